@@ -147,9 +147,7 @@ class Postgres(Server):
     def _control(self, action: str, *arguments: str) -> None:
         program = [self._programs / "pg_ctl", action, "-w", "-D", self._data, *arguments]
         # Its output is not captured: the server would inherit the pipe and hold it open.
-        done = subprocess.run(
-            program, check=False, user=self._user, cwd=self._data, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        done = subprocess.run(program, check=False, user=self._user, cwd=self._data, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if done.returncode:
             raise RuntimeError(f"pg_ctl {action} failed:\n{(self._data / 'log').read_text()}")
 
