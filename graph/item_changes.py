@@ -1,0 +1,161 @@
+"""Changing the catalogue: inputs, results and mutations of items."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any, Self
+
+import strawberry
+
+from graph.items import Item
+from graph.kit.access import Scope
+from graph.kit.context import Info
+from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, VersionConflict
+from graph.kit.fields import mutation
+from graph.kit.nodes import required_row_id
+from persistence import items
+from persistence.kit import errors
+from persistence.kit.database import UnitOfWork
+
+BULK_ROWS = 10_000
+
+IdempotencyKey = Annotated[
+    str | None,
+    strawberry.argument(
+        description="1 to 255 characters of your choice, new for each new request, kept for 24 hours: "
+        "sent again with the same request, it answers again what it answered first and changes nothing."
+    ),
+]
+ExpectedVersion = Annotated[
+    int | None, strawberry.argument(description="The `version` that you read: if it has changed since, nothing happens.")
+]
+
+
+@strawberry.input(description="A new item.")
+class CreateItemInput:
+    name: str = strawberry.field(description="1 to 200 characters.")
+    description: str | None = strawberry.field(default=None, description="Up to 10,000 characters.")
+    price: Decimal = strawberry.field(description="0 to 9999999999.99, with at most two decimal places.")
+    tags: list[str] = strawberry.field(default_factory=list, description="At most 20 different ones of 1 to 50 characters.")
+    inventory: int = strawberry.field(default=0, description="Units in stock, from 0.")
+
+    def draft(self) -> items.Draft:
+        return items.Draft(**vars(self))
+
+
+@strawberry.input(description="New values. What is left out stays as it is; `description: null` removes the description.")
+class UpdateItemInput:
+    name: str | None = strawberry.field(default=strawberry.UNSET, description="1 to 200 characters.")
+    description: str | None = strawberry.field(default=strawberry.UNSET, description="Up to 10,000 characters, or null for none.")
+    price: Decimal | None = strawberry.field(default=strawberry.UNSET, description="0 to 9999999999.99, with at most two decimal places.")
+    tags: list[str] | None = strawberry.field(default=strawberry.UNSET, description="Replaces all tags.")
+    inventory: int | None = strawberry.field(default=strawberry.UNSET, description="Units in stock, from 0.")
+
+    def changes(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if value is not strawberry.UNSET}
+
+
+@strawberry.enum(description="What a bulk call does when some of its rows are bad.")
+class BulkErrorPolicy(Enum):
+    REJECT_ALL = strawberry.enum_value("reject_all", description="Nothing is created unless every row is good.")
+    SKIP_INVALID = strawberry.enum_value("skip_invalid", description="The good rows are created, the bad ones reported.")
+
+
+@strawberry.type(description="This row is good, but it was not created: it was a dry run, or another row was bad.")
+class NotCreated(Error):
+    @classmethod
+    def because(cls, message: str) -> Self:
+        return cls(code=ErrorCode.NOT_CREATED, message=message)
+
+
+BulkItemResult = Annotated[Item | InvalidInput | NotCreated, strawberry.union("BulkItemResult", description="What became of one row.")]
+
+
+@strawberry.type(description="What became of each row.")
+class BulkCreateItems:
+    created: int = strawberry.field(description="How many items were created.")
+    results: list[BulkItemResult] = strawberry.field(description="One for each input, in the inputs' order; at most 10,000.")
+
+
+@strawberry.type(description="The item is gone from the catalogue. Purchases of it stay.")
+class DeletedItem:
+    id: strawberry.ID = strawberry.field(description="The id that it had.")
+
+
+CreateItemResult = Annotated[Item | InvalidInput | IdempotencyKeyReused, strawberry.union("CreateItemResult")]
+UpdateItemResult = Annotated[Item | InvalidInput | NotFound | VersionConflict | IdempotencyKeyReused, strawberry.union("UpdateItemResult")]
+DeleteItemResult = Annotated[DeletedItem | NotFound | VersionConflict, strawberry.union("DeleteItemResult")]
+BulkCreateItemsResult = Annotated[BulkCreateItems | InvalidInput | IdempotencyKeyReused, strawberry.union("BulkCreateItemsResult")]
+
+
+@strawberry.type
+class ItemMutation:
+    @mutation(scope=Scope.ITEMS_WRITE, description="Add an item to the catalogue. You own it.")
+    async def create_item(self, info: Info, input: CreateItemInput, idempotency_key: IdempotencyKey = None) -> CreateItemResult:
+        owner = info.context.require()
+
+        async def command(work: UnitOfWork) -> items.Item:
+            return await items.create(work, input.draft(), owner_id=owner.user_id)
+
+        row = await info.context.once(command, items.Item, key=idempotency_key, operation="createItem", arguments=vars(input))
+        return Item.of(row)
+
+    @mutation(scope=Scope.ITEMS_WRITE, description="Change some values of an item.")
+    async def update_item(
+        self,
+        info: Info,
+        id: strawberry.ID,
+        input: UpdateItemInput,
+        expected_version: ExpectedVersion = None,
+        idempotency_key: IdempotencyKey = None,
+    ) -> UpdateItemResult:
+        item_id, changes = required_row_id("Item", id), input.changes()
+
+        async def command(work: UnitOfWork) -> items.Item:
+            return await items.change(work, item_id, changes, expected_version=expected_version)
+
+        arguments = [item_id, changes, expected_version]
+        row = await info.context.once(command, items.Item, key=idempotency_key, operation="updateItem", arguments=arguments)
+        return Item.of(row)
+
+    @mutation(scope=Scope.ITEMS_WRITE, description="Take an item out of the catalogue.")
+    async def delete_item(self, info: Info, id: strawberry.ID, expected_version: ExpectedVersion = None) -> DeleteItemResult:
+        async with info.context.database.transaction() as work:
+            await items.delete(work, required_row_id("Item", id), expected_version=expected_version)
+        return DeletedItem(id=id)
+
+    @mutation(scope=Scope.ITEMS_WRITE, description="Add up to 10,000 items in one transaction.", cost=50)
+    async def bulk_create_items(
+        self,
+        info: Info,
+        inputs: Annotated[list[CreateItemInput], strawberry.argument(description="1 to 10,000 rows.")],
+        on_error: BulkErrorPolicy = BulkErrorPolicy.REJECT_ALL,
+        dry_run: Annotated[bool, strawberry.argument(description="Check the rows and create nothing.")] = False,
+        idempotency_key: IdempotencyKey = None,
+    ) -> BulkCreateItemsResult:
+        if not 1 <= len(inputs) <= BULK_ROWS:
+            raise errors.InvalidInput.at("inputs", f"must be 1 to {BULK_ROWS} rows, not {len(inputs)}")
+        drafts = [checked(draft.draft(), str(place)) for place, draft in enumerate(inputs)]
+        good = [draft for draft in drafts if isinstance(draft, items.Draft)]
+        if dry_run:
+            return _uncreated(drafts, "Good, but this was a dry run.")
+        if len(good) < len(drafts) and on_error is BulkErrorPolicy.REJECT_ALL:
+            return _uncreated(drafts, "Good, but another row was bad and onError is REJECT_ALL.")
+        owner = info.context.require()
+        async with info.context.database.transaction() as work:
+            created = iter(await items.create_all(work, good, owner_id=owner.user_id))
+        results: list[BulkItemResult] = [Item.of(next(created)) if isinstance(draft, items.Draft) else draft for draft in drafts]
+        return BulkCreateItems(created=len(good), results=results)
+
+
+def checked(draft: items.Draft, place: str) -> items.Draft | InvalidInput:
+    try:
+        draft.check()
+    except errors.InvalidInput as error:
+        return InvalidInput.of(errors.InvalidInput(*(problem.below("inputs", place) for problem in error.problems)))
+    return draft
+
+
+def _uncreated(drafts: Sequence[items.Draft | InvalidInput], message: str) -> BulkCreateItems:
+    results: list[BulkItemResult] = [NotCreated.because(message) if isinstance(draft, items.Draft) else draft for draft in drafts]
+    return BulkCreateItems(created=0, results=results)

@@ -1,0 +1,159 @@
+"""Items as clients see them: the type, and the fields that read."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Self
+
+import strawberry
+
+from graph.kit.access import Scope
+from graph.kit.context import Info
+from graph.kit.fields import query
+from graph.kit.nodes import Node, global_id, refetched, row_id
+from graph.kit.pages import After, Before, Connection, First, Last, connection, window
+from graph.users import User
+from persistence import catalogue, items, users
+from persistence.kit.errors import InvalidInput
+
+PAGE_SIZE = 100
+
+
+@strawberry.type(description="Something in the catalogue.")
+class Item(Node):
+    name: str = strawberry.field(description="1 to 200 characters.")
+    description: str | None = strawberry.field(description="Up to 10,000 characters.")
+    price: Decimal = strawberry.field(description="For one unit, with two decimal places.")
+    tags: list[str] = strawberry.field(description="At most 20 different ones of 1 to 50 characters, in the order they were given.")
+    inventory: int = strawberry.field(description="Units that can be bought now.")
+    in_stock: bool = strawberry.field(description="Whether `inventory` is above 0.")
+    version: int = strawberry.field(description="Begins at 1 and grows with each change, purchases included: give it as `expectedVersion`.")
+    created_at: datetime = strawberry.field(description="When it was added.")
+    updated_at: datetime = strawberry.field(description="When it last changed.")
+    owner_id: strawberry.Private[int | None]
+
+    @classmethod
+    def of(cls, row: items.Item) -> Self:
+        return cls(
+            id=global_id("Item", row.id),
+            name=row.name,
+            description=row.description,
+            price=row.price,
+            tags=row.tags,
+            inventory=row.inventory,
+            in_stock=row.inventory > 0,
+            version=row.version,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            owner_id=row.owner_id,
+        )
+
+    @strawberry.field(description="Who added it; null for what was imported.")
+    async def owner(self, info: Info) -> User | None:
+        row = None if self.owner_id is None else await info.context.load(users.by_id, self.owner_id)
+        return User.of(row) if row else None
+
+
+refetched(items.by_id, lambda _info, row: Item.of(row))(Item)
+
+
+@strawberry.enum(description="What a list of items can be ordered by.")
+class ItemOrderField(Enum):
+    NAME = strawberry.enum_value("name", description="By code points: capital letters before small ones.")
+    PRICE = strawberry.enum_value("price", description="By the price of one unit.")
+    CREATED_AT = strawberry.enum_value("created_at", description="By when they were added.")
+    INVENTORY = strawberry.enum_value("inventory", description="By the units left.")
+
+
+@strawberry.enum(description="Which way a list runs.")
+class OrderDirection(Enum):
+    ASC = strawberry.enum_value("asc", description="Smallest first.")
+    DESC = strawberry.enum_value("desc", description="Largest first.")
+
+
+@strawberry.input(description="The order of a list. Objects with equal values follow in the order they were added.")
+class ItemOrder:
+    field: ItemOrderField = strawberry.field(description="What to order by.")
+    direction: OrderDirection = strawberry.field(default=OrderDirection.ASC, description="Which way.")
+
+    def value(self) -> catalogue.Order:
+        return catalogue.Order(catalogue.OrderField(self.field.value), self.direction is OrderDirection.DESC)
+
+
+@strawberry.input(description="Conditions that all hold; what is left out or null is no condition.")
+class ItemFilter:
+    price_min: Decimal | None = strawberry.field(default=None, description="At least this price.")
+    price_max: Decimal | None = strawberry.field(default=None, description="At most this price.")
+    tags_any: list[str] | None = strawberry.field(default=None, description="At least one of these tags, of at most 20.")
+    tags_all: list[str] | None = strawberry.field(default=None, description="All of these tags, of at most 20.")
+    in_stock: bool | None = strawberry.field(default=None, description="Whether units are left.")
+    created_after: datetime | None = strawberry.field(default=None, description="Added at this instant or later.")
+    created_before: datetime | None = strawberry.field(default=None, description="Added before this instant.")
+
+
+@strawberry.type(description="A numbered page, for lists with page numbers. Prefer `items`: it costs the same on every page.")
+class ItemPage:
+    items: list[Item] = strawberry.field(description="At most `pageSize` items, in the order they were added.")
+    page: int = strawberry.field(description="This page's number, from 1.")
+    page_size: int = strawberry.field(description="1 to 100.")
+    total: int = strawberry.field(description="How many items there are on all pages.")
+    pages: int = strawberry.field(description="How many pages there are.")
+
+
+Search = Annotated[
+    str | None,
+    strawberry.argument(description="Words: each must begin a word of the name or description, whatever its case and accents."),
+]
+
+
+@strawberry.type
+class ItemQuery:
+    @query(scope=None, description="One item, or null if there is none with this id.")
+    async def item(self, info: Info, id: strawberry.ID) -> Item | None:
+        key = row_id("Item", id)
+        row = None if key is None else await info.context.load(items.by_id, key)
+        return Item.of(row) if row else None
+
+    @query(scope=None, description="The catalogue, page by page.")
+    async def items(
+        self,
+        info: Info,
+        search: Search = None,
+        filter: ItemFilter | None = None,
+        order_by: ItemOrder | None = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[Item]:
+        conditions = catalogue.Filter(search=search, **(vars(filter) if filter else {}))
+        order = order_by.value() if order_by else catalogue.Order()
+        return await item_connection(info, conditions, order, window(first, after, last, before))
+
+    @query(scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE), description="The catalogue with page numbers, for administration.", cost=5)
+    async def items_page(
+        self,
+        info: Info,
+        page: Annotated[int, strawberry.argument(description="From 1.")] = 1,
+        page_size: Annotated[int, strawberry.argument(description="1 to 100.")] = 10,
+        search: Search = None,
+    ) -> ItemPage:
+        if page < 1:
+            raise InvalidInput.at("page", "must be at least 1")
+        if not 1 <= page_size <= PAGE_SIZE:
+            raise InvalidInput.at("pageSize", f"must be between 1 and {PAGE_SIZE}")
+        conditions = catalogue.Filter(search=search)
+        conditions.check()
+        async with info.context.database.reading() as session:
+            rows = await catalogue.numbered_page(session, conditions, number=page, size=page_size)
+            total = await catalogue.count(session, conditions)
+        return ItemPage(items=[Item.of(row) for row in rows], page=page, page_size=page_size, total=total, pages=-(-total // page_size))
+
+
+async def item_connection(info: Info, conditions: catalogue.Filter, order: catalogue.Order, page: catalogue.Window) -> Connection[Item]:
+    async def count() -> int:
+        async with info.context.database.reading() as session:
+            return await catalogue.count(session, conditions)
+
+    async with info.context.database.reading() as session:
+        return connection(await catalogue.page(session, conditions, order, page), Item.of, count)

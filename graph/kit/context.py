@@ -1,0 +1,124 @@
+"""What a resolver can reach: services that live as long as the process, the caller, and loaders that live as long as one operation.
+
+There is no database session here: resolvers of one operation run side by side, and a session serves one statement at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.dataloader import DataLoader
+
+from graph.kit.access import Caller, Principal, Scope
+from graph.kit.errors import FORBIDDEN, UNAUTHENTICATED
+from persistence.kit.broker import Broker
+from persistence.kit.database import Base, Batch, Database, UnitOfWork
+from persistence.kit.events import Feed
+from persistence.kit.idempotency import Attempt
+from persistence.kit.rows import freeze, thaw
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+P = TypeVar("P")
+R = TypeVar("R", bound=Base)
+
+
+@dataclass(frozen=True)
+class Services:
+    """Made once by the composition root. `ports` holds what only some entities need, by the type that names it."""
+
+    database: Database
+    feed: Feed
+    broker: Broker
+    ports: Mapping[type[Any], Any]
+
+
+class Loaders:
+    """One DataLoader for each batch function, made when it is first used."""
+
+    def __init__(self, database: Database, *, cache: bool) -> None:
+        self._database, self._cache = database, cache
+        self._by_batch: dict[Callable[..., Any], DataLoader[Any, Any]] = {}
+
+    async def load(self, batch: Batch[K, V], key: K) -> V | None:
+        loader = self._by_batch.get(batch)
+        if loader is None:
+            loader = self._by_batch[batch] = self._loader(batch)
+        found: V | None = await loader.load(key)
+        return found
+
+    def _loader(self, batch: Batch[K, V]) -> DataLoader[K, V | None]:
+        async def fetch(keys: list[K]) -> list[V | None]:
+            async with self._database.reading() as session:
+                found = await batch(session, keys)
+            return [found.get(key) for key in keys]
+
+        return DataLoader(fetch, cache=self._cache)
+
+
+@dataclass
+class Context:
+    """One operation, or one event of a subscription."""
+
+    services: Services
+    caller: Caller
+    loaders: Loaders
+    extensions: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @classmethod
+    def fresh(cls, services: Services, caller: Caller, *, cache: bool) -> Context:
+        """`cache` is for queries only: a mutation reads its own writes, and a socket must not serve yesterday's row."""
+        return cls(services, caller, Loaders(services.database, cache=cache))
+
+    @property
+    def database(self) -> Database:
+        return self.services.database
+
+    @property
+    def viewer(self) -> Principal | None:
+        return self.caller.principal
+
+    async def load(self, batch: Batch[K, V], key: K) -> V | None:
+        return await self.loaders.load(batch, key)
+
+    def port(self, kind: type[P]) -> P:
+        port: P = self.services.ports[kind]
+        return port
+
+    def holds(self, scope: Scope) -> bool:
+        return self.viewer is not None and scope in self.viewer.scopes
+
+    def is_user(self, user_id: int | None) -> bool:
+        return self.viewer is not None and self.viewer.user_id == user_id
+
+    def require(self, *scopes: Scope) -> Principal:
+        """The signed-in user. Raises: GraphQLError UNAUTHENTICATED without a token, FORBIDDEN without the scopes."""
+        if self.viewer is None:
+            raise GraphQLError("Sign in first: this field needs a token.", extensions={"code": UNAUTHENTICATED})
+        missing = [scope.value for scope in scopes if scope not in self.viewer.scopes]
+        if missing:
+            raise GraphQLError(f"Your token lacks {' and '.join(missing)}.", extensions={"code": FORBIDDEN})
+        return self.viewer
+
+    async def once(
+        self, command: Callable[[UnitOfWork], Awaitable[R]], entity: type[R], *, key: str | None, operation: str, arguments: object
+    ) -> R:
+        """Run a command in its transaction; under an idempotency key, at most once, and the first row is given again."""
+        attempt = None if key is None else Attempt.of(caller=self.caller.name, key=key, operation=operation, arguments=arguments)
+        async with self.database.transaction() as work:
+            if attempt is None:
+                return await command(work)
+            if (earlier := await attempt.earlier_answer(work.session)) is not None:
+                self.extensions["idempotency"] = {"replayed": True}
+                return thaw(entity, earlier)
+            row = await command(work)
+            await work.session.flush()
+            await attempt.keep(work.session, freeze(row))
+            return row
+
+
+Info = strawberry.Info[Context, None]

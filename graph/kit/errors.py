@@ -1,0 +1,136 @@
+"""The one catalogue of refusals: what each becomes for a client.
+
+An expected refusal (`DomainError`) is data in a mutation: a member of the result union that implements `Error`. Elsewhere it is a top-level
+error with `extensions.code`. Anything else is our fault: it is masked, and logged with its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any, Protocol, TypeVar
+
+import strawberry
+from graphql import GraphQLError
+
+from persistence.kit import errors
+
+UNAUTHENTICATED = "UNAUTHENTICATED"
+FORBIDDEN = "FORBIDDEN"
+RATE_LIMITED = "RATE_LIMITED"
+COST_EXCEEDED = "COST_EXCEEDED"
+BAD_USER_INPUT = "BAD_USER_INPUT"
+PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+DOCUMENT_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+INTERNAL = "INTERNAL_SERVER_ERROR"
+
+
+@strawberry.enum(description="Why a mutation was refused, for programs.")
+class ErrorCode(Enum):
+    INVALID_INPUT = "INVALID_INPUT"
+    NOT_FOUND = "NOT_FOUND"
+    VERSION_CONFLICT = "VERSION_CONFLICT"
+    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+    NOT_CREATED = "NOT_CREATED"
+    OUT_OF_STOCK = "OUT_OF_STOCK"
+    USERNAME_TAKEN = "USERNAME_TAKEN"
+    INVALID_CREDENTIALS = "INVALID_CREDENTIALS"
+
+
+@strawberry.interface(description="An expected refusal. Nothing was changed.")
+class Error:
+    code: ErrorCode = strawberry.field(description="For programs: stays the same in every language and version.")
+    message: str = strawberry.field(description="For people: one sentence that says what to do. May change.")
+
+
+_members: dict[type[errors.DomainError], Callable[[Any], Error]] = {}
+
+
+class Member(Protocol):
+    """A union member that can be made from a refusal."""
+
+    @classmethod
+    def of(cls, error: Any, /) -> Any: ...
+
+
+M = TypeVar("M", bound=type[Member])
+
+
+def member_for(error: type[errors.DomainError]) -> Callable[[M], M]:
+    """Declare the union member that a refusal becomes; its `of(error)` makes one."""
+
+    def register(member: M) -> M:
+        _members[error] = member.of
+        return member
+
+    return register
+
+
+def as_data(error: errors.DomainError) -> Error:
+    return _members[type(error)](error)
+
+
+def as_error(error: errors.DomainError) -> GraphQLError:
+    """For places without a result union: a query's bad arguments."""
+    return GraphQLError(error.message, extensions={"code": BAD_USER_INPUT})
+
+
+@strawberry.type(description="One value that is out of its bounds.")
+class InputProblem:
+    path: list[str] = strawberry.field(description='Leads to the value from the input, such as `["tags", "2"]`; at most 5 parts.')
+    message: str = strawberry.field(description="What the value must be.")
+
+
+@member_for(errors.InvalidInput)
+@strawberry.type(description="Values are out of their bounds.")
+class InvalidInput(Error):
+    path: list[str] = strawberry.field(description="The path of the first problem.")
+    problems: list[InputProblem] = strawberry.field(description="One for each bad value, in the order of the fields.")
+
+    @classmethod
+    def of(cls, error: errors.InvalidInput) -> InvalidInput:
+        problems = [InputProblem(path=list(problem.path), message=problem.message) for problem in error.problems]
+        return cls(code=ErrorCode.INVALID_INPUT, message=error.message, path=problems[0].path, problems=problems)
+
+
+@member_for(errors.NotFound)
+@strawberry.type(description="There is no such object, or none that you may see.")
+class NotFound(Error):
+    @classmethod
+    def of(cls, error: errors.NotFound) -> NotFound:
+        return cls(code=ErrorCode.NOT_FOUND, message=error.message)
+
+
+@member_for(errors.VersionConflict)
+@strawberry.type(description="Somebody changed the object since you read it.")
+class VersionConflict(Error):
+    current_version: int = strawberry.field(description="The version that it has now.")
+
+    @classmethod
+    def of(cls, error: errors.VersionConflict) -> VersionConflict:
+        return cls(code=ErrorCode.VERSION_CONFLICT, message=error.message, current_version=error.current_version)
+
+
+@member_for(errors.KeyReused)
+@strawberry.type(description="The idempotency key was used for another request within the last 24 hours.")
+class IdempotencyKeyReused(Error):
+    @classmethod
+    def of(cls, error: errors.KeyReused) -> IdempotencyKeyReused:
+        return cls(code=ErrorCode.IDEMPOTENCY_KEY_REUSED, message=error.message)
+
+
+class Refused(Exception):
+    """A request is refused before it runs: its response has `errors` and no `data`."""
+
+    def __init__(self, errors: Sequence[GraphQLError], headers: Mapping[str, str] | None = None) -> None:
+        super().__init__("; ".join(error.message for error in errors))
+        self.errors, self.headers = errors, dict(headers or {})
+
+    @property
+    def code(self) -> str:
+        return (self.errors[0].extensions or {}).get("code", INTERNAL)
+
+
+def refusal(code: str, message: str, *, headers: Mapping[str, str] | None = None, **extensions: Any) -> Refused:
+    return Refused([GraphQLError(message, extensions={"code": code, **extensions})], headers)

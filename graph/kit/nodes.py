@@ -1,0 +1,87 @@
+"""Global ids: base64 of `Item:42`. Source: GraphQL Global Object Identification (Relay)."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import strawberry
+
+from graph.kit.context import Info
+from persistence.kit.database import Batch
+from persistence.kit.errors import NotFound
+
+T = TypeVar("T", bound=type)
+ID_BOUND = 2**63  # Ids in the tables have 64 bits.
+GLOBAL_ID_LENGTH = 100  # Characters.
+
+
+@strawberry.interface(description="An object with a global id, by which `node` finds it again.")
+class Node:
+    id: strawberry.ID = strawberry.field(description="Opaque and globally unique.")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How `node` finds objects of one type: a batch load, and what is made of a row; None for a row that the viewer may not see."""
+
+    batch: Batch[int, Any]
+    of: Callable[[Info, Any], Any | None]
+
+
+_kinds: dict[str, Kind] = {}
+
+
+def refetched(batch: Batch[int, Any], of: Callable[[Info, Any], Any | None]) -> Callable[[T], T]:
+    """Declare that `node` finds objects of this type."""
+
+    def register(cls: T) -> T:
+        _kinds[cls.__name__] = Kind(batch, of)
+        return cls
+
+    return register
+
+
+def global_id(kind: str, id_: int) -> strawberry.ID:
+    return strawberry.ID(base64.b64encode(f"{kind}:{id_}".encode()).decode())
+
+
+def split(global_id_: str) -> tuple[str, int] | None:
+    """The type's name and the row's id, or None for anything that is not a global id."""
+    if len(global_id_) > GLOBAL_ID_LENGTH:
+        return None
+    try:
+        kind, _, digits = base64.b64decode(global_id_, validate=True).decode("ascii").partition(":")
+    except (binascii.Error, UnicodeError, ValueError):
+        return None
+    if not digits.isascii() or not digits.isdigit() or not 0 < int(digits) < ID_BOUND or global_id(kind, int(digits)) != global_id_:
+        return None
+    return kind, int(digits)
+
+
+def row_id(kind: str, global_id_: str) -> int | None:
+    """The row's id, or None if the global id is another type's or no id at all."""
+    match split(global_id_):
+        case (found, id_) if found == kind:
+            return id_
+        case _:
+            return None
+
+
+def required_row_id(kind: str, global_id_: str) -> int:
+    """Raises: NotFound, for garbage too: to a client it is the same."""
+    id_ = row_id(kind, global_id_)
+    if id_ is None:
+        raise NotFound(kind.lower())
+    return id_
+
+
+async def find(info: Info, global_id_: str) -> Any | None:
+    match split(global_id_):
+        case (name, id_) if name in _kinds:
+            kind = _kinds[name]
+            row = await info.context.load(kind.batch, id_)
+            return None if row is None else kind.of(info, row)
+        case _:
+            return None

@@ -1,0 +1,24 @@
+"""The whole API: each root is the sum of the entities' shares."""
+
+import strawberry
+from strawberry.schema.config import StrawberryConfig
+
+from graph.item_changes import ItemMutation
+from graph.items import Item, ItemQuery
+from graph.kit.scalars import SCALARS
+from graph.system import SystemQuery
+
+
+@strawberry.type(description="Everything that can be read.")
+class Query(ItemQuery, SystemQuery):
+    pass
+
+
+@strawberry.type(description="Everything that can be changed. Fields run one after the other, each in a transaction of its own.")
+class Mutation(ItemMutation):
+    pass
+
+
+schema = strawberry.Schema(Query, Mutation, types=[Item], config=StrawberryConfig(scalar_map=SCALARS))
+
+executable = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- Strawberry offers no other way to what graphql-core runs

@@ -1,0 +1,67 @@
+"""The command line: serve, migrate, print the schema."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from graph.schema import schema as graphql_schema
+from graph.server import settings
+from persistence.schema import upgrade
+
+SCHEMA_FILE = Path(__file__).parents[2] / "schema.graphql"
+
+cli = typer.Typer(help="Storegraph: a store catalogue as one GraphQL API.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@cli.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; more than one needs REDIS_URL.")] = 1,
+    reload: Annotated[bool, typer.Option("--reload", help="Start anew when the code changes.")] = False,
+) -> None:
+    """Bring the database up to date, then serve in the foreground until SIGTERM."""
+    asyncio.run(upgrade(loaded().database_url))
+    uvicorn.run(
+        "graph.server.process:app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        reload=reload,
+        access_log=False,
+        ws="websockets-sansio",
+        loop="uvloop",
+        http="httptools",
+        ws_per_message_deflate=False,
+    )
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database up to date."""
+    asyncio.run(upgrade(loaded().database_url))
+
+
+@cli.command()
+def schema(check: Annotated[bool, typer.Option("--check", help="Only say whether schema.graphql is up to date.")] = False) -> None:
+    """Write schema.graphql from the code."""
+    text = graphql_schema.as_str() + "\n"
+    if not check:
+        SCHEMA_FILE.write_text(text)
+    elif not SCHEMA_FILE.exists() or SCHEMA_FILE.read_text() != text:
+        typer.echo("schema.graphql is out of date: run ./scripts/schema and commit it.", err=True)
+        raise typer.Exit(1)
+
+
+def loaded() -> settings.Settings:
+    try:
+        return settings.load()
+    except settings.BadSettings as error:
+        typer.echo(f"Storegraph cannot start:\n{error}", err=True)
+        raise typer.Exit(2) from error

@@ -1,0 +1,77 @@
+"""What every transport does with a request: prepare, run or stream, encode.
+
+HTTP, WebSocket and SSE differ in framing only; limits, budgets, masking and caching stand here, so that they hold on all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from graphql import ExecutionResult
+
+from graph.kit.access import Caller
+from graph.kit.context import Context, Services
+from graph.kit.errors import BAD_USER_INPUT, Refused, refusal
+from graph.kit.execution import Engine, Operation
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQLRequest:
+    """What a client sent, whatever it came in. Values have the right JSON types already."""
+
+    query: str | None = None
+    operation_name: str | None = None
+    variables: Mapping[str, Any] | None = None
+    extensions: Mapping[str, Any] | None = None
+    document_id: str | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """A whole GraphQL response as JSON, and what HTTP says beside it."""
+
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class Pipeline:
+    def __init__(self, engine: Engine, services: Services) -> None:
+        self._engine, self._services = engine, services
+
+    async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:
+        """Raises: Refused."""
+        if not request.query:
+            raise refusal(BAD_USER_INPUT, "Send a document in `query`.")
+        return self._engine.prepare(request.query, request.operation_name)
+
+    async def run(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> Answer:
+        """Run a query or a mutation. Raises: Refused, before execution began."""
+        context = Context.fresh(self._services, caller, cache=operation.is_query)
+        result = await self._engine.execute(operation, request.variables, context)
+        return Answer(encode(result, context.extensions))
+
+    async def stream(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[Answer]:
+        """Run a subscription. Raises: Refused, before the first answer."""
+
+        def fresh() -> Context:
+            return Context.fresh(self._services, caller, cache=False)
+
+        async for result in self._engine.subscribe(operation, request.variables, fresh):
+            yield Answer(encode(result))
+
+
+def encode(result: ExecutionResult, extensions: Mapping[str, Any] | None = None) -> bytes:
+    response: dict[str, Any] = {"data": result.data}
+    if result.errors:
+        response = {"errors": [error.formatted for error in result.errors], **response}
+    if extensions:
+        response["extensions"] = extensions
+    return orjson.dumps(response)
+
+
+def refused_body(refused: Refused) -> bytes:
+    """A response without `data`: nothing ran. Source: GraphQL specification, section 7.1."""
+    return orjson.dumps({"errors": [error.formatted for error in refused.errors]})

@@ -1,0 +1,92 @@
+"""Settings from the environment and `.env`, read once at start. Nothing else in the project reads the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from graph.kit.access import Scope
+from persistence.kit.database import DRIVERS, driver
+
+DEVELOPMENT_KEY = "storegraph-development-key-not-for-production-use"
+PLACEHOLDERS = ("change", "placeholder", "example", "secret-key", "your-", "development")
+SECRET_BYTES = 32  # HS256 wants a key as long as its hash. Source: RFC 7518, section 3.2.
+DEVELOPMENT_SCOPES = (Scope.ITEMS_READ, Scope.ITEMS_WRITE, Scope.FILES_READ, Scope.FILES_WRITE)
+VAR = Path("var")
+
+
+class Settings(BaseSettings):
+    """One attribute for each variable, of the same name in capitals."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="forbid", frozen=True)
+
+    app_name: Annotated[str, Field(min_length=1, max_length=100)] = "Storegraph"
+    debug: bool = False
+    secret_key: str = ""
+    database_url: str = Field(default_factory=lambda: f"sqlite+aiosqlite:///{VAR.absolute() / 'storegraph.db'}")
+    database_replica_url: str | None = None
+    redis_url: str | None = None
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    files_url: str = Field(default_factory=(VAR.absolute() / "files").as_uri)
+    max_upload_bytes: Annotated[int, Field(gt=0)] = 256 * 2**20
+    signup_scopes: Annotated[tuple[Scope, ...] | None, NoDecode] = None
+    rate_limits_enabled: bool = True
+    response_cache_enabled: bool = True
+    fast_path_enabled: bool = True
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("allowed_origins", "signup_scopes", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("database_url", "database_replica_url")
+    @classmethod
+    def _known_database(cls, value: str | None) -> str | None:
+        if value is not None and driver(value) not in DRIVERS:
+            raise ValueError(f"must begin with {' or '.join(f'{name}://' for name in DRIVERS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _real_secret(self) -> Settings:
+        if not self.debug and (
+            len(self.secret_key.encode()) < SECRET_BYTES or any(part in self.secret_key.lower() for part in PLACEHOLDERS)
+        ):
+            raise ValueError(
+                f"SECRET_KEY must be at least {SECRET_BYTES} random bytes outside development: "
+                "make one with `openssl rand -hex 32`, or set DEBUG=true on your own machine"
+            )
+        return self
+
+    @property
+    def signing_key(self) -> bytes:
+        return (self.secret_key or DEVELOPMENT_KEY).encode()
+
+    @property
+    def scopes_at_signup(self) -> tuple[Scope, ...]:
+        if self.signup_scopes is not None:
+            return self.signup_scopes
+        return DEVELOPMENT_SCOPES if self.debug else (Scope.ITEMS_READ,)
+
+
+class BadSettings(Exception):
+    """The service must not start. Its text names each variable that is wrong."""
+
+
+def load(**overrides: Any) -> Settings:
+    """Raises: BadSettings."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise BadSettings("\n".join(_told(problem) for problem in error.errors())) from error
+
+
+def _told(problem: Any) -> str:
+    name = str(problem["loc"][0]).upper() if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden":
+        return f"{name}: there is no such setting; remove it from .env or correct its name"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message

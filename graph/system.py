@@ -1,0 +1,28 @@
+"""The service about itself: objects by global id, health, and honest work."""
+
+import asyncio
+from typing import Annotated
+
+import strawberry
+
+from graph.kit.context import Info
+from graph.kit.fields import query
+from graph.kit.nodes import Node, find
+from persistence.kit.errors import InvalidInput
+
+NODES = 100
+
+
+@strawberry.type
+class SystemQuery:
+    @query(scope=None, description="The object with this global id, or null if there is none that you may see.")
+    async def node(self, info: Info, id: strawberry.ID) -> Node | None:
+        return await find(info, id)
+
+    @query(scope=None, description="The objects with these global ids, in the same order; null for each that there is none of.")
+    async def nodes(
+        self, info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"At most {NODES}.")]
+    ) -> list[Node | None]:
+        if len(ids) > NODES:
+            raise InvalidInput.at("ids", f"must be at most {NODES}")
+        return list(await asyncio.gather(*(find(info, id_) for id_ in ids)))

@@ -1,0 +1,117 @@
+"""Which items a list shows, and in what order: filter, search, pages by key, pages by number, and streams."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, false, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from persistence.items import Item
+from persistence.kit import paging
+from persistence.kit.checks import Checks
+from persistence.kit.matching import contains_all, contains_any, matches
+from persistence.kit.paging import Listing, Page, Window
+
+SEARCH_LENGTH = 200
+FILTER_TAGS = 20
+STREAM_ROWS = 1_000  # Rows fetched at a time: about 200 kB.
+
+
+class OrderField(Enum):
+    ID = "id"
+    NAME = "name"
+    PRICE = "price"
+    CREATED_AT = "created_at"
+    INVENTORY = "inventory"
+
+
+@dataclass(frozen=True)
+class Order:
+    field: OrderField = OrderField.ID
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Conditions that all hold; None is no condition. Created from `created_after`, inclusive, to `created_before`, exclusive."""
+
+    search: str | None = None
+    price_min: Decimal | None = None
+    price_max: Decimal | None = None
+    tags_any: Sequence[str] | None = None
+    tags_all: Sequence[str] | None = None
+    in_stock: bool | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    owner_id: int | None = None
+
+    def check(self) -> None:
+        checks = Checks()
+        checks.text("search", self.search, most=SEARCH_LENGTH, lines=True)
+        for name, price in (("priceMin", self.price_min), ("priceMax", self.price_max)):
+            if price is not None:
+                checks.price(name, price)
+        for name, tags in (("tagsAny", self.tags_any), ("tagsAll", self.tags_all)):
+            if tags is not None and len(tags) > FILTER_TAGS:
+                checks.report(name, f"must be at most {FILTER_TAGS} tags")
+            for place, tag in enumerate(tags or ()):
+                checks.text(name, tag, most=SEARCH_LENGTH, deeper=(str(place),))
+        checks.finish()
+
+    def condition(self) -> ColumnElement[bool]:
+        conditions: list[ColumnElement[bool]] = [Item.deleted_at.is_(None)]
+        if self.search is not None and self.search.strip():
+            conditions.append(matches(Item.id, Item.search_words, self.search))
+        if self.price_min is not None:
+            conditions.append(Item.price >= self.price_min)
+        if self.price_max is not None:
+            conditions.append(Item.price <= self.price_max)
+        if self.tags_any is not None:
+            conditions.append(contains_any(Item.tags, self.tags_any) if self.tags_any else false())
+        if self.tags_all:
+            conditions.append(contains_all(Item.tags, self.tags_all))
+        if self.in_stock is not None:
+            conditions.append(Item.in_stock.is_(self.in_stock))
+        if self.created_after is not None:
+            conditions.append(Item.created_at >= self.created_after)
+        if self.created_before is not None:
+            conditions.append(Item.created_at < self.created_before)
+        if self.owner_id is not None:
+            conditions.append(Item.owner_id == self.owner_id)
+        return and_(*conditions)
+
+
+def listing(filter_: Filter, order: Order) -> Listing[Item]:
+    """Raises: InvalidInput, if the filter is out of its bounds."""
+    filter_.check()
+    key = getattr(Item, order.field.value)
+    return Listing(select(Item).where(filter_.condition()), key, Item.id, order.descending, repr((filter_, order)))
+
+
+async def page(session: AsyncSession, filter_: Filter, order: Order, window: Window) -> Page[Item]:
+    """Raises: InvalidInput, if filter, window or cursor are out of their bounds."""
+    return await paging.fetch(session, listing(filter_, order), window)
+
+
+async def count(session: AsyncSession, filter_: Filter) -> int:
+    return await session.scalar(select(func.count()).select_from(Item).where(filter_.condition())) or 0
+
+
+async def numbered_page(session: AsyncSession, filter_: Filter, *, number: int, size: int) -> Sequence[Item]:
+    """Page `number`, from 1, in order of id. It counts through the pages before: meant for the first few."""
+    statement = select(Item).where(filter_.condition()).order_by(Item.id).limit(size).offset((number - 1) * size)
+    return (await session.scalars(statement)).all()
+
+
+async def stream(session: AsyncSession, filter_: Filter, *, limit: int | None, columns: Sequence[Any]) -> AsyncGenerator[Sequence[Any]]:
+    """The given columns of the items in order of id, some rows at a time, at constant memory."""
+    statement = select(*columns).where(filter_.condition()).order_by(Item.id).limit(limit)
+    rows = await session.stream(statement, execution_options={"yield_per": STREAM_ROWS})
+    async for part in rows.partitions():
+        yield part

@@ -1,0 +1,185 @@
+"""Connections: short reads, consistent snapshots, and one transaction for each change.
+
+A session is never shared by two tasks: `AsyncSession` allows one statement at a time, and GraphQL resolves sibling fields together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+from sqlalchemy import MetaData, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Connection
+
+log = structlog.get_logger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+Batch = Callable[[AsyncSession, Sequence[K]], Awaitable[Mapping[K, V]]]
+
+DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
+SQLITE_READERS = 4  # Threads; reads are short and SQLite answers them from the page cache.
+SQLITE_BUSY_SECONDS = 10  # How long a writer waits for one in another process, such as an import on the command line.
+
+
+class Base(DeclarativeBase):
+    """Tables. Constraint names are fixed, so that a migration can drop what an earlier one made."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a transaction did, in a word such as `item.updated`, and to which row."""
+
+    kind: str
+    subject_id: int
+
+
+Listener = Callable[[Sequence[Change]], Awaitable[None]]
+
+
+@dataclass
+class UnitOfWork:
+    """One transaction and what it changed."""
+
+    session: AsyncSession
+    changes: list[Change] = field(default_factory=list[Change])
+
+
+@dataclass(frozen=True)
+class PoolSize:
+    """Bounds of the PostgreSQL pool of one process; `size + overflow` times the processes must stay below max_connections."""
+
+    size: int = 10
+    overflow: int = 10
+    wait_seconds: float = 10
+    recycle_seconds: int = 1800
+    statement_timeout_ms: int = 30_000
+
+
+class Database:
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, write_turn: AbstractAsyncContextManager[Any]) -> None:
+        self.dialect = writer.dialect.name
+        self._writer, self._reader, self._write_turn = writer, reader, write_turn
+        self._listeners: list[Listener] = []
+        self._writing = async_sessionmaker(writer, expire_on_commit=False)
+        self._reading = async_sessionmaker(reader.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
+        self._watching = async_sessionmaker(reader, expire_on_commit=False)
+
+    @classmethod
+    def connect(cls, url: str, *, replica_url: str | None = None, pool: PoolSize | None = None) -> Database:
+        """Engines for `sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`; nothing is opened before the first use."""
+        target = make_url(url)
+        if target.get_backend_name() == "sqlite":
+            return cls(_sqlite(target, readers=None), _sqlite(target, readers=SQLITE_READERS), asyncio.Lock())
+        writer = _postgresql(target, pool or PoolSize())
+        reader = _postgresql(make_url(replica_url), pool or PoolSize()) if replica_url else writer
+        return cls(writer, reader, nullcontext())
+
+    @property
+    def engines(self) -> tuple[AsyncEngine, ...]:
+        return (self._writer,) if self._writer is self._reader else (self._writer, self._reader)
+
+    def reading(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """A session for a few short statements, each its own transaction: no BEGIN and ROLLBACK on the wire."""
+        return self._reading()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncGenerator[AsyncSession]:
+        """A session whose statements all see the database of one instant, for streams longer than a page."""
+        async with self._watching() as session:
+            if self.dialect == "sqlite":
+                await (await session.connection()).exec_driver_sql("BEGIN")
+            else:
+                await session.connection(execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True})
+            yield session
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[UnitOfWork]:
+        """One change: committed at the end of the block, rolled back on an exception; listeners hear of it after the commit."""
+        async with self._write_turn, self._writing.begin() as session:
+            work = UnitOfWork(session)
+            yield work
+        if work.changes:
+            await self._tell(work.changes)
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` after each commit that changed something, before the caller goes on."""
+        self._listeners.append(listener)
+
+    async def _tell(self, changes: Sequence[Change]) -> None:
+        for listener in self._listeners:
+            try:
+                await listener(changes)
+            except Exception:  # The change is durable: whoever made it must hear of that, not of a listener's trouble.
+                log.exception("a listener failed after a commit")
+
+    async def close(self) -> None:
+        for engine in self.engines:
+            await engine.dispose()
+
+
+def driver(url: str) -> str | None:
+    """The dialect and driver that a URL names, or None if it is no database URL."""
+    try:
+        return make_url(url).drivername
+    except ArgumentError:
+        return None
+
+
+def _sqlite(url: URL, *, readers: int | None) -> AsyncEngine:
+    """The writer (readers None) is one connection, whose transactions take the write lock at once instead of failing half-way."""
+    engine = create_async_engine(
+        url,
+        pool_size=readers or 1,
+        max_overflow=0,
+        pool_timeout=SQLITE_BUSY_SECONDS * 3,
+        connect_args={"isolation_level": None, "timeout": SQLITE_BUSY_SECONDS},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        # FULL syncs the log at every commit: an acknowledged write survives loss of power, not only of the process.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "mmap_size=268435456"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.execute(f"PRAGMA query_only={'ON' if readers else 'OFF'}")
+        cursor.close()
+
+    if readers is None:
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql(url: URL, pool: PoolSize) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        pool_size=pool.size,
+        max_overflow=pool.overflow,
+        pool_timeout=pool.wait_seconds,
+        pool_recycle=pool.recycle_seconds,
+        pool_use_lifo=True,
+        connect_args={"server_settings": {"timezone": "UTC", "statement_timeout": str(pool.statement_timeout_ms)}},
+    )

@@ -1,0 +1,67 @@
+"""A write that may be sent again: the key, what was asked and what was answered live in the transaction of the effect.
+
+A repeat finds the stored answer. A repeat that comes while the first is still at work waits for it: on PostgreSQL on the unique key, on SQLite for
+the write lock. A refusal rolls back and leaves no key, so that the caller may repeat once the cause is gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from persistence.kit.columns import Document, UtcDateTime, utc_now
+from persistence.kit.database import Base
+from persistence.kit.errors import InvalidInput, KeyReused
+
+KEY_LENGTH = 255  # Characters.
+
+
+class IdempotencyKey(Base):
+    __tablename__ = "idempotency_keys"
+
+    caller: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    answer: Mapped[Any] = mapped_column(Document)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One request under a key. `caller` keeps users' keys apart; `fingerprint` tells a repeat from a mistake."""
+
+    caller: str
+    key: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, *, caller: str, key: str, operation: str, arguments: object) -> Attempt:
+        """Raises: InvalidInput, if the key is empty or longer than KEY_LENGTH."""
+        if not 0 < len(key) <= KEY_LENGTH or not key.isprintable():
+            raise InvalidInput.at("idempotencyKey", f"must have 1 to {KEY_LENGTH} printable characters")
+        plain = orjson.dumps([operation, arguments], default=str, option=orjson.OPT_SORT_KEYS)
+        return cls(caller, key, hashlib.blake2b(plain, digest_size=16).hexdigest())
+
+    async def earlier_answer(self, session: AsyncSession) -> Any | None:
+        """Claim the key, or find what an earlier attempt answered. Raises: KeyReused, if that attempt asked something else."""
+        insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        row = {"caller": self.caller, "key": self.key, "fingerprint": self.fingerprint, "answer": None, "created_at": utc_now()}
+        claimed = await session.scalar(insert(IdempotencyKey).values(row).on_conflict_do_nothing().returning(IdempotencyKey.key))
+        if claimed is not None:
+            return None
+        earlier = await session.get_one(IdempotencyKey, (self.caller, self.key))
+        if earlier.fingerprint != self.fingerprint:
+            raise KeyReused
+        return earlier.answer
+
+    async def keep(self, session: AsyncSession, answer: Any) -> None:
+        mine = (IdempotencyKey.caller == self.caller) & (IdempotencyKey.key == self.key)
+        await session.execute(update(IdempotencyKey).where(mine).values(answer=answer))

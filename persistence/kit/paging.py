@@ -1,0 +1,163 @@
+"""Pages by key: `WHERE (key, id) > (…) ORDER BY key, id LIMIT n`, which costs the same at the end of a table as at its start.
+
+A cursor holds the sort key and id of one row, and a mark of the list that it was made for: used with another filter or order it is refused,
+since it would silently skip rows there.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Generic, TypeVar
+
+import orjson
+from sqlalchemy import Select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from persistence.kit.errors import InvalidInput
+
+T = TypeVar("T")
+
+PAGE_SIZE = 20
+MAX_PAGE_SIZE = 100
+CURSOR_LENGTH = 2_000  # Characters; the longest honest one holds a name of 200 characters, escaped.
+ID_BOUND = 2**63
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which rows of an ordered list: the first ones after a cursor, or the last ones before a cursor."""
+
+    first: int | None = None
+    after: str | None = None
+    last: int | None = None
+    before: str | None = None
+
+    @property
+    def size(self) -> int:
+        if self.last is not None:
+            return self.last
+        return PAGE_SIZE if self.first is None else self.first
+
+    @property
+    def backward(self) -> bool:
+        return self.last is not None
+
+    def check(self) -> None:
+        """Raises: InvalidInput, if the window asks for both ends or for more than MAX_PAGE_SIZE rows."""
+        if self.first is not None and self.last is not None:
+            raise InvalidInput.at("last", "give first or last, not both")
+        if not 0 <= self.size <= MAX_PAGE_SIZE:
+            raise InvalidInput.at("last" if self.backward else "first", f"must be between 0 and {MAX_PAGE_SIZE}")
+
+
+@dataclass(frozen=True)
+class Listing(Generic[T]):
+    """One ordered, filtered list of rows. `mark` names its filter and order, and is part of every cursor."""
+
+    statement: Select[T]
+    key: Any  # Mapped attributes, typed loosely: as dataclass fields the type checker takes them for descriptors.
+    id: Any
+    descending: bool
+    mark: str
+
+    def windowed(self, window: Window) -> Select[T]:
+        """The rows of the window and one more, which tells that there are more; in reverse for a backward window."""
+        window.check()
+        statement = self.statement
+        for cursor, argument, forward in ((window.after, "after", True), (window.before, "before", False)):
+            if cursor is not None:
+                statement = statement.where(self._beyond(self.position(cursor, argument), ascending=forward != self.descending))
+        down = self.descending != window.backward
+        order = (self.key.desc(), self.id.desc()) if down else (self.key.asc(), self.id.asc())
+        return statement.order_by(*order).limit(window.size + 1)
+
+    def _beyond(self, position: tuple[Any, int], *, ascending: bool) -> Any:
+        if self.key is self.id:
+            return self.id > position[1] if ascending else self.id < position[1]
+        here = tuple_(self.key, self.id)
+        there = tuple_(*position, types=(self.key.type, self.id.type))
+        return here > there if ascending else here < there
+
+    def cursor(self, row: T) -> str:
+        key = getattr(row, self.key.key)
+        plain = key.isoformat() if isinstance(key, datetime) else str(key) if isinstance(key, Decimal) else key
+        return _opaque(orjson.dumps([self._tag, plain, getattr(row, self.id.key)]))
+
+    def position(self, cursor: str, argument: str) -> tuple[Any, int]:
+        """The sort key and id in a cursor. Raises: InvalidInput, if it is not one of this list's own."""
+        try:
+            tag, plain, id_ = orjson.loads(_transparent(cursor))
+            key = _KEYS[self.key.type.python_type](plain)
+        except (ValueError, TypeError, KeyError, InvalidOperation) as error:
+            raise InvalidInput.at(argument, "this is not a cursor: pass one that a page returned, unchanged") from error
+        if tag != self._tag or type(id_) is not int or not 0 < id_ < ID_BOUND:
+            raise InvalidInput.at(argument, "this cursor belongs to another list, filter or order: start again without it")
+        return key, id_
+
+    @property
+    def _tag(self) -> str:
+        return hashlib.blake2b(self.mark.encode(), digest_size=6).hexdigest()
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    rows: Sequence[T]
+    listing: Listing[T]
+    has_next: bool
+    has_previous: bool
+
+
+async def fetch(session: AsyncSession, listing: Listing[T], window: Window) -> Page[T]:
+    rows = (await session.scalars(listing.windowed(window))).all()
+    return page_of(rows, listing, window)
+
+
+def page_of(rows: Sequence[T], listing: Listing[T], window: Window) -> Page[T]:
+    more, rows = len(rows) > window.size, rows[: window.size]
+    if window.backward:
+        return Page(rows[::-1], listing, has_next=window.before is not None, has_previous=more)
+    return Page(rows, listing, has_next=more, has_previous=window.after is not None)
+
+
+def _opaque(plain: bytes) -> str:
+    return base64.urlsafe_b64encode(plain).decode().rstrip("=")
+
+
+def _transparent(cursor: str) -> bytes:
+    if len(cursor) > CURSOR_LENGTH:
+        raise ValueError
+    return base64.b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError
+    return value
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or not -ID_BOUND < value < ID_BOUND:
+        raise ValueError
+    return value
+
+
+def _moment(value: object) -> datetime:
+    moment = datetime.fromisoformat(_text(value))
+    if moment.tzinfo is None:
+        raise ValueError
+    return moment
+
+
+def _amount(value: object) -> Decimal:
+    amount = Decimal(_text(value))
+    if not abs(amount) < ID_BOUND // 100 or amount != amount.quantize(Decimal("0.01")):
+        raise ValueError
+    return amount
+
+
+_KEYS = {str: _text, int: _whole, datetime: _moment, Decimal: _amount}

@@ -1,0 +1,45 @@
+"""Bringing the database to this version's tables."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, make_url
+
+from persistence.kit.database import Database
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def configuration(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
+
+
+async def upgrade(url: str, revision: str = "head") -> None:
+    """Migrate up. Processes that start at once wait for each other, and all but the first find nothing to do."""
+    if (file := make_url(url).database) and url.startswith("sqlite"):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(command.upgrade, configuration(url), revision)
+
+
+async def downgrade(url: str, revision: str) -> None:
+    await asyncio.to_thread(command.downgrade, configuration(url), revision)
+
+
+async def is_current(database: Database) -> bool:
+    """Whether the database has this version's tables."""
+
+    def revision(connection: Connection) -> str | None:
+        return MigrationContext.configure(connection).get_current_revision()
+
+    async with database.reading() as session:
+        found = await (await session.connection()).run_sync(revision)
+    return found == ScriptDirectory(str(MIGRATIONS)).get_current_head()

@@ -1,0 +1,70 @@
+"""The service under test, once on SQLite with in-process parts and once on PostgreSQL with Redis: every test that asks for `service` runs on both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event
+
+from graph.server.settings import Settings
+from persistence.schema import upgrade
+from tests import servers
+from tests.service import SECRET, Service, running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+
+async def settings_for(backend: str, folder: Path, **overrides: Any) -> Settings:
+    """Settings for an empty, migrated database."""
+    values: dict[str, Any] = {"debug": True, "secret_key": SECRET, "files_url": (folder / "files").as_uri(), "rate_limits_enabled": False}
+    if backend == "postgresql":
+        values["database_url"] = await servers.create_database(servers.postgres(), folder.name)
+        values["redis_url"] = servers.redis()
+    else:
+        values["database_url"] = f"sqlite+aiosqlite:///{folder / 'storegraph.db'}"
+    settings = Settings(**({"_env_file": None} | values | overrides))
+    await upgrade(settings.database_url)
+    return settings
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+async def shared_service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Service]:
+    settings = await settings_for(request.param, tmp_path_factory.mktemp(request.param))
+    async with running(settings) as service:
+        yield service
+
+
+@pytest.fixture
+async def service(shared_service: Service) -> AsyncGenerator[Service]:
+    """The session's service, with empty tables."""
+    yield shared_service
+    await shared_service.empty()
+
+
+@pytest.fixture
+def statements(service: Service) -> Callable[[], AbstractContextManager[list[str]]]:
+    """Counts SQL: `with statements() as sent: …`, then `sent` holds each statement."""
+
+    @contextmanager
+    def counting() -> Generator[list[str]]:
+        sent: list[str] = []
+
+        def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            sent.append(statement)
+
+        engines = [engine.sync_engine for engine in service.database.engines]
+        for engine in engines:
+            event.listen(engine, "before_cursor_execute", note)
+        try:
+            yield sent
+        finally:
+            for engine in engines:
+                event.remove(engine, "before_cursor_execute", note)
+
+    return counting
