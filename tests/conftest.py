@@ -28,7 +28,7 @@ async def settings_for(backend: str, folder: Path, **overrides: Any) -> Settings
         values["redis_url"] = servers.redis()
     else:
         values["database_url"] = f"sqlite+aiosqlite:///{folder / 'storegraph.db'}"
-    settings = Settings(**({"_env_file": None} | values | overrides))
+    settings = Settings.model_validate(values | overrides)
     await upgrade(settings.database_url)
     return settings
 
