@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-import orjson
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
-from graph.kit.access import Caller
 from graph.kit.context import Services
-from graph.kit.errors import Refused
 from graph.kit.execution import Engine
 from graph.schema import executable
+from graph.server.callers import Callers
+from graph.server.connections import Connections
+from graph.server.documents import Documents
+from graph.server.http import HttpEndpoint
 from graph.server.middleware import RequestTrace
-from graph.server.pipeline import GraphQLRequest, Pipeline, refused_body
+from graph.server.origins import Origins
+from graph.server.pipeline import Pipeline
 from graph.server.settings import Settings
-from graph.server.tokens import Tokens, bearer
+from graph.server.socket import SocketEndpoint
+from graph.server.sse import EventStreams
+from graph.server.tokens import Tokens
 from persistence.kit.broker import LocalBroker
 from persistence.kit.database import Database
 from persistence.kit.events import Feed
@@ -35,32 +38,25 @@ def create_app(settings: Settings) -> Starlette:
     broker = LocalBroker()
     feed = Feed(database, broker)
     services = Services(database, feed, broker, ports={})
-    pipeline = Pipeline(Engine(executable, suggestions=settings.debug), services)
+    pipeline = Pipeline(Engine(executable, suggestions=settings.debug), services, Documents())
     tokens = Tokens(database, settings.signing_key)
+    callers, origins = Callers(tokens), Origins(settings.allowed_origins)
+    connections = Connections(tokens, per_caller=settings.connections_per_caller)
+    http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections))
+    socket = SocketEndpoint(pipeline, callers, origins, connections)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         await feed.start()
+        watch = asyncio.create_task(connections.watch())
         yield
+        watch.cancel()
         await feed.stop()
         await broker.close()
         await database.close()
 
-    async def graphql(request: Request) -> Response:
-        try:
-            token = bearer(request.headers.get("authorization"))
-            principal = await tokens.principal(token) if token else None
-            caller = Caller(principal, request.client.host if request.client else "", request.state.request_id)
-            sent = orjson.loads(await request.body())
-            asked = GraphQLRequest(sent.get("query"), sent.get("operationName"), sent.get("variables"), sent.get("extensions"))
-            operation = await pipeline.prepare(asked, caller)
-            answer = await pipeline.run(operation, asked, caller)
-        except Refused as refused:
-            return Response(refused_body(refused), 400, refused.headers, "application/json")
-        return Response(answer.body, 200, answer.headers, "application/json")
-
     app = Starlette(
-        routes=[Route("/graphql", graphql, methods=["POST"])],
+        routes=[Route("/graphql", http), WebSocketRoute("/graphql", socket)],
         middleware=[
             Middleware(RequestTrace),
             Middleware(GZipMiddleware, minimum_size=GZIP_BYTES),
@@ -68,5 +64,5 @@ def create_app(settings: Settings) -> Starlette:
         ],
         lifespan=lifespan,
     )
-    app.state.services, app.state.tokens = services, tokens
+    app.state.services, app.state.tokens, app.state.connections = services, tokens, connections
     return app

@@ -13,6 +13,8 @@ from graph.schema import schema as graphql_schema
 from graph.server import settings
 from persistence.schema import upgrade
 
+# Frames beyond this are never held in memory whole; the socket's own limit is in characters, of four bytes at most.
+SOCKET_BYTES = 2**20
 SCHEMA_FILE = Path(__file__).parents[2] / "schema.graphql"
 
 cli = typer.Typer(help="Storegraph: a store catalogue as one GraphQL API.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -36,6 +38,7 @@ def serve(
         reload=reload,
         access_log=False,
         ws="websockets-sansio",
+        ws_max_size=SOCKET_BYTES,
         loop="uvloop",
         http="httptools",
         ws_per_message_deflate=False,

@@ -14,19 +14,10 @@ from graphql import ExecutionResult
 
 from graph.kit.access import Caller
 from graph.kit.context import Context, Services
-from graph.kit.errors import BAD_USER_INPUT, Refused, refusal
+from graph.kit.errors import Refused
 from graph.kit.execution import Engine, Operation
-
-
-@dataclass(frozen=True, slots=True)
-class GraphQLRequest:
-    """What a client sent, whatever it came in. Values have the right JSON types already."""
-
-    query: str | None = None
-    operation_name: str | None = None
-    variables: Mapping[str, Any] | None = None
-    extensions: Mapping[str, Any] | None = None
-    document_id: str | None = None
+from graph.server.documents import Documents
+from graph.server.requests import GraphQLRequest
 
 
 @dataclass(slots=True)
@@ -38,14 +29,12 @@ class Answer:
 
 
 class Pipeline:
-    def __init__(self, engine: Engine, services: Services) -> None:
-        self._engine, self._services = engine, services
+    def __init__(self, engine: Engine, services: Services, documents: Documents) -> None:
+        self._engine, self._services, self._documents = engine, services, documents
 
     async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:
         """Raises: Refused."""
-        if not request.query:
-            raise refusal(BAD_USER_INPUT, "Send a document in `query`.")
-        return self._engine.prepare(request.query, request.operation_name)
+        return self._engine.prepare(await self._documents.source(request, caller), request.operation_name)
 
     async def run(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> Answer:
         """Run a query or a mutation. Raises: Refused, before execution began."""

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     rate_limits_enabled: bool = True
     response_cache_enabled: bool = True
     fast_path_enabled: bool = True
+    connections_per_caller: Annotated[int, Field(gt=0)] = 100
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("allowed_origins", "signup_scopes", mode="before")

@@ -1,0 +1,70 @@
+"""Who sent this request: the token in its headers, its address, its id. The same for HTTP, event streams and sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.types import Scope
+
+from graph.kit.access import Caller
+from graph.server.tokens import Tokens, bearer
+
+Headers = Mapping[bytes, bytes]
+
+# Client names become labels of metrics: a bound keeps one client from filling the memory with them.
+_NAME_CHARACTERS = 64
+
+
+def headers_of(scope: Scope) -> Headers:
+    """Header fields by lower-case name; repeated ones are joined by a comma (RFC 9110, section 5.2)."""
+    pairs: list[tuple[bytes, bytes]] = scope["headers"]
+    headers = dict(pairs)
+    if len(headers) == len(pairs):
+        return headers
+    return {name: b", ".join(value for other, value in pairs if other == name) for name in headers}
+
+
+def text(headers: Headers, name: bytes) -> str | None:
+    """A field's value as text. Bytes beyond ASCII stay recognisable and never fail: RFC 9110, section 5.5, calls them opaque."""
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
+
+
+class Callers:
+    """Turns header fields into a `Caller`."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    async def identify(self, scope: Scope, headers: Headers) -> Caller:
+        """Raises: Refused, if a token is presented that is not good: it never counts as none."""
+        return await self.signed_in(anonymous(scope, headers), text(headers, b"authorization"))
+
+    async def signed_in(self, caller: Caller, authorization: str | None) -> Caller:
+        """The same caller, as whom an Authorization field proves; an empty field proves nothing. Raises: Refused."""
+        token = bearer(authorization)
+        if token is None:
+            return caller
+        principal = await self._tokens.principal(token)
+        return Caller(principal, caller.client_ip, caller.request_id, caller.client_name, caller.client_version)
+
+
+def request_id(scope: Scope) -> str:
+    state: dict[str, Any] = scope.get("state") or {}
+    return state.get("request_id", "")
+
+
+def anonymous(scope: Scope, headers: Headers) -> Caller:
+    client: tuple[str, int] | None = scope.get("client")
+    return Caller(
+        principal=None,
+        client_ip=client[0] if client else "",
+        request_id=request_id(scope),
+        client_name=_name(headers, b"apollographql-client-name"),
+        client_version=_name(headers, b"apollographql-client-version"),
+    )
+
+
+def _name(headers: Headers, field: bytes) -> str | None:
+    return (text(headers, field) or "")[:_NAME_CHARACTERS] or None

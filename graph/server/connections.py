@@ -1,0 +1,148 @@
+"""What stays open: sockets and event streams. Counted per caller, looked at each half second, ended together when the process stops.
+
+A connection outlives the moment at which its token was verified, so somebody has to look again: here, once for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+import structlog
+
+from graph.kit.access import Caller, Principal
+from graph.kit.errors import RATE_LIMITED, Refused, refusal
+from graph.server.tokens import Tokens
+
+log = structlog.get_logger()
+
+# A change of scopes or activity must reach open connections within a second or so.
+CHECK_SECONDS = 0.5
+# A client that has not read for this long holds memory and listens to nothing.
+STALLED_SECONDS = 30.0
+# How long a goodbye may take before the connection is dropped without one.
+_GOODBYE_SECONDS = 1.0
+
+
+class Connection(Protocol):
+    """One open socket or event stream."""
+
+    caller: Caller
+    token: str | None
+    writing_since: float | None
+    """When the write that is still waiting for the client began (`time.monotonic`); None if there is none."""
+
+    async def end(self, reason: str) -> None:
+        """The caller may not listen any longer."""
+        ...
+
+    async def drain(self) -> None:
+        """The process stops: finish what is short, cut off what is not, so that the client comes back elsewhere."""
+        ...
+
+    def abandon(self) -> None:
+        """The client does not read: let go of it without a word."""
+        ...
+
+
+class Connections:
+    """Every connection that is open in this process."""
+
+    def __init__(self, tokens: Tokens, *, per_caller: int) -> None:
+        self._tokens, self._per_caller = tokens, per_caller
+        self._names: dict[Connection, str] = {}
+        self._count: Counter[str] = Counter()
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def full(self, caller: Caller) -> bool:
+        return self._count[caller.name] >= self._per_caller
+
+    def seat(self, connection: Connection) -> None:
+        """Count a connection among its caller's: a new one, or one whose caller has signed in. Raises: Refused RATE_LIMITED."""
+        name = connection.caller.name
+        if name == self._names.get(connection):
+            return
+        if self.full(connection.caller):
+            raise refusal(
+                RATE_LIMITED, f"You have {self._per_caller} connections open; close one.", headers={"Retry-After": "10"}, retryAfter=10
+            )
+        self.leave(connection)
+        self._names[connection] = name
+        self._count[name] += 1
+
+    def leave(self, connection: Connection) -> None:
+        name = self._names.pop(connection, None)
+        if name is not None:
+            self._count[name] -= 1
+            if not self._count[name]:
+                del self._count[name]
+
+    async def watch(self) -> None:
+        """Check all connections, again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            try:
+                await self.check(datetime.now(UTC))
+            except Exception:
+                # The database is away, say. Connections stay: cutting all of them off would not bring it back.
+                log.exception("connections.check_failed", connections=len(self))
+
+    async def check(self, now: datetime) -> None:
+        """End connections whose token has run out or lost its standing, and abandon those that do not read."""
+        standings: dict[str, Principal | str] = {}
+        for connection in list(self._names):
+            if connection.writing_since is not None and time.monotonic() - connection.writing_since > STALLED_SECONDS:
+                connection.abandon()
+            elif connection.token is not None and (reason := await self._objection(connection, connection.token, now, standings)):
+                await _within(connection, connection.end(reason))
+
+    async def _objection(self, connection: Connection, token: str, now: datetime, standings: dict[str, Principal | str]) -> str | None:
+        """Why a connection may not go on, if it may not. A token is verified once, however many connections share it."""
+        held = connection.caller.principal
+        if held is None or held.expires_at <= now:
+            return "Token expired"
+        if token not in standings:
+            standings[token] = await self._standing(token)
+        standing = standings[token]
+        if isinstance(standing, str):
+            return standing
+        if not standing.scopes >= held.scopes:
+            # Streams that were begun with the lost scope would go on: a new connection sorts out which of them may.
+            return "Scopes changed"
+        connection.caller = replace(connection.caller, principal=standing)
+        return None
+
+    async def _standing(self, token: str) -> Principal | str:
+        try:
+            return await self._tokens.principal(token)
+        except Refused:
+            return "Token revoked"
+
+    async def drain(self, deadline_seconds: float) -> None:
+        """Take no new connections, and give those that are open their end; what takes longer than the deadline is dropped."""
+        self.draining = True
+        connections = list(self._names)
+        if not connections:
+            return
+        goodbyes = [asyncio.ensure_future(connection.drain()) for connection in connections]
+        _, late = await asyncio.wait(goodbyes, timeout=deadline_seconds)
+        for goodbye in late:
+            goodbye.cancel()
+        for connection in list(self._names) if late else []:
+            connection.abandon()
+
+
+async def _within(connection: Connection, goodbye: Coroutine[None, None, None]) -> None:
+    try:
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            await goodbye
+    except TimeoutError:
+        connection.abandon()

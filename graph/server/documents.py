@@ -1,0 +1,198 @@
+"""Documents that are known by an identifier instead of being sent: by agreement at run time, or by a list made at build time.
+
+- Automatic persisted queries: the client sends a hash; if it is unknown, the document once with it. Saves bandwidth and makes
+  GET cacheable; it is no allow list, as anybody may register.
+- Trusted documents: a manifest written by the client's build. In `shadow` mode what is not in it is logged, in `enforce` mode
+  it is refused, and nothing can be registered. A client's name is its own claim: modes by client are for rolling out, and only
+  `enforce` without exceptions keeps strangers to the list.
+
+Source: GraphQL over HTTP, appendix "Persisted Documents"; Apollo's persistedQuery extension, version 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import orjson
+import structlog
+
+from graph.kit.access import Caller
+from graph.kit.errors import BAD_USER_INPUT, DOCUMENT_NOT_FOUND, FORBIDDEN, refusal
+from graph.server.requests import GraphQLRequest
+
+log = structlog.get_logger(__name__)
+
+KEPT_DOCUMENTS = 500
+# 500 of these are 16 MB. The longest real ones, of Relay applications, have some 30 kB; a longer one runs but is not kept.
+KEPT_CHARACTERS = 32_768
+SHARED_SECONDS = 7 * 24 * 3600
+_SHA256 = "sha256:"
+_HEX = re.compile(r"[0-9a-f]{64}")
+_CUSTOM = re.compile(r"(x-[A-Za-z0-9._~-]+:)?[A-Za-z0-9._~-]{1,256}")
+
+
+class DocumentMode(Enum):
+    OFF = "off"
+    SHADOW = "shadow"
+    ENFORCE = "enforce"
+
+
+class Shared(Protocol):
+    """Where processes leave documents for each other."""
+
+    async def get(self, key: str) -> bytes | None: ...
+
+    async def put(self, key: str, value: bytes, ttl_seconds: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """The manifest: documents by their identifiers, those of the build and `sha256:…` alike."""
+
+    by_id: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, str]) -> Trusted:
+        return cls({**manifest, **{f"{_SHA256}{sha256(text)}": text for text in manifest.values()}})
+
+    def __contains__(self, text: str) -> bool:
+        return f"{_SHA256}{sha256(text)}" in self.by_id
+
+
+class BadManifest(Exception):
+    """The service must not start with this manifest."""
+
+
+def read_manifest(path: Path) -> dict[str, str]:
+    """Read Apollo's format (`generate-persisted-query-manifest`) or Relay's (`persistConfig`). Raises: BadManifest."""
+    try:
+        content: object = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise BadManifest(f"{path}: {error}") from error
+    if isinstance(content, dict):
+        manifest = cast("dict[str, Any]", content)
+        entries: Iterable[tuple[object, object]] = manifest.items()
+        if manifest.get("format") == "apollo-persisted-query-manifest":
+            entries = ((each.get("id"), each.get("body")) for each in manifest.get("operations", ()))
+        found = {key: text for key, text in entries if isinstance(key, str) and isinstance(text, str)}
+        if len(found) == len(manifest.get("operations", manifest)):
+            return found
+    raise BadManifest(f"{path}: this is neither Apollo's persisted query manifest nor Relay's map from id to text")
+
+
+class Documents:
+    """Finds the text that a request means."""
+
+    def __init__(
+        self,
+        *,
+        trusted: Trusted | None = None,
+        mode: DocumentMode = DocumentMode.OFF,
+        mode_by_client: Mapping[str, DocumentMode] | None = None,
+        shared: Shared | None = None,
+    ) -> None:
+        self._trusted, self._mode, self._mode_by_client = trusted or Trusted(), mode, mode_by_client or {}
+        self._kept = _Kept(shared)
+        self._logged: OrderedDict[str, None] = OrderedDict()
+
+    async def source(self, request: GraphQLRequest, caller: Caller) -> str:
+        """The document's text. Raises: Refused."""
+        identifier = _identifier(request)
+        mode = self._mode_by_client.get(caller.client_name or "", self._mode)
+        if request.query is None:
+            return await self._find(identifier or "", mode)
+        if mode is not DocumentMode.OFF and request.query not in self._trusted:
+            self._judge(request.query, mode, caller)
+        if identifier is not None:
+            await self._register(identifier, request.query)
+        return request.query
+
+    async def _find(self, identifier: str, mode: DocumentMode) -> str:
+        text = self._trusted.by_id.get(identifier)
+        if text is None and identifier.startswith(_SHA256) and mode is not DocumentMode.ENFORCE:
+            text = await self._kept.get(identifier)
+        if text is None:
+            # Apollo's clients look for this very message, and then send the document itself.
+            raise refusal(DOCUMENT_NOT_FOUND, "PersistedQueryNotFound")
+        return text
+
+    def _judge(self, text: str, mode: DocumentMode, caller: Caller) -> None:
+        hash_ = sha256(text)
+        if hash_ not in self._logged:
+            self._logged[hash_] = None
+            if len(self._logged) > KEPT_DOCUMENTS:
+                self._logged.popitem(last=False)
+            log.warning("documents.unknown", sha256=hash_, client=caller.client_name, version=caller.client_version, mode=mode.value)
+        if mode is DocumentMode.ENFORCE:
+            raise refusal(FORBIDDEN, "Only the documents of this service's own clients are run here.")
+
+    async def _register(self, identifier: str, text: str) -> None:
+        if not identifier.startswith(_SHA256):
+            return
+        if identifier != f"{_SHA256}{sha256(text)}":
+            raise refusal(BAD_USER_INPUT, "The sha256 is not that of the document.")
+        await self._kept.put(identifier, text)
+
+
+class _Kept:
+    """Registered documents, the last used ones in this process and, if there is a place for it, those of all processes."""
+
+    def __init__(self, shared: Shared | None) -> None:
+        self._shared = shared
+        self._texts: OrderedDict[str, str] = OrderedDict()
+
+    async def get(self, identifier: str) -> str | None:
+        text = self._texts.get(identifier)
+        if text is not None:
+            self._texts.move_to_end(identifier)
+            return text
+        if self._shared is None or (found := await self._shared.get(f"document:{identifier}")) is None:
+            return None
+        self._keep(identifier, found.decode())
+        return found.decode()
+
+    async def put(self, identifier: str, text: str) -> None:
+        if identifier in self._texts or len(text) > KEPT_CHARACTERS:
+            return
+        self._keep(identifier, text)
+        if self._shared is not None:
+            await self._shared.put(f"document:{identifier}", text.encode(), SHARED_SECONDS)
+
+    def _keep(self, identifier: str, text: str) -> None:
+        self._texts[identifier] = text
+        if len(self._texts) > KEPT_DOCUMENTS:
+            self._texts.popitem(last=False)
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _identifier(request: GraphQLRequest) -> str | None:
+    """What identifies the document, in the form of the appendix. Raises: Refused, if it is no identifier or two that differ."""
+    identifier = request.document_id
+    if identifier is not None and not _is_identifier(identifier):
+        raise refusal(
+            BAD_USER_INPUT, "documentId must be `sha256:` and 64 lower-case hexadecimal digits, or an identifier of the manifest."
+        )
+    if request.extensions is None or (persisted := request.extensions.get("persistedQuery")) is None:
+        return identifier
+    hash_: object = cast("dict[str, Any]", persisted).get("sha256Hash") if isinstance(persisted, dict) else None
+    if not isinstance(hash_, str) or not _HEX.fullmatch(hash_) or cast("dict[str, Any]", persisted).get("version") != 1:
+        raise refusal(BAD_USER_INPUT, "persistedQuery must have version 1 and sha256Hash, 64 lower-case hexadecimal digits.")
+    if identifier not in {None, f"{_SHA256}{hash_}"}:
+        raise refusal(BAD_USER_INPUT, "documentId and persistedQuery name different documents.")
+    return f"{_SHA256}{hash_}"
+
+
+def _is_identifier(text: str) -> bool:
+    if text.startswith(_SHA256):
+        return _HEX.fullmatch(text.removeprefix(_SHA256)) is not None
+    return _CUSTOM.fullmatch(text) is not None

@@ -1,0 +1,236 @@
+"""GraphQL over HTTP: POST, QUERY (RFC 10008) and, for queries, GET. Its audit suite and its text are the referees.
+
+Reads a request, asks the pipeline, writes the response. It must never decide what a caller may see or spend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import NamedTuple
+
+from graphql import OperationType
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from graph.kit.access import Caller
+from graph.kit.errors import (
+    BAD_USER_INPUT,
+    COST_EXCEEDED,
+    DOCUMENT_NOT_FOUND,
+    FORBIDDEN,
+    INTERNAL,
+    PARSE_FAILED,
+    RATE_LIMITED,
+    UNAUTHENTICATED,
+    VALIDATION_FAILED,
+    Refused,
+    refusal,
+)
+from graph.server import callers, media, requests
+from graph.server.callers import Callers, Headers
+from graph.server.origins import Origins
+from graph.server.pipeline import Answer, Pipeline, refused_body
+from graph.server.requests import GraphQLRequest
+from graph.server.sse import EventStreams
+
+
+class Status(NamedTuple):
+    """For a client that reads application/graphql-response+json, and for one that reads only application/json."""
+
+    modern: int
+    legacy: int
+
+
+# Of responses without `data`. A response with `data` is 200, with or without errors, where the text of September 2026 would
+# have 294 for the second. Where the audits (first column; second in brackets) and the newer text differ, the audits hold:
+#
+#                              audits       newer text
+#   document does not parse    400 (200)    400
+#   document does not validate 400 (200)    422
+#   unknown operation          400          422
+#   variables do not coerce    400 (200)    422
+#   request not well formed    400          422           (`Refusal` below: 400 for both kinds of client)
+#
+# For the rest there is no audit. The older clients' 200 goes only to what they would otherwise lose: Apollo's protocol for
+# documents by hash is spoken in bodies, and a client that reads only application/json throws a 4xx body away.
+STATUSES = {
+    PARSE_FAILED: Status(400, 200),
+    VALIDATION_FAILED: Status(400, 200),
+    BAD_USER_INPUT: Status(400, 200),
+    DOCUMENT_NOT_FOUND: Status(400, 200),
+    COST_EXCEEDED: Status(400, 400),
+    UNAUTHENTICATED: Status(401, 401),
+    FORBIDDEN: Status(403, 403),
+    RATE_LIMITED: Status(429, 429),
+    INTERNAL: Status(500, 500),
+}
+
+METHODS = "GET, HEAD, POST, QUERY"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "QUERY"})
+_URL_METHODS = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What a body may take. A stranger cannot write, so needs no room for a bulk of 10,000 items, nor the 0.1 s that reading one takes."""
+
+    bytes: int = 262_144
+    bytes_signed_in: int = 4_194_304
+    seconds: float = 30.0
+
+
+class Refusal(Exception):
+    """Refused as HTTP, before there was a GraphQL request: the status does not follow from the code."""
+
+    def __init__(self, status: HTTPStatus, message: str, *, code: str = BAD_USER_INPUT, **headers: str) -> None:
+        super().__init__(message)
+        self.status = int(status)
+        self.refused = refusal(code, message, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+class ClientGone(Exception):
+    """The client went away before its request was whole: there is nobody to answer."""
+
+
+class HttpEndpoint:
+    """The ASGI application behind `/graphql` for everything but WebSockets; `page` answers a browser that asks nothing."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        callers: Callers,
+        origins: Origins,
+        streams: EventStreams,
+        *,
+        page: ASGIApp | None = None,
+        limits: HttpLimits | None = None,
+    ) -> None:
+        self._pipeline, self._callers, self._origins, self._streams = pipeline, callers, origins, streams
+        self._page, self._limits = page, limits or HttpLimits()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = callers.headers_of(scope)
+        accept = media.negotiate(callers.text(headers, b"accept"))
+        if self._page and accept.page and scope["method"] in _URL_METHODS and requests.asks_nothing(scope["query_string"]):
+            await self._page(scope, receive, send)
+            return
+        media_type = accept.result or media.JSON
+        try:
+            await self._serve(scope, receive, send, headers, accept)
+        except Refused as refused:
+            status = STATUSES.get(refused.code, Status(400, 400))
+            code = status.modern if media_type == media.GRAPHQL_RESPONSE else status.legacy
+            await _write(send, code, media_type, refused_body(refused), refused.headers)
+        except Refusal as error:
+            await _write(send, error.status, media_type, refused_body(error.refused), error.refused.headers)
+        except ClientGone:
+            pass
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: Headers, accept: media.Acceptable) -> None:
+        self._check(scope["method"], headers, accept)
+        caller = await self._callers.identify(scope, headers)
+        request = await self._request(scope, receive, headers, caller)
+        try:
+            operation = await self._pipeline.prepare(request, caller)
+        except Refused as refused:
+            if accept.result:
+                raise
+            await self._streams.refuse(refused, send)
+            return
+        if operation.kind is OperationType.MUTATION and scope["method"] in _SAFE_METHODS:
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "A mutation needs POST.", Allow="POST")
+        if accept.result and operation.kind is not OperationType.SUBSCRIPTION:
+            await _respond(scope, send, headers, accept.result, await self._pipeline.run(operation, request, caller))
+        elif accept.stream:
+            await self._streams.serve(operation, request, caller, headers, receive, send)
+        else:
+            raise Refusal(HTTPStatus.NOT_ACCEPTABLE, "A subscription needs Accept: text/event-stream, or a WebSocket.")
+
+    def _check(self, method: str, headers: Headers, accept: media.Acceptable) -> None:
+        """Refuse what needs no look at the body."""
+        if method != "POST" and method not in _SAFE_METHODS:
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"Use one of {METHODS}.", Allow=METHODS)
+        if not self._origins.permit(headers):
+            raise Refusal(HTTPStatus.FORBIDDEN, "Pages of that origin may not ask here.", code=FORBIDDEN)
+        if accept.result is None and not accept.stream:
+            offered = f"{media.GRAPHQL_RESPONSE}, {media.JSON} or {media.EVENT_STREAM}"
+            raise Refusal(HTTPStatus.NOT_ACCEPTABLE, f"Accept must allow {offered}.")
+        content_type = callers.text(headers, b"content-type")
+        if (content_type is not None or method not in _URL_METHODS) and not media.is_json(content_type):
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json in UTF-8.", Accept_Query=media.JSON)
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            # A few compressed kilobytes can be gigabytes: we would rather not find out.
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body uncompressed.", Accept_Encoding="identity")
+
+    async def _request(self, scope: Scope, receive: Receive, headers: Headers, caller: Caller) -> GraphQLRequest:
+        try:
+            if scope["method"] in _URL_METHODS:
+                return requests.from_query_string(scope["query_string"])
+            return requests.from_json(requests.parse_json(await self._body(receive, headers, caller)))
+        except requests.Malformed as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
+
+    async def _body(self, receive: Receive, headers: Headers, caller: Caller) -> bytes:
+        limit = self._limits.bytes_signed_in if caller.principal else self._limits.bytes
+        if int(headers.get(b"content-length", b"0")) > limit:
+            raise _too_large(limit)
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                return await _received(receive, limit)
+        except TimeoutError as error:
+            message = f"The body took longer than {self._limits.seconds:.0f} s."
+            raise Refusal(HTTPStatus.REQUEST_TIMEOUT, message, Connection="close") from error
+
+
+async def _received(receive: Receive, limit: int) -> bytes:
+    chunks, size, more = list[bytes](), 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk: bytes = message.get("body", b"")
+        chunks.append(chunk)
+        size += len(chunk)
+        more = message.get("more_body", False)
+        if size > limit:
+            raise _too_large(limit)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limit: int) -> Refusal:
+    # What is left of the body is not read: the connection cannot serve another request.
+    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body may have {limit} bytes at most.", Connection="close")
+
+
+async def _respond(scope: Scope, send: Send, headers: Headers, media_type: str, answer: Answer) -> None:
+    """Write an answer, or 304 where the client already has it. Only an answer that anybody may see carries an ETag."""
+    etag = answer.headers.get("ETag")
+    if etag and scope["method"] in _SAFE_METHODS and _has(headers.get(b"if-none-match"), etag.encode()):
+        await _write(send, HTTPStatus.NOT_MODIFIED, None, b"", answer.headers)
+    else:
+        await _write(send, HTTPStatus.OK, media_type, answer.body, answer.headers)
+
+
+def _has(if_none_match: bytes | None, etag: bytes) -> bool:
+    """RFC 9110, section 13.1.2: compare weakly."""
+    if if_none_match is None:
+        return False
+    known = [each.strip().removeprefix(b"W/") for each in if_none_match.split(b",")]
+    return etag.removeprefix(b"W/") in known or known == [b"*"]
+
+
+async def _write(send: Send, status: int, media_type: str | None, body: bytes, more: Mapping[str, str]) -> None:
+    fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
+    fields.append((b"vary", b"Accept, Authorization"))
+    if "Cache-Control" not in more:
+        fields.append((b"cache-control", b"private, no-store"))
+    if media_type:
+        fields.append((b"content-type", _CONTENT_TYPES[media_type]))
+        fields.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": int(status), "headers": fields})
+    await send({"type": "http.response.body", "body": body})
+
+
+_CONTENT_TYPES = {name: f"{name}; charset=utf-8".encode() for name in (media.GRAPHQL_RESPONSE, media.JSON)}

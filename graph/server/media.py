@@ -1,0 +1,110 @@
+"""Which media types a request is written in and which its client can read (RFC 9110, sections 8.3 and 12.5.1).
+
+Pure functions of a header's text, kept in small bounded caches: clients send the same few headers for ever.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+GRAPHQL_RESPONSE = "application/graphql-response+json"
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+HTML = "text/html"
+
+# No client needs more to say what it reads; without a bound each entry of the cache could hold 64 kB.
+_ACCEPT_CHARACTERS = 1_000
+_UTF8 = frozenset({"utf-8", "utf8"})
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptable:
+    """What may be sent back: the JSON type for a single result, if any, and whether a stream or a page will do."""
+
+    result: str | None
+    stream: bool
+    page: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    type: str
+    subtype: str
+    quality: float
+
+    def precedence(self, media_type: str) -> int:
+        """How exactly this range names a media type: 3 by name, 2 by its first half, 1 by `*/*`, 0 not at all."""
+        if media_type == f"{self.type}/{self.subtype}":
+            return 3
+        if self.subtype != "*":
+            return 0
+        if self.type == "*":
+            return 1
+        return 2 if media_type.startswith(f"{self.type}/") else 0
+
+
+def negotiate(accept: str | None) -> Acceptable:
+    """Choose by quality; an absent or empty header accepts anything.
+
+    Between equal qualities a name beats a wildcard, and the GraphQL type beats plain JSON. A client that sends only
+    wildcards gets `application/json`: it never said that it knows the newer type.
+    """
+    return _negotiate((accept or "*/*")[:_ACCEPT_CHARACTERS])
+
+
+@lru_cache(maxsize=256)
+def _negotiate(accept: str) -> Acceptable:
+    ranges = [found for part in accept.split(",") if (found := _range(part)) is not None]
+    modern, legacy = (_weight(ranges, media_type) for media_type in (GRAPHQL_RESPONSE, JSON))
+    # A wildcard is not a request for the newer type, so it counts for it only where the older one is ruled out.
+    named = modern if modern[1] == 3 or legacy[0] == 0 else (0.0, 0)
+    result = GRAPHQL_RESPONSE if named[0] and named[0] >= legacy[0] else JSON if legacy[0] else None
+    page = _weight(ranges, HTML)
+    return Acceptable(
+        result=result,
+        stream=_weight(ranges, EVENT_STREAM)[0] > 0,
+        page=page[1] == 3 and page[0] > max(named[0], legacy[0]),
+    )
+
+
+def _weight(ranges: list[_Range], media_type: str) -> tuple[float, int]:
+    """Quality and precedence of the most specific range that covers a media type; (0, 0) if none does."""
+    best = max(ranges, key=lambda each: (each.precedence(media_type), each.quality), default=None)
+    if best is None or best.precedence(media_type) == 0:
+        return 0.0, 0
+    return best.quality, best.precedence(media_type)
+
+
+def _range(text: str) -> _Range | None:
+    name, *parameters = (part.strip().lower() for part in text.split(";"))
+    type_, slash, subtype = name.partition("/")
+    if not slash or not type_ or not subtype:
+        return None
+    quality = 1.0
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key == "q":
+            quality = _quality(value)
+        elif key == "charset" and value.strip('"') not in _UTF8:
+            return None  # we write UTF-8 only
+    return _Range(type_, subtype, quality)
+
+
+def _quality(text: str) -> float:
+    try:
+        return min(max(float(text), 0.0), 1.0) if len(text) <= 5 else 0.0
+    except ValueError:
+        return 0.0
+
+
+@lru_cache(maxsize=256)
+def _is_json(content_type: str) -> bool:
+    name, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    if name != JSON:
+        return False
+    pairs = (parameter.partition("=") for parameter in parameters)
+    return all(key != "charset" or value.strip('"') in _UTF8 for key, _, value in pairs)
+
+
+def is_json(content_type: str | None) -> bool:
+    """Whether a body is UTF-8 JSON. Nothing else is read: a browser sends the other types without a preflight."""
+    return content_type is not None and len(content_type) <= 200 and _is_json(content_type)

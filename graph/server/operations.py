@@ -1,0 +1,136 @@
+"""What runs on one socket: operations by the ids that the client chose, each in its own task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import structlog
+from graphql import OperationType
+
+from graph.kit.access import Caller
+from graph.kit.errors import INTERNAL, RATE_LIMITED, Refused, refusal
+from graph.kit.execution import Operation
+from graph.server import frames
+from graph.server.frames import Closed
+from graph.server.pipeline import Answer, Pipeline
+from graph.server.requests import GraphQLRequest
+
+log = structlog.get_logger(__name__)
+
+
+class Disconnected(Exception):
+    """The client has left, or our own close is on its way: there is nobody to write to."""
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """One operation, until its task has ended. A client's `complete` takes away its id, and so the right to speak, before that."""
+
+    id: str
+    opening: str
+    kind: OperationType | None = None
+    task: asyncio.Task[None] | None = None
+
+
+class Operations:
+    """Starts operations and sends what they give, through `write`, which raises Disconnected or OSError when nobody listens."""
+
+    def __init__(self, pipeline: Pipeline, write: Callable[[str], Awaitable[None]], *, limit: int) -> None:
+        self._pipeline, self._write, self._limit = pipeline, write, limit
+        self._speaking: dict[str, _Running] = {}
+        self._running: set[_Running] = set()
+        self._draining = False
+
+    async def start(self, id_: str, request: GraphQLRequest, caller: Caller) -> None:
+        """Raises: Closed 4409."""
+        if id_ in self._speaking:
+            raise Closed(4409, f"Subscriber for {id_} already exists")
+        if len(self._running) >= self._limit:
+            refused = refusal(RATE_LIMITED, f"A socket runs {self._limit} operations at most; complete one first.", retryAfter=1)
+            await self._write(frames.error(id_, refused))
+            return
+        running = self._speaking[id_] = _Running(id_, frames.opening(id_))
+        self._running.add(running)
+        running.task = asyncio.create_task(self._run(running, request, caller))
+
+    def complete(self, id_: str) -> None:
+        """Source: PROTOCOL.md, "It is permissable to simply ignore all unknown IDs": the operation may have ended meanwhile."""
+        if running := self._speaking.pop(id_, None):
+            _cancel(running)
+
+    async def drain(self) -> None:
+        """Cut subscriptions off, and wait for single results to be sent."""
+        self._draining = True
+        for running in self._running:
+            if running.kind is OperationType.SUBSCRIPTION:
+                _cancel(running)
+        await self._finished()
+
+    async def stop(self) -> None:
+        """Nobody listens any longer."""
+        self._speaking.clear()
+        for running in self._running:
+            _cancel(running)
+        await self._finished()
+
+    async def _finished(self) -> None:
+        if tasks := [running.task for running in self._running if running.task]:
+            await asyncio.wait(tasks)
+
+    async def _run(self, running: _Running, request: GraphQLRequest, caller: Caller) -> None:
+        try:
+            last = await self._results(running, request, caller)
+            if last and self._release(running):
+                # Released before the last word is sent: the client may use the id again as soon as it has read it.
+                await self._write(last)
+        except (Disconnected, OSError):
+            pass  # whoever listens on the socket sees the same, and stops the rest
+        finally:
+            self._release(running)
+            self._running.discard(running)
+
+    def _may_speak(self, running: _Running) -> bool:
+        return self._speaking.get(running.id) is running
+
+    def _release(self, running: _Running) -> bool:
+        may_speak = self._may_speak(running)
+        if may_speak:
+            del self._speaking[running.id]
+        return may_speak
+
+    async def _results(self, running: _Running, request: GraphQLRequest, caller: Caller) -> str | None:
+        """Send each result; give back the last message."""
+        try:
+            operation = await self._pipeline.prepare(request, caller)
+            running.kind = operation.kind
+            if self._draining and running.kind is OperationType.SUBSCRIPTION:
+                return None
+            async with aclosing(self._answers(operation, request, caller)) as answers:
+                async for answer in answers:
+                    if self._may_speak(running):
+                        await self._write(f"{running.opening}{answer.body.decode()}}}")
+        except Refused as refused:
+            return frames.error(running.id, refused)
+        except (Disconnected, OSError):
+            raise
+        except Exception:
+            log.exception("operation failed", request_id=caller.request_id)
+            return frames.error(running.id, refusal(INTERNAL, f"Internal error. Request id: {caller.request_id}"))
+        return frames.complete(running.id)
+
+    async def _answers(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[Answer, None]:
+        if operation.kind is not OperationType.SUBSCRIPTION:
+            yield await self._pipeline.run(operation, request, caller)
+            return
+        async with aclosing(self._pipeline.stream(operation, request, caller)) as answers:
+            async for answer in answers:
+                yield answer
+
+
+def _cancel(running: _Running) -> None:
+    # A mutation goes on to its end, unheard: cut off in the middle, nobody would know whether it took effect.
+    if running.task and running.kind is not OperationType.MUTATION:
+        running.task.cancel()

@@ -1,0 +1,157 @@
+"""From JSON or a query string to a `GraphQLRequest`; what is not well formed is `Malformed`, with a sentence that says why.
+
+Source: GraphQL over HTTP, sections "Request Parameters", "GET" and "JSON Encoding"; appendix "Persisted Documents".
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import parse_qsl
+
+import orjson
+
+# Real variables nest five or six deep. orjson itself reads 1,024 levels, more than Python code may safely walk.
+MAX_DEPTH = 64
+_PARAMETERS = frozenset({"query", "operationName", "variables", "extensions", "documentId"})
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(slots=True)
+class GraphQLRequest:
+    """What a client sent, whatever it came in. Values have the right JSON types already; one of the first two names the document."""
+
+    query: str | None = None
+    document_id: str | None = None
+    operation_name: str | None = None
+    variables: Mapping[str, Any] | None = None
+    extensions: Mapping[str, Any] | None = None
+
+
+class Malformed(Exception):
+    """The client's bytes are not a request. The message is meant for the client and quotes nothing that it sent."""
+
+
+def parse_json(text: bytes | str) -> object:
+    """Read strict JSON: UTF-8, no repeated names, no lone surrogates, no NaN, at most `MAX_DEPTH` levels.
+
+    RFC 8259 lets a reader skip a byte order mark (section 8.1) and leaves repeated names open (section 4). We refuse
+    those: whoever reads the first of two, such as a firewall, would judge another request than the one that runs.
+
+    Raises: Malformed.
+    """
+    if isinstance(text, str):
+        text = text.encode(errors="surrogatepass")
+    try:
+        value: object = orjson.loads(text.removeprefix(_BOM))
+    except orjson.JSONDecodeError as error:
+        raise Malformed("The JSON cannot be read.") from error
+    # Every string was written with two quotation marks, and one inside a string as `\"`. A repeated name loses at least
+    # its own two, so equal counts prove that nothing was lost: 2 µs for usual bodies where a second parse takes 7.
+    # The one escape that hides a quotation mark from the count gets that second parse.
+    strings: list[str] = []
+    _collect([value], MAX_DEPTH, strings)
+    if b"\\u0022" in text:
+        _check_names(text)
+    elif text.count(b'"') != 2 * len(strings) + "".join(strings).count('"'):
+        raise Malformed("A name is repeated in a JSON object.")
+    return value
+
+
+def _collect(values: Iterable[object], depth: int, strings: list[str]) -> None:
+    """Gather every string and name, so that they can be counted at once."""
+    if depth < 0:
+        raise Malformed(f"The JSON is nested deeper than {MAX_DEPTH} levels.")
+    for value in values:
+        # `type(…) is` because orjson makes no subclasses, and it takes half the time of isinstance.
+        if type(value) is str:
+            strings.append(value)
+        elif type(value) is dict:
+            members = cast("dict[str, object]", value)
+            strings += members
+            _collect(members.values(), depth - 1, strings)
+        elif type(value) is list:
+            _collect(cast("list[object]", value), depth - 1, strings)
+
+
+def _check_names(text: bytes) -> None:
+    try:
+        json.loads(text.removeprefix(_BOM), object_pairs_hook=_distinct)
+    except (ValueError, RecursionError) as error:
+        # A value that a repeated name replaced was never walked above: it may nest too deep for this parser.
+        raise Malformed("The JSON cannot be read.") from error
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Malformed("A name is repeated in a JSON object.")
+    return found
+
+
+def from_json(value: object) -> GraphQLRequest:
+    """Read the parameters out of a JSON object; null is absent, and other properties are ignored, as the text demands.
+
+    Raises: Malformed.
+    """
+    if not isinstance(value, dict):
+        raise Malformed("The request must be a JSON object.")
+    parameters = cast("dict[str, object]", value)
+    request = GraphQLRequest(
+        query=_text(parameters, "query"),
+        operation_name=_text(parameters, "operationName") or None,
+        variables=_map(parameters, "variables"),
+        extensions=_map(parameters, "extensions"),
+        document_id=_text(parameters, "documentId"),
+    )
+    return _complete(request)
+
+
+def from_query_string(query_string: bytes) -> GraphQLRequest:
+    """Read the parameters of a GET; an empty one is absent, and `variables` and `extensions` are JSON.
+
+    Raises: Malformed.
+    """
+    parameters: dict[str, object] = {}
+    for name, text in _pairs(query_string):
+        if name not in _PARAMETERS or not text:
+            continue
+        if name in parameters:
+            raise Malformed(f"The parameter {name} is repeated.")
+        parameters[name] = parse_json(text) if name in ("variables", "extensions") else text
+    return from_json(parameters)
+
+
+def asks_nothing(query_string: bytes) -> bool:
+    """Whether a URL is only the endpoint's address, with no request in it."""
+    try:
+        return not any(name in _PARAMETERS and text for name, text in _pairs(query_string))
+    except Malformed:
+        return False
+
+
+def _pairs(query_string: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50)
+    except ValueError as error:
+        raise Malformed("The query string cannot be read.") from error
+
+
+def _text(parameters: dict[str, object], name: str) -> str | None:
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Malformed(f"The parameter {name} must be a string.")
+    return value
+
+
+def _map(parameters: dict[str, object], name: str) -> Mapping[str, Any] | None:
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise Malformed(f"The parameter {name} must be a JSON object.")
+    return cast("dict[str, Any] | None", value)
+
+
+def _complete(request: GraphQLRequest) -> GraphQLRequest:
+    if request.query is None and request.document_id is None and "persistedQuery" not in (request.extensions or ()):
+        raise Malformed("The parameter query is missing.")
+    return request

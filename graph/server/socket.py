@@ -1,0 +1,220 @@
+"""GraphQL over WebSocket: the graphql-transport-ws protocol, to the letter. The older `graphql-ws` subprotocol is not spoken.
+
+Two things go beyond the protocol, within what it leaves open:
+- A `ping` whose payload has an `Authorization` replaces the token of the open socket before the old one expires. It must be
+  the same user's. The `pong` comes back without it.
+- When the process stops, single results are finished, and subscriptions are cut off by close code 1012 without `complete`:
+  after a `complete` a client believes that the stream is over, after 1012 it reconnects and subscribes again.
+
+Source: graphql-ws PROTOCOL.md; RFC 6455 and its registry for the codes 1009, 1012 and 1013.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from graph.kit.access import Caller
+from graph.kit.errors import Refused
+from graph.server import callers, frames
+from graph.server.callers import Callers
+from graph.server.connections import Connections
+from graph.server.frames import Closed, Message
+from graph.server.operations import Disconnected, Operations
+from graph.server.origins import Origins
+from graph.server.pipeline import Pipeline
+from graph.server.tokens import bearer
+
+log = structlog.get_logger(__name__)
+
+SUBPROTOCOL = "graphql-transport-ws"
+
+
+@dataclass(frozen=True, slots=True)
+class SocketLimits:
+    """What one socket may take."""
+
+    init_seconds: float = 10.0
+    message_characters: int = 262_144  # as long as an HTTP body
+    operations: int = 50
+
+
+class SocketEndpoint:
+    """The ASGI application behind `/graphql` for WebSockets."""
+
+    def __init__(
+        self, pipeline: Pipeline, callers: Callers, origins: Origins, connections: Connections, *, limits: SocketLimits | None = None
+    ) -> None:
+        self._pipeline, self._callers, self._origins, self._connections = pipeline, callers, origins, connections
+        self._limits = limits or SocketLimits()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        headers = callers.headers_of(scope)
+        caller = callers.anonymous(scope, headers)
+        if self._connections.draining or self._connections.full(caller) or not self._origins.permit(headers):
+            # Before the handshake is accepted, a close becomes a response with status 403.
+            await send({"type": "websocket.close", "code": 1013})
+        elif SUBPROTOCOL not in scope["subprotocols"]:
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": 4406, "reason": "Subprotocol not acceptable"})
+        else:
+            await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+            socket = Socket(caller, receive, send, self._pipeline, self._callers, self._connections, self._limits)
+            await socket.serve(callers.text(headers, b"authorization"))
+
+
+class Socket:
+    """One accepted WebSocket."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        receive: Receive,
+        send: Send,
+        pipeline: Pipeline,
+        callers: Callers,
+        connections: Connections,
+        limits: SocketLimits,
+    ) -> None:
+        self.caller, self._receive, self._send = caller, receive, send
+        self.token: str | None = None
+        self.writing_since: float | None = None
+        self._callers, self._connections, self._limits = callers, connections, limits
+        self._operations = Operations(pipeline, self._write, limit=limits.operations)
+        self._authorization: str | None = None
+        self._initialised = self._acknowledged = self._closed = self._abandoned = False
+        self._task = asyncio.current_task()
+
+    async def serve(self, authorization: str | None) -> None:
+        """`authorization` is the handshake's, for clients that cannot put one into `connection_init`."""
+        self._authorization = authorization
+        try:
+            await self._listen()
+        except Closed as closed:
+            await self._close(closed.code, closed.reason)
+        except Disconnected:
+            pass
+        except asyncio.CancelledError:
+            if not self._abandoned:
+                raise
+        except OSError:
+            pass  # the server's own word for a client that is gone
+        except Exception:
+            log.exception("socket failed", request_id=self.caller.request_id)
+            await self._close(1013, "Try again later")
+        finally:
+            await self._operations.stop()
+            self._connections.leave(self)
+
+    async def _listen(self) -> None:
+        self._take_seat()
+        try:
+            async with asyncio.timeout(self._limits.init_seconds):
+                while not self._acknowledged:
+                    await self._handle(await self._message())
+        except TimeoutError as error:
+            raise Closed(4408, "Connection initialisation timeout") from error
+        while True:
+            await self._handle(await self._message())
+
+    async def _message(self) -> Message:
+        event = await self._receive()
+        if event["type"] == "websocket.disconnect":
+            raise Disconnected
+        text: str | None = event.get("text")
+        if text is None:
+            raise Closed(4400, "Messages are text frames.")
+        if len(text) > self._limits.message_characters:
+            raise Closed(1009, "Message too big")
+        return frames.read(text)
+
+    async def _handle(self, message: Message) -> None:
+        match message.type:
+            case "connection_init":
+                await self._initialise(message.payload)
+            case "ping":
+                await self._ping(message.payload)
+            case "subscribe":
+                if not self._acknowledged:
+                    raise Closed(4401, "Unauthorized")
+                await self._operations.start(message.id, message.request(), self.caller)
+            case "complete":
+                self._operations.complete(message.id)
+            case _:
+                pass  # a pong needs no answer
+
+    async def _initialise(self, payload: Mapping[str, Any] | None) -> None:
+        if self._initialised:
+            raise Closed(4429, "Too many initialisation requests")
+        self._initialised = True
+        await self._sign_in(_authorization(payload) or self._authorization)
+        await self._write(frames.CONNECTION_ACK)
+        self._acknowledged = True
+
+    async def _ping(self, payload: Mapping[str, Any] | None) -> None:
+        if authorization := _authorization(payload):
+            if not self._acknowledged:
+                raise Closed(4401, "Unauthorized")
+            await self._sign_in(authorization)
+            payload = {key: value for key, value in (payload or {}).items() if key.lower() != "authorization"} or None
+        await self._write(frames.pong(payload))
+
+    async def _sign_in(self, authorization: str | None) -> None:
+        before = self.caller.principal
+        try:
+            caller = await self._callers.signed_in(self.caller, authorization)
+        except Refused as refused:
+            raise Closed(4403, "Forbidden") from refused
+        if before and caller.principal and before.user_id != caller.principal.user_id:
+            raise Closed(4403, "Forbidden: the token is another user's")
+        self.caller, self.token = caller, bearer(authorization)
+        self._take_seat()
+
+    def _take_seat(self) -> None:
+        try:
+            self._connections.seat(self)
+        except Refused as refused:
+            raise Closed(1013, str(refused)) from refused
+
+    async def _write(self, text: str) -> None:
+        if self._closed:
+            raise Disconnected
+        self.writing_since = time.monotonic()
+        await self._send({"type": "websocket.send", "text": text})
+        self.writing_since = None
+
+    async def end(self, reason: str) -> None:
+        # 4403 and not 4401: after this code clients reconnect, and fetch a new token for it.
+        await self._close(4403, reason)
+
+    async def drain(self) -> None:
+        await self._operations.drain()
+        await self._close(1012, "Service restart")
+
+    def abandon(self) -> None:
+        self._abandoned = True
+        if self._task:
+            self._task.cancel()
+
+    async def _close(self, code: int, reason: str) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with suppress(OSError):
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+def _authorization(payload: Mapping[str, Any] | None) -> str | None:
+    """Raises: Closed 4403, if there is one that is no text: it never counts as none."""
+    values = [value for key, value in (payload or {}).items() if key.lower() == "authorization" and value is not None]
+    if not all(isinstance(value, str) for value in values):
+        raise Closed(4403, "Forbidden")
+    return values[0] if values else None

@@ -1,0 +1,199 @@
+"""GraphQL over server-sent events: the graphql-sse protocol's "distinct connections mode", one stream for one operation.
+
+Two things go beyond the protocol: an event that has a cursor carries it as its `id:`, and a client that reconnects with
+`Last-Event-ID` (browsers do it by themselves) goes on after it.
+Source: graphql-sse PROTOCOL.md; HTML Living Standard, section 9.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, cast
+
+import orjson
+from graphql import (
+    ArgumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    NameNode,
+    OperationType,
+    StringValueNode,
+    Visitor,
+    print_ast,
+    visit,
+)
+from starlette.types import Message, Receive, Send
+
+from graph.kit.access import Caller
+from graph.kit.errors import Refused
+from graph.kit.execution import Operation
+from graph.server.callers import Headers, text
+from graph.server.connections import Connections
+from graph.server.pipeline import Pipeline, refused_body
+from graph.server.requests import GraphQLRequest
+from graph.server.tokens import bearer
+
+# Proxies close what is silent; the usual limit is 60 s.
+HEARTBEAT_SECONDS = 12.0
+_HEARTBEAT = b":\n\n"
+# The empty data is for browsers: their EventSource drops an event that has none.
+_COMPLETE = b"event: complete\ndata:\n\n"
+_START: Message = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"private, no-store"),
+        (b"vary", b"Accept, Authorization"),
+        (b"x-accel-buffering", b"no"),  # nginx would otherwise collect events into full buffers
+    ],
+}
+
+
+class EventStreams:
+    """Opens event streams and keeps them among the process's connections."""
+
+    def __init__(self, pipeline: Pipeline, connections: Connections) -> None:
+        self._pipeline, self._connections = pipeline, connections
+
+    async def serve(
+        self, operation: Operation, request: GraphQLRequest, caller: Caller, headers: Headers, receive: Receive, send: Send
+    ) -> None:
+        """Raises: Refused, if the caller has too many connections: a status says it best."""
+        is_endless = operation.kind is OperationType.SUBSCRIPTION
+        stream = EventStream(caller, bearer(text(headers, b"authorization")), send, is_endless=is_endless)
+        self._connections.seat(stream)
+        try:
+            if is_endless and (cursor := text(headers, b"last-event-id")):
+                operation = starting_after(operation, cursor)
+            await stream.run(self._answers(operation, request, caller), receive)
+        finally:
+            self._connections.leave(stream)
+
+    async def refuse(self, refused: Refused, send: Send) -> None:
+        """Source: PROTOCOL.md, "Validation steps … MUST report errors through an accepted SSE connection by emitting next events"."""
+        await send(_START)
+        await send({"type": "http.response.body", "body": _next(refused_body(refused)) + _COMPLETE})
+
+    async def _answers(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[bytes, None]:
+        try:
+            if operation.kind is not OperationType.SUBSCRIPTION:
+                yield (await self._pipeline.run(operation, request, caller)).body
+                return
+            async with aclosing(self._pipeline.stream(operation, request, caller)) as answers:
+                async for answer in answers:
+                    yield answer.body
+        except Refused as refused:
+            yield refused_body(refused)
+
+
+class EventStream:
+    """One response that stays open."""
+
+    def __init__(self, caller: Caller, token: str | None, send: Send, *, is_endless: bool) -> None:
+        self.caller, self.token, self._send, self._is_endless = caller, token, send, is_endless
+        self.writing_since: float | None = None
+        self._cut, self._finished = asyncio.Event(), asyncio.Event()
+        self._task = asyncio.current_task()
+
+    async def run(self, bodies: AsyncGenerator[bytes, None], receive: Receive) -> None:
+        """Write results until there are no more, the client goes, or somebody cuts the stream off."""
+        await self._send(_START)
+        pump = asyncio.ensure_future(self._pump(bodies))
+        tasks = [pump, asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(self._cut.wait())]
+        try:
+            while not (await asyncio.wait(tasks, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
+                await self._write(_HEARTBEAT)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await bodies.aclose()
+            self._finished.set()
+        if not pump.cancelled():
+            pump.result()
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def end(self, reason: str) -> None:
+        """Without a `complete`: the client comes back, and is told by a status why it may not listen."""
+        self._cut.set()
+        await self._finished.wait()
+
+    async def drain(self) -> None:
+        """A subscription is cut off, so that the client resumes elsewhere; a single result is waited for."""
+        if self._is_endless:
+            self._cut.set()
+        await self._finished.wait()
+
+    def abandon(self) -> None:
+        if self._task:
+            self._task.cancel()
+
+    async def _pump(self, bodies: AsyncGenerator[bytes, None]) -> None:
+        async for body in bodies:
+            await self._write(_next(body))
+        await self._write(_COMPLETE)
+
+    async def _write(self, event: bytes) -> None:
+        self.writing_since = time.monotonic()
+        await self._send({"type": "http.response.body", "body": event, "more_body": True})
+        self.writing_since = None
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _next(body: bytes) -> bytes:
+    cursor = _cursor(body)
+    return b"event: next\n%bdata: %b\n\n" % (b"id: %b\n" % cursor if cursor else b"", body)
+
+
+def _cursor(body: bytes) -> bytes | None:
+    """The event's cursor, if the client selected it under its own name: the only part of a result that is read again here."""
+    if b'"cursor"' not in body:
+        return None
+    data: dict[str, Any] = orjson.loads(body).get("data") or {}
+    for value in data.values():
+        if isinstance(value, dict) and isinstance(cursor := cast("dict[str, object]", value).get("cursor"), str):
+            return cursor.encode()
+    return None
+
+
+def starting_after(operation: Operation, cursor: str) -> Operation:
+    """The same subscription with `after: cursor` on its root field, whatever it said before; a field without `after` ignores it.
+
+    Its source changes with it: whatever is kept or shared by source must not mix up two places in the log.
+    """
+    index = operation.document.definitions.index(operation.definition)
+    document = visit(operation.document, _After(_root_field(operation), cursor))
+    return replace(operation, source=print_ast(document), document=document, definition=document.definitions[index])
+
+
+def _root_field(operation: Operation) -> FieldNode:
+    """A valid subscription has one root field, perhaps inside fragments."""
+    fragments = {each.name.value: each for each in operation.document.definitions if isinstance(each, FragmentDefinitionNode)}
+    selection = operation.definition.selection_set.selections[0]
+    while not isinstance(selection, FieldNode):
+        fragment = fragments[selection.name.value] if isinstance(selection, FragmentSpreadNode) else cast("InlineFragmentNode", selection)
+        selection = fragment.selection_set.selections[0]
+    return selection
+
+
+class _After(Visitor):
+    def __init__(self, root: FieldNode, cursor: str) -> None:
+        super().__init__()
+        self._root = root
+        self._argument = ArgumentNode(name=NameNode(value="after"), value=StringValueNode(value=cursor))
+
+    def enter_field(self, node: FieldNode, *_: object) -> FieldNode | None:
+        if node is not self._root:
+            return None
+        return replace(node, arguments=(*(each for each in node.arguments or () if each.name.value != "after"), self._argument))
