@@ -11,7 +11,7 @@ from graph.kit.access import Scope
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.nodes import Node, global_id, refetched, row_id
-from graph.kit.pages import After, Before, Connection, First, Last, connection, window
+from graph.kit.pages import After, Before, Connection, First, Last, window
 from graph.users import User
 from persistence import catalogue, items, users
 from persistence.kit.errors import InvalidInput
@@ -156,4 +156,4 @@ async def item_connection(info: Info, conditions: catalogue.Filter, order: catal
             return await catalogue.count(session, conditions)
 
     async with info.context.database.reading() as session:
-        return connection(await catalogue.page(session, conditions, order, page), Item.of, count)
+        return Connection(page=await catalogue.page(session, conditions, order, page), of=Item.of, count=count)

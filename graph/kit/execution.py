@@ -28,6 +28,7 @@ from graphql import (
 )
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as Executor
 
+from graph.kit.completion import LeafExecutor
 from graph.kit.context import Context
 from graph.kit.errors import BAD_USER_INPUT, INTERNAL, PARSE_FAILED, VALIDATION_FAILED, Refused, as_error, refusal
 from persistence.kit.errors import DomainError
@@ -35,7 +36,6 @@ from persistence.kit.errors import DomainError
 log = structlog.get_logger(__name__)
 
 _core: Any = execution  # Partly untyped there.
-_executor: Any = Executor
 
 DOCUMENTS = 1_000  # Parsed documents that are kept: about 20 kB each.
 MAX_ERRORS = 20
@@ -63,9 +63,10 @@ class Operation:
 
 
 class Engine:
-    def __init__(self, schema: GraphQLSchema, *, suggestions: bool) -> None:
+    def __init__(self, schema: GraphQLSchema, *, suggestions: bool, fast: bool) -> None:
         self.schema = schema
         self._suggestions = suggestions
+        self._builder: Any = LeafExecutor if fast else Executor
         self._operations: OrderedDict[tuple[str, str | None], Operation] = OrderedDict()
 
     def prepare(self, source: str, operation_name: str | None) -> Operation:
@@ -118,12 +119,12 @@ class Engine:
                 yield self._masked(ExecutionResult(errors=[located]), context)
 
     async def _one(self, executor: Executor, event: object, context: Context) -> ExecutionResult:
-        executor = _executor.build_per_event_executor(executor, event)
+        executor = self._builder.build_per_event_executor(executor, event)
         executor.context_value = context
         return self._masked(await _completed(_core.execute_subscription_event(executor)), context)
 
     def _executor(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Executor:
-        built: Executor | list[GraphQLError] = _executor.build(
+        built: Executor | list[GraphQLError] = self._builder.build(
             self.schema,
             operation.document,
             context_value=context,

@@ -37,26 +37,31 @@ class Edge(Generic[T]):
 
 @strawberry.type(description=f"A page of a list: at most {MAX_PAGE_SIZE} objects.")
 class Connection(Generic[T]):
-    edges: list[Edge[T]] = strawberry.field(description="The objects with their cursors, in the list's order.")
-    nodes: list[T] = strawberry.field(description="The objects alone, in the list's order.")
-    page_info: PageInfo = strawberry.field(description="Where the page stands.")
+    page: strawberry.Private[Page[Any]]
+    of: strawberry.Private[Callable[[Any], Any]]
     count: strawberry.Private[Callable[[], Awaitable[int]]]
+
+    @strawberry.field(description="The objects with their cursors, in the list's order.")
+    def edges(self) -> list[Edge[T]]:
+        return [Edge(node=self.of(row), cursor=self.page.listing.cursor(row)) for row in self.page.rows]
+
+    @strawberry.field(description="The objects alone, in the list's order.")
+    def nodes(self) -> list[T]:
+        return [self.of(row) for row in self.page.rows]
+
+    @strawberry.field(description="Where the page stands.")
+    def page_info(self) -> PageInfo:
+        rows, cursor = self.page.rows, self.page.listing.cursor
+        return PageInfo(
+            has_next_page=self.page.has_next,
+            has_previous_page=self.page.has_previous,
+            start_cursor=cursor(rows[0]) if rows else None,
+            end_cursor=cursor(rows[-1]) if rows else None,
+        )
 
     @strawberry.field(description="How many objects the whole list holds. Counted only when asked for, which costs a look at each of them.")
     async def total_count(self) -> int:
         return await self.count()
-
-
-def connection(page: Page[Row], of: Callable[[Row], Any], count: Callable[[], Awaitable[int]]) -> Connection[Any]:
-    """A page of rows as a connection of graph objects."""
-    edges: list[Edge[Any]] = [Edge(node=of(row), cursor=page.listing.cursor(row)) for row in page.rows]
-    info = PageInfo(
-        has_next_page=page.has_next,
-        has_previous_page=page.has_previous,
-        start_cursor=edges[0].cursor if edges else None,
-        end_cursor=edges[-1].cursor if edges else None,
-    )
-    return Connection(edges=edges, nodes=[edge.node for edge in edges], page_info=info, count=count)
 
 
 def window(first: int | None, after: str | None, last: int | None, before: str | None) -> Window:

@@ -9,6 +9,7 @@ from typing import Any, NewType, cast
 from graphql import GraphQLError
 from strawberry.types.scalar import ScalarDefinition, scalar
 
+INT_MIN, INT_MAX = -(2**31), 2**31 - 1  # GraphQL's Int. Source: GraphQL specification, section 3.5.1.
 SAFE_INTEGER = 2**53 - 1  # The largest whole number that every JSON reader keeps exactly. Source: RFC 8259, section 6.
 
 BigInt = NewType("BigInt", int)
