@@ -47,6 +47,20 @@ async def service(shared_service: Service) -> AsyncGenerator[Service]:
     await shared_service.empty()
 
 
+@pytest.fixture(scope="session")
+async def embedded_service(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Service]:
+    settings = await settings_for("sqlite", tmp_path_factory.mktemp("embedded"))
+    async with running(settings) as service:
+        yield service
+
+
+@pytest.fixture
+async def embedded(embedded_service: Service) -> AsyncGenerator[Service]:
+    """A service for tests of what happens before any database is asked: they run once, not once on each."""
+    yield embedded_service
+    await embedded_service.empty()
+
+
 @pytest.fixture
 def statements(service: Service) -> Callable[[], AbstractContextManager[list[str]]]:
     """Counts SQL: `with statements() as sent: …`, then `sent` holds each statement."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from starlette.applications import Starlette
 
 from graph.kit.access import Scope
 from graph.kit.context import Services
@@ -30,6 +31,7 @@ class Service:
     services: Services
     tokens: Tokens
     http: httpx.AsyncClient = field(repr=False)
+    app: Starlette = field(repr=False)
 
     @property
     def database(self) -> Database:
@@ -91,6 +93,6 @@ async def running(settings: Settings) -> AsyncGenerator[Service]:
             task.result()
     url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     async with httpx.AsyncClient(base_url=url, timeout=30) as http:
-        yield Service(url, settings, app.state.services, app.state.tokens, http)
+        yield Service(url, settings, app.state.services, app.state.tokens, http, app)
     server.should_exit = True
     await task

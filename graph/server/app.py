@@ -66,4 +66,5 @@ def create_app(settings: Settings) -> Starlette:
         lifespan=lifespan,
     )
     app.state.services, app.state.tokens, app.state.connections = services, tokens, connections
+    app.state.pipeline = pipeline
     return app

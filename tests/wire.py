@@ -1,0 +1,30 @@
+"""The endpoints of the wire with limits of a test's own, over the same pipeline and database as the service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from graph.server.callers import Callers
+from graph.server.connections import Connections
+from graph.server.http import HttpEndpoint
+from graph.server.origins import Origins
+from graph.server.socket import SocketEndpoint
+from graph.server.sse import EventStreams
+
+if TYPE_CHECKING:
+    from graph.server.pipeline import Pipeline
+    from tests.service import Service
+
+
+class Wire:
+    def __init__(self, service: Service, *, per_caller: int = 100) -> None:
+        self.pipeline: Pipeline = service.app.state.pipeline
+        self.connections = Connections(service.tokens, per_caller=per_caller)
+        self._callers, self._origins = Callers(service.tokens), Origins([])
+
+    def http(self, pipeline: Any = None, **options: Any) -> HttpEndpoint:
+        used = pipeline or self.pipeline
+        return HttpEndpoint(used, self._callers, self._origins, EventStreams(used, self.connections), **options)
+
+    def socket(self, **options: Any) -> SocketEndpoint:
+        return SocketEndpoint(self.pipeline, self._callers, self._origins, self.connections, **options)
