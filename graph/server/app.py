@@ -17,7 +17,7 @@ from graph.kit.execution import Engine
 from graph.schema import executable
 from graph.server.callers import Callers
 from graph.server.connections import Connections
-from graph.server.documents import Documents
+from graph.server.documents import Documents, Trusted
 from graph.server.http import HttpEndpoint
 from graph.server.middleware import RequestTrace
 from graph.server.origins import Origins
@@ -39,7 +39,10 @@ def create_app(settings: Settings) -> Starlette:
     feed = Feed(database, broker)
     services = Services(database, feed, broker, ports={})
     engine = Engine(executable, suggestions=settings.debug, fast=settings.fast_path_enabled)
-    pipeline = Pipeline(engine, services, Documents())
+    documents = Documents(
+        Trusted.read(settings.documents_manifest), mode=settings.documents_mode, mode_by_client=settings.documents_mode_by_client
+    )
+    pipeline = Pipeline(engine, services, documents)
     tokens = Tokens(database, settings.signing_key)
     callers, origins = Callers(tokens), Origins(settings.allowed_origins)
     connections = Connections(tokens, per_caller=settings.connections_per_caller)

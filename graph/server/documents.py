@@ -62,11 +62,16 @@ class Trusted:
     def of(cls, manifest: Mapping[str, str]) -> Trusted:
         return cls({**manifest, **{f"{_SHA256}{sha256(text)}": text for text in manifest.values()}})
 
+    @classmethod
+    def read(cls, manifest: Path | None) -> Trusted:
+        """Raises: BadManifest."""
+        return cls.of(read_manifest(manifest) if manifest else {})
+
     def __contains__(self, text: str) -> bool:
         return f"{_SHA256}{sha256(text)}" in self.by_id
 
 
-class BadManifest(Exception):
+class BadManifest(ValueError):
     """The service must not start with this manifest."""
 
 
@@ -92,8 +97,8 @@ class Documents:
 
     def __init__(
         self,
-        *,
         trusted: Trusted | None = None,
+        *,
         mode: DocumentMode = DocumentMode.OFF,
         mode_by_client: Mapping[str, DocumentMode] | None = None,
         shared: Shared | None = None,
@@ -129,7 +134,7 @@ class Documents:
             self._logged[hash_] = None
             if len(self._logged) > KEPT_DOCUMENTS:
                 self._logged.popitem(last=False)
-            log.warning("documents.unknown", sha256=hash_, client=caller.client_name, version=caller.client_version, mode=mode.value)
+            log.warning("unknown document", sha256=hash_, client=caller.client_name, version=caller.client_version, mode=mode.value)
         if mode is DocumentMode.ENFORCE:
             raise refusal(FORBIDDEN, "Only the documents of this service's own clients are run here.")
 

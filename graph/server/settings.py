@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from graph.kit.access import Scope
+from graph.server.documents import DocumentMode, read_manifest
 from persistence.kit.database import DRIVERS, driver
 
 DEVELOPMENT_KEY = "storegraph-development-key-not-for-production-use"
@@ -36,6 +37,9 @@ class Settings(BaseSettings):
     rate_limits_enabled: bool = True
     response_cache_enabled: bool = True
     fast_path_enabled: bool = True
+    documents_manifest: Path | None = None
+    documents_mode: DocumentMode = DocumentMode.OFF
+    documents_mode_by_client: Annotated[dict[str, DocumentMode], NoDecode] = {}
     connections_per_caller: Annotated[int, Field(gt=0)] = 100
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -43,6 +47,23 @@ class Settings(BaseSettings):
     @classmethod
     def _listed(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("documents_mode_by_client", mode="before")
+    @classmethod
+    def _paired(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+        if not all(separator for _, separator, _ in pairs):
+            raise ValueError("must be NAME=MODE, separated by commas")
+        return {name.strip(): mode.strip() for name, _, mode in pairs}
+
+    @field_validator("documents_manifest")
+    @classmethod
+    def _readable_manifest(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            read_manifest(value)
+        return value
 
     @field_validator("database_url", "database_replica_url")
     @classmethod

@@ -1,0 +1,248 @@
+"""Documents that are known by an identifier: automatic persisted queries and trusted documents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from graph.kit.access import Caller
+from graph.kit.errors import Refused
+from graph.server import documents
+from graph.server.documents import BadManifest, DocumentMode, Documents, Trusted, read_manifest, sha256
+from graph.server.requests import GraphQLRequest
+from graph.server.settings import BadSettings, load
+from tests.conftest import settings_for
+from tests.service import running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    import httpx
+
+    from tests.service import Service
+
+QUERY = "query Start { __typename }"
+HASH = hashlib.sha256(QUERY.encode()).hexdigest()
+ANSWER = {"data": {"__typename": "Query"}}
+MODERN = {"Accept": "application/graphql-response+json"}
+CREATE = 'mutation { createItem(input: { name: "Kettle", price: "1.00" }) { __typename } }'
+
+
+@pytest.fixture
+def service(embedded: Service) -> Service:
+    return embedded
+
+
+def persisted(hash_: str) -> dict[str, Any]:
+    return {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": hash_}}}
+
+
+def code(response: httpx.Response) -> str:
+    body = response.json()
+    assert list(body) == ["errors"], body
+    assert len(body["errors"]) == 1, body
+    return body["errors"][0]["extensions"]["code"]
+
+
+async def test_asks_for_a_document_once_and_then_knows_it(service: Service) -> None:
+    """Persisting a Document: "the client issues a follow-up request containing the full GraphQL Document to be persisted"."""
+    query = "query Once { __typename }"
+    hash_ = sha256(query)
+    unknown = await service.http.post("/graphql", json=persisted(hash_), headers=MODERN)
+    # "If the server fails to retrieve the document, it MUST respond with a well-formed GraphQL response consisting of a single error."
+    assert (unknown.status_code, code(unknown)) == (400, "PERSISTED_QUERY_NOT_FOUND")
+    assert unknown.json()["errors"][0]["message"] == "PersistedQueryNotFound"
+    assert (await service.http.post("/graphql", json=persisted(hash_))).status_code == 200  # to a client of application/json alone
+    assert (await service.http.post("/graphql", json={"query": query, **persisted(hash_)})).json() == ANSWER
+    assert (await service.http.post("/graphql", json=persisted(hash_))).json() == ANSWER
+    by_get = await service.http.get("/graphql", params={"extensions": json.dumps(persisted(hash_)["extensions"])})
+    assert by_get.json() == ANSWER
+
+
+async def test_takes_a_document_id(service: Service) -> None:
+    """SHA256 Hex Document Identifier: "{prefix} is sha256 and {payload} is 64 hexadecimal characters (in lower case)"."""
+    await service.http.post("/graphql", json={"query": QUERY, "documentId": f"sha256:{HASH}"})
+    assert (await service.http.post("/graphql", json={"documentId": f"sha256:{HASH}"})).json() == ANSWER
+    assert (await service.http.get("/graphql", params={"documentId": f"sha256:{HASH}"})).json() == ANSWER
+
+
+async def test_hashes_as_the_text_does() -> None:
+    """SHA256 Hex Document Identifier, Example."""
+    expected = "71f7dc5758652baac68e4a10c50be732b741c892ade2883a99358f52b555286b"
+    assert sha256("query($id:ID!){user(id:$id){name}}") == expected
+
+
+async def test_runs_no_mutation_by_get(service: Service) -> None:
+    """GET: "the server MUST respond with error status code 405 (Method Not Allowed) and halt execution"."""
+    token = await service.sign_in()
+    headers = {"Authorization": f"Bearer {token}"}
+    hash_ = sha256(CREATE)
+    await service.http.post("/graphql", json={"query": CREATE, "operationName": "Other", **persisted(hash_)}, headers=headers)
+    response = await service.http.get("/graphql", params={"documentId": f"sha256:{hash_}"}, headers=headers)
+    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+    assert (await service.ask("{ items { edges { node { id } } } }"))["items"]["edges"] == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"query": QUERY, **persisted("0" * 64)},
+        {"query": QUERY, "documentId": f"sha256:{'0' * 64}"},
+        {"documentId": f"sha256:{HASH.upper()}"},
+        {"documentId": "sha256:abc"},
+        {"documentId": "md5:abc"},
+        {"documentId": ""},
+        {"documentId": "a b"},
+        {"documentId": "x" * 300},
+        {"documentId": f"sha256:{HASH}", **persisted("0" * 64)},
+        persisted("abc"),
+        {"extensions": {"persistedQuery": {"version": 2, "sha256Hash": HASH}}},
+        {"extensions": {"persistedQuery": {"sha256Hash": HASH}}},
+        {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": 7}}},
+        {"extensions": {"persistedQuery": [HASH]}},
+    ],
+)
+async def test_refuses_identifiers_that_are_none(service: Service, body: dict[str, Any]) -> None:
+    response = await service.http.post("/graphql", json=body, headers=MODERN)
+    assert (response.status_code, code(response)) == (400, "BAD_USER_INPUT")
+
+
+class Memory:
+    """What processes share."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, tuple[bytes, int]] = {}
+
+    async def get(self, key: str) -> bytes | None:
+        return self.kept[key][0] if key in self.kept else None
+
+    async def put(self, key: str, value: bytes, ttl_seconds: int) -> None:
+        self.kept[key] = value, ttl_seconds
+
+
+STRANGER = Caller(None, "203.0.113.7", "r")
+
+
+async def test_shares_registered_documents_between_processes() -> None:
+    shared = Memory()
+    here, there = Documents(shared=shared), Documents(shared=shared)
+    await here.source(GraphQLRequest(query=QUERY, document_id=f"sha256:{HASH}"), STRANGER)
+    assert shared.kept == {f"document:sha256:{HASH}": (QUERY.encode(), 7 * 24 * 3600)}
+    assert await there.source(GraphQLRequest(document_id=f"sha256:{HASH}"), STRANGER) == QUERY
+    shared.kept.clear()
+    assert await there.source(GraphQLRequest(document_id=f"sha256:{HASH}"), STRANGER) == QUERY
+
+
+async def test_keeps_a_bounded_number_of_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "KEPT_DOCUMENTS", 2)
+    kept = Documents()
+    texts = ["{ a }", "{ b }", "{ c }"]
+    for text in texts:
+        await kept.source(GraphQLRequest(query=text, document_id=f"sha256:{sha256(text)}"), STRANGER)
+        await kept.source(GraphQLRequest(document_id=f"sha256:{sha256('{ a }')}"), STRANGER)
+    assert [await found(kept, text) for text in texts] == [True, False, True]
+    long = "#" * 32_769
+    await kept.source(GraphQLRequest(query=long, document_id=f"sha256:{sha256(long)}"), STRANGER)
+    assert not await found(kept, long)
+
+
+async def found(kept: Documents, text: str) -> bool:
+    try:
+        return await kept.source(GraphQLRequest(document_id=f"sha256:{sha256(text)}"), STRANGER) == text
+    except Refused as refused:
+        assert refused.code == "PERSISTED_QUERY_NOT_FOUND"  # noqa: PT017 -- both outcomes are results here
+        return False
+
+
+APOLLO = {
+    "format": "apollo-persisted-query-manifest",
+    "version": 1,
+    "operations": [{"id": HASH, "name": "Start", "type": "query", "body": QUERY}],
+}
+RELAY = {"2f3b4c": QUERY}
+
+
+@pytest.mark.parametrize(("content", "identifier"), [(APOLLO, HASH), (RELAY, "2f3b4c")])
+async def test_reads_the_manifests_of_apollo_and_relay(tmp_path: Path, content: object, identifier: str) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(content))
+    assert read_manifest(path) == {identifier: QUERY}
+    trusting = Documents(Trusted.read(path), mode=DocumentMode.ENFORCE)
+    for known in (identifier, f"sha256:{HASH}"):
+        assert await trusting.source(GraphQLRequest(document_id=known), STRANGER) == QUERY
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"format": "apollo-persisted-query-manifest", "operations": [{"id": "a"}]}'])
+async def test_does_not_start_with_a_manifest_it_cannot_read(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(content)
+    with pytest.raises(BadManifest):
+        read_manifest(path)
+    with pytest.raises(BadSettings, match="DOCUMENTS_MANIFEST"):
+        load(debug=True, documents_manifest=path)
+
+
+@pytest.fixture(scope="module")
+async def trusting(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Service]:
+    folder = tmp_path_factory.mktemp("trusting")
+    (folder / "manifest.json").write_text(json.dumps(APOLLO))
+    settings = await settings_for(
+        "sqlite",
+        folder,
+        documents_manifest=folder / "manifest.json",
+        documents_mode="enforce",
+        documents_mode_by_client="new=shadow,old=off",
+    )
+    async with running(settings) as service:
+        yield service
+
+
+def by(client: str | None) -> dict[str, str]:
+    return MODERN | ({"apollographql-client-name": client} if client else {})
+
+
+@pytest.mark.parametrize("client", [None, "web", "new", "old"])
+async def test_runs_the_manifests_documents_for_everybody(trusting: Service, client: str | None) -> None:
+    for body in (
+        {"query": QUERY},
+        {"documentId": HASH},
+        {"documentId": f"sha256:{HASH}"},
+        persisted(HASH),
+        {"query": QUERY, **persisted(HASH)},
+    ):
+        assert (await trusting.http.post("/graphql", json=body, headers=by(client))).json() == ANSWER
+
+
+@pytest.mark.parametrize("client", [None, "web"])
+async def test_runs_nothing_else_where_the_list_is_enforced(trusting: Service, client: str | None) -> None:
+    strange = "{ __typename }"
+    response = await trusting.http.post("/graphql", json={"query": strange}, headers=by(client))
+    assert (response.status_code, code(response)) == (403, "FORBIDDEN")
+    registering = await trusting.http.post("/graphql", json={"query": strange, **persisted(sha256(strange))}, headers=by(client))
+    assert (registering.status_code, code(registering)) == (403, "FORBIDDEN")
+    asking = await trusting.http.post("/graphql", json=persisted(sha256(strange)), headers=by(client))
+    assert (asking.status_code, code(asking)) == (400, "PERSISTED_QUERY_NOT_FOUND")
+
+
+async def test_does_not_let_one_client_register_for_another(trusting: Service) -> None:
+    """A list that anybody can add to is no list."""
+    query = "query Registered { __typename }"
+    assert (await trusting.http.post("/graphql", json={"query": query, **persisted(sha256(query))}, headers=by("old"))).json() == ANSWER
+    assert (await trusting.http.post("/graphql", json=persisted(sha256(query)), headers=by("old"))).json() == ANSWER
+    refused = await trusting.http.post("/graphql", json=persisted(sha256(query)), headers=by("web"))
+    assert code(refused) == "PERSISTED_QUERY_NOT_FOUND"
+
+
+async def test_logs_a_strange_document_once_in_shadow_mode(trusting: Service) -> None:
+    query = "query Shadowed { __typename }"
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert (await trusting.http.post("/graphql", json={"query": query}, headers=by("new"))).json() == ANSWER
+        assert (await trusting.http.post("/graphql", json={"query": QUERY}, headers=by("new"))).json() == ANSWER
+    told = [entry for entry in logs if entry["event"] == "unknown document"]
+    assert [(entry["sha256"], entry["client"], entry["mode"]) for entry in told] == [(sha256(query), "new", "shadow")]
