@@ -1,4 +1,4 @@
-"""From text to results: parse and validate once for each document, then run it.
+"""From text to results: parse, measure, validate and price once for each document, then run it.
 
 Strawberry builds the schema; graphql-core runs it directly, so that no hook stands between an operation and its fields, and each event of a
 subscription gets a fresh context.
@@ -18,27 +18,27 @@ from graphql import (
     ExecutionResult,
     GraphQLError,
     GraphQLSchema,
-    GraphQLSyntaxError,
     OperationDefinitionNode,
     OperationType,
     execution,
     get_operation_ast,
-    parse,
-    validate,
 )
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as Executor
 
+from graph.kit.bill import Bill, Biller
 from graph.kit.completion import LeafExecutor
 from graph.kit.context import Context
-from graph.kit.errors import BAD_USER_INPUT, INTERNAL, PARSE_FAILED, VALIDATION_FAILED, Refused, as_error, refusal
+from graph.kit.errors import BAD_USER_INPUT, INTERNAL, Refused, as_error, refusal
+from graph.kit.tariff import Tariff
+from graph.kit.validation import parsed, problems
 from persistence.kit.errors import DomainError
 
 log = structlog.get_logger(__name__)
 
 _core: Any = execution  # Partly untyped there.
 
-DOCUMENTS = 1_000  # Parsed documents that are kept: about 20 kB each.
-MAX_ERRORS = 20
+DOCUMENT_BYTES = 64 * 2**20  # For the documents that are kept: some thousand of the usual 100 tokens.
+TOKEN_BYTES = 500  # Measured: what one token takes in a parsed document.
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +48,7 @@ class Operation:
     source: str
     document: DocumentNode
     definition: OperationDefinitionNode
+    bill: Bill
 
     @property
     def name(self) -> str | None:
@@ -58,41 +59,52 @@ class Operation:
         return self.definition.operation
 
     @property
+    def size_bytes(self) -> int:
+        return len(self.source) + TOKEN_BYTES * self.document.token_count
+
+    @property
     def is_query(self) -> bool:
         return self.kind is OperationType.QUERY
 
 
 class Engine:
-    def __init__(self, schema: GraphQLSchema, *, suggestions: bool, fast: bool) -> None:
+    def __init__(self, schema: GraphQLSchema, *, suggestions: bool, introspection: bool, fast: bool) -> None:
         self.schema = schema
-        self._suggestions = suggestions
+        self._tariff = Tariff(schema)
+        self._suggestions, self._introspection = suggestions, introspection
         self._builder: Any = LeafExecutor if fast else Executor
         self._operations: OrderedDict[tuple[str, str | None], Operation] = OrderedDict()
+        self._bytes = 0
 
     def prepare(self, source: str, operation_name: str | None) -> Operation:
-        """Raises: Refused, if the document cannot be parsed, is invalid, or has no such operation."""
+        """Raises: Refused, if the document cannot be parsed, is too big or invalid, or has no such operation."""
         key = (source, operation_name)
         operation = self._operations.get(key)
-        if operation is None:
-            operation = self._operations[key] = self._prepared(source, operation_name)
-            if len(self._operations) > DOCUMENTS:
-                self._operations.popitem(last=False)
-        else:
+        if operation is not None:
             self._operations.move_to_end(key)
+            return operation
+        operation = self._operations[key] = self._prepared(source, operation_name)
+        self._bytes += operation.size_bytes
+        while self._bytes > DOCUMENT_BYTES:
+            self._bytes -= self._operations.popitem(last=False)[1].size_bytes
         return operation
+
+    def knows(self, source: str, operation_name: str | None) -> bool:
+        """Whether `prepare` has nothing to do."""
+        return (source, operation_name) in self._operations
 
     def _prepared(self, source: str, operation_name: str | None) -> Operation:
         try:
-            document = parse(source)
-        except GraphQLSyntaxError as error:
-            raise Refused([_coded(error, PARSE_FAILED)]) from error
-        if errors := validate(self.schema, document, max_errors=MAX_ERRORS, hide_suggestions=not self._suggestions):
-            raise Refused([_coded(error, VALIDATION_FAILED) for error in errors])
+            document = parsed(source)
+        except GraphQLError as error:
+            raise Refused([error]) from None
+        if errors := problems(self.schema, document, introspection=self._introspection, suggestions=self._suggestions):
+            raise Refused(errors)
         definition = get_operation_ast(document, operation_name)
         if definition is None:
             wanted = f"no operation {operation_name!r}" if operation_name else "several operations: say which with operationName"
             raise refusal(BAD_USER_INPUT, f"The document has {wanted}.")
-        return Operation(source, document, definition)
+        return Operation(source, document, definition, Biller(self._tariff, document, definition).bill())
 
     async def execute(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> ExecutionResult:
         """Run a query or a mutation. Raises: Refused, if the variables do not fit."""

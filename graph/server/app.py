@@ -38,7 +38,7 @@ def create_app(settings: Settings) -> Starlette:
     broker = LocalBroker()
     feed = Feed(database, broker)
     services = Services(database, feed, broker, ports={})
-    engine = Engine(executable, suggestions=settings.debug, fast=settings.fast_path_enabled)
+    engine = Engine(executable, suggestions=settings.debug, introspection=settings.debug, fast=settings.fast_path_enabled)
     documents = Documents(
         Trusted.read(settings.documents_manifest), mode=settings.documents_mode, mode_by_client=settings.documents_mode_by_client
     )

@@ -1,0 +1,216 @@
+"""What one operation costs by the tariff: before it runs, with these variables, and after, by what came back.
+
+`requested` counts fields under @skip and @include as well. `actual` is counted on the answer: shorter pages, nulls, skipped fields and the
+union members that did not come up cost nothing.
+
+Fields are merged as execution merges them, so a fragment spread twice costs once. The work is linear in the operation with its fragments
+written out, which `measure` has bounded by then: draw up no bill for a document that was not measured and validated. A bill is drawn up
+once for an operation; evaluating it takes a microsecond or two for each field that costs anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeAlias, cast
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLArgument,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    InlineFragmentNode,
+    ListValueNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    Undefined,
+    ValueNode,
+    VariableNode,
+    is_abstract_type,
+    is_composite_type,
+    value_from_ast_untyped,
+)
+from graphql.utilities.coerce_input_value import coerce_default_value
+
+from graph.kit.tariff import Repeats, Rule, Tariff, is_list, type_name
+from persistence.kit.paging import PAGE_SIZE
+
+Variables: TypeAlias = Mapping[str, Any]
+Count: TypeAlias = Callable[[Variables], "int | None"]
+Size: TypeAlias = Callable[[Variables], int]
+Charges: TypeAlias = "tuple[Charge, ...]"  # Of the fields of one object.
+Below: TypeAlias = "tuple[Charges, ...]"
+
+REMEMBERED = 100  # Sizes of which an operation's bill remembers the sum: clients ask for the same few pages.
+MAX_COUNT = 1_000_000  # Of elements; a larger number in an argument is as good as this one for a refusal.
+
+
+@dataclass(slots=True, eq=False)
+class Charge:
+    """One field of the answer that costs something, itself or below. `below` has the charges of each type that its object may have."""
+
+    key: str
+    node: FieldNode
+    rule: Rule
+    size: int | Size
+    below: Below
+
+    def requested(self, variables: Variables, parent_size: int) -> int:
+        rule, size = self.rule, self._elements(variables)
+        inside = max([sum([charge.requested(variables, size) for charge in charges]) for charges in self.below], default=0)
+        if rule.repeats is Repeats.ONCE:
+            return rule.weight + rule.each * size + inside
+        return (size if rule.repeats is Repeats.OWN_SIZE else parent_size) * (rule.weight + inside)
+
+    def actual(self, variables: Variables, values: list[Any]) -> int:
+        """For all values of this field at once: an answer has few fields and many rows."""
+        if self.rule.repeats is not Repeats.ONCE:
+            values = [element for elements in values if elements for element in elements]
+        each = self.rule.each and self.rule.each * self._elements(variables)
+        return len(values) * (self.rule.weight + each) + _actual(self.below, variables, [value for value in values if value])
+
+    def _elements(self, variables: Variables) -> int:
+        return self.size if isinstance(self.size, int) else self.size(variables)
+
+
+def _actual(below: Below, variables: Variables, objects: list[Any]) -> int:
+    """An object's type is not in the answer, but its fields are: of two types' fields with one name, the dearer is counted."""
+    charges = sorted((charge for charges in below for charge in charges), key=lambda charge: charge.key)
+    total = 0
+    for key, same in groupby(charges, key=lambda charge: charge.key):
+        if values := [value[key] for value in objects if key in value]:
+            total += max(charge.actual(variables, values) for charge in same)
+    return total
+
+
+class Bill:
+    def __init__(self, charges: Charges) -> None:
+        self._charges = charges
+        self._sizes = tuple(_sizes(charges))
+        self._requested: dict[tuple[int, ...], int] = {}
+
+    def requested(self, variables: Variables | None) -> int:
+        variables = variables or {}
+        sizes = tuple([size(variables) for size in self._sizes])
+        points = self._requested.get(sizes)
+        if points is None:
+            if len(self._requested) >= REMEMBERED:
+                self._requested.clear()
+            points = self._requested[sizes] = sum(charge.requested(variables, 1) for charge in self._charges)
+        return points
+
+    def actual(self, variables: Variables | None, data: Mapping[str, Any] | None) -> int:
+        return _actual((self._charges,), variables or {}, [data or {}])
+
+    def dearest(self, variables: Variables | None) -> FieldNode:
+        """The root field that costs most."""
+        return max(self._charges, key=lambda charge: charge.requested(variables or {}, 1)).node
+
+
+def _sizes(charges: Charges) -> Iterator[Size]:
+    for charge in charges:
+        if not isinstance(charge.size, int):
+            yield charge.size
+        for below in charge.below:
+            yield from _sizes(below)
+
+
+class Biller:
+    """Draws up the bill of one operation."""
+
+    def __init__(self, tariff: Tariff, document: DocumentNode, operation: OperationDefinitionNode) -> None:
+        self._tariff, self._schema, self._operation = tariff, tariff.schema, operation
+        self._fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+        self._defaults = {node.variable.name.value: node.default_value for node in operation.variable_definitions or ()}
+        self._drawn: dict[tuple[str, tuple[int, ...]], Charges] = {}
+
+    def bill(self) -> Bill:
+        root = self._schema.get_root_type(self._operation.operation)
+        assert root is not None, "validated"
+        return Bill(self._charges(root, (self._operation.selection_set,)))
+
+    def _charges(self, type_: GraphQLObjectType, selections: Sequence[SelectionSetNode]) -> Charges:
+        key = (type_.name, tuple(map(id, selections)))
+        charges = self._drawn.get(key)
+        if charges is None:
+            fields: dict[str, list[FieldNode]] = {}
+            seen: set[str] = set()
+            for selection_set in selections:
+                self._collect(type_, selection_set, fields, seen)
+            drawn = [self._charge(type_, key, nodes) for key, nodes in fields.items()]
+            charges = self._drawn[key] = tuple(charge for charge in drawn if charge.rule.weight or charge.rule.each or charge.below)
+        return charges
+
+    def _collect(self, type_: GraphQLObjectType, selections: SelectionSetNode, fields: dict[str, list[FieldNode]], seen: set[str]) -> None:
+        for node in selections.selections:
+            if isinstance(node, FieldNode):
+                fields.setdefault((node.alias or node.name).value, []).append(node)
+            elif isinstance(node, InlineFragmentNode):
+                if node.type_condition is None or self._applies(node.type_condition.name.value, type_):
+                    self._collect(type_, node.selection_set, fields, seen)
+            elif isinstance(node, FragmentSpreadNode) and node.name.value not in seen:
+                seen.add(node.name.value)
+                fragment = self._fragments[node.name.value]
+                if self._applies(fragment.type_condition.name.value, type_):
+                    self._collect(type_, fragment.selection_set, fields, seen)
+
+    def _applies(self, condition: str, type_: GraphQLObjectType) -> bool:
+        named = self._schema.type_map[condition]
+        return named is type_ or (is_abstract_type(named) and self._schema.is_sub_type(named, type_))
+
+    def _charge(self, parent: GraphQLObjectType, key: str, nodes: Sequence[FieldNode]) -> Charge:
+        name = nodes[0].name.value
+        rule = self._tariff.rule(parent, name)
+        if name.startswith("__"):
+            return Charge(key, nodes[0], rule, PAGE_SIZE, ())
+        field = parent.fields[name]
+        counts = [self._count(nodes[0], argument, field.args[argument]) for argument in rule.sizes]
+        selections = [node.selection_set for node in nodes if node.selection_set]
+        return Charge(key, nodes[0], rule, _size(counts, rule), self._below(self._schema.type_map[type_name(field)], selections))
+
+    def _below(self, named: GraphQLNamedType, selections: Sequence[SelectionSetNode]) -> Below:
+        if not is_composite_type(named):
+            return ()
+        types = self._schema.get_possible_types(named) if is_abstract_type(named) else (cast("GraphQLObjectType", named),)
+        return tuple({charges: None for type_ in types if (charges := self._charges(type_, selections))})
+
+    def _count(self, node: FieldNode, name: str, argument: GraphQLArgument) -> int | Count | None:
+        """How many elements an argument says there are: None if it says nothing."""
+        measure = _length if is_list(argument) else _number
+        given = next((given.value for given in node.arguments or () if given.name.value == name), None)
+        absent = measure(coerce_default_value(argument))
+        if given is None:
+            return absent
+        if not isinstance(given, VariableNode):
+            return measure(_untyped(given))
+        variable, default = given.name.value, self._defaults.get(given.name.value)
+        fallback = absent if default is None else measure(_untyped(default))
+        return lambda variables: measure(variables[variable]) if variable in variables else fallback
+
+
+def _untyped(value: ValueNode) -> object:
+    # Elements of a list may be variables, of which only the number matters here.
+    return value.values if isinstance(value, ListValueNode) else value_from_ast_untyped(value)
+
+
+def _number(value: object) -> int | None:
+    return int(max(-MAX_COUNT, min(value, MAX_COUNT))) if isinstance(value, int | float) else None
+
+
+def _length(value: object) -> int | None:
+    if value is None or value is Undefined:
+        return None
+    return len(cast("list[object]", value)) if isinstance(value, list | tuple) else 1  # A single value stands for a list of one.
+
+
+def _size(counts: Sequence[int | Count | None], rule: Rule) -> int | Size:
+    def size(variables: Variables) -> int:
+        given = [count(variables) if callable(count) else count for count in counts]
+        largest = max([count for count in given if count is not None], default=PAGE_SIZE)
+        return max(0, largest if rule.most is None else min(largest, rule.most))
+
+    return size if any(map(callable, counts)) else size({})

@@ -1,0 +1,81 @@
+"""Where a request comes from, when proxies may stand between.
+
+Any client can send `X-Forwarded-For` or `Forwarded`; only what a trusted proxy added to them is true. So they are read from the right, from
+the proxy that spoke to us outward, and the first address that is no trusted proxy's is the client's: whatever stands left of it is its word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TypeAlias
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+HOPS = 20  # More proxies in a row than anybody has; what is left of them is not read.
+FOR = re.compile(r'(?:^|;)\s*for\s*=\s*("[^"]*"|[^\s;"]+)\s*(?=;|$)', re.IGNORECASE)
+
+
+def networks(written: Sequence[str]) -> tuple[Network, ...]:
+    """Raises: ValueError, for what is no address and no network in CIDR notation."""
+    return tuple(ip_network(text) for text in written)
+
+
+def client_address(peer: str, forwarded_for: Sequence[str], forwarded: Sequence[str], trusted: Sequence[Network]) -> str:
+    """The client's address, given the header lines in the order of arrival. `peer`, as it is, where nothing better is known."""
+    by_for, by_forwarded = _outermost(peer, _listed(forwarded_for), trusted), _outermost(peer, _named(forwarded), trusted)
+    if forwarded_for and forwarded:
+        # A proxy writes one of the two and may let the client's own pass in the other: where they differ, neither is believed.
+        return by_for if by_for == by_forwarded else peer
+    return by_forwarded if forwarded else by_for
+
+
+def limit_key(address: str) -> str:
+    """What to count a client by: one IPv6 client has a network of 2**64 addresses, so these count as one. Source: RFC 6177."""
+    parsed = _parsed(address)
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((parsed, 64), strict=False))
+    return str(parsed or address)
+
+
+def _outermost(peer: str, hops: Iterator[str], trusted: Sequence[Network]) -> str:
+    nearest, address = peer, _parsed(peer)
+    for _ in range(HOPS):
+        if address is None or not _within(address, trusted):
+            break
+        address = _parsed(next(hops, ""))
+        if address is None:
+            break  # Nothing, or garbage: the last proxy that is known to be one stands for whatever is behind it.
+        nearest = str(address)
+    return nearest
+
+
+def _listed(lines: Sequence[str]) -> Iterator[str]:
+    for line in reversed(lines):
+        yield from reversed(line.split(","))
+
+
+def _named(lines: Sequence[str]) -> Iterator[str]:
+    """The `for` of each element. Source: RFC 7239, section 4."""
+    for element in _listed(lines):
+        found = FOR.search(element)
+        yield found[1].strip('"') if found else ""
+
+
+def _parsed(text: str) -> Address | None:
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def _within(address: Address, trusted: Sequence[Network]) -> bool:
+    return any(address in network for network in trusted)

@@ -1,0 +1,51 @@
+"""What to do while a shared service is away: leave it alone for a second at a time, so that not every request waits for a timeout."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+from redis.exceptions import RedisError
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_SECONDS = 0.5  # A Redis that is well answers in a millisecond, and takes a connection in a few.
+RETRY_SECONDS = 1.0
+TROUBLE = (RedisError, OSError, TimeoutError)
+
+
+class Outage:
+    """Guards one use of a shared service. `failures` counts the calls that it failed."""
+
+    def __init__(self, use: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._use, self._clock = use, clock
+        self._until: float | None = None
+        self.failures = 0
+
+    async def shielded(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        """The call's result; None, at once or after PATIENCE_SECONDS, while the service is away."""
+        if self._until is not None:
+            if self._clock() < self._until:
+                return None
+            self._until = self._clock() + RETRY_SECONDS  # One call tries; the others go on alone until it is back.
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                result = await call()
+        except TROUBLE as error:
+            self._began(error)
+            return None
+        if self._until is not None:
+            log.info("shared service is back", use=self._use)
+            self._until = None
+        return result
+
+    def _began(self, error: Exception) -> None:
+        self.failures += 1
+        if self._until is None:
+            log.warning("shared service is away, going on alone", use=self._use, error=repr(error))
+        self._until = self._clock() + RETRY_SECONDS

@@ -1,0 +1,147 @@
+"""A budget of points for each caller, that refills steadily: charged before the work, and given back what the work did not take.
+
+A token bucket of our own, since the `limits` library has windows only: a window lets its amount through twice around its edge, then nothing
+until the next, and takes nothing back. Shared through Redis a change is one script, hence one step: callers in many processes cannot
+overdraw between a read and a write. While Redis is away each process keeps its own buckets, full at first: a caller may then spend once
+more for each process, which is better than refusing everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+
+from persistence.kit.outage import Outage
+
+PREFIX = "storegraph:budget:"
+BUCKETS = 50_000  # That one process keeps, 15 MB; the one used longest ago goes first, and by then is mostly full again.
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many points a caller may hold, and how many come back each second."""
+
+    capacity: int
+    per_second: float
+
+    @property
+    def full_seconds(self) -> int:
+        """How long an empty budget takes to be full."""
+        return math.ceil(self.capacity / self.per_second)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A budget after a change, or after a charge that was refused and so changed nothing."""
+
+    budget: Budget
+    points: float
+    granted: bool = True
+
+    @property
+    def remaining(self) -> int:
+        return math.floor(self.points)
+
+    @property
+    def full_in_seconds(self) -> int:
+        return math.ceil((self.budget.capacity - self.points) / self.budget.per_second)
+
+    def wait_seconds(self, points: int) -> int:
+        """Until so many points are there, if nothing is spent meanwhile; at least 1, as clients take 0 for a licence to retry at once."""
+        return max(1, math.ceil((points - self.points) / self.budget.per_second))
+
+
+class Quota(Protocol):
+    budget: Budget
+
+    async def charge(self, caller: str, points: int) -> Level:
+        """Take points, all or none. With 0, look only."""
+        ...
+
+    def refund(self, caller: str, points: int) -> None:
+        """Give points back. It may take a moment; nobody waits for it."""
+        ...
+
+
+class LocalQuota:
+    """Within this process."""
+
+    def __init__(self, budget: Budget, clock: Callable[[], float] = time.monotonic) -> None:
+        self.budget, self._clock = budget, clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # Points, and when there were so many.
+
+    async def charge(self, caller: str, points: int) -> Level:
+        return self._change(caller, points)
+
+    def refund(self, caller: str, points: int) -> None:
+        self._change(caller, -points)
+
+    def _change(self, caller: str, points: int) -> Level:
+        budget, now = self.budget, self._clock()
+        held, at = self._buckets.get(caller, (budget.capacity, now))
+        held = min(budget.capacity, held + (now - at) * budget.per_second)
+        granted = points <= held
+        if granted:
+            held = min(budget.capacity, held - points)
+        self._buckets[caller] = held, now
+        self._buckets.move_to_end(caller)
+        if len(self._buckets) > BUCKETS:
+            self._buckets.popitem(last=False)
+        return Level(budget, held, granted)
+
+
+# Redis' own clock, since the processes' clocks differ. Numbers go out as text: a float in a reply is cut to a whole number.
+CHANGE = """
+local capacity, rate, points = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local kept = redis.call('HMGET', KEYS[1], 'points', 'at')
+local held = capacity
+if kept[1] then
+    held = math.min(capacity, kept[1] + math.max(0, now - kept[2]) * rate)
+end
+local granted = 0
+if points <= held then
+    granted = 1
+    held = math.min(capacity, held - points)
+end
+redis.call('HSET', KEYS[1], 'points', string.format('%.6f', held), 'at', string.format('%.6f', now))
+redis.call('PEXPIRE', KEYS[1], math.ceil((capacity - held) / rate * 1000) + 1000)
+return {granted, string.format('%.6f', held)}
+"""
+
+
+class SharedQuota:
+    """Through Redis, for all processes. A bucket that is full again is forgotten there."""
+
+    def __init__(self, redis: Redis, budget: Budget, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.budget = budget
+        self._script: Any = redis.register_script(CHANGE)
+        self._local = LocalQuota(budget)
+        self._refunds: set[asyncio.Task[None]] = set()  # On their way; the event loop alone would not keep them.
+        self.outage = Outage("budget", clock)
+
+    async def charge(self, caller: str, points: int) -> Level:
+        level = await self._change(caller, points)
+        return await self._local.charge(caller, points) if level is None else level
+
+    def refund(self, caller: str, points: int) -> None:
+        refund = asyncio.create_task(self._refund(caller, points))
+        self._refunds.add(refund)
+        refund.add_done_callback(self._refunds.discard)
+
+    async def _refund(self, caller: str, points: int) -> None:
+        if await self._change(caller, -points) is None:
+            self._local.refund(caller, points)
+
+    async def _change(self, caller: str, points: int) -> Level | None:
+        arguments = [self.budget.capacity, self.budget.per_second, points]
+        answer = await self.outage.shielded(lambda: self._script(keys=[PREFIX + caller], args=arguments))
+        return None if answer is None else Level(self.budget, float(answer[1]), granted=bool(answer[0]))

@@ -1,0 +1,171 @@
+"""A budget of points…"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from persistence.kit.outage import RETRY_SECONDS
+from persistence.kit.quota import BUCKETS, Budget, LocalQuota, Quota, SharedQuota
+from tests import servers
+
+Bucket = tuple[Quota, Callable[[str, float], Awaitable[None]]]
+
+BUDGET = Budget(capacity=100, per_second=10)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncGenerator[Redis]:
+    library: Any = Redis  # Partly untyped there.
+    client: Redis = library.from_url(url)
+    yield client
+    await client.aclose()
+
+
+async def emptied(client: Any) -> None:
+    await client.flushdb()
+
+
+@pytest.fixture
+async def redis() -> AsyncGenerator[Redis]:
+    async with connected(servers.redis()) as client:
+        yield client
+        await emptied(client)
+
+
+@pytest.fixture(params=["local", "shared"])
+def bucket(request: pytest.FixtureRequest) -> Bucket:
+    """A quota, and a way to let time pass for one caller."""
+    if request.param == "local":
+        clock = Clock()
+
+        async def later(_caller: str, seconds: float) -> None:
+            clock.now += seconds
+
+        return LocalQuota(BUDGET, clock), later
+    client: Redis = request.getfixturevalue("redis")
+
+    async def earlier(caller: str, seconds: float) -> None:
+        await client.hincrbyfloat(f"storegraph:budget:{caller}", "at", -seconds)
+
+    return SharedQuota(client, BUDGET), earlier
+
+
+async def test_is_full_at_first_and_is_charged_all_or_nothing(bucket: Bucket):
+    quota, _ = bucket
+    assert (await quota.charge("ada", 0)).remaining == 100
+    assert (await quota.charge("ada", 70)).remaining == 30
+    level = await quota.charge("ada", 31)
+    assert (level.granted, level.remaining) == (False, 30)
+    level = await quota.charge("ada", 30)
+    assert (level.granted, level.remaining) == (True, 0)
+
+
+async def test_is_each_callers_own(bucket: Bucket):
+    quota, _ = bucket
+    await quota.charge("ada", 100)
+    assert (await quota.charge("bob", 100)).granted
+
+
+async def test_refills_steadily_up_to_its_capacity(bucket: Bucket):
+    quota, pass_time = bucket
+    await quota.charge("ada", 100)
+    await pass_time("ada", 2.05)
+    assert (await quota.charge("ada", 0)).remaining == 20
+    await pass_time("ada", 1_000)
+    assert (await quota.charge("ada", 0)).remaining == 100
+
+
+async def test_gets_back_what_was_not_used_and_never_more_than_it_holds(bucket: Bucket):
+    quota, _ = bucket
+    await quota.charge("ada", 60)
+    quota.refund("ada", 25)
+    assert await settled(quota, "ada", 65)
+    quota.refund("ada", 500)
+    assert await settled(quota, "ada", 100)
+
+
+async def settled(quota: Quota, caller: str, points: int) -> bool:
+    """Whether the refund arrives: shared, it is on its way when `refund` returns."""
+    for _ in range(100):
+        if (await quota.charge(caller, 0)).remaining == points:
+            return True
+    return False
+
+
+async def test_says_when_there_will_be_enough_and_when_it_will_be_full(bucket: Bucket):
+    quota, _ = bucket
+    level = await quota.charge("ada", 95)
+    assert level.wait_seconds(50) == 5
+    assert level.wait_seconds(6) == 1
+    assert level.full_in_seconds == 10
+    assert level.budget.full_seconds == 10
+
+
+async def test_is_never_overdrawn_by_callers_at_the_same_time(bucket: Bucket):
+    quota, _ = bucket
+    levels = await asyncio.gather(*(quota.charge("ada", 9) for _ in range(20)))
+    assert sum(level.granted for level in levels) == 11
+
+
+async def test_is_one_for_all_processes_that_share_a_redis(redis: Redis):
+    async with connected(servers.redis()) as elsewhere:
+        one, other = SharedQuota(redis, BUDGET), SharedQuota(elsewhere, BUDGET)
+        await one.charge("ada", 60)
+        assert (await other.charge("ada", 60)).granted is False
+        assert (await other.charge("ada", 40)).granted is True
+
+
+async def test_is_forgotten_by_redis_once_it_is_full_again(redis: Redis):
+    await SharedQuota(redis, BUDGET).charge("ada", 50)
+    assert 5_000 < await redis.pttl("storegraph:budget:ada") <= 6_000
+
+
+async def test_keeps_only_so_many_callers_in_a_process():
+    quota = LocalQuota(BUDGET)
+    await quota.charge("first", 100)
+    for caller in range(BUCKETS):
+        await quota.charge(str(caller), 1)
+    assert (await quota.charge("first", 0)).remaining == 100
+
+
+async def test_is_kept_by_each_process_while_redis_is_away_and_shared_again_after():
+    clock = Clock()
+    with servers.Redis.own() as server:
+        async with connected(server.url) as client:
+            quota = SharedQuota(client, BUDGET, clock=clock)
+            assert (await quota.charge("ada", 90)).remaining == 10
+            server.stop()
+            assert (await quota.charge("ada", 30)).remaining == 70
+            assert (await quota.charge("ada", 30)).remaining == 40
+            # The second one did not try: within a second nobody waits for a server that is away.
+            assert quota.outage.failures == 1
+            server.start()
+            clock.now += RETRY_SECONDS
+            assert (await quota.charge("ada", 1)).remaining == 99
+            assert quota.outage.failures == 1
+
+
+async def test_does_not_wait_for_a_redis_that_hangs():
+    with servers.Redis.own() as server:
+        async with connected(server.url) as client:
+            quota = SharedQuota(client, BUDGET)
+            await quota.charge("ada", 1)
+            server.pause()
+            began = asyncio.get_running_loop().time()
+            assert (await quota.charge("ada", 1)).granted
+            assert asyncio.get_running_loop().time() - began < 1
+            server.resume()

@@ -1,0 +1,110 @@
+"""A limit of so many times in so many seconds…"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+from redis.asyncio import Redis
+
+from persistence.kit.outage import RETRY_SECONDS
+from persistence.kit.windows import KEYS, LocalWindows, SharedWindows, Unlimited, Windows
+from tests import servers
+from tests.test_quota import Clock, connected, emptied
+
+
+@pytest.fixture
+async def redis() -> AsyncGenerator[Redis]:
+    async with connected(servers.redis()) as client:
+        yield client
+        await emptied(client)
+
+
+@pytest.fixture(params=["local", "shared"])
+def windows(request: pytest.FixtureRequest) -> Windows:
+    return LocalWindows() if request.param == "local" else SharedWindows(request.getfixturevalue("redis"))
+
+
+async def test_lets_so_many_through_and_says_how_long_to_wait(windows: Windows):
+    assert [await windows.use("3/60seconds", "itemsPage", "192.0.2.1") for _ in range(3)] == [0, 0, 0]
+    assert 59 < await windows.use("3/60seconds", "itemsPage", "192.0.2.1") <= 60
+
+
+async def test_counts_each_key_apart(windows: Windows):
+    assert [await windows.use("1/minute", field, caller) for field in "ab" for caller in "cd"] == [0, 0, 0, 0]
+    assert await windows.use("1/minute", "a", "c") > 0
+
+
+async def test_holds_for_each_of_several_spans(windows: Windows):
+    assert [await windows.use("2/second; 3/hour", "a") > 0 for _ in range(3)] == [False, False, True]
+
+
+async def test_is_kept_by_uses_at_the_same_time(windows: Windows):
+    waits = await asyncio.gather(*(windows.use("3/minute", "a") for _ in range(20)))
+    assert waits.count(0.0) == 3
+
+
+async def test_moves_with_the_uses_and_has_no_edge():
+    clock = Clock()
+    windows = LocalWindows(clock)
+    for at in (0, 50, 55):
+        clock.now = 1_000.0 + at
+        assert await windows.use("3/60seconds", "a") == 0
+    clock.now = 1_059.0
+    assert await windows.use("3/60seconds", "a") == 1
+    clock.now = 1_060.0
+    assert await windows.use("3/60seconds", "a") == 0
+    assert await windows.use("3/60seconds", "a") == 50
+
+
+async def test_does_not_count_a_use_that_it_refused():
+    clock = Clock()
+    windows = LocalWindows(clock)
+    for _ in range(5):
+        await windows.use("1/10seconds", "a")
+    clock.now += 10
+    assert await windows.use("1/10seconds", "a") == 0
+
+
+async def test_is_one_for_all_processes_that_share_a_redis(redis: Redis):
+    async with connected(servers.redis()) as elsewhere:
+        one, other = SharedWindows(redis), SharedWindows(elsewhere)
+        assert await one.use("1/minute", "a") == 0
+        assert await other.use("1/minute", "a") > 0
+
+
+async def test_is_kept_by_each_process_while_redis_is_away_and_shared_again_after():
+    clock = Clock()
+    with servers.Redis.own() as server:
+        async with connected(server.url) as client:
+            windows = SharedWindows(client, clock=clock)
+            assert await windows.use("1/minute", "a") == 0
+            server.stop()
+            assert await windows.use("1/minute", "a") == 0
+            assert await windows.use("1/minute", "a") > 0
+            assert windows.outage.failures == 1
+            server.start()
+            clock.now += RETRY_SECONDS
+            assert await windows.use("1/minute", "a") == 0
+            assert await windows.use("1/minute", "a") > 0
+            assert windows.outage.failures == 1
+
+
+async def test_keeps_only_so_many_keys_in_a_process():
+    windows = LocalWindows()
+    await windows.use("1/minute", "first")
+    for key in range(KEYS):
+        await windows.use("1/minute", str(key))
+    assert await windows.use("1/minute", "first") == 0
+
+
+async def test_can_be_switched_off():
+    windows = Unlimited()
+    assert [await windows.use("1/minute", "a") for _ in range(3)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("nonsense", ["", "3", "3/fortnight", "many/minute", "3/60 s; x"])
+async def test_is_refused_when_it_cannot_be_read(nonsense: str):
+    with pytest.raises(ValueError, match=r"rate limit|granularity"):
+        await LocalWindows().use(nonsense, "a")
