@@ -7,15 +7,18 @@ from graph.item_changes import ItemMutation
 from graph.items import Item, ItemQuery
 from graph.kit.scalars import SCALARS
 from graph.system import SystemQuery
+from graph.tokens import TokenMutation
+from graph.user_changes import UserMutation
+from graph.users import UserQuery
 
 
 @strawberry.type(description="Everything that can be read.")
-class Query(ItemQuery, SystemQuery):
+class Query(ItemQuery, UserQuery, SystemQuery):
     pass
 
 
 @strawberry.type(description="Everything that can be changed. Fields run one after the other, each in a transaction of its own.")
-class Mutation(ItemMutation):
+class Mutation(ItemMutation, UserMutation, TokenMutation):
     pass
 
 

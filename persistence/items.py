@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Text, func, insert, select, text
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Text, exists, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -21,6 +21,7 @@ from persistence.kit.columns import CENT, Document, Money, RowId, SortableText, 
 from persistence.kit.database import Base, UnitOfWork
 from persistence.kit.errors import InvalidInput, NotFound, Problem, VersionConflict
 from persistence.kit.events import record, record_all
+from persistence.users import User
 
 NAME_LENGTH = 200
 DESCRIPTION_LENGTH = 10_000
@@ -112,6 +113,12 @@ async def by_id_even_deleted(session: AsyncSession, ids: Sequence[int]) -> Mappi
     """For what points to an item and outlives it."""
     rows = await session.scalars(select(Item).where(Item.id.in_(ids)))
     return {item.id: item for item in rows}
+
+
+async def are_owners(session: AsyncSession, user_ids: Sequence[int]) -> Mapping[int, bool]:
+    """Which of these users own something in the catalogue."""
+    owned = exists().where(Item.owner_id == User.id, Item.deleted_at.is_(None))
+    return dict.fromkeys(await session.scalars(select(User.id).where(User.id.in_(user_ids), owned)), True)
 
 
 async def create(work: UnitOfWork, draft: Draft, *, owner_id: int | None) -> Item:

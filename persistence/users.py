@@ -2,30 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Select, Text, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.kit.columns import Document, RowId, SortableText, UtcDateTime
-from persistence.kit.database import Base
+from persistence import passwords
+from persistence.kit import paging, search
+from persistence.kit.checks import Checks
+from persistence.kit.columns import Document, RowId, SortableText, UtcDateTime, utc_now
+from persistence.kit.database import Base, Change, UnitOfWork
+from persistence.kit.errors import DomainError, NotFound
+from persistence.kit.matching import matches
+from persistence.kit.paging import Listing, Page, Window
+
+USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,31}")  # No look-alikes, nothing that needs escaping in a URL or a log.
+FULL_NAME_LENGTH = 200
+EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")  # Only a letter to it proves an address; this finds slips.
+EMAIL_LENGTH = 254  # Source: RFC 5321, section 4.5.3.1.3, less the brackets.
+SEARCH_LENGTH = 200
 
 
 class User(Base):
     __tablename__ = "users"
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    username: Mapped[str] = mapped_column(SortableText, unique=True)
+    username: Mapped[str] = mapped_column(SortableText)
+    username_key: Mapped[str] = mapped_column(SortableText, unique=True)  # In small letters: `Ada` and `ada` are one name.
     full_name: Mapped[str | None]
     email: Mapped[str | None]
     password_hash: Mapped[str]
     is_active: Mapped[bool]
     scopes: Mapped[list[str]] = mapped_column(Document)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    search_words: Mapped[str] = mapped_column(Text)
+
+
+class UsernameTaken(DomainError):
+    def __init__(self, username: str) -> None:
+        super().__init__(f"The name {username!r} is taken: choose another.")
+        self.username = username
+
+
+@dataclass(frozen=True)
+class Application:
+    """What somebody gives to get an account."""
+
+    username: str
+    password: str
+    full_name: str | None = None
+    email: str | None = None
+
+    def check(self) -> None:
+        """Raises: InvalidInput, with a problem for each field that is out of its bounds."""
+        checks = Checks()
+        if not USERNAME.fullmatch(self.username):
+            checks.report(
+                "username", "must be 3 to 32 letters (a to z), digits, dots, hyphens or underscores, and begin with a letter or digit"
+            )
+        checks.text("password", self.password, least=passwords.LENGTH_MIN, most=passwords.LENGTH_MAX)
+        if self.password.casefold() == self.username.casefold():
+            checks.report("password", "must not be the username")
+        checks.text("fullName", self.full_name, least=1, most=FULL_NAME_LENGTH)
+        checks.text("email", self.email, least=1, most=EMAIL_LENGTH)
+        if self.email is not None and len(self.email) <= EMAIL_LENGTH and not EMAIL.fullmatch(self.email):
+            checks.report("email", "must be an e-mail address, such as ada@example.com")
+        checks.finish()
 
 
 async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, User]:
     rows = await session.scalars(select(User).where(User.id.in_(ids)))
     return {user.id: user for user in rows}
+
+
+async def by_username(session: AsyncSession, usernames: Sequence[str]) -> Mapping[str, User]:
+    """Whatever the case of the names; names that nobody can have are not looked for."""
+    wanted = {name: name.lower() for name in usernames if USERNAME.fullmatch(name)}
+    rows = await session.scalars(select(User).where(User.username_key.in_(set(wanted.values()))))
+    found = {user.username_key: user for user in rows}
+    return {name: found[key] for name, key in wanted.items() if key in found}
+
+
+async def sign_up(work: UnitOfWork, application: Application, *, password_hash: str, scopes: Collection[str]) -> User:
+    """Make an account; the hash is made before, outside the transaction. Raises: InvalidInput, UsernameTaken."""
+    application.check()
+    row = {
+        "username": application.username,
+        "username_key": application.username.lower(),
+        "full_name": application.full_name,
+        "email": application.email,
+        "password_hash": password_hash,
+        "is_active": True,
+        "scopes": sorted(scopes),
+        "created_at": utc_now(),
+        "search_words": search.indexed(application.username, application.full_name, application.email),
+    }
+    insert = postgresql.insert if work.session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    user = await work.session.scalar(insert(User).values(row).on_conflict_do_nothing().returning(User))
+    if user is None:
+        raise UsernameTaken(application.username)
+    work.changes.append(Change("user.created", user.id))
+    return user
+
+
+async def change_scopes(work: UnitOfWork, username: str, *, give: Collection[str] = (), take: Collection[str] = ()) -> User:
+    """Locks the row. Raises: NotFound."""
+    user = await _locked(work, username)
+    user.scopes = sorted({*user.scopes, *give} - {*take})
+    work.changes.append(Change("user.updated", user.id))
+    return user
+
+
+async def set_active(work: UnitOfWork, username: str, *, active: bool) -> User:
+    """Locks the row. Raises: NotFound."""
+    user = await _locked(work, username)
+    user.is_active = active
+    work.changes.append(Change("user.updated", user.id))
+    return user
+
+
+async def set_password_hash(work: UnitOfWork, user_id: int, password_hash: str) -> None:
+    await work.session.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
+
+
+async def _locked(work: UnitOfWork, username: str) -> User:
+    statement = select(User).where(User.username_key == username.lower()).with_for_update()
+    user = await work.session.scalar(statement) if USERNAME.fullmatch(username) else None
+    if user is None:
+        raise NotFound("user")
+    return user
+
+
+async def page(session: AsyncSession, query: str | None, window: Window) -> Page[User]:
+    """Users in order of name. Raises: InvalidInput, if query, window or cursor are out of their bounds."""
+    checks = Checks()
+    checks.text("search", query, most=SEARCH_LENGTH, lines=True)
+    checks.finish()
+    listing = Listing(_found(select(User), query), User.username_key, User.id, descending=False, mark=f"users {query!r}")
+    return await paging.fetch(session, listing, window)
+
+
+async def count(session: AsyncSession, query: str | None) -> int:
+    return await session.scalar(_found(select(func.count()).select_from(User), query)) or 0
+
+
+def _found(statement: Select[paging.T], query: str | None) -> Select[paging.T]:
+    return statement.where(matches(User.id, User.search_words, query)) if query and query.strip() else statement

@@ -17,11 +17,11 @@ from graph.kit.context import Services
 from graph.server.app import create_app
 from graph.server.settings import Settings
 from graph.server.tokens import Tokens
-from persistence import users
-from persistence.kit.columns import utc_now
+from persistence import passwords, users
 from persistence.kit.database import Base, Database
 
 SECRET = "a-key-that-only-the-tests-know-0123456789"
+PASSWORD = "correct horse battery"
 
 
 @dataclass
@@ -57,22 +57,32 @@ class Service:
         assert len(answer["errors"]) == 1, answer
         return answer["errors"][0]["extensions"]["code"]
 
-    async def make_user(self, username: str = "ada", scopes: tuple[Scope, ...] = tuple(Scope)) -> users.User:
+    async def make_user(self, username: str = "ada", scopes: tuple[Scope, ...] = tuple(Scope), **values: Any) -> users.User:
+        """A user whose password is `PASSWORD`, who holds every scope unless told otherwise."""
+        application = users.Application(username, PASSWORD, **values)
         held = [scope.value for scope in scopes]
-        user = users.User(username=username, password_hash="-", is_active=True, scopes=held, created_at=utc_now())
         async with self.database.transaction() as work:
-            work.session.add(user)
-        return user
+            return await users.sign_up(work, application, password_hash=await password_hash(), scopes=held)
 
     async def sign_in(self, *scopes: Scope, username: str = "ada") -> str:
         """The token of a new user who holds these scopes, or every scope."""
         user = await self.make_user(username, scopes or tuple(Scope))
-        return self.tokens.issue(user.id, scopes or tuple(Scope)).token
+        return self.tokens.issue(user.id, scopes or tuple(Scope))
 
     async def empty(self) -> None:
         async with self.database.transaction() as work:
             for table in reversed(Base.metadata.sorted_tables):
                 await work.session.execute(table.delete())
+
+
+_hashes: dict[str, str] = {}
+
+
+async def password_hash() -> str:
+    """Of PASSWORD; made once, since a hash is slow on purpose."""
+    if PASSWORD not in _hashes:
+        _hashes[PASSWORD] = await passwords.hashed(PASSWORD)
+    return _hashes[PASSWORD]
 
 
 class Server(uvicorn.Server):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import Protocol
 
 import strawberry
+
+TOKEN_LENGTH = 4_096  # Characters of an access token at most; ours have about 500.
 
 
 @strawberry.enum(description="A permission that a token carries. A field that needs some says so with `@requiresScopes`.")
@@ -46,3 +50,26 @@ class Caller:
     def name(self) -> str:
         """Keeps one caller's keys and budgets apart from another's."""
         return f"user:{self.principal.user_id}" if self.principal else f"ip:{self.client_ip}"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """What a verified token says of itself, whatever its user may do by now."""
+
+    user_id: int
+    scopes: frozenset[Scope]
+    expires_at: datetime
+    token_id: str
+    family: str | None
+
+
+class AccessTokens(Protocol):
+    """The port through which mutations give out access tokens and look into them."""
+
+    lifetime_seconds: int
+
+    def issue(self, user_id: int, scopes: Collection[Scope], *, family: str | None = None) -> str: ...
+
+    def read(self, token: str) -> AccessToken | None:
+        """None for a token that is not ours or has expired."""
+        ...

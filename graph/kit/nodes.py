@@ -2,8 +2,9 @@
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import Any, TypeVar
 
 import strawberry
@@ -27,13 +28,13 @@ class Kind:
     """How `node` finds objects of one type: a batch load, and what is made of a row; None for a row that the viewer may not see."""
 
     batch: Batch[int, Any]
-    of: Callable[[Info, Any], Any | None]
+    of: Callable[[Info, Any], Any | Awaitable[Any]]
 
 
 _kinds: dict[str, Kind] = {}
 
 
-def refetched(batch: Batch[int, Any], of: Callable[[Info, Any], Any | None]) -> Callable[[T], T]:
+def refetched(batch: Batch[int, Any], of: Callable[[Info, Any], Any | Awaitable[Any]]) -> Callable[[T], T]:
     """Declare that `node` finds objects of this type."""
 
     def register(cls: T) -> T:
@@ -82,6 +83,7 @@ async def find(info: Info, global_id_: str) -> Any | None:
         case (name, id_) if name in _kinds:
             kind = _kinds[name]
             row = await info.context.load(kind.batch, id_)
-            return None if row is None else kind.of(info, row)
+            seen = None if row is None else kind.of(info, row)
+            return await seen if isawaitable(seen) else seen
         case _:
             return None

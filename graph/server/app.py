@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -12,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route, WebSocketRoute
 
+from graph.kit.access import AccessTokens
 from graph.kit.context import Services
 from graph.kit.execution import Engine
 from graph.schema import executable
@@ -26,6 +28,7 @@ from graph.server.settings import Settings
 from graph.server.socket import SocketEndpoint
 from graph.server.sse import EventStreams
 from graph.server.tokens import Tokens
+from graph.user_changes import SignupPolicy
 from persistence.kit.broker import LocalBroker
 from persistence.kit.database import Database
 from persistence.kit.events import Feed
@@ -37,13 +40,14 @@ def create_app(settings: Settings) -> Starlette:
     database = Database.connect(settings.database_url, replica_url=settings.database_replica_url)
     broker = LocalBroker()
     feed = Feed(database, broker)
-    services = Services(database, feed, broker, ports={})
+    tokens = Tokens(database, settings.signing_key, settings.older_keys)
+    ports: dict[type[Any], Any] = {AccessTokens: tokens, SignupPolicy: SignupPolicy(settings.scopes_at_signup)}
+    services = Services(database, feed, broker, ports)
     engine = Engine(executable, suggestions=settings.debug, introspection=settings.debug, fast=settings.fast_path_enabled)
     documents = Documents(
         Trusted.read(settings.documents_manifest), mode=settings.documents_mode, mode_by_client=settings.documents_mode_by_client
     )
     pipeline = Pipeline(engine, services, documents)
-    tokens = Tokens(database, settings.signing_key)
     callers, origins = Callers(tokens), Origins(settings.allowed_origins)
     connections = Connections(tokens, per_caller=settings.connections_per_caller)
     http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections))

@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     app_name: Annotated[str, Field(min_length=1, max_length=100)] = "Storegraph"
     debug: bool = False
     secret_key: str = ""
+    secret_keys_old: Annotated[tuple[str, ...], NoDecode] = ()  # Former keys: tokens that they signed stay good until they expire.
     database_url: str = Field(default_factory=lambda: f"sqlite+aiosqlite:///{VAR.absolute() / 'storegraph.db'}")
     database_replica_url: str | None = None
     redis_url: str | None = None
@@ -43,7 +44,7 @@ class Settings(BaseSettings):
     connections_per_caller: Annotated[int, Field(gt=0)] = 100
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("allowed_origins", "signup_scopes", mode="before")
+    @field_validator("allowed_origins", "secret_keys_old", "signup_scopes", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -74,13 +75,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _real_secret(self) -> Settings:
-        if not self.debug and (
-            len(self.secret_key.encode()) < SECRET_BYTES or any(part in self.secret_key.lower() for part in PLACEHOLDERS)
-        ):
+        if not self.debug and not _is_secret(self.secret_key):
             raise ValueError(
                 f"SECRET_KEY must be at least {SECRET_BYTES} random bytes outside development: "
                 "make one with `openssl rand -hex 32`, or set DEBUG=true on your own machine"
             )
+        if not self.debug and not all(map(_is_secret, self.secret_keys_old)):
+            raise ValueError(f"SECRET_KEYS_OLD must hold keys of at least {SECRET_BYTES} random bytes, separated by commas")
         return self
 
     @property
@@ -88,10 +89,18 @@ class Settings(BaseSettings):
         return (self.secret_key or DEVELOPMENT_KEY).encode()
 
     @property
+    def older_keys(self) -> tuple[bytes, ...]:
+        return tuple(key.encode() for key in self.secret_keys_old)
+
+    @property
     def scopes_at_signup(self) -> tuple[Scope, ...]:
         if self.signup_scopes is not None:
             return self.signup_scopes
         return DEVELOPMENT_SCOPES if self.debug else (Scope.ITEMS_READ,)
+
+
+def _is_secret(key: str) -> bool:
+    return len(key.encode()) >= SECRET_BYTES and not any(part in key.lower() for part in PLACEHOLDERS)
 
 
 class BadSettings(Exception):

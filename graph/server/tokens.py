@@ -1,77 +1,147 @@
-"""Access tokens: signed, short-lived, and checked against the user's present standing."""
+"""Access tokens: signed, short-lived, and checked against the user's present standing.
+
+A signature is checked once for each token, and standing is read from the database at most every half second for each token, so a request with a
+known token costs two look-ups in memory. A change of standing made by this process counts at once, one made elsewhere within that half second.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
-from collections.abc import Collection
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import jwt
 
-from graph.kit.access import Principal, Scope
+from graph.kit.access import TOKEN_LENGTH, AccessToken, Principal, Scope
 from graph.kit.errors import UNAUTHENTICATED, Refused, refusal
-from persistence import users
+from graph.kit.nodes import ID_BOUND
+from persistence import logins
 from persistence.kit.columns import utc_now
-from persistence.kit.database import Database
+from persistence.kit.database import Change, Database
 
 ALGORITHM = "HS256"
 ISSUER = "storegraph"
 AUDIENCE = "storegraph"
 ACCESS = "access"
-ACCESS_MINUTES = 30
-TOKEN_LENGTH = 4_096  # Characters; ours have about 500.
+ACCESS_SECONDS = 30 * 60
 LEEWAY_SECONDS = 5  # For machines whose clocks differ.
+STANDING_SECONDS = 0.5  # Open connections look every half second too: together a change reaches them within a second.
+KNOWN_TOKENS = 4_096  # About 1 kB each.
+
+_OPTIONS: Any = {"require": ["sub", "scopes", "iat", "exp", "jti", "iss", "aud", "typ"], "strict_aud": True}
 
 
-@dataclass(frozen=True)
-class Issued:
-    token: str
-    expires_in: int
+@dataclass(slots=True)
+class Known:
+    """A token whose signature was good, and the standing that its user had when last looked."""
+
+    token: AccessToken
+    principal: Principal | None = None
+    checked_at: float = 0.0
 
 
 class Tokens:
-    def __init__(self, database: Database, signing_key: bytes) -> None:
-        self._database, self._key = database, signing_key
+    """The first key signs; all of them verify, so that a new key does not sign everybody out."""
 
-    def issue(self, user_id: int, scopes: Collection[Scope], *, family: str | None = None) -> Issued:
+    lifetime_seconds = ACCESS_SECONDS
+
+    def __init__(self, database: Database, signing_key: bytes, older_keys: Sequence[bytes] = ()) -> None:
+        self._database = database
+        self._keys = {key_id(key): key for key in (*older_keys, signing_key)}
+        self._current = key_id(signing_key)
+        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._changes = 0
+        database.listen(self._forget)
+
+    def issue(self, user_id: int, scopes: Collection[Scope], *, family: str | None = None) -> str:
         now = utc_now()
         claims = {
             "sub": str(user_id),
             "scopes": sorted(scope.value for scope in scopes),
             "iat": now,
-            "exp": now + timedelta(minutes=ACCESS_MINUTES),
+            "exp": now + timedelta(seconds=ACCESS_SECONDS),
             "jti": secrets.token_urlsafe(16),
             "iss": ISSUER,
             "aud": AUDIENCE,
             "typ": ACCESS,
         }
-        return Issued(jwt.encode(claims, self._key, ALGORITHM), ACCESS_MINUTES * 60)
+        if family is not None:
+            claims["sid"] = family
+        return jwt.encode(claims, self._keys[self._current], ALGORITHM, headers={"kid": self._current})
+
+    def read(self, token: str) -> AccessToken | None:
+        """What a token says, if it is ours and has not expired."""
+        if len(token) > TOKEN_LENGTH:
+            return None
+        try:
+            return _token(self._claims(token))
+        # A header nested too deep for the JSON parser is a RecursionError, a half surrogate a ValueError.
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            return None
 
     async def principal(self, token: str) -> Principal:
         """Who presents this token. Raises: Refused UNAUTHENTICATED, with one answer for every reason."""
-        try:
-            claims = jwt.decode(
-                token[: TOKEN_LENGTH + 1],
-                self._key,
-                [ALGORITHM],
-                audience=AUDIENCE,
-                issuer=ISSUER,
-                leeway=LEEWAY_SECONDS,
-                options={"require": ["sub", "exp", "iat", "jti", "iss", "aud", "scopes", "typ"]},
-            )
-            scopes = frozenset(Scope(scope) for scope in claims["scopes"])
-            user_id, expires_at = int(claims["sub"]), datetime.fromtimestamp(claims["exp"], UTC)
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
-            raise bad_token() from error
-        if claims["typ"] != ACCESS or len(token) > TOKEN_LENGTH:
+        known = self._known.get(token) or self._meet(token)
+        if known.token.expires_at + timedelta(seconds=LEEWAY_SECONDS) <= utc_now():
             raise bad_token()
-        async with self._database.reading() as session:
-            user = (await users.by_id(session, [user_id])).get(user_id)
-        if user is None or not user.is_active:
+        if known.principal is None or time.monotonic() - known.checked_at > STANDING_SECONDS:
+            known.principal = await self._look(known)
+        if known.principal is None:
             raise bad_token()
-        held = scopes & {Scope(scope) for scope in user.scopes}
-        return Principal(user.id, user.username, frozenset(held), expires_at, claims["jti"])
+        return known.principal
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        kid = jwt.get_unverified_header(token).get("kid", self._current)
+        return jwt.decode(token, self._keys[kid], [ALGORITHM], audience=AUDIENCE, issuer=ISSUER, leeway=LEEWAY_SECONDS, options=_OPTIONS)
+
+    def _meet(self, token: str) -> Known:
+        read = self.read(token)
+        if read is None:
+            raise bad_token()
+        known = self._known[token] = Known(read)
+        if len(self._known) > KNOWN_TOKENS:
+            self._known.popitem(last=False)
+        return known
+
+    async def _look(self, known: Known) -> Principal | None:
+        token, changes, now = known.token, self._changes, time.monotonic()
+        async with self._database.reading_latest() as session:
+            standing = await logins.standing(session, token.user_id, token_id=token.token_id, login_id=token.family)
+        if standing is None:
+            return None
+        held = frozenset(scope for scope in token.scopes if scope.value in standing.scopes)
+        # What was read while somebody changed a standing may be older than the change: good for this request, not for the next.
+        known.checked_at = now if changes == self._changes else 0.0
+        return Principal(token.user_id, standing.username, held, token.expires_at, token.token_id, token.family)
+
+    async def _forget(self, changes: Sequence[Change]) -> None:
+        users = {change.subject_id for change in changes if change.kind in {"user.updated", "login.ended"}}
+        if users:
+            self._changes += 1
+            for known in self._known.values():
+                if known.token.user_id in users:
+                    known.principal = None
+
+
+def key_id(key: bytes) -> str:
+    return hashlib.blake2b(key, digest_size=6, person=b"kid").hexdigest()
+
+
+def _token(claims: dict[str, Any]) -> AccessToken:
+    """Raises: ValueError or TypeError, if a claim is not what we write."""
+    user_id, family = int(claims["sub"]), claims.get("sid")
+    scopes: list[object] = claims["scopes"]
+    if claims["typ"] != ACCESS or type(scopes) is not list or not 0 < user_id < ID_BOUND:
+        raise ValueError
+    if not all(isinstance(text, str) and text.isprintable() for text in (claims["jti"], family or "")):
+        raise ValueError
+    expires_at = datetime.fromtimestamp(claims["exp"], UTC)
+    return AccessToken(user_id, frozenset(map(Scope, scopes)), expires_at, claims["jti"], family)
 
 
 def bad_token() -> Refused:

@@ -81,7 +81,8 @@ class Database:
         self._writer, self._reader, self._write_turn = writer, reader, write_turn
         self._listeners: list[Listener] = []
         self._writing = async_sessionmaker(writer, expire_on_commit=False)
-        self._reading = async_sessionmaker(reader.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
+        self._reading = _reads(reader)
+        self._latest = self._reading if self.dialect == "sqlite" else _reads(writer)
         self._watching = async_sessionmaker(reader, expire_on_commit=False)
 
     @classmethod
@@ -101,6 +102,10 @@ class Database:
     def reading(self) -> AbstractAsyncContextManager[AsyncSession]:
         """A session for a few short statements, each its own transaction: no BEGIN and ROLLBACK on the wire."""
         return self._reading()
+
+    def reading_latest(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """The same, but never from a replica, which may be seconds behind: for what decides who may do what."""
+        return self._latest()
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncGenerator[AsyncSession]:
@@ -135,6 +140,10 @@ class Database:
     async def close(self) -> None:
         for engine in self.engines:
             await engine.dispose()
+
+
+def _reads(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
+    return async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
 
 
 def driver(url: str) -> str | None:

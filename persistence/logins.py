@@ -1,0 +1,200 @@
+"""Logins: what begins with a password, goes on through refresh tokens, and can be ended.
+
+A refresh token works once, and its use makes the next one. One that comes again is in two hands: nobody can tell which is the owner's, so the
+whole login ends, with every token that came from it. Two uses at the same moment are no exception. Tokens are kept as hashes only.
+Source: RFC 9700, section 4.14.2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import ForeignKey, delete, exists, select, true, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from persistence import audit, passwords, users
+from persistence.kit.columns import Document, RowId, UtcDateTime, utc_now
+from persistence.kit.database import Base, Change, Database, UnitOfWork
+from persistence.kit.errors import DomainError, InvalidInput
+from persistence.users import User
+
+log = structlog.get_logger(__name__)
+
+LOGIN_DAYS = 30
+KEPT_AFTER = timedelta(days=1)  # For clocks that differ, and for whoever asks why a token was refused.
+TOKEN_BYTES = 32
+TOKEN_LENGTH = 43  # Characters of a refresh token: 32 bytes in base64url.
+
+
+class Login(Base):
+    __tablename__ = "logins"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"), index=True)
+    scopes: Mapped[list[str] | None] = mapped_column(Document)  # What the user asked for; None for whatever the user holds.
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class RefreshToken(Base):
+    __tablename__ = "refresh_tokens"
+
+    token_hash: Mapped[str] = mapped_column(primary_key=True)
+    login_id: Mapped[str] = mapped_column(ForeignKey("logins.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class RevokedToken(Base):
+    """An access token that was given up before its time."""
+
+    __tablename__ = "revoked_tokens"
+
+    token_id: Mapped[str] = mapped_column(primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class InvalidCredentials(DomainError):
+    """One answer for every reason: it tells a guesser nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("That is not right. Check it, or sign in anew with your username and password.")
+
+
+@dataclass(frozen=True)
+class Continued:
+    """A login that goes on: its user, the scopes that it may have now, and the next refresh token."""
+
+    user: User
+    login_id: str
+    scopes: frozenset[str]
+    refresh_token: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a token of this user is worth now."""
+
+    username: str
+    scopes: frozenset[str]
+
+
+async def authenticate(database: Database, username: str, password: str) -> User:
+    """The user of this name and password. Takes the same time when there is none. Raises: InvalidCredentials."""
+    async with database.reading_latest() as session:
+        user = (await users.by_username(session, [username])).get(username)
+    verdict = await passwords.verified(password, user.password_hash if user else None)
+    if user is None or not user.is_active or not verdict.right:
+        # Not the name: people type their password there.
+        log.info("sign-in refused", user_id=user.id if user else None)
+        raise InvalidCredentials
+    if verdict.new_hash is not None:
+        async with database.transaction() as work:
+            await users.set_password_hash(work, user.id, verdict.new_hash)
+    return user
+
+
+async def begin(work: UnitOfWork, user: User, *, scopes: Collection[str] | None) -> Continued:
+    """Without `scopes`, the login may do whatever its user may at the time. Raises: InvalidInput, for scopes that the user does not hold."""
+    if missing := sorted({*(scopes or ())} - {*user.scopes}):
+        raise InvalidInput.at("scopes", f"you do not hold {' and '.join(missing)}: ask for less, or leave it out to get all you hold")
+    now = utc_now()
+    login = Login(
+        id=secrets.token_urlsafe(16),
+        user_id=user.id,
+        scopes=None if scopes is None else sorted(scopes),
+        created_at=now,
+        expires_at=now + timedelta(days=LOGIN_DAYS),
+    )
+    work.session.add(login)
+    await work.session.flush()
+    return await _continued(work, login, user)
+
+
+async def refresh(work: UnitOfWork, refresh_token: str) -> Continued | None:
+    """Use a refresh token. None for one that is unknown, expired, ended or used before; the last ends its login, so let the work commit."""
+    login = await _locked(work, refresh_token)
+    if login is None or login.ended_at is not None or login.expires_at <= utc_now():
+        return None
+    token = await work.session.get_one(RefreshToken, _hash(refresh_token))
+    if token.used_at is not None:
+        log.warning("a refresh token came again", user_id=login.user_id)
+        await _end(work, login, "login.ended_by_reuse", actor_id=None)
+        return None
+    token.used_at = utc_now()
+    user = await work.session.get_one(User, login.user_id)
+    return await _continued(work, login, user) if user.is_active else None
+
+
+async def end(work: UnitOfWork, refresh_token: str) -> None:
+    """End the login that a refresh token belongs to, used or not; nothing happens if there is none that goes on."""
+    login = await _locked(work, refresh_token)
+    if login is not None and login.ended_at is None:
+        await _end(work, login, "login.ended", actor_id=login.user_id)
+
+
+async def _end(work: UnitOfWork, login: Login, action: str, *, actor_id: int | None) -> None:
+    login.ended_at = utc_now()
+    await audit.write(work, action, actor_id=actor_id, subject=("User", login.user_id))
+    work.changes.append(Change("login.ended", login.user_id))
+
+
+async def end_all(work: UnitOfWork, user_id: int) -> None:
+    going_on = (Login.user_id == user_id) & Login.ended_at.is_(None)
+    await work.session.execute(update(Login).where(going_on).values(ended_at=utc_now()))
+    work.changes.append(Change("login.ended", user_id))
+
+
+async def revoke(work: UnitOfWork, token_id: str, *, user_id: int, expires_at: datetime) -> None:
+    """Give up an access token before its time; others of its login stay good."""
+    insert = postgresql.insert if work.session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    row = {"token_id": token_id, "expires_at": expires_at}
+    statement = insert(RevokedToken).values(row).on_conflict_do_nothing().returning(RevokedToken.token_id)
+    if await work.session.scalar(statement) is not None:
+        await audit.write(work, "token.revoked", actor_id=user_id, subject=("User", user_id))
+        work.changes.append(Change("login.ended", user_id))
+
+
+async def standing(session: AsyncSession, user_id: int, *, token_id: str, login_id: str | None) -> Standing | None:
+    """What an access token is worth now; None if its user may not come in, it was revoked, or its login has ended."""
+    revoked = exists().where(RevokedToken.token_id == token_id)
+    goes_on = exists().where(Login.id == login_id, Login.ended_at.is_(None)) if login_id is not None else true()
+    statement = select(User.username, User.scopes).where(User.id == user_id, User.is_active, ~revoked, goes_on)
+    row = (await session.execute(statement, execution_options={"standing": True})).first()
+    return None if row is None else Standing(row.username, frozenset(row.scopes))
+
+
+async def prune(work: UnitOfWork) -> None:
+    """Forget what no token can refer to any more."""
+    now = utc_now()
+    await work.session.execute(delete(RevokedToken).where(RevokedToken.expires_at < now - KEPT_AFTER))
+    await work.session.execute(delete(Login).where(Login.expires_at < now - KEPT_AFTER))
+
+
+async def _locked(work: UnitOfWork, refresh_token: str) -> Login | None:
+    """The login of a refresh token. Locks its row, so that two uses of one token follow each other."""
+    if len(refresh_token) != TOKEN_LENGTH:
+        return None
+    statement = select(Login).join(RefreshToken).where(RefreshToken.token_hash == _hash(refresh_token)).with_for_update(of=Login)
+    return await work.session.scalar(statement)
+
+
+async def _continued(work: UnitOfWork, login: Login, user: User) -> Continued:
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    work.session.add(RefreshToken(token_hash=_hash(token), login_id=login.id, created_at=utc_now()))
+    await work.session.flush()
+    scopes = frozenset(user.scopes) if login.scopes is None else frozenset(user.scopes) & frozenset(login.scopes)
+    return Continued(user, login.id, scopes, token)
+
+
+def _hash(token: str) -> str:
+    """Plain SHA-256: a token is random, so unlike a password it cannot be guessed from its hash."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
