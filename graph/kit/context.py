@@ -15,6 +15,7 @@ from strawberry.dataloader import DataLoader
 
 from graph.kit.access import Caller, Principal, Scope
 from graph.kit.errors import FORBIDDEN, UNAUTHENTICATED
+from graph.kit.observer import Observer
 from persistence.kit.broker import Broker
 from persistence.kit.database import Base, Batch, Database, UnitOfWork
 from persistence.kit.events import Feed
@@ -34,14 +35,15 @@ class Services:
     database: Database
     feed: Feed
     broker: Broker
+    observer: Observer
     ports: Mapping[type[Any], Any]
 
 
 class Loaders:
     """One DataLoader for each batch function, made when it is first used."""
 
-    def __init__(self, database: Database, *, cache: bool) -> None:
-        self._database, self._cache = database, cache
+    def __init__(self, database: Database, observer: Observer, *, cache: bool) -> None:
+        self._database, self._observer, self._cache = database, observer, cache
         self._by_batch: dict[Callable[..., Any], DataLoader[Any, Any]] = {}
 
     async def load(self, batch: Batch[K, V], key: K) -> V | None:
@@ -52,9 +54,12 @@ class Loaders:
         return found
 
     def _loader(self, batch: Batch[K, V]) -> DataLoader[K, V | None]:
+        name = f"{batch.__module__}.{batch.__qualname__}".removeprefix("persistence.")
+
         async def fetch(keys: list[K]) -> list[V | None]:
-            async with self._database.reading() as session:
-                found = await batch(session, keys)
+            with self._observer.batch(name, len(keys)):
+                async with self._database.reading() as session:
+                    found = await batch(session, keys)
             return [found.get(key) for key in keys]
 
         return DataLoader(fetch, cache=self._cache)
@@ -72,7 +77,7 @@ class Context:
     @classmethod
     def fresh(cls, services: Services, caller: Caller, *, cache: bool) -> Context:
         """`cache` is for queries only: a mutation reads its own writes, and a socket must not serve yesterday's row."""
-        return cls(services, caller, Loaders(services.database, cache=cache))
+        return cls(services, caller, Loaders(services.database, services.observer, cache=cache))
 
     @property
     def database(self) -> Database:

@@ -10,16 +10,22 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import structlog
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLError,
     GraphQLSchema,
+    InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
+    SelectionSetNode,
     execution,
     get_operation_ast,
 )
@@ -29,6 +35,7 @@ from graph.kit.bill import Bill, Biller
 from graph.kit.completion import LeafExecutor
 from graph.kit.context import Context
 from graph.kit.errors import BAD_USER_INPUT, INTERNAL, Refused, as_error, refusal
+from graph.kit.observer import Observer
 from graph.kit.tariff import Tariff
 from graph.kit.validation import parsed, problems
 from persistence.kit.errors import DomainError
@@ -58,6 +65,11 @@ class Operation:
     def kind(self) -> OperationType:
         return self.definition.operation
 
+    @cached_property
+    def root_field(self) -> str:
+        """The first field that it asks of the root: what it is about, in one of few words."""
+        return _first_field(self.definition.selection_set, self.document)
+
     @property
     def size_bytes(self) -> int:
         return len(self.source) + TOKEN_BYTES * self.document.token_count
@@ -68,8 +80,8 @@ class Operation:
 
 
 class Engine:
-    def __init__(self, schema: GraphQLSchema, *, suggestions: bool, introspection: bool, fast: bool) -> None:
-        self.schema = schema
+    def __init__(self, schema: GraphQLSchema, observer: Observer, *, suggestions: bool, introspection: bool, fast: bool) -> None:
+        self.schema, self._observer = schema, observer
         self._tariff = Tariff(schema)
         self._suggestions, self._introspection = suggestions, introspection
         self._builder: Any = LeafExecutor if fast else Executor
@@ -95,10 +107,13 @@ class Engine:
 
     def _prepared(self, source: str, operation_name: str | None) -> Operation:
         try:
-            document = parsed(source)
+            with self._observer.phase("parse"):
+                document = parsed(source)
         except GraphQLError as error:
             raise Refused([error]) from None
-        if errors := problems(self.schema, document, introspection=self._introspection, suggestions=self._suggestions):
+        with self._observer.phase("validate"):
+            errors = problems(self.schema, document, introspection=self._introspection, suggestions=self._suggestions)
+        if errors:
             raise Refused(errors)
         definition = get_operation_ast(document, operation_name)
         if definition is None:
@@ -109,7 +124,8 @@ class Engine:
     async def execute(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> ExecutionResult:
         """Run a query or a mutation. Raises: Refused, if the variables do not fit."""
         executor = self._executor(operation, variables, context)
-        return self._masked(await _completed(executor.execute_operation()), context)
+        with self._observer.phase("execute"):
+            return self._masked(await _completed(executor.execute_operation()), context)
 
     async def subscribe(
         self, operation: Operation, variables: Mapping[str, Any] | None, fresh: Callable[[], Context]
@@ -133,7 +149,8 @@ class Engine:
     async def _one(self, executor: Executor, event: object, context: Context) -> ExecutionResult:
         executor = self._builder.build_per_event_executor(executor, event)
         executor.context_value = context
-        return self._masked(await _completed(_core.execute_subscription_event(executor)), context)
+        with self._observer.phase("event"):
+            return self._masked(await _completed(_core.execute_subscription_event(executor)), context)
 
     def _executor(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Executor:
         built: Executor | list[GraphQLError] = self._builder.build(
@@ -152,6 +169,22 @@ class Engine:
         if result.errors:
             result.errors = mask(result.errors, context.caller.request_id)
         return result
+
+
+def _first_field(selections: SelectionSetNode, document: DocumentNode) -> str:
+    match selections.selections[0]:
+        case FragmentSpreadNode(name=name):
+            return next(
+                _first_field(each.selection_set, document)
+                for each in document.definitions
+                if isinstance(each, FragmentDefinitionNode) and each.name.value == name.value
+            )
+        case InlineFragmentNode(selection_set=inner):
+            return _first_field(inner, document)
+        case FieldNode(name=name):
+            return name.value
+        case other:
+            raise TypeError(other)
 
 
 def mask(errors: Sequence[GraphQLError], request_id: str) -> list[GraphQLError]:

@@ -21,12 +21,16 @@ from graph.server.callers import Callers
 from graph.server.connections import Connections
 from graph.server.documents import Documents, Trusted
 from graph.server.http import HttpEndpoint
+from graph.server.logs import OperationLog
+from graph.server.metrics import Metrics
 from graph.server.middleware import RequestTrace
+from graph.server.monitoring import Monitoring
 from graph.server.origins import Origins
 from graph.server.pipeline import Pipeline
 from graph.server.settings import Settings
 from graph.server.socket import SocketEndpoint
 from graph.server.sse import EventStreams
+from graph.server.telemetry import Telemetry
 from graph.server.tokens import Tokens
 from graph.user_changes import SignupPolicy
 from persistence.kit.broker import LocalBroker
@@ -40,14 +44,16 @@ def create_app(settings: Settings) -> Starlette:
     database = Database.connect(settings.database_url, replica_url=settings.database_replica_url)
     broker = LocalBroker()
     feed = Feed(database, broker)
+    telemetry = Telemetry(Metrics(settings.metrics_folder), OperationLog(settings))
     tokens = Tokens(database, settings.signing_key, settings.older_keys)
     ports: dict[type[Any], Any] = {AccessTokens: tokens, SignupPolicy: SignupPolicy(settings.scopes_at_signup)}
-    services = Services(database, feed, broker, ports)
-    engine = Engine(executable, suggestions=settings.debug, introspection=settings.debug, fast=settings.fast_path_enabled)
+    services = Services(database, feed, broker, telemetry, ports)
+    engine = Engine(executable, telemetry, suggestions=settings.debug, introspection=settings.debug, fast=settings.fast_path_enabled)
     documents = Documents(
         Trusted.read(settings.documents_manifest), mode=settings.documents_mode, mode_by_client=settings.documents_mode_by_client
     )
-    pipeline = Pipeline(engine, services, documents)
+    pipeline = Pipeline(engine, services, documents, telemetry)
+    monitoring = Monitoring(telemetry.metrics, services)
     callers, origins = Callers(tokens), Origins(settings.allowed_origins)
     connections = Connections(tokens, per_caller=settings.connections_per_caller)
     http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections))
@@ -57,14 +63,15 @@ def create_app(settings: Settings) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         await feed.start()
         watch = asyncio.create_task(connections.watch())
-        yield
+        async with monitoring.running():
+            yield
         watch.cancel()
         await feed.stop()
         await broker.close()
         await database.close()
 
     app = Starlette(
-        routes=[Route("/graphql", http), WebSocketRoute("/graphql", socket)],
+        routes=[Route("/graphql", http), WebSocketRoute("/graphql", socket), Route("/metrics", monitoring.scrape)],
         middleware=[
             Middleware(RequestTrace),
             Middleware(GZipMiddleware, minimum_size=GZIP_BYTES),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +12,7 @@ import typer
 import uvicorn
 
 from graph.schema import schema as graphql_schema
-from graph.server import settings
+from graph.server import logs, settings
 from persistence.schema import upgrade
 
 # Frames beyond this are never held in memory whole; the socket's own limit is in characters, of four bytes at most.
@@ -28,7 +30,11 @@ def serve(
     reload: Annotated[bool, typer.Option("--reload", help="Start anew when the code changes.")] = False,
 ) -> None:
     """Bring the database up to date, then serve in the foreground until SIGTERM."""
-    asyncio.run(upgrade(loaded().database_url))
+    chosen = loaded()
+    logs.configure(chosen)
+    asyncio.run(upgrade(chosen.database_url))
+    if workers > 1 and chosen.metrics_folder is None:
+        os.environ["METRICS_FOLDER"] = tempfile.mkdtemp(prefix="storegraph-metrics-")
     uvicorn.run(
         "graph.server.process:app",
         factory=True,
@@ -37,6 +43,7 @@ def serve(
         workers=workers,
         reload=reload,
         access_log=False,
+        log_config=None,
         ws="websockets-sansio",
         ws_max_size=SOCKET_BYTES,
         loop="uvloop",

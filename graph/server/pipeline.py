@@ -18,6 +18,7 @@ from graph.kit.errors import Refused
 from graph.kit.execution import Engine, Operation
 from graph.server.documents import Documents
 from graph.server.requests import GraphQLRequest
+from graph.server.telemetry import Telemetry
 
 
 @dataclass(slots=True)
@@ -29,18 +30,21 @@ class Answer:
 
 
 class Pipeline:
-    def __init__(self, engine: Engine, services: Services, documents: Documents) -> None:
-        self._engine, self._services, self._documents = engine, services, documents
+    def __init__(self, engine: Engine, services: Services, documents: Documents, telemetry: Telemetry) -> None:
+        self._engine, self._services, self._documents, self._telemetry = engine, services, documents, telemetry
 
     async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:
         """Raises: Refused."""
-        return self._engine.prepare(await self._documents.source(request, caller), request.operation_name)
+        with self._telemetry.preparing(request, caller):
+            return self._engine.prepare(await self._documents.source(request, caller), request.operation_name)
 
     async def run(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> Answer:
         """Run a query or a mutation. Raises: Refused, before execution began."""
-        context = Context.fresh(self._services, caller, cache=operation.is_query)
-        result = await self._engine.execute(operation, request.variables, context)
-        return Answer(encode(result, context.extensions))
+        with self._telemetry.operation(operation, caller) as seen:
+            context = Context.fresh(self._services, caller, cache=operation.is_query)
+            result = await self._engine.execute(operation, request.variables, context)
+            seen.errors = result.errors or ()
+            return Answer(encode(result, context.extensions))
 
     async def stream(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[Answer]:
         """Run a subscription. Raises: Refused, before the first answer."""
@@ -48,8 +52,10 @@ class Pipeline:
         def fresh() -> Context:
             return Context.fresh(self._services, caller, cache=False)
 
-        async for result in self._engine.subscribe(operation, request.variables, fresh):
-            yield Answer(encode(result))
+        with self._telemetry.operation(operation, caller) as seen:
+            async for result in self._engine.subscribe(operation, request.variables, fresh):
+                seen.event(result.errors or ())
+                yield Answer(encode(result))
 
 
 def encode(result: ExecutionResult, extensions: Mapping[str, Any] | None = None) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from graph.server import logs
 from graph.server.app import create_app
 from graph.server.settings import load
 
@@ -12,4 +13,6 @@ if TYPE_CHECKING:
 
 
 def app() -> Starlette:
-    return create_app(load())
+    settings = load()
+    logs.configure(settings)
+    return create_app(settings)

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     documents_mode_by_client: Annotated[dict[str, DocumentMode], NoDecode] = {}
     connections_per_caller: Annotated[int, Field(gt=0)] = 100
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    slow_operation_ms: Annotated[int, Field(ge=0)] = 500
+    metrics_folder: Path | None = None
 
     @field_validator("allowed_origins", "secret_keys_old", "signup_scopes", mode="before")
     @classmethod

@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
-from sqlalchemy import MetaData, event, make_url
+from sqlalchemy import MetaData, QueuePool, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -65,6 +65,15 @@ class UnitOfWork:
 
 
 @dataclass(frozen=True)
+class PoolUse:
+    """Connections of one pool: at work, waiting for work, and how many there may be."""
+
+    busy: int
+    idle: int
+    most: int
+
+
+@dataclass(frozen=True)
 class PoolSize:
     """Bounds of the PostgreSQL pool of one process; `size + overflow` times the processes must stay below max_connections."""
 
@@ -98,6 +107,11 @@ class Database:
     @property
     def engines(self) -> tuple[AsyncEngine, ...]:
         return (self._writer,) if self._writer is self._reader else (self._writer, self._reader)
+
+    def pools(self) -> dict[str, PoolUse]:
+        """How far each pool is used, by its purpose."""
+        pools = zip(("write", "read"), self.engines, strict=False)
+        return {name: _use(cast("QueuePool", engine.pool)) for name, engine in pools}
 
     def reading(self) -> AbstractAsyncContextManager[AsyncSession]:
         """A session for a few short statements, each its own transaction: no BEGIN and ROLLBACK on the wire."""
@@ -146,6 +160,10 @@ def _reads(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
     return async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
 
 
+def _use(pool: QueuePool) -> PoolUse:
+    return PoolUse(pool.checkedout(), pool.checkedin(), pool.size() + max(pool._max_overflow, 0))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- there is no other way to the limit
+
+
 def driver(url: str) -> str | None:
     """The dialect and driver that a URL names, or None if it is no database URL."""
     try:
@@ -161,6 +179,7 @@ def _sqlite(url: URL, *, readers: int | None) -> AsyncEngine:
         pool_size=readers or 1,
         max_overflow=0,
         pool_timeout=SQLITE_BUSY_SECONDS * 3,
+        hide_parameters=True,
         connect_args={"isolation_level": None, "timeout": SQLITE_BUSY_SECONDS},
     )
 
@@ -190,5 +209,6 @@ def _postgresql(url: URL, pool: PoolSize) -> AsyncEngine:
         pool_timeout=pool.wait_seconds,
         pool_recycle=pool.recycle_seconds,
         pool_use_lifo=True,
+        hide_parameters=True,  # An error's text goes to the log, and parameters hold names, addresses and password hashes.
         connect_args={"server_settings": {"timezone": "UTC", "statement_timeout": str(pool.statement_timeout_ms)}},
     )

@@ -93,6 +93,12 @@ class Feed:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def lag_seconds(self, now: datetime) -> float:
+        """Age of the oldest event that is in the log and not released to subscribers yet."""
+        async with self._database.reading() as session:
+            oldest = await session.scalar(select(func.min(Event.occurred_at)).where(Event.id > self._released))
+        return (now - oldest).total_seconds() if oldest else 0.0
+
     async def _wake(self, _changes: Sequence[Change]) -> None:
         self._look.set()
         await self._broker.publish(WAKE, b"")

@@ -1,0 +1,104 @@
+"""The log: one JSON object a line outside development, readable text in development; uvicorn's own lines among ours.
+
+A line never holds a token, a password or a variable: operations are logged by the few fields named here, database errors without their parameters
+(see `persistence.kit.database`), and tracebacks without the values of local variables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+
+from graph.kit.access import Caller
+from graph.kit.errors import INTERNAL
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
+
+    from graph.server.settings import Settings
+
+NOISE = ("websockets", "asyncio", "aiosqlite", "alembic")  # Their INFO is about each connection or statement.
+
+
+def configure(settings: Settings) -> None:
+    """Send structlog's and the standard library's lines to standard output. Call once in each process."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=not settings.debug),
+    ]
+    level = logging.getLevelNamesMapping()[settings.log_level]
+    structlog.configure(
+        processors=[*shared, *_rendering(settings)],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    formatter = structlog.stdlib.ProcessorFormatter
+    handler.setFormatter(formatter(foreign_pre_chain=shared, processors=[formatter.remove_processors_meta, *_rendering(settings)]))
+    handler.addFilter(_wanted)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in NOISE:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _rendering(settings: Settings) -> list[Processor]:
+    if settings.debug:
+        # Not rich's tracebacks: they show local variables, and those hold passwords.
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
+
+
+def _json(line: Any, **_: Any) -> str:
+    return orjson.dumps(line, default=str).decode()
+
+
+def _wanted(record: logging.LogRecord) -> bool:
+    """Not uvicorn's lines on each WebSocket: they quote its address with the query string, in which careless clients put tokens."""
+    return not (record.name == "uvicorn.error" and isinstance(record.msg, str) and '"WebSocket %s"' in record.msg)
+
+
+class OperationLog:
+    """A line for each operation: at WARNING if it was slow, at ERROR if it failed by our fault, otherwise at INFO."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._slow_seconds = settings.slow_operation_ms / 1000
+        self._least = logging.getLevelNamesMapping()[settings.log_level]
+        self._put = _readable if settings.debug else _put_json
+
+    def write(
+        self, caller: Caller, *, status: str, codes: Sequence[str] = (), seconds: float = 0.0, source: str | None = None, **more: object
+    ) -> None:
+        slow = source is not None and seconds >= self._slow_seconds and more.get("kind") != "subscription"
+        level = logging.ERROR if status == "failed" or INTERNAL in codes else logging.WARNING if slow else logging.INFO
+        if level < self._least:
+            return
+        line: dict[str, object] = {"event": "operation", "level": logging.getLevelName(level).lower(), "request_id": caller.request_id}
+        line |= {"status": status, "duration_ms": round(seconds * 1000, 3), **more} if source else {"status": status, **more}
+        line |= {"user": caller.principal.user_id} if caller.principal else {"ip": caller.client_ip}
+        if caller.client_name:
+            line |= {"client": caller.client_name, "client_version": caller.client_version}
+        if codes:
+            line["codes"] = codes
+        if slow and source:
+            line["document"] = f"sha256:{hashlib.sha256(source.encode()).hexdigest()}"
+        self._put(line)
+
+
+def _readable(line: dict[str, object]) -> None:
+    event, level = str(line.pop("event")), str(line.pop("level"))
+    getattr(structlog.get_logger(), level)(event, **line)
+
+
+def _put_json(line: dict[str, object]) -> None:
+    # Past structlog: its chain of processors takes 30 µs a line, this 6 µs (measured), and there is a line for each operation.
+    sys.stdout.write(orjson.dumps(line | {"timestamp": datetime.now(UTC)}, default=str).decode() + "\n")
+    sys.stdout.flush()

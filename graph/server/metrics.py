@@ -1,0 +1,73 @@
+"""What is counted, under the names of the GraphQL OpenTelemetry working group in Prometheus' spelling; what it has no name for begins with `storegraph_`.
+
+No caller can make labels at will. An operation's name is its first root field, which the schema bounds: the name that a client gives an operation goes
+to the log. Clients' names and versions are as long as their meter's bound allows, then "other".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+from graph.kit.observer import Phase
+from graph.server.meters import Counter, Gauge, Histogram, Meter, Meters, Reading
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+POINTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+CLIENTS = 200  # Pairs of a field and a client's name and version.
+
+OPERATION = ("graphql_operation_name", "graphql_operation_type")
+
+
+class Metrics:
+    def __init__(self, folder: Path | None = None) -> None:
+        self.request = Histogram(
+            "graphql_server_request_duration_seconds",
+            "Queries and mutations, from their document to their answer.",
+            (*OPERATION, "status"),
+            bounds=SECONDS,
+        )
+        self.active = Gauge("graphql_server_active_requests", "Queries and mutations that run now.", ("graphql_operation_type",))
+        self.phases: dict[Phase, Histogram] = {
+            "parse": _step("graphql_server_request_parse_duration_seconds", "Parsing of documents that were not known yet."),
+            "validate": _step("graphql_server_request_validate_duration_seconds", "Validation of documents that were not known yet."),
+            "execute": _step("graphql_server_request_execute_duration_seconds", "Execution of queries and mutations."),
+            "event": _step("graphql_server_subscription_event_duration_seconds", "From an event's arrival to its results."),
+        }
+        self.errors = Counter("graphql_server_response_error_count", "Errors in responses, by `extensions.code`.", ("code",))
+        self.subscriptions = Gauge("graphql_server_subscription_active", "Subscriptions that are open.", ("graphql_operation_name",))
+        self.cost = Histogram("storegraph_operation_cost_points", "Points charged for operations.", OPERATION, bounds=POINTS)
+        self.batches = Histogram("storegraph_loader_batch_keys", "Keys that a loader fetched at once.", ("loader",), bounds=SIZES)
+        self.cache = Counter("storegraph_response_cache_lookups", "Look-ups in the response cache.", ("result",))
+        self.deprecated = Counter(
+            "storegraph_deprecated_uses",
+            "Uses of what is deprecated in the schema, by the client's own word for itself.",
+            ("coordinate", "client_name", "client_version"),
+            series=CLIENTS,
+        )
+        self.connections = Gauge("storegraph_database_connections", "Connections of the pools.", ("pool", "state"))
+        self.event_lag = Reading("storegraph_event_lag_seconds", "Age of the oldest event that is in the log and not delivered yet.")
+        self._meters = Meters((meter for meter in self._all()), folder)
+        self._registry = CollectorRegistry()
+        self._registry.register(self._meters)
+        if folder is None:  # Of several processes these would be whichever was asked.
+            for collector in (ProcessCollector, PlatformCollector, GCCollector):
+                collector(registry=self._registry)
+
+    def share(self) -> None:
+        self._meters.share()
+
+    def text(self, accept: str) -> tuple[bytes, str]:
+        """The answer to a scrape, and its content type."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self._registry), content_type
+
+    def _all(self) -> list[Meter]:
+        return [*self.phases.values(), *(meter for meter in vars(self).values() if isinstance(meter, Meter))]
+
+
+def _step(name: str, description: str) -> Histogram:
+    return Histogram(name, description, bounds=SECONDS)

@@ -1,0 +1,167 @@
+"""What is seen of each operation: a line in the log and numbers. It is told steps and outcomes, never a token, a password or variables."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from graphql import GraphQLError, OperationType
+
+from graph.kit.access import Caller
+from graph.kit.errors import INTERNAL, Refused
+from graph.kit.execution import Operation
+from graph.kit.observer import Phase
+from graph.server.logs import OperationLog
+from graph.server.meters import Histogram
+from graph.server.metrics import Metrics
+from graph.server.requests import GraphQLRequest
+
+NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,99}")
+
+
+class Telemetry:
+    def __init__(self, metrics: Metrics, log: OperationLog) -> None:
+        self.metrics, self._log = metrics, log
+
+    def phase(self, phase: Phase) -> Timed:
+        return Timed(self.metrics.phases[phase])
+
+    def batch(self, loader: str, keys: int) -> Batch:
+        return Batch(self.metrics.batches, loader, keys)
+
+    def preparing(self, request: GraphQLRequest, caller: Caller) -> Preparing:
+        return Preparing(self, request, caller)
+
+    def operation(self, operation: Operation, caller: Caller) -> Seen:
+        return Seen(self, operation, caller)
+
+    def refused(self, refused: Refused, caller: Caller, operation_name: str | None = None) -> None:
+        """Nothing ran."""
+        codes = self.count(refused.errors)
+        self._log.write(
+            caller, status="refused", codes=codes, name=operation_name if operation_name and NAME.fullmatch(operation_name) else None
+        )
+
+    def began(self, seen: Seen) -> None:
+        if seen.operation.kind is OperationType.SUBSCRIPTION:
+            self.metrics.subscriptions.add(1, seen.operation.root_field)
+        else:
+            self.metrics.active.add(1, seen.operation.kind.value)
+
+    def ended(self, seen: Seen, status: str, seconds: float) -> None:
+        operation, kind = seen.operation, seen.operation.kind.value
+        if operation.kind is OperationType.SUBSCRIPTION:
+            self.metrics.subscriptions.add(-1, operation.root_field)
+        else:
+            self.metrics.active.add(-1, kind)
+            self.metrics.request.observe(seconds, operation.root_field, kind, status)
+        if seen.cost is not None:
+            self.metrics.cost.observe(seen.cost, operation.root_field, kind)
+        codes = self.count(seen.errors) if seen.errors else ()
+        self._log.write(
+            seen.caller,
+            status=status,
+            codes=codes,
+            name=operation.name,
+            kind=kind,
+            seconds=seconds,
+            cost=seen.cost,
+            events=seen.events,
+            source=operation.source,
+        )
+
+    def count(self, errors: Sequence[GraphQLError]) -> list[str]:
+        codes = [code_of(error) for error in errors]
+        for code in codes:
+            self.metrics.errors.add(1, code)
+        return codes
+
+
+def code_of(error: GraphQLError) -> str:
+    return str((error.extensions or {}).get("code", INTERNAL))
+
+
+class Timed:
+    """Times a block."""
+
+    __slots__ = ("_histogram", "_started")
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._histogram.observe(time.perf_counter() - self._started)
+
+
+class Batch:
+    """One batch of a loader."""
+
+    __slots__ = ("_histogram", "_keys", "_loader")
+
+    def __init__(self, histogram: Histogram, loader: str, keys: int) -> None:
+        self._histogram, self._loader, self._keys = histogram, loader, keys
+
+    def __enter__(self) -> None:
+        self._histogram.observe(self._keys, self._loader)
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class Preparing:
+    """From a request to a validated operation."""
+
+    __slots__ = ("_caller", "_request", "_telemetry")
+
+    def __init__(self, telemetry: Telemetry, request: GraphQLRequest, caller: Caller) -> None:
+        self._telemetry, self._request, self._caller = telemetry, request, caller
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
+        if isinstance(error, Refused):
+            self._telemetry.refused(error, self._caller, self._request.operation_name)
+
+
+class Seen:
+    """One operation as it runs. Whoever runs it says what came out."""
+
+    __slots__ = ("_started", "_telemetry", "caller", "cost", "errors", "events", "operation")
+
+    def __init__(self, telemetry: Telemetry, operation: Operation, caller: Caller) -> None:
+        self._telemetry, self.operation, self.caller = telemetry, operation, caller
+        self.errors: Sequence[GraphQLError] = ()
+        self.cost: int | None = None
+        self.events = 0
+
+    def event(self, errors: Sequence[GraphQLError]) -> None:
+        """One event of a subscription went out."""
+        self.events += 1
+        if errors:
+            self._telemetry.count(errors)
+
+    def __enter__(self) -> Self:
+        self._telemetry.began(self)
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
+        seconds = time.perf_counter() - self._started
+        if isinstance(error, Refused):
+            self.errors = error.errors
+        self._telemetry.ended(self, _status(self, error), seconds)
+
+
+def _status(seen: Seen, error: BaseException | None) -> str:
+    if error is None:
+        return "errors" if seen.errors else "ok"
+    if isinstance(error, Refused):
+        return "refused"
+    return "failed" if isinstance(error, Exception) else "cancelled"
