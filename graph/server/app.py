@@ -16,11 +16,14 @@ from starlette.routing import Route, WebSocketRoute
 from graph.kit.access import AccessTokens
 from graph.kit.context import Services
 from graph.kit.execution import Engine
-from graph.schema import executable
+from graph.schema import executable, schema
 from graph.server.callers import Callers
 from graph.server.connections import Connections
+from graph.server.docs import Docs
 from graph.server.documents import Documents, Trusted
+from graph.server.explorer import Explorer
 from graph.server.http import HttpEndpoint
+from graph.server.landing import Landing
 from graph.server.logs import OperationLog
 from graph.server.metrics import Metrics
 from graph.server.middleware import RequestTrace
@@ -56,7 +59,8 @@ def create_app(settings: Settings) -> Starlette:
     monitoring = Monitoring(telemetry.metrics, services)
     callers, origins = Callers(tokens), Origins(settings.allowed_origins)
     connections = Connections(tokens, per_caller=settings.connections_per_caller)
-    http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections))
+    explorer = Explorer()
+    http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections), page=explorer.page)
     socket = SocketEndpoint(pipeline, callers, origins, connections)
 
     @asynccontextmanager
@@ -70,8 +74,9 @@ def create_app(settings: Settings) -> Starlette:
         await broker.close()
         await database.close()
 
+    pages = [*Landing(settings.app_name, schema.as_str()).routes, *explorer.routes, *Docs().routes]
     app = Starlette(
-        routes=[Route("/graphql", http), WebSocketRoute("/graphql", socket), Route("/metrics", monitoring.scrape)],
+        routes=[Route("/graphql", http), WebSocketRoute("/graphql", socket), Route("/metrics", monitoring.scrape), *pages],
         middleware=[
             Middleware(RequestTrace),
             Middleware(GZipMiddleware, minimum_size=GZIP_BYTES),

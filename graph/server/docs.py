@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 FIRST = "README.md"
-PAGES = ("*.md", "docs/**/*.md")
+PAGES = (FIRST, "docs/**/*.md", "*.md")
 PICTURES = ("docs/**/*.svg", "docs/**/*.png")
 # A picture opened by itself is a document: it may style itself, and nothing more.
 PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from graph.server import media
 from graph.server.explorer import STATIC, html
 
 if TYPE_CHECKING:
@@ -26,13 +27,13 @@ LINKS = {
 
 
 class Landing:
-    def __init__(self, *, app_name: str, sdl: str) -> None:
+    def __init__(self, app_name: str, sdl: str) -> None:
         self._name, self._sdl = app_name, sdl
         self._template = Template((STATIC / "landing.html").read_text())
         self.routes = [Route("/", self._home), Route("/schema.graphql", self._schema)]
 
     async def _home(self, request: Request) -> Response:
-        if "text/html" in request.headers.get("Accept", ""):
+        if media.negotiate(request.headers.get("Accept")).page:
             address = str(request.base_url).rstrip("/")
             return html(self._template.substitute(name=escape(self._name), description=escape(DESCRIPTION), address=escape(address)))
         return JSONResponse({"name": self._name, "description": DESCRIPTION, "links": LINKS}, headers={"Vary": "Accept"})

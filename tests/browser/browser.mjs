@@ -1,4 +1,5 @@
 // A headless Chromium with a new profile, and what a page of it was seen to do.
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
@@ -12,19 +13,14 @@ const FLAGS = [
   "--disable-component-update",
   "--disable-sync",
 ];
-const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"];
 
 /** Runs `scenario(page, seen)` and answers with its result; `seen` fills up meanwhile. */
 export async function browse({ dark = false, width = 1440, height = 900 }, scenario) {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
   try {
-    const context = await browser.newContext({
-      viewport: { width, height },
-      colorScheme: dark ? "dark" : "light",
-      // axe is put into the page as a script; only the accessibility scenarios ask for that.
-      bypassCSP: false,
-    });
-    const page = await context.newPage();
+    const page = await browser.newPage({ viewport: { width, height }, colorScheme: dark ? "dark" : "light" });
     return await scenario(page, watch(page));
   } finally {
     await browser.close();
@@ -50,12 +46,9 @@ function watch(page) {
   return seen;
 }
 
-/** What axe finds against WCAG 2 A and AA, as "rule: selector". */
-export async function violations(page) {
-  const source = await import("node:fs/promises").then(({ readFile }) => readFile(AXE, "utf8"));
-  await page.evaluate(source);
-  const { violations: found } = await page.evaluate(() =>
-    window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] }),
-  );
+/** What axe finds against WCAG 2 A and AA in a part of the page, as "rule: selector". */
+export async function violations(page, part = "html") {
+  await page.evaluate(AXE);
+  const { violations: found } = await page.evaluate(([part, runOnly]) => window.axe.run(part, { runOnly }), [part, RULES]);
   return found.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id}: ${target.join(" ")}`));
 }

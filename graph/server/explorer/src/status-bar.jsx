@@ -28,12 +28,16 @@ export function StatusBar() {
 function usePrice() {
   const [text] = useOperationsEditorState();
   const [variables] = useVariablesEditorState();
-  const { operationName, isFetching } = useGraphiQL(({ operationName, isFetching }) => ({ operationName, isFetching }));
+  const { operationName, isFetching, told } = useGraphiQL(({ operationName, isFetching, schema }) => ({
+    operationName,
+    isFetching,
+    told: Boolean(schema?.getQueryType()?.getFields().rateLimit),
+  }));
   const session = useSession(({ session }) => session?.accessToken);
   const [price, setPrice] = useState(null);
 
   useEffect(() => {
-    if (isFetching) return;
+    if (isFetching || !told) return;
     let current = true;
     const timer = setTimeout(async () => {
       const found = await ask(text, operationName, variables).catch(() => null);
@@ -43,7 +47,7 @@ function usePrice() {
       current = false;
       clearTimeout(timer);
     };
-  }, [text, operationName, variables, session, isFetching]);
+  }, [text, operationName, variables, session, isFetching, told]);
 
   return price;
 }
