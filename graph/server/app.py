@@ -16,7 +16,8 @@ from starlette.routing import Route, WebSocketRoute
 from graph.kit.access import AccessTokens
 from graph.kit.context import Services
 from graph.kit.execution import Engine
-from graph.schema import executable, schema
+from graph.kit.plans import Plans
+from graph.schema import PLANNED, executable, schema
 from graph.server.callers import Callers
 from graph.server.connections import Connections
 from graph.server.docs import Docs
@@ -36,6 +37,7 @@ from graph.server.sse import EventStreams
 from graph.server.telemetry import Telemetry
 from graph.server.tokens import Tokens
 from graph.user_changes import SignupPolicy
+from persistence.item_rows import ItemRows
 from persistence.kit.broker import LocalBroker
 from persistence.kit.database import Database
 from persistence.kit.events import Feed
@@ -49,13 +51,18 @@ def create_app(settings: Settings) -> Starlette:
     feed = Feed(database, broker)
     telemetry = Telemetry(Metrics(settings.metrics_folder), OperationLog(settings))
     tokens = Tokens(database, settings.signing_key, settings.older_keys)
-    ports: dict[type[Any], Any] = {AccessTokens: tokens, SignupPolicy: SignupPolicy(settings.scopes_at_signup)}
+    ports: dict[type[Any], Any] = {
+        AccessTokens: tokens,
+        SignupPolicy: SignupPolicy(settings.scopes_at_signup),
+        ItemRows: ItemRows(database),
+    }
     services = Services(database, feed, broker, telemetry, ports)
     engine = Engine(executable, telemetry, suggestions=settings.debug, introspection=settings.debug, fast=settings.fast_path_enabled)
     documents = Documents(
         Trusted.read(settings.documents_manifest), mode=settings.documents_mode, mode_by_client=settings.documents_mode_by_client
     )
-    pipeline = Pipeline(engine, services, documents, telemetry)
+    plans = Plans(schema, services, PLANNED) if settings.fast_path_enabled else None
+    pipeline = Pipeline(engine, services, documents, telemetry, plans)
     monitoring = Monitoring(telemetry.metrics, services)
     callers, origins = Callers(tokens), Origins(settings.allowed_origins)
     connections = Connections(tokens, per_caller=settings.connections_per_caller)
