@@ -3,7 +3,7 @@
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from graph import item_plans
+from graph.files import FileMutation, FileQuery
 from graph.item_changes import ItemMutation
 from graph.items import Item, ItemQuery
 from graph.kit.scalars import SCALARS
@@ -14,17 +14,15 @@ from graph.users import UserQuery
 
 
 @strawberry.type(description="Everything that can be read.")
-class Query(ItemQuery, UserQuery, SystemQuery):
+class Query(ItemQuery, FileQuery, UserQuery, SystemQuery):
     pass
 
 
 @strawberry.type(description="Everything that can be changed. Fields run one after the other, each in a transaction of its own.")
-class Mutation(ItemMutation, UserMutation, TokenMutation):
+class Mutation(ItemMutation, FileMutation, UserMutation, TokenMutation):
     pass
 
 
 schema = strawberry.Schema(Query, Mutation, types=[Item], config=StrawberryConfig(scalar_map=SCALARS))
 
 executable = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- Strawberry offers no other way to what graphql-core runs
-
-PLANNED = {"item": item_plans.item, "items": item_plans.items}

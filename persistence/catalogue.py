@@ -87,9 +87,6 @@ class Filter:
         return and_(*conditions)
 
 
-EVERYTHING = Filter()
-
-
 def listing(filter_: Filter, order: Order) -> Listing[Item]:
     """Raises: InvalidInput, if the filter is out of its bounds."""
     filter_.check()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -69,7 +71,13 @@ class Service:
         user = await self.make_user(username, scopes or tuple(Scope))
         return self.tokens.issue(user.id, scopes or tuple(Scope))
 
+    @property
+    def folder(self) -> Path:
+        """Where uploaded files are kept."""
+        return Path(self.settings.files_url.removeprefix("file://"))
+
     async def empty(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
         async with self.database.transaction() as work:
             for table in reversed(Base.metadata.sorted_tables):
                 await work.session.execute(table.delete())

@@ -38,10 +38,6 @@ class Services:
     observer: Observer
     ports: Mapping[type[Any], Any]
 
-    def port(self, kind: type[P]) -> P:
-        port: P = self.ports[kind]
-        return port
-
 
 class Loaders:
     """One DataLoader for each batch function, made when it is first used."""
@@ -95,7 +91,8 @@ class Context:
         return await self.loaders.load(batch, key)
 
     def port(self, kind: type[P]) -> P:
-        return self.services.port(kind)
+        port: P = self.services.ports[kind]
+        return port
 
     def holds(self, scope: Scope) -> bool:
         return self.viewer is not None and scope in self.viewer.scopes

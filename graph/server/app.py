@@ -8,41 +8,41 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route, WebSocketRoute
 
 from graph.kit.access import AccessTokens
 from graph.kit.context import Services
 from graph.kit.execution import Engine
-from graph.kit.plans import Plans
-from graph.schema import PLANNED, executable, schema
+from graph.schema import executable
 from graph.server.callers import Callers
+from graph.server.compression import Compression
 from graph.server.connections import Connections
-from graph.server.docs import Docs
 from graph.server.documents import Documents, Trusted
-from graph.server.explorer import Explorer
+from graph.server.files import FileRoutes
 from graph.server.http import HttpEndpoint
-from graph.server.landing import Landing
 from graph.server.logs import OperationLog
 from graph.server.metrics import Metrics
 from graph.server.middleware import RequestTrace
 from graph.server.monitoring import Monitoring
 from graph.server.origins import Origins
 from graph.server.pipeline import Pipeline
+from graph.server.rest import Shims, not_served
 from graph.server.settings import Settings
 from graph.server.socket import SocketEndpoint
 from graph.server.sse import EventStreams
 from graph.server.telemetry import Telemetry
+from graph.server.throttle import Throttle
 from graph.server.tokens import Tokens
 from graph.user_changes import SignupPolicy
-from persistence.item_rows import ItemRows
+from persistence import files
+from persistence.kit.blobs import Blobs
 from persistence.kit.broker import LocalBroker
 from persistence.kit.database import Database
 from persistence.kit.events import Feed
-
-GZIP_BYTES = 512
+from persistence.kit.storage import blobs_at
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -51,44 +51,47 @@ def create_app(settings: Settings) -> Starlette:
     feed = Feed(database, broker)
     telemetry = Telemetry(Metrics(settings.metrics_folder), OperationLog(settings))
     tokens = Tokens(database, settings.signing_key, settings.older_keys)
-    ports: dict[type[Any], Any] = {
-        AccessTokens: tokens,
-        SignupPolicy: SignupPolicy(settings.scopes_at_signup),
-        ItemRows: ItemRows(database),
-    }
+    blobs = blobs_at(settings.files_url)
+    ports: dict[type[Any], Any] = {AccessTokens: tokens, SignupPolicy: SignupPolicy(settings.scopes_at_signup), Blobs: blobs}
     services = Services(database, feed, broker, telemetry, ports)
     engine = Engine(executable, telemetry, suggestions=settings.debug, introspection=settings.debug, fast=settings.fast_path_enabled)
     documents = Documents(
         Trusted.read(settings.documents_manifest), mode=settings.documents_mode, mode_by_client=settings.documents_mode_by_client
     )
-    plans = Plans(schema, services, PLANNED) if settings.fast_path_enabled else None
-    pipeline = Pipeline(engine, services, documents, telemetry, plans)
+    pipeline = Pipeline(engine, services, documents, telemetry)
     monitoring = Monitoring(telemetry.metrics, services)
     callers, origins = Callers(tokens), Origins(settings.allowed_origins)
     connections = Connections(tokens, per_caller=settings.connections_per_caller)
-    explorer = Explorer()
-    http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections), page=explorer.page)
+    http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections))
     socket = SocketEndpoint(pipeline, callers, origins, connections)
+    shims = Shims(services, callers, origins, Throttle(settings.redis_url, enabled=settings.rate_limits_enabled))
+    file_routes = FileRoutes(blobs, most_bytes=settings.max_upload_bytes)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         await feed.start()
-        watch = asyncio.create_task(connections.watch())
+        tasks = [asyncio.create_task(connections.watch()), asyncio.create_task(files.keep_swept(database, blobs))]
         async with monitoring.running():
             yield
-        watch.cancel()
+        for task in tasks:
+            task.cancel()
         await feed.stop()
         await broker.close()
         await database.close()
 
-    pages = [*Landing(settings.app_name, schema.as_str()).routes, *explorer.routes, *Docs().routes]
     app = Starlette(
-        routes=[Route("/graphql", http), WebSocketRoute("/graphql", socket), Route("/metrics", monitoring.scrape), *pages],
+        routes=[
+            Route("/graphql", http),
+            WebSocketRoute("/graphql", socket),
+            Route("/metrics", monitoring.scrape),
+            *file_routes.routes(shims),
+        ],
         middleware=[
             Middleware(RequestTrace),
-            Middleware(GZipMiddleware, minimum_size=GZIP_BYTES),
+            Middleware(Compression),
             Middleware(CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=["*"], allow_headers=["*"], max_age=600),
         ],
+        exception_handlers={HTTPException: not_served},
         lifespan=lifespan,
     )
     app.state.services, app.state.tokens, app.state.connections = services, tokens, connections

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from graph.kit.access import Scope
 from graph.server.documents import DocumentMode, read_manifest
 from persistence.kit.database import DRIVERS, driver
+from persistence.kit.storage import blobs_at
 
 DEVELOPMENT_KEY = "storegraph-development-key-not-for-production-use"
 PLACEHOLDERS = ("change", "placeholder", "example", "secret-key", "your-", "development")
@@ -73,6 +74,12 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str | None) -> str | None:
         if value is not None and driver(value) not in DRIVERS:
             raise ValueError(f"must begin with {' or '.join(f'{name}://' for name in DRIVERS)}")
+        return value
+
+    @field_validator("files_url")
+    @classmethod
+    def _usable_storage(cls, value: str) -> str:
+        blobs_at(value)
         return value
 
     @model_validator(mode="after")

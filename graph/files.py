@@ -1,0 +1,103 @@
+"""Stored files as clients see them. Their contents go in and out by HTTP alone: GraphQL carries no bytes."""
+
+from datetime import datetime
+from typing import Annotated, Self
+from urllib.parse import quote
+
+import strawberry
+import structlog
+
+from graph.kit.access import Scope
+from graph.kit.context import Context, Info
+from graph.kit.errors import NotFound
+from graph.kit.fields import mutation, query
+from graph.kit.nodes import Node, global_id, refetched
+from graph.kit.pages import After, Before, Connection, First, Last, window
+from graph.kit.scalars import ByteCount
+from graph.users import User
+from persistence import files, users
+from persistence.kit.blobs import Blobs
+
+log = structlog.get_logger(__name__)
+
+DOWNLOAD = "/api/v2/files/download/"
+
+
+@strawberry.type(description="A file that somebody uploaded.")
+class StoredFile(Node):
+    filename: str = strawberry.field(description="Unique: 1 to 255 bytes, safe as a file's name on every system.")
+    size_bytes: ByteCount = strawberry.field(description="How long it is.")
+    content_type: str = strawberry.field(
+        description="The media type that its name claims, if its first bytes bear that out; else `application/octet-stream`."
+    )
+    sha256: str = strawberry.field(description="The SHA-256 of its content, in 64 hexadecimal digits.")
+    uploaded_at: datetime = strawberry.field(description="When it was complete.")
+    url: str = strawberry.field(description="The path to download it from, on this host, with a token that carries files:read.")
+    owner_id: strawberry.Private[int | None]
+
+    @classmethod
+    def of(cls, row: files.StoredFile) -> Self:
+        return cls(
+            id=global_id("StoredFile", row.id),
+            filename=row.filename,
+            size_bytes=ByteCount(row.size_bytes),
+            content_type=row.content_type,
+            sha256=row.sha256,
+            uploaded_at=row.uploaded_at,
+            url=download_path(row.filename),
+            owner_id=row.owner_id,
+        )
+
+    @strawberry.field(description="Who uploaded it; null if the account is gone.")
+    async def owner(self, info: Info) -> User | None:
+        row = None if self.owner_id is None else await info.context.load(users.by_id, self.owner_id)
+        return User.of(row) if row else None
+
+
+refetched(files.by_id, lambda info, row: StoredFile.of(row) if info.context.holds(Scope.FILES_READ) else None)(StoredFile)
+
+
+@strawberry.type(description="The file is gone.")
+class DeletedFile:
+    id: strawberry.ID = strawberry.field(description="The id that it had.")
+    filename: str = strawberry.field(description="The name that it had, free to be used again.")
+
+
+DeleteFileResult = Annotated[DeletedFile | NotFound, strawberry.union("DeleteFileResult")]
+
+
+@strawberry.type
+class FileQuery:
+    @query(scope=Scope.FILES_READ, description="The files, in the order they were uploaded.")
+    async def files(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[StoredFile]:
+        async def count() -> int:
+            async with info.context.database.reading() as session:
+                return await files.count(session)
+
+        async with info.context.database.reading() as session:
+            return Connection(page=await files.page(session, window(first, after, last, before)), of=StoredFile.of, count=count)
+
+
+@strawberry.type
+class FileMutation:
+    @mutation(scope=Scope.FILES_WRITE, description="Delete a file for good.")
+    async def delete_file(
+        self, info: Info, filename: Annotated[str, strawberry.argument(description="Its whole name.")]
+    ) -> DeleteFileResult:
+        async with info.context.database.transaction() as work:
+            row = await files.delete(work, filename)
+        await _forget(info.context, row.blob_key)
+        return DeletedFile(id=global_id("StoredFile", row.id), filename=row.filename)
+
+
+async def _forget(context: Context, key: str) -> None:
+    try:
+        await context.port(Blobs).delete(key)
+    except Exception:  # The file is gone for everybody; its bytes are swept later.
+        log.exception("a deleted file's content could not be removed yet", key=key)
+
+
+def download_path(filename: str) -> str:
+    return DOWNLOAD + quote(filename, safe="")

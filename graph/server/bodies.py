@@ -1,0 +1,76 @@
+"""Bodies of requests as they arrive: no slower than a bound, and answered early without the client losing the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from graph.kit.errors import refusal
+from graph.server.statuses import TOO_SLOW
+
+SILENT_SECONDS = 20.0  # The longest wait for the next bytes.
+GRACE_SECONDS = 30.0  # From when on a body must have come at LEAST_RATE: a slow start is no attack.
+LEAST_RATE = 4_096  # Bytes a second on the average: a modem of 1994.
+LINGER_SECONDS = 5.0
+
+
+class ClientGone(Exception):
+    """The client went away before its request was whole: there is nobody to answer."""
+
+
+class Body:
+    """One request's body."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        headers = Headers(scope=scope)
+        self._receive = receive
+        self._ended = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+
+    @property
+    def unread(self) -> bool:
+        """Whether the client may still be sending."""
+        return not self._ended
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._ended = self._ended or message["type"] == "http.disconnect" or not message.get("more_body", False)
+        return message
+
+    async def answer_early(self, response: Response, send: Send) -> None:
+        """Answer while the client still sends, and drop for some seconds what comes: closing at once would destroy the answer on its way.
+
+        Source: RFC 9112, section 9.6.
+        """
+        response.headers["Connection"] = "close"
+        await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+        await send({"type": "http.response.body", "body": response.body, "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while self.unread:
+                    await self.receive()
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def arriving(receive: Receive) -> AsyncGenerator[bytes]:
+    """The body, piece by piece. Raises: Refused TOO_SLOW, ClientGone."""
+    size, started, more = 0, time.monotonic(), True
+    while more:
+        try:
+            async with asyncio.timeout(SILENT_SECONDS):
+                message = await receive()
+        except TimeoutError:
+            raise refusal(TOO_SLOW, f"Nothing came for {SILENT_SECONDS:g} seconds.") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece: bytes = message.get("body", b"")
+        size, more = size + len(piece), message.get("more_body", False)
+        elapsed = time.monotonic() - started
+        if elapsed > GRACE_SECONDS and size < elapsed * LEAST_RATE:
+            raise refusal(TOO_SLOW, f"The body must come at {LEAST_RATE} bytes a second or faster.")
+        yield piece

@@ -1,0 +1,54 @@
+"""gzip for what becomes smaller by it, and never where it would break something: ranges, event streams, exact validators."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LEAST_BYTES = 512
+LEVEL = 5  # Half the time of level 9, for 3 % more bytes of JSON.
+THREAD_BYTES = 32 * 1024  # A larger piece takes more than a millisecond, so a thread compresses it.
+TEXTS = frozenset({"application/json", "application/javascript", "application/xml", "application/x-ndjson", "image/svg+xml"})
+
+
+class Compression:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._gzip = GZipMiddleware(self._judged, LEAST_BYTES, LEVEL, THREAD_BYTES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def finished(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _finish(MutableHeaders(scope=message))
+            await send(message)
+
+        await self._gzip(scope, receive, finished)
+
+    async def _judged(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def judged(message: Message) -> None:
+            if message["type"] == "http.response.start" and not _compressible(headers := MutableHeaders(scope=message)):
+                headers.setdefault("Content-Encoding", "identity")  # Says to the middleware: leave it; taken off again below.
+            await send(message)
+
+        await self._app(scope, receive, judged)
+
+
+def _compressible(headers: Headers) -> bool:
+    if int(headers.get("content-length", LEAST_BYTES)) < LEAST_BYTES:
+        return False
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return (kind.startswith("text/") and kind != "text/event-stream") or kind in TEXTS or kind.endswith(("+json", "+xml"))
+
+
+def _finish(headers: MutableHeaders) -> None:
+    encoding = headers.get("content-encoding")
+    if encoding == "identity":
+        del headers["Content-Encoding"]
+    elif encoding == "gzip" and headers.get("etag", "").startswith('"'):
+        # The bytes are no longer the file's own: a weak tag keeps them from being joined with a range of it. Source: RFC 9110, section 8.8.3.3.
+        headers["ETag"] = f"W/{headers['etag']}"

@@ -1,0 +1,47 @@
+"""Parts of a file. Source: RFC 9110, section 14: one range; a request for several gets the whole, as section 14.2 allows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_ONE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Span:
+    """The bytes from `start` up to, without, `end`, of `size`."""
+
+    start: int
+    end: int
+    size: int
+
+    @property
+    def content_range(self) -> str:
+        return f"bytes {self.start}-{self.end - 1}/{self.size}"
+
+
+class Unsatisfiable(Exception):
+    """The range begins after the end."""
+
+
+def wanted(header: str | None, size: int) -> Span | None:
+    """What a Range field asks for; None for the whole, also where the field makes no sense. Raises: Unsatisfiable."""
+    found = _ONE.fullmatch(header or "")
+    if found is None or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        start, end = max(0, size - int(found[2])), size
+    else:
+        start, end = int(found[1]), min(size, int(found[2]) + 1) if found[2] else size
+        if found[2] and int(found[2]) < start:
+            return None
+    if start >= size or start >= end:
+        raise Unsatisfiable
+    return Span(start, end, size)
+
+
+def matches(field: str | None, etag: str, *, weakly: bool) -> bool:
+    """Whether an If-None-Match (compared weakly) or If-Match field names this strong ETag. Source: RFC 9110, section 13.1."""
+    tags = [tag.strip() for tag in (field or "").split(",")]
+    return tags == ["*"] or etag in ([tag.removeprefix("W/") for tag in tags] if weakly else tags)

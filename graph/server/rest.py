@@ -1,0 +1,116 @@
+"""REST beside GraphQL, for what `curl` does better: one form of errors, one table of statuses, and what every route does before its own work."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Send
+from starlette.types import Scope as Connection
+
+from graph.kit.access import Caller, Scope
+from graph.kit.context import Context, Services
+from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, UNAUTHENTICATED, Refused, refusal
+from graph.server.bodies import Body, ClientGone
+from graph.server.callers import Callers, headers_of
+from graph.server.origins import Origins
+from graph.server.statuses import BAD_METHOD, NOT_FOUND, code_of, status_of
+from graph.server.throttle import Throttle
+from persistence.kit.errors import DomainError
+
+log = structlog.get_logger(__name__)
+
+Endpoint = Callable[[Request, Context], Awaitable[Response]]
+
+
+class Shims:
+    """Makes routes. Each knows its caller before it begins, and whatever it refuses leaves in one form."""
+
+    def __init__(self, services: Services, callers: Callers, origins: Origins, throttle: Throttle) -> None:
+        self._services, self._callers, self._origins, self._throttle = services, callers, origins, throttle
+
+    def route(self, path: str, endpoint: Endpoint, *, scope: Scope, limit: str, methods: Sequence[str] = ("GET",)) -> Route:
+        """`limit` is per caller, in the syntax of the `limits` library: `60/minute`."""
+        return Route(path, _Shim(self, endpoint, scope, self._throttle.gate(endpoint.__name__, limit)), methods=methods)
+
+    async def context(self, request: Request, scope: Scope) -> Context:
+        """Raises: Refused, unless the caller may use the route."""
+        headers = headers_of(request.scope)
+        if not self._origins.permit(headers):
+            raise refusal(FORBIDDEN, "Pages of that origin may not ask here.")
+        caller = await self._callers.identify(request.scope, headers)
+        require(caller, scope)
+        return Context.fresh(self._services, caller, cache=False)
+
+
+class _Shim:
+    def __init__(self, shims: Shims, endpoint: Endpoint, scope: Scope, gate: Callable[[Request, Caller], Awaitable[None]]) -> None:
+        self._shims, self._endpoint, self._scope, self._gate = shims, endpoint, scope, gate
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        body = Body(scope, receive)
+        request = Request(scope, body.receive)
+        try:
+            response = await self._answer(request)
+        except ClientGone:
+            return
+        if body.unread and response.status_code >= HTTPStatus.BAD_REQUEST:
+            await body.answer_early(response, send)
+        else:
+            await response(scope, body.receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            context = await self._shims.context(request, self._scope)
+            await self._gate(request, context.caller)
+            return await self._endpoint(request, context)
+        except (Refused, DomainError) as error:
+            return refused(error, request.url.path)
+        except ClientGone:
+            raise
+        except Exception:
+            log.exception("unexpected error on a route", path=request.url.path)
+            return told(INTERNAL, f"Internal error. Request id: {request.state.request_id}", request.url.path)
+
+
+def require(caller: Caller, scope: Scope) -> None:
+    """Raises: Refused, without a token or without the scope."""
+    if caller.principal is None:
+        raise refusal(UNAUTHENTICATED, "Sign in first: send Authorization: Bearer TOKEN.", headers={"WWW-Authenticate": "Bearer"})
+    if scope not in caller.principal.scopes:
+        challenge = f'Bearer error="insufficient_scope", scope="{scope.value}"'
+        raise refusal(FORBIDDEN, f"Your token lacks {scope.value}.", headers={"WWW-Authenticate": challenge})
+
+
+def refused(error: Refused | DomainError, path: str) -> Response:
+    if isinstance(error, Refused):
+        return told(error.code, error.errors[0].message, path, error.headers)
+    return told(code_of(error), error.message, path)
+
+
+def told(code: str, message: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
+    body = {"error": {"code": code, "message": message}, "path": path}
+    return answer(body, status_of(code), headers)
+
+
+def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON for one caller."""
+    private = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+    return Response(orjson.dumps(content), status, {**private, **(headers or {})}, "application/json")
+
+
+async def not_served(request: Request, error: Exception) -> Response:
+    """For paths and methods that no route has."""
+    assert isinstance(error, HTTPException)
+    codes = {HTTPStatus.NOT_FOUND: NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED: BAD_METHOD}
+    message = (
+        "There is nothing at this address." if error.status_code == HTTPStatus.NOT_FOUND else "This address has other methods: see Allow."
+    )
+    return told(codes.get(HTTPStatus(error.status_code), BAD_USER_INPUT), message, request.url.path, error.headers)

@@ -1,0 +1,55 @@
+"""Codes of REST errors, and the one table of their statuses. Codes that GraphQL has too are spelled alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, RATE_LIMITED, UNAUTHENTICATED, Refused
+from persistence.files import FilenameTaken
+from persistence.kit.blobs import StorageFull, TooLarge
+from persistence.kit.errors import DomainError, InvalidInput, KeyReused, NotFound
+
+NOT_FOUND = "NOT_FOUND"
+BAD_METHOD = "METHOD_NOT_ALLOWED"
+TOO_SLOW = "TOO_SLOW"
+FILENAME_TAKEN = "FILENAME_TAKEN"
+TOO_LARGE = "TOO_LARGE"
+UNSUPPORTED = "UNSUPPORTED_MEDIA_TYPE"
+NO_SUCH_RANGE = "RANGE_NOT_SATISFIABLE"
+KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+UNAVAILABLE = "UNAVAILABLE"
+STORAGE_FULL = "STORAGE_FULL"
+
+_STATUSES: Mapping[str, int] = {
+    BAD_USER_INPUT: 400,
+    UNAUTHENTICATED: 401,
+    FORBIDDEN: 403,
+    NOT_FOUND: 404,
+    BAD_METHOD: 405,
+    TOO_SLOW: 408,
+    FILENAME_TAKEN: 409,
+    TOO_LARGE: 413,
+    UNSUPPORTED: 415,
+    NO_SUCH_RANGE: 416,
+    KEY_REUSED: 422,
+    RATE_LIMITED: 429,
+    INTERNAL: 500,
+    UNAVAILABLE: 503,
+    STORAGE_FULL: 507,
+}
+_CODES: Mapping[type[DomainError], str] = {
+    InvalidInput: BAD_USER_INPUT,
+    NotFound: NOT_FOUND,
+    FilenameTaken: FILENAME_TAKEN,
+    KeyReused: KEY_REUSED,
+    TooLarge: TOO_LARGE,
+    StorageFull: STORAGE_FULL,
+}
+
+
+def code_of(error: Refused | DomainError) -> str:
+    return error.code if isinstance(error, Refused) else _CODES.get(type(error), BAD_USER_INPUT)
+
+
+def status_of(code: str) -> int:
+    return _STATUSES.get(code, 400)

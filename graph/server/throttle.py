@@ -1,0 +1,88 @@
+"""How often one caller may use a REST route: slowapi's limits, never on the event loop where they could wait.
+
+slowapi is synchronous. Its memory storage answers in microseconds and is asked directly. Its Redis storage waits for the network, so a thread asks
+it: a Redis that hangs then delays one caller, not the loop. While Redis is away each process counts for itself.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from slowapi import Limiter
+from slowapi.errors import RateLimitExceeded
+from starlette.requests import Request
+from starlette.responses import Response
+
+from graph.kit.access import Caller
+from graph.kit.errors import RATE_LIMITED, refusal
+from graph.server.addresses import limit_key
+
+PATIENCE_SECONDS = 0.25  # A Redis that is well answers in a millisecond.
+THREADS = 4  # So that a Redis that hangs cannot take the threads that files are read with.
+
+Gate = Callable[[Request, Caller], Awaitable[None]]
+
+
+class Throttle:
+    def __init__(self, redis_url: str | None, *, enabled: bool) -> None:
+        waits: dict[str, Any] = {"socket_timeout": PATIENCE_SECONDS, "socket_connect_timeout": PATIENCE_SECONDS}
+        self._remote = redis_url is not None
+        self._threads = anyio.CapacityLimiter(THREADS)
+        with warnings.catch_warnings():
+            # It would read .env by itself; given a file that is empty it says so.
+            warnings.simplefilter("ignore")
+            self._limiter: Any = Limiter(  # Partly untyped.
+                key_func=_caller_name,
+                strategy="moving-window",  # A fixed window lets through the double at its edge.
+                storage_uri=redis_url or "memory://",
+                storage_options=waits if redis_url else {},
+                in_memory_fallback_enabled=self._remote,
+                key_prefix="storegraph:rest",
+                key_style="endpoint",
+                enabled=enabled,
+                config_filename=os.devnull,
+            )
+
+    def gate(self, name: str, limit: str) -> Gate:
+        """Counts one use, or raises Refused RATE_LIMITED. `name` keeps routes' counts apart."""
+
+        def admit(request: Request) -> Response:
+            return _ADMITTED
+
+        admit.__name__ = name  # slowapi keeps its limits by module and name.
+        check: Any = self._limiter.limit(limit)(admit)
+
+        def wait_seconds(request: Request) -> int:
+            try:
+                check(request)
+            except RateLimitExceeded:
+                item, key = request.state.view_rate_limit
+                return max(1, math.ceil(self._limiter.limiter.get_window_stats(item, *key).reset_time - time.time()))
+            return 0
+
+        async def passed(request: Request, caller: Caller) -> None:
+            request.state.caller_name = f"user:{caller.principal.user_id}" if caller.principal else f"ip:{limit_key(caller.client_ip)}"
+            if self._remote:
+                wait = await anyio.to_thread.run_sync(wait_seconds, request, limiter=self._threads)
+            else:
+                wait = wait_seconds(request)
+            if wait:
+                message = f"Too many requests: {limit} are let through. Try again in {wait} s."
+                raise refusal(RATE_LIMITED, message, headers={"Retry-After": str(wait)}, retryAfter=wait)
+
+        return passed
+
+
+_ADMITTED = Response()
+
+
+def _caller_name(request: Request) -> str:
+    name: str = request.state.caller_name
+    return name

@@ -1,0 +1,148 @@
+"""Stored files: their table, look-ups and changes.
+
+The content is a blob. Its row is written after it and deleted before it, so that a listed file can always be read; what a crash leaves between the
+two is a blob without a row, which `sweep` deletes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import BigInteger, ForeignKey, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from persistence.kit import filenames, media, paging
+from persistence.kit.blobs import Blobs, Written
+from persistence.kit.columns import RowId, SortableText, UtcDateTime, utc_now
+from persistence.kit.database import Base, Database, UnitOfWork
+from persistence.kit.errors import DomainError, InvalidInput, NotFound
+from persistence.kit.events import record
+from persistence.kit.paging import Listing, Page, Window
+
+log = structlog.get_logger(__name__)
+
+ORPHAN_AGE = timedelta(hours=1)  # A blob waits for its row as long as a transaction may wait: seconds.
+SWEEP_SECONDS = 3_600.0
+SWEPT_AT_ONCE = 500  # Keys of one look-up.
+
+
+class StoredFile(Base):
+    __tablename__ = "stored_files"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    filename: Mapped[str] = mapped_column(SortableText, unique=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    content_type: Mapped[str]
+    sha256: Mapped[str]
+    blob_key: Mapped[str] = mapped_column(unique=True)
+    owner_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("users.id"))
+    uploaded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+
+class FilenameTaken(DomainError):
+    def __init__(self, filename: str) -> None:
+        super().__init__(f"There is a file named {filename!r} already: choose another name, or delete that file first.")
+        self.filename = filename
+
+
+def accepted_name(filename: str) -> str:
+    """The name in the form that is stored. Raises: InvalidInput, if it is not one that is safe everywhere."""
+    name = filenames.normalised(filename)
+    if fault := filenames.fault(name):
+        raise InvalidInput.at("filename", fault)
+    return name
+
+
+async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, StoredFile]:
+    rows = await session.scalars(select(StoredFile).where(StoredFile.id.in_(ids)))
+    return {file.id: file for file in rows}
+
+
+async def named(session: AsyncSession, filename: str) -> StoredFile | None:
+    name = filenames.normalised(filename)
+    # A name that cannot be stored is not looked for: PostgreSQL refuses some of them, such as one with a NUL, as no text at all.
+    return None if filenames.fault(name) else await session.scalar(select(StoredFile).where(StoredFile.filename == name))
+
+
+def listing() -> Listing[StoredFile]:
+    return Listing(select(StoredFile), StoredFile.id, StoredFile.id, descending=False, mark="files")
+
+
+async def page(session: AsyncSession, window: Window) -> Page[StoredFile]:
+    """In the order of upload. Raises: InvalidInput, if window or cursor are out of their bounds."""
+    return await paging.fetch(session, listing(), window)
+
+
+async def count(session: AsyncSession) -> int:
+    return await session.scalar(select(func.count()).select_from(StoredFile)) or 0
+
+
+async def add(work: UnitOfWork, filename: str, written: Written, *, owner_id: int | None) -> StoredFile:
+    """List a file whose blob is in place, under a name from `accepted_name`. Raises: FilenameTaken."""
+    file = StoredFile(
+        filename=filename,
+        size_bytes=written.size_bytes,
+        content_type=media.content_type(filename, written.head),
+        sha256=written.sha256,
+        blob_key=written.key,
+        owner_id=owner_id,
+        uploaded_at=utc_now(),
+    )
+    work.session.add(file)
+    try:
+        await work.session.flush()
+    except IntegrityError as error:
+        raise FilenameTaken(filename) from error
+    await record(work, "file.added", file.id, {"filename": filename})
+    return file
+
+
+async def delete(work: UnitOfWork, filename: str) -> StoredFile:
+    """Take the file out of every list; its blob is the caller's to delete after the commit. Locks the row. Raises: NotFound."""
+    found = await named(work.session, filename)
+    file = found and await work.session.get(StoredFile, found.id, with_for_update=True, populate_existing=True)
+    if file is None:
+        raise NotFound("file")
+    await work.session.delete(file)
+    await record(work, "file.deleted", file.id, {"filename": file.filename})
+    return file
+
+
+async def keep_swept(database: Database, blobs: Blobs) -> None:
+    """Sweep now and then, for as long as the process lives."""
+    while True:
+        try:
+            await sweep(database, blobs)
+        except Exception:
+            log.exception("blobs could not be swept")
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def sweep(database: Database, blobs: Blobs, *, age: timedelta = ORPHAN_AGE) -> int:
+    """Delete blobs that no row names, and tell how many: what is left of uploads and deletions that a crash cut short."""
+    swept, keys = 0, list[str]()
+    async for key in blobs.older_than(age):
+        keys.append(key)
+        if len(keys) == SWEPT_AT_ONCE:
+            swept += await _sweep(database, blobs, keys)
+            keys.clear()
+    swept += await _sweep(database, blobs, keys)
+    if swept:
+        log.info("swept blobs without a file", count=swept)
+    return swept
+
+
+async def _sweep(database: Database, blobs: Blobs, keys: Sequence[str]) -> int:
+    async with database.reading() as session:
+        kept = set(await session.scalars(select(StoredFile.blob_key).where(StoredFile.blob_key.in_(keys))))
+    orphans = [key for key in keys if key not in kept]
+    for key in orphans:
+        await blobs.delete(key)
+    return len(orphans)

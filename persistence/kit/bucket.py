@@ -1,0 +1,50 @@
+"""Blobs in an object store: S3 and what speaks its language, Google Cloud Storage, Azure."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import obstore
+
+from persistence.kit.blobs import Blobs, is_key
+from persistence.kit.columns import utc_now
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import ObjectStore
+
+_obstore: Any = obstore  # Its `list` is partly untyped.
+
+PART_BYTES = 5 * 2**20  # S3 takes no smaller part but the last.
+PARTS_AT_ONCE = 2  # One is sent while the next one fills; memory grows with each.
+READ_BYTES = 4 * 2**20  # A request takes some 30 ms before the first byte.
+
+
+class Bucket(Blobs):
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    async def write(self, key: str, parts: AsyncIterable[bytes]) -> None:
+        await obstore.put_async(self._store, key, parts, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+
+    async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes]:
+        """A request for each step: one for all would time out under a slow reader, and could not be tried again."""
+        for step in range(start, end, READ_BYTES):
+            yield bytes(await obstore.get_range_async(self._store, key, start=step, end=min(end, step + READ_BYTES)))
+
+    async def delete(self, key: str) -> None:
+        try:
+            await obstore.delete_async(self._store, key)
+        except FileNotFoundError:
+            return
+
+    async def older_than(self, age: timedelta) -> AsyncGenerator[str]:
+        """Parts of interrupted writes are no objects: a life-cycle rule of the bucket removes them."""
+        before = utc_now() - age
+        pages: AsyncIterable[Sequence[ObjectMeta]] = _obstore.list(self._store, chunk_size=1_000)
+        async for found in pages:
+            for blob in found:
+                if blob["last_modified"] < before and is_key(blob["path"]):
+                    yield blob["path"]

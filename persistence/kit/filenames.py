@@ -1,0 +1,40 @@
+"""Names of files: a name that is safe to show, to send in a header and to save anywhere, or a sentence that says why it is not."""
+
+from __future__ import annotations
+
+import unicodedata
+
+NAME_BYTES = 255  # The most that file systems take.
+# With their look-alikes, as far as compatibility folding does not tell.
+SEPARATORS = frozenset("/\\∕⁄⧸⟋╱⧵⟍⧹∖╲")  # noqa: RUF001 -- they stand here because they look alike
+FORBIDDEN = frozenset('<>:"|?*')
+DEVICES = frozenset(
+    {"con", "prn", "aux", "nul", "conin$", "conout$", "clock$"} | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"}
+)
+
+
+def normalised(name: str) -> str:
+    """One spelling of each name, so that two that look the same are the same."""
+    return unicodedata.normalize("NFC", name)
+
+
+def fault(name: str) -> str | None:
+    """Why a normalised name is not accepted: what it must be; None for a good one."""
+    folded = unicodedata.normalize("NFKC", name)
+    if not name.strip():
+        return "must not be blank"
+    if any("\ud800" <= char <= "\udfff" for char in name):
+        return "must be valid Unicode"
+    if len(name.encode()) > NAME_BYTES:
+        return f"must have at most {NAME_BYTES} bytes, not {len(name.encode())}"
+    if SEPARATORS & {*name, *folded}:
+        return "must be a name, not a path: it must not contain slashes, backslashes or what looks like them"
+    if any(unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"} for char in name):
+        return "must not contain control characters or invisible ones"
+    if FORBIDDEN & {*name, *folded}:
+        return f"must not contain any of {' '.join(sorted(FORBIDDEN))}"
+    if name != name.strip() or folded.startswith(".") or folded.endswith("."):
+        return "must not begin or end with a dot or a space"
+    if folded.split(".", 1)[0].rstrip().casefold() in DEVICES:
+        return "must not be a name that Windows reserves for a device"
+    return None

@@ -1,0 +1,130 @@
+"""Blobs as files below one folder. Plain system calls in threads: through obstore a local file is read at a tenth of the speed, 8 kB a step."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import secrets
+import stat
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO, ParamSpec, TypeVar
+
+from persistence.kit.blobs import Blobs, StorageFull, is_key
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+READ_BYTES = 2**20  # A thread's errand costs 50 µs, reading this much 200 µs.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Folder(Blobs):
+    """Symbolic links, pipes and whatever else stands in the folder are left alone."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    async def write(self, key: str, parts: AsyncIterable[bytes]) -> None:
+        partial = self._path(key).with_suffix(f".{secrets.token_hex(4)}")
+        try:
+            file = await asyncio.to_thread(_opened, partial)
+            try:
+                async for part in parts:
+                    await asyncio.to_thread(file.write, part)
+                await asyncio.to_thread(_finish, file, partial, self._path(key))
+            finally:
+                await _uninterrupted(_discard, file, partial)
+        except OSError as error:
+            if error.errno in FULL:
+                raise StorageFull from error
+            raise
+
+    async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes]:
+        descriptor = await asyncio.to_thread(_descriptor, self._path(key))
+        try:
+            while start < end:
+                part = await _uninterrupted(os.pread, descriptor, min(READ_BYTES, end - start), start)
+                if not part:
+                    raise EOFError(f"blob {key} ends before byte {end}")
+                start += len(part)
+                yield part
+        finally:
+            os.close(descriptor)
+
+    async def delete(self, key: str) -> None:
+        await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
+
+    async def older_than(self, age: timedelta) -> AsyncGenerator[str]:
+        for key in await asyncio.to_thread(self._scan, time.time() - age.total_seconds()):
+            yield key
+
+    def _scan(self, before: float) -> list[str]:
+        keys: list[str] = []
+        for folder in self._root.glob("[0-9a-f][0-9a-f]"):
+            if folder.is_symlink() or not folder.is_dir():
+                continue
+            for entry in os.scandir(folder):
+                name, _, partial = entry.name.partition(".")
+                if is_key(f"{folder.name}/{name}") and entry.is_file(follow_symlinks=False) and _age(entry) < before:
+                    if partial:
+                        Path(entry.path).unlink(missing_ok=True)
+                    else:
+                        keys.append(f"{folder.name}/{name}")
+        return keys
+
+    def _path(self, key: str) -> Path:
+        return self._root / key
+
+
+def _age(entry: os.DirEntry[str]) -> float:
+    with suppress(FileNotFoundError):
+        return entry.stat(follow_symlinks=False).st_mtime
+    return time.time()
+
+
+def _opened(path: Path) -> BinaryIO:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("xb")
+
+
+def _finish(file: BinaryIO, partial: Path, path: Path) -> None:
+    """Only what is on the disk may be acknowledged: the content first, then its name."""
+    file.flush()
+    os.fsync(file.fileno())
+    partial.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _discard(file: BinaryIO, partial: Path) -> None:
+    """After a rename there is nothing to discard."""
+    partial.unlink(missing_ok=True)
+    with suppress(OSError):  # What could not be written cannot be flushed either.
+        file.close()
+
+
+def _descriptor(path: Path) -> int:
+    """Without O_NONBLOCK, opening a pipe would wait for somebody to write to it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
+
+
+async def _uninterrupted(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """In a thread and to its end, also when the task is cancelled meanwhile: the file must stay open as long as a thread uses it."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

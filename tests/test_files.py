@@ -1,0 +1,366 @@
+"""Stored files."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from moto.server import ThreadedMotoServer
+
+from graph.kit.access import Scope
+from graph.server.dispositions import disposition
+from persistence import files
+from persistence.kit import filenames, media
+from persistence.kit.blobs import new_key
+from persistence.kit.storage import blobs_at
+from tests.conftest import settings_for
+from tests.service import running
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from tests.service import Service
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
+FILES = "{ files { totalCount nodes { filename sizeBytes contentType sha256 url owner { username } } } }"
+DELETE = (
+    "mutation ($name: String!) { deleteFile(filename: $name) { __typename ... on DeletedFile { id filename } ... on NotFound { code } } }"
+)
+
+
+def bearer(token: str, **headers: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}", **headers}
+
+
+async def put(service: Service, token: str, name: str, content: bytes, **headers: str) -> httpx.Response:
+    return await service.http.post("/api/v2/files/upload", headers=bearer(token, **headers), files={"file": (name, content)})
+
+
+async def get(service: Service, token: str, name: str, **headers: str) -> httpx.Response:
+    return await service.http.get(f"/api/v2/files/download/{name}", headers=bearer(token, **headers))
+
+
+def contents(service: Service) -> list[Path]:
+    return sorted(path for path in service.folder.rglob("*") if path.is_file())
+
+
+async def sweep(service: Service) -> int:
+    return await files.sweep(service.database, blobs_at(service.settings.files_url), age=timedelta(0))
+
+
+async def test_come_back_as_they_were_sent(service: Service) -> None:
+    token = await service.sign_in()
+    sent = await put(service, token, "photo.png", PNG)
+    digest = hashlib.sha256(PNG).hexdigest()
+    assert sent.status_code == 201
+    assert sent.headers["location"] == sent.json()["url"] == "/api/v2/files/download/photo.png"
+    received = await service.http.get(sent.json()["url"], headers=bearer(token))
+    assert received.content == PNG
+    assert received.headers["content-type"] == "image/png"
+    assert received.headers["content-length"] == str(len(PNG))
+    assert received.headers["etag"] == f'"{digest}"'
+    assert received.headers["content-disposition"] == 'inline; filename="photo.png"'
+    assert received.headers["x-content-type-options"] == "nosniff"
+    listed = (await service.ask(FILES, token=token))["files"]
+    assert listed == {
+        "totalCount": 1,
+        "nodes": [
+            {
+                "filename": "photo.png",
+                "sizeBytes": len(PNG),
+                "contentType": "image/png",
+                "sha256": digest,
+                "url": "/api/v2/files/download/photo.png",
+                "owner": {"username": "ada"},
+            }
+        ],
+    }
+
+
+async def test_are_found_by_id_only_with_their_scope(service: Service) -> None:
+    token = await service.sign_in()
+    sent = await put(service, token, "a.txt", b"a")
+    reader = await service.sign_in(Scope.ITEMS_READ, username="bob")
+    query = "query ($id: ID!) { node(id: $id) { ... on StoredFile { filename } } }"
+    assert await service.ask(query, {"id": sent.json()["id"]}, token=token) == {"node": {"filename": "a.txt"}}
+    assert await service.ask(query, {"id": sent.json()["id"]}, token=reader) == {"node": None}
+    assert await service.refused(FILES, token=reader) == "FORBIDDEN"
+    assert await service.refused(FILES) == "UNAUTHENTICATED"
+
+
+async def test_are_listed_page_by_page(service: Service) -> None:
+    token = await service.sign_in()
+    names = [f"{number}.txt" for number in range(5)]
+    for name in names:
+        await put(service, token, name, name.encode())
+    found, after = list[str](), ""
+    while after is not None:
+        page = (await service.http.get(f"/api/v2/files/list?first=2{after and f'&after={after}'}", headers=bearer(token))).json()
+        found += [file["filename"] for file in page["files"]]
+        after = page["next"]
+    assert found == names
+    refused = await service.http.get("/api/v2/files/list?first=101", headers=bearer(token))
+    assert refused.status_code == 400
+    assert refused.json() == {
+        "error": {"code": "BAD_USER_INPUT", "message": "first: must be between 0 and 100"},
+        "path": "/api/v2/files/list",
+    }
+
+
+async def test_are_refused_without_the_scope(service: Service) -> None:
+    writer = await service.sign_in()
+    await put(service, writer, "a.txt", b"a")
+    reader = await service.sign_in(Scope.FILES_READ, username="bob")
+    nobody = await service.sign_in(Scope.ITEMS_READ, username="eve")
+    refused = await put(service, reader, "b.txt", b"b")
+    assert refused.status_code == 403
+    assert refused.json()["error"] == {"code": "FORBIDDEN", "message": "Your token lacks files:write."}
+    assert (await get(service, nobody, "a.txt")).status_code == 403
+    assert (await service.http.get("/api/v2/files/download/a.txt")).status_code == 401
+    assert (await service.http.get("/api/v2/files/list", headers=bearer("forged"))).status_code == 401
+    assert await service.refused(DELETE, {"name": "a.txt"}, token=reader) == "FORBIDDEN"
+    assert len(contents(service)) == 1
+
+
+async def test_are_deleted_with_their_content(service: Service) -> None:
+    token = await service.sign_in()
+    sent = await put(service, token, "a.txt", b"a")
+    deleted = await service.ask(DELETE, {"name": "a.txt"}, token=token)
+    assert deleted == {"deleteFile": {"__typename": "DeletedFile", "id": sent.json()["id"], "filename": "a.txt"}}
+    assert contents(service) == []
+    assert (await get(service, token, "a.txt")).status_code == 404
+    for name in ("a.txt", "../a.txt", "", "a\0"):
+        assert await service.ask(DELETE, {"name": name}, token=token) == {"deleteFile": {"__typename": "NotFound", "code": "NOT_FOUND"}}
+    assert (await put(service, token, "a.txt", b"new")).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("field", "status", "content_range", "body"),
+    [
+        ("bytes=0-0", 206, "bytes 0-0/10", b"0"),
+        ("bytes=3-5", 206, "bytes 3-5/10", b"345"),
+        ("bytes=7-", 206, "bytes 7-9/10", b"789"),
+        ("bytes=7-99", 206, "bytes 7-9/10", b"789"),
+        ("bytes=-3", 206, "bytes 7-9/10", b"789"),
+        ("bytes=-99", 206, "bytes 0-9/10", b"0123456789"),
+        ("bytes=10-", 416, "bytes */10", None),
+        ("bytes=-0", 416, "bytes */10", None),
+        ("bytes=0-1,4-5", 200, None, b"0123456789"),
+        ("bytes=5-3", 200, None, b"0123456789"),
+        ("bytes=a-b", 200, None, b"0123456789"),
+        ("items=0-1", 200, None, b"0123456789"),
+    ],
+)
+async def test_are_read_in_part(service: Service, field: str, status: int, content_range: str | None, body: bytes | None) -> None:
+    """RFC 9110, section 14."""
+    token = await service.sign_in()
+    await put(service, token, "ten.bin", b"0123456789")
+    received = await get(service, token, "ten.bin", Range=field)
+    assert (received.status_code, received.headers.get("content-range")) == (status, content_range)
+    if body is not None:
+        assert received.content == body
+        assert received.headers["content-length"] == str(len(body))
+
+
+async def test_are_not_sent_again_to_whoever_has_them(service: Service) -> None:
+    token = await service.sign_in()
+    await put(service, token, "ten.txt", b"0123456789")
+    first = await get(service, token, "ten.txt")
+    etag, moment = first.headers["etag"], first.headers["last-modified"]
+    for field in (etag, f"W/{etag}", "*", f'"x", {etag}'):
+        again = await get(service, token, "ten.txt", **{"If-None-Match": field})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    assert (await get(service, token, "ten.txt", **{"If-None-Match": '"x"'})).status_code == 200
+    for field, status in ((etag, 206), (moment, 206), ('"x"', 200), (f"W/{etag}", 200)):
+        assert (await get(service, token, "ten.txt", Range="bytes=1-2", **{"If-Range": field})).status_code == status
+    head = await service.http.head("/api/v2/files/download/ten.txt", headers=bearer(token, **{"Accept-Encoding": "identity"}))
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, "10", b"")
+
+
+async def test_are_compressed_only_where_that_breaks_nothing(service: Service) -> None:
+    token = await service.sign_in()
+    await put(service, token, "long.txt", b"a" * 10_000)
+    await put(service, token, "long.png", PNG + b"a" * 10_000)
+    text = await get(service, token, "long.txt", **{"Accept-Encoding": "gzip"})
+    assert (text.headers["content-encoding"], text.content) == ("gzip", b"a" * 10_000)
+    assert text.headers["etag"].startswith('W/"')
+    part = await get(service, token, "long.txt", **{"Accept-Encoding": "gzip", "Range": "bytes=0-4999"})
+    assert (part.headers.get("content-encoding"), len(part.content)) == (None, 5_000)
+    image = await get(service, token, "long.png", **{"Accept-Encoding": "gzip"})
+    assert (image.headers.get("content-encoding"), image.headers["content-length"]) == (None, str(len(PNG) + 10_000))
+
+
+async def test_break_off_when_their_content_is_gone(service: Service) -> None:
+    """Half a file that looks whole would be worse."""
+    token = await service.sign_in()
+    await put(service, token, "large.bin", os.urandom(3 * 2**20))
+    os.truncate(contents(service)[0], 2**20 + 5)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await get(service, token, "large.bin")
+    contents(service)[0].unlink()
+    gone = await get(service, token, "large.bin")
+    assert (gone.status_code, gone.json()["error"]["code"]) == (500, "INTERNAL_SERVER_ERROR")
+
+
+async def test_leave_no_blob_without_a_row(service: Service) -> None:
+    """What a crash leaves: a blob whose row was not written, and a write that was not finished."""
+    token = await service.sign_in()
+    await put(service, token, "kept.txt", b"kept")
+    for name in (new_key(), f"{new_key()}.0123abcd"):
+        path = service.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"left over")
+    assert len(contents(service)) == 3
+    assert await files.sweep(service.database, blobs_at(service.settings.files_url)) == 0
+    assert len(contents(service)) == 3  # Too young to be judged.
+    assert await sweep(service) == 1
+    assert [path.read_bytes() for path in contents(service)] == [b"kept"]
+
+
+async def test_ignore_what_else_stands_in_their_folder(service: Service, tmp_path: Path) -> None:
+    token = await service.sign_in()
+    await put(service, token, "kept.txt", b"kept")
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    key = new_key()
+    (secret / key[3:]).write_bytes(b"not ours")
+    pipe, link = service.folder / new_key(), service.folder / new_key()
+    for path in (pipe, link):
+        path.parent.mkdir(exist_ok=True)
+    os.mkfifo(pipe)
+    link.symlink_to(secret / key[3:])
+    (service.folder / key[:2]).symlink_to(secret)
+    assert await sweep(service) == 0
+    assert (secret / key[3:]).read_bytes() == b"not ours"
+    async with service.database.transaction() as work:
+        row = (await files.by_id(work.session, [1])).get(1) or await files.named(work.session, "kept.txt")
+        assert row is not None
+        row.blob_key = str(pipe.relative_to(service.folder))
+    assert (await asyncio.wait_for(get(service, token, "kept.txt"), 5)).status_code == 500
+    for path in (pipe, link, service.folder / key[:2]):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("photo.png", None),
+        ("naïve 🙂 (1).txt", None),
+        ("a" * 251 + ".txt", None),
+        ("constant.txt", None),
+        ("..", "must not begin or end with a dot or a space"),
+        (".env", "must not begin or end with a dot or a space"),
+        ("a.txt.", "must not begin or end with a dot or a space"),
+        ("a.txt ", "must not begin or end with a dot or a space"),
+        (" ", "must not be blank"),
+        ("../a", "must be a name, not a path: it must not contain slashes, backslashes or what looks like them"),
+        ("a\\b", "must be a name, not a path: it must not contain slashes, backslashes or what looks like them"),
+        ("a\u2215b", "must be a name, not a path: it must not contain slashes, backslashes or what looks like them"),
+        ("a\uff0fb", "must be a name, not a path: it must not contain slashes, backslashes or what looks like them"),
+        ("a\uff3cb", "must be a name, not a path: it must not contain slashes, backslashes or what looks like them"),
+        ("\u2025", "must not begin or end with a dot or a space"),
+        ("a\0b", "must not contain control characters or invisible ones"),
+        ("a\nb", "must not contain control characters or invisible ones"),
+        ("gpj\u202eexe.png", "must not contain control characters or invisible ones"),
+        ("a\u200bb", "must not contain control characters or invisible ones"),
+        ("a:b", 'must not contain any of " * : < > ? |'),
+        ("CON", "must not be a name that Windows reserves for a device"),
+        ("nul.txt", "must not be a name that Windows reserves for a device"),
+        ("lpt1 .tar.gz", "must not be a name that Windows reserves for a device"),
+        ("a" * 256, "must have at most 255 bytes, not 256"),
+        ("é" * 128, "must have at most 255 bytes, not 256"),
+        ("\ud800", "must be valid Unicode"),
+    ],
+)
+def test_have_names_that_are_safe_everywhere(name: str, fault: str | None) -> None:
+    assert filenames.fault(filenames.normalised(name)) == fault
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "expected"),
+    [
+        ("a.png", PNG, "image/png"),
+        ("a.PNG", PNG, "image/png"),
+        ("a.png", b"<script>alert(1)</script>", "application/octet-stream"),
+        ("a.jpg", PNG, "application/octet-stream"),
+        ("a.webp", b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
+        ("a.txt", "naïve".encode()[:-1], "text/plain"),
+        ("a.txt", "é".encode()[:1], "text/plain"),
+        ("a.txt", b"MZ\x90\0\x03", "application/octet-stream"),
+        ("a.html", b"<html>", "text/html"),
+        ("a.exe", b"MZ", "application/octet-stream"),
+        ("png", PNG, "image/png"),
+        ("noextension", b"text", "application/octet-stream"),
+        ("a.txt", b"", "text/plain"),
+    ],
+)
+def test_are_what_name_and_content_agree_on(name: str, head: bytes, expected: str) -> None:
+    assert media.content_type(name, head) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type", "expected"),
+    [
+        ("a b.txt", "text/plain", 'attachment; filename="a b.txt"'),
+        ("a.svg", "image/svg+xml", 'attachment; filename="a.svg"'),
+        ("naïve.png", "image/png", "inline; filename=\"naive.png\"; filename*=UTF-8''na%C3%AFve.png"),
+        ("日本.txt", "text/plain", "attachment; filename=\".txt\"; filename*=UTF-8''%E6%97%A5%E6%9C%AC.txt"),
+        ("100%.txt", "text/plain", "attachment; filename=\"100_.txt\"; filename*=UTF-8''100%25.txt"),
+        ('a"\r\nb', "text/plain", "attachment; filename=\"a___b\"; filename*=UTF-8''a%22%0D%0Ab"),
+    ],
+)
+def test_are_offered_under_their_name(name: str, content_type: str, expected: str) -> None:
+    """RFC 6266, RFC 8187."""
+    assert disposition(name, content_type) == expected
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Generator[str]:
+    """An S3 endpoint on a port of its own; credentials are where every S3 client looks for them."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "storegraph")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "storegraph")
+        httpx.put(f"{endpoint}/storegraph").raise_for_status()
+        yield f"s3://storegraph/files?region=eu-central-1&endpoint={endpoint}"
+    server.stop()
+
+
+async def test_are_kept_in_a_bucket(tmp_path: Path, bucket: str) -> None:
+    content = os.urandom(11 * 2**20 + 3)
+    settings = await settings_for("sqlite", tmp_path, files_url=bucket)
+    async with running(settings) as service:
+        token = await service.sign_in()
+        sent = await put(service, token, "large.bin", content)
+        assert (sent.status_code, sent.json()["sha256"]) == (201, hashlib.sha256(content).hexdigest())
+        assert (await get(service, token, "large.bin")).content == content
+        part = await get(service, token, "large.bin", Range=f"bytes=5-{9 * 2**20}")
+        assert part.content == content[5 : 9 * 2**20 + 1]
+        assert (await put(service, token, "large.bin", b"other")).status_code == 409
+        assert await sweep(service) == 0
+        await service.ask(DELETE, {"name": "large.bin"}, token=token)
+        assert (await get(service, token, "large.bin")).status_code == 404
+        assert [key async for key in blobs_at(bucket).older_than(timedelta(0))] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("ftp://host/files", "must begin with file:/// or name a bucket: s3://bucket, gs://bucket, az://bucket"),
+        ("file://host/files", "must name a folder from the root on, as in file:///var/lib/storegraph/files"),
+        ("s3://bucket?colour=red", "Configuration key: 'colour' is not valid for store 'S3'."),
+    ],
+)
+def test_need_a_place_that_can_be_one(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        blobs_at(url)
