@@ -12,11 +12,12 @@ from graph.kit.context import Context, Info
 from graph.kit.errors import NotFound
 from graph.kit.fields import mutation, query
 from graph.kit.nodes import Node, global_id, refetched
-from graph.kit.pages import After, Before, Connection, First, Last, window
+from graph.kit.pages import After, Before, Connection, First, Last
 from graph.kit.scalars import ByteCount
 from graph.users import User
 from persistence import files, users
 from persistence.kit.blobs import Blobs
+from persistence.kit.paging import Window
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +78,7 @@ class FileQuery:
                 return await files.count(session)
 
         async with info.context.database.reading() as session:
-            return Connection(page=await files.page(session, window(first, after, last, before)), of=StoredFile.of, count=count)
+            return Connection(page=await files.page(session, Window(first, after, last, before)), of=StoredFile.of, count=count)
 
 
 @strawberry.type

@@ -82,10 +82,20 @@ class DeletedItem:
     id: strawberry.ID = strawberry.field(description="The id that it had.")
 
 
-CreateItemResult = Annotated[Item | InvalidInput | IdempotencyKeyReused, strawberry.union("CreateItemResult")]
-UpdateItemResult = Annotated[Item | InvalidInput | NotFound | VersionConflict | IdempotencyKeyReused, strawberry.union("UpdateItemResult")]
-DeleteItemResult = Annotated[DeletedItem | NotFound | VersionConflict, strawberry.union("DeleteItemResult")]
-BulkCreateItemsResult = Annotated[BulkCreateItems | InvalidInput | IdempotencyKeyReused, strawberry.union("BulkCreateItemsResult")]
+CreateItemResult = Annotated[
+    Item | InvalidInput | IdempotencyKeyReused, strawberry.union("CreateItemResult", description="The new item, or why there is none.")
+]
+UpdateItemResult = Annotated[
+    Item | InvalidInput | NotFound | VersionConflict | IdempotencyKeyReused,
+    strawberry.union("UpdateItemResult", description="The item as it is now, or why it was not changed."),
+]
+DeleteItemResult = Annotated[
+    DeletedItem | NotFound | VersionConflict, strawberry.union("DeleteItemResult", description="What was deleted, or why nothing was.")
+]
+BulkCreateItemsResult = Annotated[
+    BulkCreateItems | InvalidInput | IdempotencyKeyReused,
+    strawberry.union("BulkCreateItemsResult", description="What became of each row, or why the call was refused."),
+]
 
 
 @strawberry.type

@@ -11,10 +11,11 @@ from graph.kit.access import Scope
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.nodes import Node, global_id, refetched, row_id
-from graph.kit.pages import After, Before, Connection, First, Last, window
+from graph.kit.pages import After, Before, Connection, First, Last
 from graph.users import User
 from persistence import catalogue, items, users
 from persistence.kit.errors import InvalidInput
+from persistence.kit.paging import Window
 
 PAGE_SIZE = 100
 
@@ -126,9 +127,7 @@ class ItemQuery:
         last: Last = None,
         before: Before = None,
     ) -> Connection[Item]:
-        conditions = catalogue.Filter(search=search, **(vars(filter) if filter else {}))
-        order = order_by.value() if order_by else catalogue.Order()
-        return await item_connection(info, conditions, order, window(first, after, last, before))
+        return await item_connection(info, *listing_of(search, filter, order_by, first, after, last, before))
 
     @query(scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE), description="The catalogue with page numbers, for administration.", cost=5)
     async def items_page(
@@ -150,7 +149,24 @@ class ItemQuery:
         return ItemPage(items=[Item.of(row) for row in rows], page=page, page_size=page_size, total=total, pages=-(-total // page_size))
 
 
-async def item_connection(info: Info, conditions: catalogue.Filter, order: catalogue.Order, page: catalogue.Window) -> Connection[Item]:
+def listing_of(
+    search: str | None = None,
+    filter: ItemFilter | None = None,
+    order_by: ItemOrder | None = None,
+    first: int | None = None,
+    after: str | None = None,
+    last: int | None = None,
+    before: str | None = None,
+) -> tuple[catalogue.Filter, catalogue.Order, Window]:
+    """What the arguments of `items` mean."""
+    if filter is None and search is None:
+        conditions = catalogue.EVERYTHING
+    else:
+        conditions = catalogue.Filter(search=search, **(vars(filter) if filter else {}))
+    return conditions, order_by.value() if order_by else catalogue.Order(), Window(first, after, last, before)
+
+
+async def item_connection(info: Info, conditions: catalogue.Filter, order: catalogue.Order, page: Window) -> Connection[Item]:
     async def count() -> int:
         async with info.context.database.reading() as session:
             return await catalogue.count(session, conditions)

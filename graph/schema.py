@@ -3,6 +3,7 @@
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from graph import item_plans
 from graph.files import FileMutation, FileQuery
 from graph.item_changes import ItemMutation
 from graph.items import Item, ItemQuery
@@ -26,3 +27,5 @@ class Mutation(ItemMutation, FileMutation, UserMutation, TokenMutation):
 schema = strawberry.Schema(Query, Mutation, types=[Item], config=StrawberryConfig(scalar_map=SCALARS))
 
 executable = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- Strawberry offers no other way to what graphql-core runs
+
+PLANNED = {"item": item_plans.item, "items": item_plans.items}

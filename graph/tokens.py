@@ -50,8 +50,12 @@ class RevokedToken:
     revoked_at: datetime = strawberry.field(description="Since when this process refuses it; others follow within a second.")
 
 
-TokenResult = Annotated[Token | InvalidCredentials | InvalidInput, strawberry.union("TokenResult")]
-RevokeTokenResult = Annotated[RevokedToken | InvalidInput, strawberry.union("RevokeTokenResult")]
+TokenResult = Annotated[
+    Token | InvalidCredentials | InvalidInput, strawberry.union("TokenResult", description="New tokens, or why there are none.")
+]
+RevokeTokenResult = Annotated[
+    RevokedToken | InvalidInput, strawberry.union("RevokeTokenResult", description="That the token is void now, or why it is not.")
+]
 
 
 @strawberry.type

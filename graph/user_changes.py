@@ -46,11 +46,22 @@ class UsernameTaken(Error):
         return cls(code=ErrorCode.USERNAME_TAKEN, message=error.message)
 
 
-SignupResult = Annotated[User | UsernameTaken | InvalidInput, strawberry.union("SignupResult")]
-GrantScopesResult = Annotated[User | NotFound, strawberry.union("GrantScopesResult")]
-RevokeScopesResult = Annotated[User | NotFound, strawberry.union("RevokeScopesResult")]
-DeactivateUserResult = Annotated[User | NotFound | InvalidInput, strawberry.union("DeactivateUserResult")]
-ReactivateUserResult = Annotated[User | NotFound, strawberry.union("ReactivateUserResult")]
+SignupResult = Annotated[
+    User | UsernameTaken | InvalidInput, strawberry.union("SignupResult", description="The new user, or why there is none.")
+]
+GrantScopesResult = Annotated[
+    User | NotFound, strawberry.union("GrantScopesResult", description="The user with the new scopes, or why they were not given.")
+]
+RevokeScopesResult = Annotated[
+    User | NotFound, strawberry.union("RevokeScopesResult", description="The user without the scopes, or why they were not taken.")
+]
+DeactivateUserResult = Annotated[
+    User | NotFound | InvalidInput,
+    strawberry.union("DeactivateUserResult", description="The user, who can no longer sign in, or why that is not so."),
+]
+ReactivateUserResult = Annotated[
+    User | NotFound, strawberry.union("ReactivateUserResult", description="The user, who can sign in again, or why that is not so.")
+]
 
 
 @strawberry.type

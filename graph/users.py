@@ -10,8 +10,9 @@ from graph.kit.access import Scope
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.nodes import Node, global_id, refetched
-from graph.kit.pages import After, Before, Connection, First, Last, window
+from graph.kit.pages import After, Before, Connection, First, Last
 from persistence import items, users
+from persistence.kit.paging import Window
 
 
 @strawberry.type(description="Somebody with an account.")
@@ -92,5 +93,5 @@ class UserQuery:
                 return await users.count(session, search)
 
         async with info.context.database.reading() as session:
-            page = await users.page(session, search, window(first, after, last, before))
+            page = await users.page(session, search, Window(first, after, last, before))
         return Connection(page=page, of=User.of, count=count)

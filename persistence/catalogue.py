@@ -87,6 +87,9 @@ class Filter:
         return and_(*conditions)
 
 
+EVERYTHING = Filter()
+
+
 def listing(filter_: Filter, order: Order) -> Listing[Item]:
     """Raises: InvalidInput, if the filter is out of its bounds."""
     filter_.check()

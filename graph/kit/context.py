@@ -38,6 +38,10 @@ class Services:
     observer: Observer
     ports: Mapping[type[Any], Any]
 
+    def port(self, kind: type[P]) -> P:
+        port: P = self.ports[kind]
+        return port
+
 
 class Loaders:
     """One DataLoader for each batch function, made when it is first used."""
@@ -91,8 +95,7 @@ class Context:
         return await self.loaders.load(batch, key)
 
     def port(self, kind: type[P]) -> P:
-        port: P = self.services.ports[kind]
-        return port
+        return self.services.port(kind)
 
     def holds(self, scope: Scope) -> bool:
         return self.viewer is not None and scope in self.viewer.scopes

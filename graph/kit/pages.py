@@ -5,7 +5,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import strawberry
 
-from persistence.kit.paging import MAX_PAGE_SIZE, PAGE_SIZE, Page, Window
+from persistence.kit.paging import MAX_PAGE_SIZE, PAGE_SIZE, Page
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -62,7 +62,3 @@ class Connection(Generic[T]):
     @strawberry.field(description="How many objects the whole list holds. Counted only when asked for, which costs a look at each of them.")
     async def total_count(self) -> int:
         return await self.count()
-
-
-def window(first: int | None, after: str | None, last: int | None, before: str | None) -> Window:
-    return Window(first=first, after=after, last=last, before=before)

@@ -16,13 +16,17 @@ from starlette.routing import Route, WebSocketRoute
 from graph.kit.access import AccessTokens
 from graph.kit.context import Services
 from graph.kit.execution import Engine
-from graph.schema import executable
+from graph.kit.plans import Plans
+from graph.schema import PLANNED, executable, schema
 from graph.server.callers import Callers
 from graph.server.compression import Compression
 from graph.server.connections import Connections
+from graph.server.docs import Docs
 from graph.server.documents import Documents, Trusted
+from graph.server.explorer import Explorer
 from graph.server.files import FileRoutes
 from graph.server.http import HttpEndpoint
+from graph.server.landing import Landing
 from graph.server.logs import OperationLog
 from graph.server.metrics import Metrics
 from graph.server.middleware import RequestTrace
@@ -38,6 +42,7 @@ from graph.server.throttle import Throttle
 from graph.server.tokens import Tokens
 from graph.user_changes import SignupPolicy
 from persistence import files
+from persistence.item_rows import ItemRows
 from persistence.kit.blobs import Blobs
 from persistence.kit.broker import LocalBroker
 from persistence.kit.database import Database
@@ -52,17 +57,24 @@ def create_app(settings: Settings) -> Starlette:
     telemetry = Telemetry(Metrics(settings.metrics_folder), OperationLog(settings))
     tokens = Tokens(database, settings.signing_key, settings.older_keys)
     blobs = blobs_at(settings.files_url)
-    ports: dict[type[Any], Any] = {AccessTokens: tokens, SignupPolicy: SignupPolicy(settings.scopes_at_signup), Blobs: blobs}
+    ports: dict[type[Any], Any] = {
+        AccessTokens: tokens,
+        SignupPolicy: SignupPolicy(settings.scopes_at_signup),
+        ItemRows: ItemRows(database),
+        Blobs: blobs,
+    }
     services = Services(database, feed, broker, telemetry, ports)
     engine = Engine(executable, telemetry, suggestions=settings.debug, introspection=settings.debug, fast=settings.fast_path_enabled)
     documents = Documents(
         Trusted.read(settings.documents_manifest), mode=settings.documents_mode, mode_by_client=settings.documents_mode_by_client
     )
-    pipeline = Pipeline(engine, services, documents, telemetry)
+    plans = Plans(schema, services, PLANNED) if settings.fast_path_enabled else None
+    pipeline = Pipeline(engine, services, documents, telemetry, plans)
     monitoring = Monitoring(telemetry.metrics, services)
     callers, origins = Callers(tokens), Origins(settings.allowed_origins)
     connections = Connections(tokens, per_caller=settings.connections_per_caller)
-    http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections))
+    explorer = Explorer()
+    http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections), page=explorer.page)
     socket = SocketEndpoint(pipeline, callers, origins, connections)
     shims = Shims(services, callers, origins, Throttle(settings.redis_url, enabled=settings.rate_limits_enabled))
     file_routes = FileRoutes(blobs, most_bytes=settings.max_upload_bytes)
@@ -79,12 +91,14 @@ def create_app(settings: Settings) -> Starlette:
         await broker.close()
         await database.close()
 
+    pages = [*Landing(settings.app_name, schema.as_str()).routes, *explorer.routes, *Docs().routes]
     app = Starlette(
         routes=[
             Route("/graphql", http),
             WebSocketRoute("/graphql", socket),
             Route("/metrics", monitoring.scrape),
             *file_routes.routes(shims),
+            *pages,
         ],
         middleware=[
             Middleware(RequestTrace),

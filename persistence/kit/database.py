@@ -17,8 +17,12 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
+from persistence.kit import raw
+
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection
+
+    from persistence.kit.raw import RawReads
 
 log = structlog.get_logger(__name__)
 
@@ -85,10 +89,11 @@ class PoolSize:
 
 
 class Database:
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, write_turn: AbstractAsyncContextManager[Any]) -> None:
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, raw: RawReads, write_turn: AbstractAsyncContextManager[Any]) -> None:
         self.dialect = writer.dialect.name
         self._writer, self._reader, self._write_turn = writer, reader, write_turn
         self._listeners: list[Listener] = []
+        self.raw = raw
         self._writing = async_sessionmaker(writer, expire_on_commit=False)
         self._reading = _reads(reader)
         self._latest = self._reading if self.dialect == "sqlite" else _reads(writer)
@@ -99,10 +104,10 @@ class Database:
         """Engines for `sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`; nothing is opened before the first use."""
         target = make_url(url)
         if target.get_backend_name() == "sqlite":
-            return cls(_sqlite(target, readers=None), _sqlite(target, readers=SQLITE_READERS), asyncio.Lock())
+            return cls(_sqlite(target, readers=None), _sqlite(target, readers=SQLITE_READERS), raw.connect(url), asyncio.Lock())
         writer = _postgresql(target, pool or PoolSize())
         reader = _postgresql(make_url(replica_url), pool or PoolSize()) if replica_url else writer
-        return cls(writer, reader, nullcontext())
+        return cls(writer, reader, raw.connect(replica_url or url), nullcontext())
 
     @property
     def engines(self) -> tuple[AsyncEngine, ...]:
@@ -115,11 +120,11 @@ class Database:
 
     def reading(self) -> AbstractAsyncContextManager[AsyncSession]:
         """A session for a few short statements, each its own transaction: no BEGIN and ROLLBACK on the wire."""
-        return self._reading()
+        return _connected(self._reading)
 
     def reading_latest(self) -> AbstractAsyncContextManager[AsyncSession]:
         """The same, but never from a replica, which may be seconds behind: for what decides who may do what."""
-        return self._latest()
+        return _connected(self._latest)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncGenerator[AsyncSession]:
@@ -135,6 +140,7 @@ class Database:
     async def transaction(self) -> AsyncGenerator[UnitOfWork]:
         """One change: committed at the end of the block, rolled back on an exception; listeners hear of it after the commit."""
         async with self._write_turn, self._writing.begin() as session:
+            await _to_its_end(session.connection())
             work = UnitOfWork(session)
             yield work
         if work.changes:
@@ -152,6 +158,7 @@ class Database:
                 log.exception("a listener failed after a commit")
 
     async def close(self) -> None:
+        await self.raw.close()
         for engine in self.engines:
             await engine.dispose()
 
@@ -162,6 +169,23 @@ def _reads(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
 
 def _use(pool: QueuePool) -> PoolUse:
     return PoolUse(pool.checkedout(), pool.checkedin(), pool.size() + max(pool._max_overflow, 0))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- there is no other way to the limit
+
+
+@asynccontextmanager
+async def _connected(sessions: async_sessionmaker[AsyncSession]) -> AsyncGenerator[AsyncSession]:
+    async with sessions() as session:
+        await _to_its_end(session.connection())
+        yield session
+
+
+async def _to_its_end(checkout: Awaitable[object]) -> None:
+    """Await a checkout even if the caller is cancelled meanwhile: a connection that is lost half-way never returns to its pool."""
+    task = asyncio.ensure_future(checkout)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def driver(url: str) -> str | None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -21,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.kit.errors import InvalidInput
 
 T = TypeVar("T")
+Position = tuple[Any, Any]  # Sort key and id.
 
 PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
@@ -68,15 +70,19 @@ class Listing(Generic[T]):
     def windowed(self, window: Window) -> Select[T]:
         """The rows of the window and one more, which tells that there are more; in reverse for a backward window."""
         window.check()
-        statement = self.statement
-        for cursor, argument, forward in ((window.after, "after", True), (window.before, "before", False)):
-            if cursor is not None:
-                statement = statement.where(self._beyond(self.position(cursor, argument), ascending=forward != self.descending))
-        down = self.descending != window.backward
-        order = (self.key.desc(), self.id.desc()) if down else (self.key.asc(), self.id.asc())
-        return statement.order_by(*order).limit(window.size + 1)
+        after = None if window.after is None else self.position(window.after, "after")
+        before = None if window.before is None else self.position(window.before, "before")
+        return self.cut(self.statement, after, before, backward=window.backward).limit(window.size + 1)
 
-    def _beyond(self, position: tuple[Any, int], *, ascending: bool) -> Any:
+    def cut(self, statement: Select[Any], after: Position | None, before: Position | None, *, backward: bool) -> Select[Any]:
+        """The rows between two positions, in order, or in reverse to take the last of them."""
+        for position, forward in ((after, True), (before, False)):
+            if position is not None:
+                statement = statement.where(self._beyond(position, ascending=forward != self.descending))
+        order = (self.key.desc(), self.id.desc()) if self.descending != backward else (self.key.asc(), self.id.asc())
+        return statement.order_by(*order)
+
+    def _beyond(self, position: Position, *, ascending: bool) -> Any:
         if self.key is self.id:
             return self.id > position[1] if ascending else self.id < position[1]
         here = tuple_(self.key, self.id)
@@ -85,22 +91,27 @@ class Listing(Generic[T]):
 
     def cursor(self, row: T) -> str:
         key = getattr(row, self.key.key)
-        plain = key.isoformat() if isinstance(key, datetime) else str(key) if isinstance(key, Decimal) else key
-        return _opaque(orjson.dumps([self._tag, plain, getattr(row, self.id.key)]))
+        return self.cursor_at(
+            key.isoformat() if isinstance(key, datetime) else str(key) if isinstance(key, Decimal) else key, getattr(row, self.id.key)
+        )
 
-    def position(self, cursor: str, argument: str) -> tuple[Any, int]:
+    def cursor_at(self, plain_key: Any, id_: int) -> str:
+        """The cursor of the row with this id and sort key; instants and amounts are given as strings."""
+        return _opaque(orjson.dumps([self.tag, plain_key, id_]))
+
+    def position(self, cursor: str, argument: str) -> Position:
         """The sort key and id in a cursor. Raises: InvalidInput, if it is not one of this list's own."""
         try:
             tag, plain, id_ = orjson.loads(_transparent(cursor))
             key = _KEYS[self.key.type.python_type](plain)
         except (ValueError, TypeError, KeyError, InvalidOperation) as error:
             raise InvalidInput.at(argument, "this is not a cursor: pass one that a page returned, unchanged") from error
-        if tag != self._tag or type(id_) is not int or not 0 < id_ < ID_BOUND:
+        if tag != self.tag or type(id_) is not int or not 0 < id_ < ID_BOUND:
             raise InvalidInput.at(argument, "this cursor belongs to another list, filter or order: start again without it")
         return key, id_
 
-    @property
-    def _tag(self) -> str:
+    @cached_property
+    def tag(self) -> str:
         return hashlib.blake2b(self.mark.encode(), digest_size=6).hexdigest()
 
 

@@ -1,0 +1,103 @@
+"""The explorer: GraphiQL for a browser, bundled beforehand (see build.js) and served from this host alone.
+
+No page of it runs inline script or lets a browser ask another host for anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.routing import Route
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+
+MEDIA_TYPES = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".ttf": "font/ttf",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+}
+# Best first, with the suffix that build.js gives the copy.
+ENCODINGS = {"br": ".br", "gzip": ".gz"}
+
+CLOSED = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+PLAIN_POLICY = f"default-src 'none'; style-src 'self'; img-src 'self'; {CLOSED}"
+# Monaco writes its themes and what it has measured into <style> elements, so style alone may be inline.
+EXPLORER_POLICY = (
+    "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; "
+    f"style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; {CLOSED}"
+)
+
+
+def html(text: str, policy: str = PLAIN_POLICY) -> HTMLResponse:
+    """A page that other sites cannot frame, and that is asked for anew each time: it names the current assets."""
+    headers = {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+        "Vary": "Accept",
+    }
+    return HTMLResponse(text, headers=headers)
+
+
+class Explorer:
+    """`page` answers a browser at the GraphQL address; `routes` are what its pages load, and the landing page too."""
+
+    def __init__(self, dist: Path = HERE / "dist") -> None:
+        self._index = dist / "index.html"
+        self._assets = dist / "assets"
+        self.routes = [
+            Route("/explorer/assets/{name}", self._asset),
+            Route("/explorer/{name}", _static),
+        ]
+
+    async def page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Looked for each time: the bundle may be made while the service runs.
+        built = self._index.is_file()
+        response = html(self._index.read_text(), EXPLORER_POLICY) if built else html((STATIC / "missing.html").read_text())
+        await response(scope, receive, send)
+
+    async def _asset(self, request: Request) -> Response:
+        # The name holds a hash of the contents, so what it stands for never changes.
+        return _file(request, self._assets, "public, max-age=31536000, immutable")
+
+
+async def _static(request: Request) -> Response:
+    return _file(request, STATIC, "public, max-age=3600")
+
+
+def _file(request: Request, folder: Path, cache_control: str) -> Response:
+    path = folder / request.path_params["name"]
+    media_type = MEDIA_TYPES.get(path.suffix)
+    if media_type is None or not path.is_file():
+        raise HTTPException(404)
+    headers = {"Cache-Control": cache_control, "Vary": "Accept-Encoding", "X-Content-Type-Options": "nosniff"}
+    path, encoding = _packed(path, request.headers.get("Accept-Encoding", ""))
+    if encoding:
+        headers["Content-Encoding"] = encoding
+    return FileResponse(path, media_type=media_type, headers=headers)
+
+
+def _packed(path: Path, accept_encoding: str) -> tuple[Path, str | None]:
+    """The smallest copy of a file that the client can read."""
+    accepted = set[str]()
+    for offer in accept_encoding.split(","):
+        name, _, quality = offer.replace(" ", "").lower().partition(";q=")
+        if quality.strip("0.") or not quality:
+            accepted.add(name)
+    for encoding, suffix in ENCODINGS.items():
+        copy = path.with_name(path.name + suffix)
+        if encoding in accepted and copy.is_file():
+            return copy, encoding
+    return path, None

@@ -1,0 +1,224 @@
+// The tour: documents that work on the data at hand, in this order.
+import { ITEM, PURCHASE } from "./at-hand.js";
+
+const example = (summary, query, variables) => ({
+  summary,
+  query: query.trim().replace(/^ {4}/gm, ""),
+  variables: JSON.stringify(variables, null, 2),
+});
+
+const ADA = { username: "ada", password: "an engine of brass" };
+
+export const examples = [
+  example(
+    "Make an account",
+    `
+    # 1. Make an account.
+    # Run it with the button, or with Ctrl+Enter (⌘+Enter).
+    mutation SignUp($input: SignupInput!) {
+      signup(input: $input) {
+        __typename
+        ... on User {
+          id
+          username
+          scopes
+        }
+        ... on Error {
+          code
+          message
+        }
+      }
+    }
+    `,
+    { input: { ...ADA, fullName: "Ada Lovelace", email: "ada@example.org" } },
+  ),
+  example(
+    "Get a token",
+    `
+    # 2. Get a token.
+    # The explorer puts it to use at once: you are signed in.
+    # For an account of your own use “Sign in” above:
+    # a password typed there is not kept.
+    mutation GetToken($username: String!, $password: String!) {
+      token(username: $username, password: $password) {
+        __typename
+        ... on Token {
+          accessToken
+          tokenType
+          expiresIn
+          refreshToken
+          scopes
+        }
+        ... on Error {
+          code
+          message
+        }
+      }
+    }
+    `,
+    ADA,
+  ),
+  example(
+    "Create an item",
+    `
+    # 3. Create an item.
+    # A price is a string, so that no cent is lost.
+    mutation CreateItem($input: CreateItemInput!) {
+      createItem(input: $input) {
+        __typename
+        ... on Item {
+          id
+          name
+          price
+          inventory
+          owner {
+            username
+          }
+        }
+        ... on Error {
+          code
+          message
+        }
+      }
+    }
+    `,
+    {
+      input: {
+        name: "Difference engine",
+        description: "Computes tables by the method of differences.",
+        price: "1490.00",
+        tags: ["brass", "mechanical"],
+        inventory: 12,
+      },
+    },
+  ),
+  example(
+    "Search and page",
+    `
+    # 4. Search and page.
+    # For the next page, give endCursor as "after".
+    query SearchItems($search: String, $first: Int!, $after: String) {
+      items(search: $search, first: $first, after: $after) {
+        totalCount
+        edges {
+          node {
+            id
+            name
+            price
+            inStock
+            owner {
+              username
+            }
+          }
+        }
+        pageInfo {
+          hasNextPage
+          endCursor
+        }
+      }
+    }
+    `,
+    { search: "engine", first: 10, after: null },
+  ),
+  example(
+    "Purchase",
+    `
+    # 5. Purchase an item.
+    # The total is exact; stock never goes below zero.
+    mutation Purchase($itemId: ID!, $quantity: Int!) {
+      purchaseItem(itemId: $itemId, quantity: $quantity) {
+        __typename
+        ... on Purchase {
+          id
+          quantity
+          unitPrice
+          total
+          status
+        }
+        ... on OutOfStock {
+          available
+        }
+        ... on Error {
+          code
+          message
+        }
+      }
+    }
+    `,
+    { itemId: ITEM, quantity: 1 },
+  ),
+  example(
+    "Subscribe to a channel",
+    `
+    # 6. Subscribe to a channel.
+    # Events arrive on the right, and keep arriving
+    # while you use other tabs: run SendEcho next.
+    subscription Echo($channel: ID!, $message: String) {
+      echo(channel: $channel, message: $message) {
+        channel
+        text
+        sentAt
+      }
+    }
+    `,
+    { channel: "lobby", message: "hello" },
+  ),
+  example(
+    "Send to the channel",
+    `
+    # 7. Send to the channel.
+    # Every subscriber of it receives this.
+    mutation SendEcho($channel: ID!, $message: String!) {
+      sendEcho(channel: $channel, message: $message) {
+        text
+        sentAt
+      }
+    }
+    `,
+    { channel: "lobby", message: "is anyone there?" },
+  ),
+  example(
+    "Watch the catalogue",
+    `
+    # 8. Watch the catalogue.
+    # Run this, then CreateItem or Purchase once more.
+    # A cursor as "after" first tells all that it missed.
+    subscription ItemEvents($after: String) {
+      itemEvents(after: $after) {
+        __typename
+        ... on ItemCreated {
+          item {
+            name
+            price
+          }
+        }
+        ... on ItemPurchased {
+          quantity
+          item {
+            name
+            inventory
+          }
+        }
+        cursor
+        occurredAt
+      }
+    }
+    `,
+    { after: null },
+  ),
+  example(
+    "Follow a purchase",
+    `
+    # 9. Follow a purchase.
+    # The stream ends when its background work is done.
+    subscription PurchaseStatus($id: ID!) {
+      purchaseStatus(id: $id) {
+        id
+        status
+        total
+      }
+    }
+    `,
+    { id: PURCHASE },
+  ),
+];

@@ -1,0 +1,79 @@
+// What GraphiQL calls to run a document: adds the session's token, keeps streams open, and tells the rest of the page what came back.
+import { getOperationAST } from "graphql";
+import { notice } from "./at-hand.js";
+import { adopt, authorization, renew } from "./session.js";
+import { open } from "./streams.js";
+import { activeTabId, isOpen } from "./tabs.js";
+import { post, subscribe } from "./transport.js";
+
+export function fetcher(request, { headers = {}, documentAST } = {}) {
+  const operation = documentAST && getOperationAST(documentAST, request.operationName);
+  return operation?.operation === "subscription" ? stream(request, headers) : ask(request, headers);
+}
+
+const named = (headers) => Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
+
+/** The Headers editor wins: what is written there by hand is what is sent. */
+const withToken = async (headers) => (named(headers) ? headers : { ...(await authorization()), ...headers });
+
+const refused = ({ data, errors }) => !data && errors?.some(({ extensions }) => extensions?.code === "UNAUTHENTICATED");
+
+async function ask(request, headers) {
+  const sent = await withToken(headers);
+  let result = await post(request, sent);
+  // A token can end early: revoked, or signed with a key that the server no longer has. Nothing ran, so asking again is safe.
+  if (refused(result) && named(sent) && !named(headers)) {
+    await renew();
+    result = await post(request, await withToken(headers));
+  }
+  notice(result);
+  const token = Object.values(result.data ?? {}).find((value) => value?.__typename === "Token" && value.accessToken);
+  if (token) await adopt(token);
+  return result;
+}
+
+/** An observable for GraphiQL, which stops a subscription when its tab is left; here it goes on until stopped or closed. */
+function stream(request, headers) {
+  return {
+    subscribe(observer) {
+      const tabId = activeTabId();
+      let watched = true;
+      const stop = open({
+        tabId,
+        name: request.operationName ?? "Subscription",
+        start: (sink) => connect(request, headers, both(sink, observer, () => watched)),
+      });
+      const unsubscribe = () => {
+        watched = false;
+        // GraphiQL changes the tab just after this call; until then, leaving looks like stopping.
+        queueMicrotask(() => (activeTabId() === tabId || !isOpen(tabId)) && stop());
+      };
+      return { unsubscribe };
+    },
+  };
+}
+
+function connect(request, headers, sink) {
+  let stale = false;
+  return subscribe(request, {
+    sink,
+    async connectionParams() {
+      if (stale) await renew();
+      stale = false;
+      return withToken(headers);
+    },
+    onTokenRefused: () => (stale = !named(headers)),
+  });
+}
+
+const both = (sink, observer, watched) => ({
+  next(result) {
+    sink.next(result);
+    notice(result);
+    if (watched()) observer.next(result);
+  },
+  complete() {
+    sink.complete();
+    if (watched()) observer.complete();
+  },
+});

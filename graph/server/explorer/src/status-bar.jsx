@@ -1,0 +1,61 @@
+// What the operation in the editor would cost, and who is asking.
+import { useEffect, useState } from "react";
+import { parse, print, separateOperations } from "graphql";
+import { useGraphiQL, useOperationsEditorState, useVariablesEditorState } from "@graphiql/react";
+import { authorization, useSession } from "./session.js";
+import { post } from "./transport.js";
+
+const PAUSE_MS = 500; // The price is asked for when typing rests, not at each key.
+const COST = `query Cost($document: String!, $variables: JSON) {
+  rateLimit(document: $document, variables: $variables) { cost limit remaining resetAt }
+}`;
+
+export function StatusBar() {
+  const price = usePrice();
+  return (
+    <div className="status-bar" role="status">
+      {price && (
+        <span title={`The budget is full again at ${new Date(price.resetAt).toLocaleTimeString()}`}>
+          Cost <b>{price.cost}</b>
+          {" · "}
+          {price.remaining.toLocaleString()} of {price.limit.toLocaleString()} left
+        </span>
+      )}
+    </div>
+  );
+}
+
+function usePrice() {
+  const [text] = useOperationsEditorState();
+  const [variables] = useVariablesEditorState();
+  const { operationName, isFetching, told } = useGraphiQL(({ operationName, isFetching, schema }) => ({
+    operationName,
+    isFetching,
+    told: Boolean(schema?.getQueryType()?.getFields().rateLimit),
+  }));
+  const session = useSession(({ session }) => session?.accessToken);
+  const [price, setPrice] = useState(null);
+
+  useEffect(() => {
+    if (isFetching || !told) return;
+    let current = true;
+    const timer = setTimeout(async () => {
+      const found = await ask(text, operationName, variables).catch(() => null);
+      if (current) setPrice(found);
+    }, PAUSE_MS);
+    return () => {
+      current = false;
+      clearTimeout(timer);
+    };
+  }, [text, operationName, variables, session, isFetching, told]);
+
+  return price;
+}
+
+async function ask(text, operationName, variables) {
+  const operations = separateOperations(parse(text));
+  const document = print(operations[operationName ?? ""] ?? Object.values(operations)[0]);
+  const request = { query: COST, variables: { document, variables: JSON.parse(variables || "{}") } };
+  const { data } = await post(request, await authorization());
+  return data?.rateLimit;
+}

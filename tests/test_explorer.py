@@ -1,0 +1,189 @@
+"""The explorer, in a real browser: what it loads, what it says, and that people can work in it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from graph.server.explorer import EXPLORER_POLICY, HERE, PLAIN_POLICY, Explorer
+from tests.conftest import settings_for
+from tests.servers import unavailable
+from tests.service import running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from tests.service import Service
+
+    Browse = Callable[[str], Awaitable[dict[str, Any]]]
+
+ROOT = Path(__file__).parents[1]
+SCENARIOS = Path(__file__).parent / "browser"
+TABS = ["SignUp", "GetToken", "CreateItem", "SearchItems", "Purchase", "Echo", "SendEcho", "ItemEvents", "PurchaseStatus"]
+NODE_MAJOR = 20  # What playwright-core needs.
+
+
+@pytest.fixture(scope="session")
+def bundle() -> None:
+    """The explorer's bundle as its sources are now."""
+    if shutil.which("npm") is None:
+        unavailable("The explorer's bundle", "there is no npm")
+    subprocess.run([ROOT / "scripts" / "explorer"], check=True)
+
+
+@pytest.fixture(scope="session")
+def chromium(bundle: None) -> str:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        unavailable("A browser", "there is no chromium")
+    version = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout.strip()
+    if int(version.removeprefix("v").partition(".")[0]) < NODE_MAJOR:
+        unavailable("A browser", f"driving one needs Node.js {NODE_MAJOR} or newer, and this is {version}")
+    installed, wanted = SCENARIOS / "node_modules" / ".package-lock.json", SCENARIOS / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
+        subprocess.run(["npm", "ci", "--loglevel=error"], cwd=SCENARIOS, check=True)
+    return path
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncGenerator[Service]:
+    """A service of the test's own, as a newcomer starts it."""
+    async with running(await settings_for("sqlite", tmp_path)) as service:
+        yield service
+
+
+@pytest.fixture
+def browse(chromium: str, shop: Service) -> Browse:
+    """Plays a scenario of tests/browser/explorer.mjs; EXPLORER_PICTURES names a folder for its screenshots."""
+
+    async def play(scenario: str) -> dict[str, Any]:
+        process = await asyncio.create_subprocess_exec(
+            *("node", "explorer.mjs", scenario, shop.url, os.environ.get("EXPLORER_PICTURES", "")),
+            cwd=SCENARIOS,
+            env=os.environ | {"CHROMIUM": chromium},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        told, problem = await process.communicate()
+        assert process.returncode == 0, problem.decode()
+        return json.loads(told)
+
+    return play
+
+
+def client(dist: Path) -> httpx.AsyncClient:
+    explorer = Explorer(dist)
+    app = Starlette(routes=[Mount("/graphql", explorer.page), *explorer.routes])
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.test", follow_redirects=True)
+
+
+@pytest.fixture
+def dist(tmp_path: Path) -> Path:
+    """A bundle of three small files."""
+    assets = tmp_path / "assets"
+    assets.mkdir()
+    (tmp_path / "index.html").write_text('<script type="module" src="explorer/assets/main-1.js"></script>')
+    (assets / "main-1.js").write_text("plain")
+    (assets / "main-1.js.br").write_text("brotli")
+    (assets / "main-1.js.gz").write_text("gzip")
+    return tmp_path
+
+
+async def test_opens_at_once_and_asks_no_other_host(browse: Browse, shop: Service) -> None:
+    seen = await browse("opens")
+    assert seen["hosts"] == [shop.url.removeprefix("http://")]
+    assert seen["complaints"] == []
+    assert (seen["title"], seen["lang"], seen["headings"]) == ("Storegraph explorer", "en", ["Storegraph"])
+    assert seen["description"].startswith("Write, run and document GraphQL")
+    assert seen["icon"] == 200
+    assert seen["tabs"] == TABS
+    assert seen["query"].startswith("# 1. Make an account.")
+    assert seen["variables"]["input"]["username"] == "ada"
+    # 2 s on a cold cache is the promise; the thread's own time holds on a machine that other tests keep busy.
+    assert seen["threadSeconds"] < 2
+    assert seen["bytes"] < 1_250_000
+
+
+async def test_meets_wcag_2_aa_in_both_themes_and_every_panel(browse: Browse) -> None:
+    found = await browse("accessible")
+    assert len(found) == 10
+    # GraphiQL's tabs are list items that hold buttons: its own markup, which no style of ours can mend.
+    assert [
+        (where, each) for where, violations in found.items() for each in violations if not each.startswith("nested-interactive: ")
+    ] == []
+
+
+async def test_runs_no_inline_script(bundle: None) -> None:
+    async with client(HERE / "dist") as browser:
+        page = await browser.get("/graphql")
+    assert page.headers["content-security-policy"] == EXPLORER_POLICY
+    assert "script-src 'self';" in EXPLORER_POLICY
+    assert re.findall(r"<script(?![^>]* src=)|\son\w+=|javascript:", page.text) == []
+    assert re.findall(r"https?://", page.text) == []
+
+
+async def test_names_its_current_assets_each_time(dist: Path) -> None:
+    async with client(dist) as browser:
+        page = await browser.get("/graphql")
+        assert page.headers["cache-control"] == "no-cache"
+        (dist / "index.html").write_text("newer")
+        assert (await browser.get("/graphql")).text == "newer"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding", "body"),
+    [
+        ("gzip, deflate, br, zstd", "br", b"brotli"),
+        ("gzip, br;q=0", "gzip", b"gzip"),
+        ("gzip;q=0.5", "gzip", b"gzip"),
+        ("identity", None, b"plain"),
+    ],
+)
+async def test_sends_the_smallest_copy_that_a_browser_reads(dist: Path, accepted: str, encoding: str | None, body: bytes) -> None:
+    async with (
+        client(dist) as browser,
+        browser.stream("GET", "/explorer/assets/main-1.js", headers={"Accept-Encoding": accepted}) as asset,
+    ):
+        assert b"".join([part async for part in asset.aiter_raw()]) == body
+        assert asset.headers.get("content-encoding") == encoding
+        assert asset.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert asset.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert asset.headers["vary"] == "Accept-Encoding"
+
+
+@pytest.mark.parametrize("name", ["main-2.js", "main-1.js.br", "..%2Findex.html", "..", "%2e%2e%2f..%2f__init__.py", "a\0.js"])
+async def test_serves_nothing_but_its_assets(dist: Path, name: str) -> None:
+    async with client(dist) as browser:
+        assert (await browser.get(f"/explorer/assets/{quote(name, safe='%')}")).status_code == 404
+
+
+async def test_says_what_is_missing_where_it_was_not_bundled(tmp_path: Path) -> None:
+    async with client(tmp_path / "dist") as browser:
+        page = await browser.get("/graphql")
+        assert page.status_code == 200
+        assert page.headers["content-security-policy"] == PLAIN_POLICY
+        assert "<h1>The explorer is not built yet</h1>" in page.text
+        assert "Node.js 18 or newer, with npm" in page.text
+        assert "./scripts/explorer" in page.text
+        for address in ("explorer/favicon.svg", "explorer/page.css"):
+            assert f'"{address}"' in page.text
+            assert (await browser.get(f"/{address}")).status_code == 200
+
+
+async def test_is_for_browsers_alone(shop: Service) -> None:
+    page = await shop.http.get("/graphql", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    program = await shop.http.get("/graphql", headers={"Accept": "application/json"})
+    assert (program.status_code, program.headers["content-type"]) == (400, "application/json; charset=utf-8")

@@ -1,0 +1,190 @@
+"""The fast path gives what the reference executor gives, byte by byte, and leaves to it what it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from graph.kit.access import Caller
+from graph.kit.errors import Refused
+from graph.kit.execution import Engine
+from graph.kit.nodes import global_id, required_row_id
+from graph.kit.plans import Plans
+from graph.schema import PLANNED, executable, schema
+from graph.server.documents import Documents
+from graph.server.logs import OperationLog
+from graph.server.metrics import Metrics
+from graph.server.pipeline import Pipeline
+from graph.server.requests import GraphQLRequest
+from graph.server.telemetry import Telemetry
+from persistence import items
+from tests.service import Service
+
+STRANGER = Caller(None, "127.0.0.1", "test")
+
+# Each with variables; {id} and {deleted} stand for global ids, {after} for a cursor of the default order.
+Case = tuple[str, dict[str, Any]]
+
+FAST: dict[str, Case] = {
+    "one item": (
+        "query ($id: ID!) { item(id: $id) { id name description price tags inventory inStock version createdAt updatedAt } }",
+        {"id": "{id}"},
+    ),
+    "no such item": ('{ item(id: "SXRlbTo5OTk5OTk=") { id } }', {}),
+    "a deleted item": ("query ($id: ID!) { item(id: $id) { id } }", {"id": "{deleted}"}),
+    "garbage for an id": ('{ item(id: "garbage") { id } }', {}),
+    "an alias": ("query ($id: ID!) { a: item(id: $id) { n: name m: name name } b: item(id: $id) { price } }", {"id": "{id}"}),
+    "type names": (
+        "{ items(first: 2) { __typename edges { __typename } nodes { __typename owner { __typename } } pageInfo { __typename } } }",
+        {},
+    ),
+    "an owner": ("{ items { nodes { name owner { id username fullName createdAt } } } }", {}),
+    "nothing but owners": ("{ items { nodes { owner { username } } } }", {}),
+    "a fragment": ("{ items(first: 3) { nodes { ...F ... on Item { price } ... { tags } } } } fragment F on Item { name }", {}),
+    "merged fields": (
+        "{ items(first: 1) { nodes { name } nodes { price owner { username } owner { id } } } items(first: 1) { pageInfo { hasNextPage } } }",
+        {},
+    ),
+    "edges": ("{ items(first: 2) { edges { cursor node { name } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }", {}),
+    "an empty page": ("{ items(first: 0) { nodes { id } edges { cursor } pageInfo { hasNextPage startCursor endCursor } } }", {}),
+    "the next page": (
+        "query ($after: String) { items(first: 2, after: $after) { nodes { name } pageInfo { hasNextPage hasPreviousPage } } }",
+        {"after": "{after}"},
+    ),
+    "the page before": (
+        "query ($c: String) { items(last: 1, before: $c) { nodes { name } pageInfo { hasNextPage hasPreviousPage } } }",
+        {"c": "{after}"},
+    ),
+    "the last page": ("{ items(last: 2) { nodes { name } pageInfo { hasNextPage hasPreviousPage startCursor } } }", {}),
+    "variables with defaults": ("query ($n: Int = 2) { items(first: $n) { nodes { name } } }", {}),
+    "null for an argument": ("query ($s: String) { items(search: $s, first: 1) { nodes { name } } }", {"s": None}),
+    "a filter": ('{ items(filter: {priceMin: "1", priceMax: 5, inStock: true, tagsAny: ["rock"]}) { nodes { name price } } }', {}),
+    "a filter in a variable": ("query ($f: ItemFilter) { items(filter: $f) { nodes { name } } }", {"f": {"tagsAll": ["rock", "loud"]}}),
+    "a search": ('{ items(search: "mot") { nodes { name } } }', {}),
+    **{
+        f"by {field} {direction}": (
+            f"{{ items(first: 3, orderBy: {{field: {field}, direction: {direction}}}) {{ edges {{ cursor node {{ id }} }} pageInfo {{ endCursor }} }} }}",
+            {},
+        )
+        for field in ("NAME", "PRICE", "CREATED_AT", "INVENTORY")
+        for direction in ("ASC", "DESC")
+    },
+}
+
+SLOW: dict[str, Case] = {
+    "an undeclared root field": ("{ node(id: 1) { id } }", {}),
+    "the root's type name": ("{ __typename items { nodes { id } } }", {}),
+    "a count": ("{ items { totalCount } }", {}),
+    "a directive": ("query ($no: Boolean = false) { items(first: 1) { nodes { name @include(if: $no) price } } }", {}),
+    "a fragment on an interface": ("{ items(first: 1) { nodes { ... on Node { id } } } }", {}),
+    "introspection": ("{ __schema { queryType { name } } items(first: 1) { nodes { id } } }", {}),
+    "a field with scopes": ("{ itemsPage { total } items(first: 1) { nodes { id } } }", {}),
+}
+
+REFUSED: dict[str, Case] = {
+    "too many": ("{ items(first: 101) { nodes { id } } }", {}),
+    "both ends": ("{ items(first: 1, last: 1) { nodes { id } } }", {}),
+    "a foreign cursor": ('{ items(after: "WyJ4IiwxLDFd") { nodes { id } } }', {}),
+    "a cursor of another order": ("query ($c: String) { items(after: $c, orderBy: {field: NAME}) { nodes { id } } }", {"c": "{after}"}),
+    "a bad price": ('{ items(filter: {priceMin: "-1"}) { nodes { id } } }', {}),
+}
+
+
+class Paths:
+    """One service's data, seen through the fast path and through the reference executor."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.plans = Plans(schema, service.services, PLANNED)
+        self.fast = self.pipeline(self.plans)
+        self.reference = self.pipeline(None)
+        self.names: dict[str, str] = {}
+
+    def pipeline(self, plans: Plans | None) -> Pipeline:
+        telemetry = Telemetry(Metrics(None), OperationLog(self.service.settings))
+        engine = Engine(executable, telemetry, suggestions=True, introspection=True, fast=plans is not None)
+        return Pipeline(engine, self.service.services, Documents(), telemetry, plans)
+
+    def request(self, document: str, variables: dict[str, Any]) -> GraphQLRequest:
+        filled = {name: value.format(**self.names) if isinstance(value, str) else value for name, value in variables.items()}
+        return GraphQLRequest(query=document, variables=filled)
+
+    async def answers(self, document: str, variables: dict[str, Any]) -> tuple[bytes, bytes]:
+        request = self.request(document, variables)
+        return await answer(self.fast, request), await answer(self.reference, request)
+
+    async def is_planned(self, document: str, variables: dict[str, Any]) -> bool:
+        request = self.request(document, variables)
+        operation = await self.fast.prepare(request, STRANGER)
+        return await self.plans.answer(operation, request.variables, self.fast.context(operation, STRANGER)) is not None
+
+
+async def answer(pipeline: Pipeline, request: GraphQLRequest) -> bytes:
+    try:
+        return (await pipeline.run(await pipeline.prepare(request, STRANGER), request, STRANGER)).body
+    except Refused as refused:
+        return b"refused: " + str(refused).encode()
+
+
+@pytest.fixture
+async def paths(service: Service) -> Paths:
+    ada = await service.make_user()
+    drafts = [
+        items.Draft("Motörhead", Decimal("4.99"), 'Quotes " and \\ and\nlines', ("rock", "loud"), 3),
+        items.Draft("Moth", Decimal("0.1"), None, (), 0),
+        items.Draft("安い", Decimal("9999999999.99"), "", ("rock",), 2**31 - 1),
+        items.Draft("zebra", Decimal(5), "\u2028 \U0001f600", ("rock",), 1),
+        items.Draft("deleted", Decimal(1)),
+    ]
+    async with service.database.transaction() as work:
+        rows = [await items.create(work, draft, owner_id=ada.id if place % 2 else None) for place, draft in enumerate(drafts)]
+        await items.delete(work, rows[-1].id)
+    both = Paths(service)
+    first_page = await service.ask("{ items(first: 2) { pageInfo { endCursor } } }")
+    both.names = {
+        "id": global_id("Item", rows[0].id),
+        "deleted": global_id("Item", rows[-1].id),
+        "after": first_page["items"]["pageInfo"]["endCursor"],
+    }
+    return both
+
+
+@pytest.mark.parametrize("name", FAST)
+async def test_takes_the_fast_path_and_answers_the_same(paths: Paths, name: str) -> None:
+    assert await paths.is_planned(*FAST[name])
+    fast, reference = await paths.answers(*FAST[name])
+    assert fast == reference
+    assert b"errors" not in fast
+
+
+@pytest.mark.parametrize("name", SLOW)
+async def test_leaves_to_the_reference_executor(paths: Paths, name: str) -> None:
+    assert not await paths.is_planned(*SLOW[name])
+    fast, reference = await paths.answers(*SLOW[name])
+    assert fast == reference
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_refuses_in_the_reference_executors_words(paths: Paths, name: str) -> None:
+    fast, reference = await paths.answers(*REFUSED[name])
+    assert fast == reference
+    assert b"BAD_USER_INPUT" in fast
+
+
+async def test_shares_a_statement_between_callers_who_ask_at_the_same_time(paths: Paths, service: Service) -> None:
+    document, variables = FAST["one item"]
+    answers = await asyncio.gather(*(paths.answers(document, variables) for _ in range(20)))
+    assert {fast for fast, _ in answers} == {answers[0][1]}
+
+
+async def test_sees_a_write_at_once(paths: Paths, service: Service) -> None:
+    document, variables = FAST["one item"]
+    before, _ = await paths.answers(document, variables)
+    async with service.database.transaction() as work:
+        row = await items.change(work, required_row_id("Item", paths.names["id"]), {"name": "Renamed"})
+    after, reference = await paths.answers(document, variables)
+    assert row.name == "Renamed"
+    assert before != after == reference
