@@ -13,7 +13,8 @@ RUN python -m venv .venv && .venv/bin/pip install --no-cache-dir --require-hashe
 FROM python:3.13-slim-bookworm
 WORKDIR /app
 COPY --from=packages /app/.venv .venv
-COPY pyproject.toml schema.graphql ./
+COPY pyproject.toml schema.graphql *.md ./
+COPY docs docs
 COPY persistence persistence
 COPY graph graph
 COPY --from=explorer /build/graph/server/explorer/dist graph/server/explorer/dist

@@ -1,0 +1,54 @@
+"""The deployment files …"""
+
+import os
+import shutil
+import subprocess
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from tests.servers import unavailable
+
+ROOT = Path(__file__).parent.parent
+SECRETS = {"SECRET_KEY": "s" * 64, "POSTGRES_PASSWORD": "p" * 32}
+
+
+def compose(**environment: str) -> subprocess.CompletedProcess[str]:
+    program = [shutil.which("docker-compose") or "docker", *([] if shutil.which("docker-compose") else ["compose"]), "config"]
+    clean = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    if subprocess.run([*program[:-1], "version"], check=False, capture_output=True).returncode:
+        unavailable("docker compose", "neither `docker compose` nor `docker-compose` runs here")
+    return subprocess.run(program, check=False, cwd=ROOT, env=clean | environment, capture_output=True, text=True)
+
+
+def dockerfile(word: str) -> list[list[str]]:
+    lines = (ROOT / "Dockerfile").read_text().replace("\\\n", "").splitlines()
+    return [line.split()[1:] for line in lines if line.startswith(f"{word} ")]
+
+
+def test_compose_to_a_whole() -> None:
+    done = compose(**SECRETS)
+    assert done.returncode == 0, done.stderr
+    assert SECRETS["POSTGRES_PASSWORD"] in done.stdout
+
+
+@pytest.mark.parametrize("missing", sorted(SECRETS))
+def test_have_no_default_for_a_secret(missing: str) -> None:
+    done = compose(**{name: value for name, value in SECRETS.items() if name != missing})
+    assert done.returncode != 0
+    assert missing in done.stderr
+
+
+def test_copy_only_what_is_there_and_let_through() -> None:
+    let_through = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    copied = [source for words in dockerfile("COPY") if not words[0].startswith("--from") for source in words[:-1]]
+    assert copied
+    for source in copied:
+        assert list(ROOT.glob(source)), source
+        assert any(fnmatch(source.split("/")[0], pattern) for pattern in let_through), source
+
+
+def test_run_the_service_as_nobody_special() -> None:
+    assert dockerfile("USER") == [["storegraph"]]
+    assert dockerfile("HEALTHCHECK")
