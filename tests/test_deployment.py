@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,20 @@ ROOT = Path(__file__).parent.parent
 SECRETS = {"SECRET_KEY": "s" * 64, "POSTGRES_PASSWORD": "p" * 32}
 
 
-def compose(**environment: str) -> subprocess.CompletedProcess[str]:
-    program = [shutil.which("docker-compose") or "docker", *([] if shutil.which("docker-compose") else ["compose"]), "config"]
-    clean = {name: value for name, value in os.environ.items() if name not in SECRETS}
-    if subprocess.run([*program[:-1], "version"], check=False, capture_output=True).returncode:
+@cache
+def compose_program() -> tuple[str, ...]:
+    if found := shutil.which("docker-compose"):
+        return (found,)
+    docker = shutil.which("docker") or "docker"
+    if docker == "docker" or subprocess.run([docker, "compose", "version"], check=False, capture_output=True).returncode:
         unavailable("docker compose", "neither `docker compose` nor `docker-compose` runs here")
-    return subprocess.run(program, check=False, cwd=ROOT, env=clean | environment, capture_output=True, text=True)
+    return (docker, "compose")
+
+
+def compose(**environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    command = [*compose_program(), "config"]
+    return subprocess.run(command, check=False, cwd=ROOT, env=clean | environment, capture_output=True, text=True)
 
 
 def dockerfile(word: str) -> list[list[str]]:
