@@ -17,6 +17,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from graph.schema import executable
 from graph.server.explorer import EXPLORER_POLICY, HERE, PLAIN_POLICY, Explorer
 from tests.conftest import settings_for
 from tests.servers import unavailable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tests.service import Service
 
     Browse = Callable[[str], Awaitable[dict[str, Any]]]
+    Play = Callable[[str, Service], Awaitable[dict[str, Any]]]
 
 ROOT = Path(__file__).parents[1]
 SCENARIOS = Path(__file__).parent / "browser"
@@ -57,20 +59,13 @@ def chromium(bundle: None) -> str:
     return path
 
 
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncGenerator[Service]:
-    """A service of the test's own, as a newcomer starts it."""
-    async with running(await settings_for("sqlite", tmp_path)) as service:
-        yield service
-
-
-@pytest.fixture
-def browse(chromium: str, shop: Service) -> Browse:
+@pytest.fixture(scope="session")
+def play(chromium: str) -> Play:
     """Plays a scenario of tests/browser/explorer.mjs; EXPLORER_PICTURES names a folder for its screenshots."""
 
-    async def play(scenario: str) -> dict[str, Any]:
+    async def scenario(name: str, service: Service) -> dict[str, Any]:
         process = await asyncio.create_subprocess_exec(
-            *("node", "explorer.mjs", scenario, shop.url, os.environ.get("EXPLORER_PICTURES", "")),
+            *("node", "explorer.mjs", name, service.url, os.environ.get("EXPLORER_PICTURES", "")),
             cwd=SCENARIOS,
             env=os.environ | {"CHROMIUM": chromium},
             stdout=asyncio.subprocess.PIPE,
@@ -80,7 +75,19 @@ def browse(chromium: str, shop: Service) -> Browse:
         assert process.returncode == 0, problem.decode()
         return json.loads(told)
 
-    return play
+    return scenario
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncGenerator[Service]:
+    """A service of the test's own, as a newcomer starts it."""
+    async with running(await settings_for("sqlite", tmp_path)) as service:
+        yield service
+
+
+@pytest.fixture
+def browse(play: Play, shop: Service) -> Browse:
+    return lambda scenario: play(scenario, shop)
 
 
 def client(dist: Path) -> httpx.AsyncClient:
@@ -123,6 +130,74 @@ async def test_meets_wcag_2_aa_in_both_themes_and_every_panel(browse: Browse) ->
     assert [
         (where, each) for where, violations in found.items() for each in violations if not each.startswith("nested-interactive: ")
     ] == []
+
+
+GRACE = {"username": "grace", "password": "a compiler at last", "fullName": "Grace Hopper", "email": "grace@example.org"}
+UNSIGNED = {"code": "UNAUTHENTICATED"}
+
+
+@pytest.fixture
+async def grace(shop: Service) -> None:
+    """An account, made as a client makes one."""
+    signup = "mutation($input: SignupInput!) { signup(input: $input) { __typename } }"
+    assert await shop.ask(signup, {"input": GRACE}) == {"signup": {"__typename": "User"}}
+
+
+async def items(shop: Service) -> int:
+    return (await shop.ask("{ items { totalCount } }"))["items"]["totalCount"]
+
+
+async def test_signs_in_and_out(browse: Browse, shop: Service, grace: None) -> None:
+    seen = await browse("signsIn")
+    assert "sign in anew with your username and password" in seen["refusal"]
+    assert "Signed in as grace." in seen["panel"]
+    assert "ITEMS_WRITE" in seen["panel"]
+    assert seen["created"]["data"]["createItem"]["owner"] == {"username": "grace"}
+    assert seen["denied"]["errors"][0]["extensions"] == UNSIGNED
+    assert seen["sent"] == [False, True]
+    assert await items(shop) == 1
+    # Nothing of it stays behind: neither the token, nor, at any time, the password.
+    assert (seen["kept"], seen["revoked"], seen["passwordKept"]) == (None, 1, False)
+    assert seen["complaints"] == []
+
+
+async def test_renews_its_token_a_minute_before_the_end(browse: Browse, grace: None) -> None:
+    assert await browse("renews") == {"early": 0, "renewals": 1, "created": "Item", "newest": True, "name": "grace"}
+
+
+async def test_says_so_when_a_session_was_ended_elsewhere(browse: Browse, shop: Service, grace: None) -> None:
+    seen = await browse("endsSession")
+    assert (seen["notice"], seen["name"], seen["kept"]) == ("Your session has ended. Sign in again.", "Sign in", None)
+    assert seen["denied"]["errors"][0]["extensions"] == UNSIGNED
+    assert seen["asked"] == [False, True]
+    assert await items(shop) == 0
+
+
+async def test_sends_what_the_headers_editor_says_instead(browse: Browse, shop: Service, grace: None) -> None:
+    seen = await browse("headers")
+    assert seen["sent"] == ["Bearer by.hand.0"]
+    assert seen["denied"]["errors"][0]["extensions"] == UNSIGNED
+    assert seen["name"] == "grace"
+    assert await items(shop) == 0
+
+
+async def test_can_be_worked_from_the_keyboard(browse: Browse) -> None:
+    seen = await browse("keyboard")
+    assert {"Sign in", "SignUp", "New tab", "Execute query (Ctrl-Enter)", "Show Session"} < seen["rings"].keys()
+    assert set(seen["rings"].values()) == {"solid 2px"}
+    assert seen["result"]["data"]["signup"]["username"] == "ada"
+
+
+@pytest.mark.parametrize("debug", [True, False])
+async def test_documents_the_schema(play: Play, tmp_path: Path, debug: bool) -> None:
+    """Outside development the server answers no introspection: the explorer reads schema.graphql then."""
+    async with running(await settings_for("sqlite", tmp_path, debug=debug)) as service:
+        seen = await play("schema", service)
+    field = executable.mutation_type and executable.mutation_type.fields["createItem"].description
+    assert field
+    assert seen["description"].replace("`", "") == field.replace("`", "")
+    # A browser notes every status above 399 in its console; here the refused introspection alone.
+    assert len(seen["complaints"]) == (0 if debug else 1)
 
 
 async def test_runs_no_inline_script(bundle: None) -> None:

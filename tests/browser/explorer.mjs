@@ -9,7 +9,7 @@ const picture = (page, title) => folder && page.screenshot({ path: join(folder, 
 
 const button = (page, label) => page.getByRole("button", { name: label });
 
-const editor = (page, label) => page.locator(`section[aria-label="${label}"] .monaco-editor`).first();
+const editor = (page, label) => page.locator(`section[aria-label="${label}"] .monaco-editor:visible`).first();
 
 async function open(page) {
   await page.goto(`${url}/graphql`);
@@ -19,23 +19,65 @@ async function open(page) {
 /** Until the schema has come: then the editors check what is in them, and the cost is told. */
 const introspected = (page) => page.waitForFunction(() => !document.querySelector(".graphiql-spin, .graphiql-spinner"));
 
-/** The text of an editor: Monaco draws blanks as no-break spaces. */
-const shown = async (locator) => (await locator.locator(".view-lines").innerText()).replaceAll("\u00a0", " ");
+/** The text of an editor; what is on the screen is wrapped and cut to the window. */
+const text = (page, file) =>
+  page.evaluate((name) => globalThis.__MONACO.editor.getModels().find(({ uri }) => uri.path.endsWith(name)).getValue(), file);
 
 /** Opens a tab, and waits until the ids at hand are filled in. */
 async function tab(page, title) {
   await page.locator(`.graphiql-tab-button[title="${title}"]`).click();
-  await page.waitForFunction(() => !document.querySelector(".graphiql-editor-tool").innerText.includes("<"));
+  while ((await text(page, "variables.json")).includes("<")) await page.waitForTimeout(50);
 }
 
-/** Runs the tab that is open, and answers with the response when all of it is there. */
+/** Runs the tab that is open, and answers with the first response. */
 async function run(page) {
   await page.locator(".graphiql-execute-button").click();
-  await page.waitForFunction(() => /^\{[^]*\n?\}$/.test(document.querySelector(".result-window .view-lines").innerText));
   return response(page);
 }
 
-const response = async (page) => JSON.parse(await shown(page.locator(".result-window")));
+async function response(page) {
+  let told = "";
+  while (told === "") {
+    await page.waitForTimeout(50);
+    told = await text(page, "response.json");
+  }
+  return JSON.parse(told);
+}
+
+const GRACE = { username: "grace", password: "a compiler at last" };
+
+async function signIn(page, { username, password }) {
+  await page.getByLabel("Username").fill(username);
+  await page.getByLabel("Password").fill(password);
+  await page.locator(".session button[type=submit]").click();
+}
+
+/** What was sent for the operation of this name, latest first. */
+const sent = (seen, operation) =>
+  seen.posts.filter(({ body }) => body.query.includes(` ${operation}`)).map(({ headers }) => headers.authorization ?? null).reverse();
+
+const kept = (page) => page.evaluate(() => JSON.parse(sessionStorage.getItem("storegraph:session")));
+
+/** Waits for a stream's first event, for a second at most. */
+const event = (page, name) =>
+  page
+    .locator(`[aria-label="Events of ${name}"] li`)
+    .first()
+    .waitFor({ timeout: 1000 })
+    .then(
+      () => true,
+      () => false,
+    );
+
+/** Each stream as it is shown: its name, what is said of it, and its events from the newest. */
+const streams = (page) =>
+  page.locator(".stream").evaluateAll((articles) =>
+    articles.map((article) => ({
+      name: article.querySelector("h3").innerText,
+      count: article.querySelector(".count").innerText,
+      events: [...article.querySelectorAll("summary code")].map((code) => JSON.parse(code.innerText)),
+    })),
+  );
 
 const scenarios = {
   opens: () =>
@@ -62,8 +104,8 @@ const scenarios = {
         headings: await page.locator("h1").allInnerTexts(),
         icon: await page.evaluate(async () => (await fetch(document.querySelector("link[rel=icon]").href)).status),
         tabs: await page.locator(".graphiql-tab-button").allInnerTexts(),
-        query: await shown(page.locator(".graphiql-query-editor")),
-        variables: JSON.parse(await shown(editor(page, "Variables"))),
+        query: await text(page, "operation.graphql"),
+        variables: JSON.parse(await text(page, "variables.json")),
         hosts: [...seen.hosts],
         complaints: seen.complaints,
       };
@@ -102,6 +144,205 @@ const scenarios = {
     }
     return found;
   },
+
+  tour: () =>
+    browse({}, async (page, seen) => {
+      await open(page);
+      await introspected(page);
+      const told = {};
+      for (const title of ["SignUp", "GetToken", "CreateItem", "SearchItems", "Purchase", "Echo", "SendEcho"]) {
+        await tab(page, title);
+        told[title] = await run(page);
+        await picture(page, `tour-${title}`);
+      }
+      await tab(page, "SearchItems");
+      await page.locator(".status-bar b").waitFor();
+      const cost = await page.locator(".status-bar").innerText();
+      const signedIn = await page.locator(".who").innerText();
+
+      await tab(page, "ItemEvents");
+      await page.locator(".graphiql-execute-button").click();
+      await tab(page, "CreateItem");
+      // The stream may not be open yet when the first item is there.
+      do await run(page);
+      while (!(await event(page, "ItemEvents")));
+      await tab(page, "PurchaseStatus");
+      told.PurchaseStatus = await run(page);
+      await page.getByText(/[12] events?, ended/).waitFor();
+      await picture(page, "tour-events");
+
+      return {
+        told,
+        cost,
+        signedIn,
+        streams: await streams(page),
+        initialisations: seen.frames.filter(({ type }) => type === "connection_init").map(({ payload }) => Object.keys(payload ?? {})),
+        complaints: seen.complaints,
+      };
+    }),
+
+  streams: () =>
+    browse({}, async (page) => {
+      await open(page);
+      await tab(page, "Echo");
+      await run(page);
+      await tab(page, "SendEcho");
+      await run(page);
+      await page.getByText("2 events").waitFor();
+      const open_ = await streams(page);
+      await button(page, "Stop Echo").click();
+      await page.getByText("2 events, ended").waitFor();
+      await run(page);
+      const stopped = await streams(page);
+      await button(page, "Dismiss Echo").click();
+      const dismissed = await streams(page);
+
+      await tab(page, "Echo");
+      await run(page);
+      await page.locator(".graphiql-execute-button").click();
+      await page.getByText("1 event, ended").waitFor();
+      await run(page);
+      const again = await streams(page);
+      await button(page, "Close Tab").click();
+      return { open: open_, stopped, dismissed, again, closed: await streams(page) };
+    }),
+
+  signsIn: () =>
+    browse({}, async (page, seen) => {
+      await open(page);
+      await button(page, "Sign in").first().click();
+      await signIn(page, { ...GRACE, password: "wrong" });
+      const refusal = await page.locator(".session [role=alert]:not(:empty)").innerText();
+      await signIn(page, GRACE);
+      await button(page, GRACE.username).waitFor();
+      await picture(page, "signed-in");
+      const panel = await page.locator(".session").innerText();
+      const session = await kept(page);
+      await tab(page, "CreateItem");
+      const created = await run(page);
+      await button(page, "Sign out").click();
+      await button(page, "Sign in").first().waitFor();
+      const denied = await run(page);
+      return {
+        refusal,
+        panel,
+        created,
+        denied,
+        sent: sent(seen, "CreateItem").map((header) => header === `Bearer ${session.accessToken}`),
+        revoked: sent(seen, "SignOut").length,
+        kept: await kept(page),
+        passwordKept: await page.evaluate(
+          (password) => JSON.stringify([Object.values(localStorage), Object.values(sessionStorage)]).includes(password),
+          GRACE.password,
+        ),
+        complaints: seen.complaints.filter((complaint) => !complaint.includes("401")),
+      };
+    }),
+
+  renews: () =>
+    browse({}, async (page, seen) => {
+      await page.clock.install();
+      await open(page);
+      await button(page, "Sign in").first().click();
+      await signIn(page, GRACE);
+      await button(page, GRACE.username).waitFor();
+      const first = await kept(page);
+      await page.clock.fastForward("28:30");
+      const early = sent(seen, "Renew").length;
+      const renewed = page.waitForResponse((response) => response.request().postData()?.includes("mutation Renew"));
+      await page.clock.fastForward("01:00");
+      await renewed;
+      await page.waitForFunction((token) => !sessionStorage.getItem("storegraph:session").includes(token), first.accessToken);
+      const second = await kept(page);
+      await tab(page, "CreateItem");
+      const created = await run(page);
+      return {
+        early,
+        renewals: sent(seen, "Renew").length,
+        created: created.data.createItem.__typename,
+        newest: sent(seen, "CreateItem")[0] === `Bearer ${second.accessToken}`,
+        name: await page.locator(".who").innerText(),
+      };
+    }),
+
+  endsSession: () =>
+    browse({}, async (page, seen) => {
+      await open(page);
+      await button(page, "Sign in").first().click();
+      await signIn(page, GRACE);
+      await button(page, GRACE.username).waitFor();
+      const { refreshToken } = await kept(page);
+      await page.evaluate(
+        (token) =>
+          fetch("/graphql", {
+            method: "POST",
+            headers: { "content-type": "application/json" },
+            body: JSON.stringify({
+              query: "mutation Revoke($token: String!) { revokeToken(token: $token) { __typename } }",
+              variables: { token },
+            }),
+          }),
+        refreshToken,
+      );
+      // A process may go on taking a revoked token for a second.
+      await page.waitForTimeout(1100);
+      await tab(page, "CreateItem");
+      const denied = await run(page);
+      return {
+        denied,
+        notice: await page.locator(".session [role=alert]:not(:empty)").innerText(),
+        name: await page.locator(".who").innerText(),
+        kept: await kept(page),
+        asked: sent(seen, "CreateItem").map(Boolean),
+      };
+    }),
+
+  headers: () =>
+    browse({}, async (page, seen) => {
+      await open(page);
+      await button(page, "Sign in").first().click();
+      await signIn(page, GRACE);
+      await button(page, GRACE.username).waitFor();
+      await tab(page, "CreateItem");
+      await button(page, "Headers").click();
+      await editor(page, "Headers").click();
+      await page.keyboard.insertText('{"authorization": "Bearer by.hand.0"}');
+      const denied = await run(page);
+      return { denied, sent: sent(seen, "CreateItem"), name: await page.locator(".who").innerText() };
+    }),
+
+  schema: () =>
+    browse({}, async (page, seen) => {
+      await open(page);
+      await button(page, "Show Documentation Explorer").click();
+      await page.locator(".graphiql-doc-explorer-root-type").first().waitFor();
+      await page.locator(".graphiql-plugin").getByText("Mutation", { exact: true }).click();
+      await page.locator(".graphiql-plugin").getByText("createItem", { exact: true }).click();
+      await picture(page, "schema");
+      return {
+        description: await page.locator(".graphiql-doc-explorer-content .graphiql-markdown-description").first().innerText(),
+        complaints: seen.complaints,
+      };
+    }),
+
+  keyboard: () =>
+    browse({}, async (page) => {
+      await open(page);
+      await introspected(page);
+      const rings = {};
+      for (let step = 0; step < 30; step++) {
+        await page.keyboard.press("Tab");
+        const [label, ring] = await page.evaluate(() => {
+          const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
+          const { ariaLabel, innerText, className } = document.activeElement;
+          return [ariaLabel ?? (innerText.includes("\n") ? className : innerText), `${outlineStyle} ${outlineWidth}`];
+        });
+        rings[label] ??= ring;
+      }
+      await editor(page, "Operation Editor").click();
+      await page.keyboard.press("Control+Enter");
+      return { rings, result: await response(page) };
+    }),
 };
 
 console.log(JSON.stringify(await scenarios[name]()));

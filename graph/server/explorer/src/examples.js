@@ -186,21 +186,20 @@ export const examples = [
     subscription ItemEvents($after: String) {
       itemEvents(after: $after) {
         __typename
-        ... on ItemCreated {
+        ... on ItemChange {
           item {
             name
             price
+            inventory
           }
         }
         ... on ItemPurchased {
           quantity
-          item {
-            name
-            inventory
-          }
         }
-        cursor
-        occurredAt
+        ... on Event {
+          cursor
+          occurredAt
+        }
       }
     }
     `,

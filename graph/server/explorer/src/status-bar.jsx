@@ -1,13 +1,13 @@
 // What the operation in the editor would cost, and who is asking.
 import { useEffect, useState } from "react";
-import { parse, print, separateOperations } from "graphql";
+import { parse } from "graphql";
 import { useGraphiQL, useOperationsEditorState, useVariablesEditorState } from "@graphiql/react";
 import { authorization, useSession } from "./session.js";
 import { post } from "./transport.js";
 
 const PAUSE_MS = 500; // The price is asked for when typing rests, not at each key.
-const COST = `query Cost($document: String!, $variables: JSON) {
-  rateLimit(document: $document, variables: $variables) { cost limit remaining resetAt }
+const COST = `query Cost($document: String!, $variables: JSON, $operationName: String) {
+  rateLimit(document: $document, variables: $variables, operationName: $operationName) { enabled cost remaining capacity resetAt }
 }`;
 
 export function StatusBar() {
@@ -15,10 +15,9 @@ export function StatusBar() {
   return (
     <div className="status-bar" role="status">
       {price && (
-        <span title={`The budget is full again at ${new Date(price.resetAt).toLocaleTimeString()}`}>
+        <span title={`Full again at ${new Date(price.resetAt).toLocaleTimeString()}`}>
           Cost <b>{price.cost}</b>
-          {" · "}
-          {price.remaining.toLocaleString()} of {price.limit.toLocaleString()} left
+          {price.enabled && ` · ${price.remaining.toLocaleString()} of ${price.capacity.toLocaleString()} points left`}
         </span>
       )}
     </div>
@@ -52,10 +51,9 @@ function usePrice() {
   return price;
 }
 
-async function ask(text, operationName, variables) {
-  const operations = separateOperations(parse(text));
-  const document = print(operations[operationName ?? ""] ?? Object.values(operations)[0]);
-  const request = { query: COST, variables: { document, variables: JSON.parse(variables || "{}") } };
+async function ask(document, operationName, variables) {
+  parse(document); // What is half typed is not worth a question.
+  const request = { query: COST, variables: { document, operationName, variables: JSON.parse(variables || "{}") } };
   const { data } = await post(request, await authorization());
   return data?.rateLimit;
 }
