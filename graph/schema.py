@@ -4,10 +4,14 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from graph import item_plans
+from graph.echo import EchoMutation, EchoSubscription
 from graph.files import FileMutation, FileQuery
 from graph.item_changes import ItemMutation
+from graph.item_events import ItemEventSubscription
 from graph.items import Item, ItemQuery
 from graph.kit.scalars import SCALARS
+from graph.purchases import PurchaseMutation, PurchaseSubscription
+from graph.summaries import SummaryQuery
 from graph.system import SystemQuery
 from graph.tokens import TokenMutation
 from graph.user_changes import UserMutation
@@ -15,16 +19,21 @@ from graph.users import UserQuery
 
 
 @strawberry.type(description="Everything that can be read.")
-class Query(ItemQuery, FileQuery, UserQuery, SystemQuery):
+class Query(ItemQuery, SummaryQuery, FileQuery, UserQuery, SystemQuery):
     pass
 
 
 @strawberry.type(description="Everything that can be changed. Fields run one after the other, each in a transaction of its own.")
-class Mutation(ItemMutation, FileMutation, UserMutation, TokenMutation):
+class Mutation(ItemMutation, PurchaseMutation, FileMutation, UserMutation, TokenMutation, EchoMutation):
     pass
 
 
-schema = strawberry.Schema(Query, Mutation, types=[Item], config=StrawberryConfig(scalar_map=SCALARS))
+@strawberry.type(description="Everything that can be listened to.")
+class Subscription(ItemEventSubscription, PurchaseSubscription, EchoSubscription):
+    pass
+
+
+schema = strawberry.Schema(Query, Mutation, Subscription, types=[Item], config=StrawberryConfig(scalar_map=SCALARS))
 
 executable = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- Strawberry offers no other way to what graphql-core runs
 

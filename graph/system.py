@@ -5,12 +5,15 @@ from typing import Annotated
 
 import strawberry
 
+from graph.kit.computing import Computing, fibonacci
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.nodes import Node, find
+from graph.kit.scalars import BigInt
 from persistence.kit.errors import InvalidInput
 
 NODES = 100
+FIBONACCI_MAX = 20_000  # It has 4,180 digits; Python refuses to print numbers of more than 4,300.
 
 
 @strawberry.type
@@ -26,3 +29,11 @@ class SystemQuery:
         if len(ids) > NODES:
             raise InvalidInput.at("ids", f"must be at most {NODES}")
         return list(await asyncio.gather(*(find(info, id_) for id_ in ids)))
+
+    @query(
+        scope=None, description="The n-th Fibonacci number, worked out by addition: work for a processor, done beside the service.", cost=10
+    )
+    async def compute(self, info: Info, n: Annotated[int, strawberry.argument(description=f"0 to {FIBONACCI_MAX}.")]) -> BigInt:
+        if not 0 <= n <= FIBONACCI_MAX:
+            raise InvalidInput.at("n", f"must be between 0 and {FIBONACCI_MAX}")
+        return BigInt(await info.context.port(Computing).run(fibonacci, n))

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
+from sqlalchemy import func, select
 from starlette.applications import Starlette
 
 from graph.kit.access import Scope
 from graph.kit.context import Services
+from graph.kit.nodes import global_id
 from graph.server.app import create_app
 from graph.server.settings import Settings
 from graph.server.tokens import Tokens
-from persistence import passwords, users
+from persistence import items, passwords, users
+from persistence.kit import jobs
 from persistence.kit.database import Base, Database
+from persistence.kit.events import EventLog
 
 SECRET = "a-key-that-only-the-tests-know-0123456789"
 PASSWORD = "correct horse battery"
@@ -76,11 +81,26 @@ class Service:
         """Where uploaded files are kept."""
         return Path(self.settings.files_url.removeprefix("file://"))
 
+    async def make_item(self, name: str = "Kettle", *, price: str = "1.00", inventory: int = 0) -> str:
+        """The global id of a new item, with its event."""
+        async with self.database.transaction() as work:
+            item = await items.create(work, items.Draft(name, Decimal(price), inventory=inventory), owner_id=None)
+        return global_id("Item", item.id)
+
+    async def count(self, *tables: str) -> list[int]:
+        """How many rows each table has."""
+        async with self.database.reading() as session:
+            selects = (select(func.count()).select_from(Base.metadata.tables[table]) for table in tables)
+            return [(await session.execute(statement)).scalar_one() for statement in selects]
+
     async def empty(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        kept = EventLog.__tablename__  # The log's identity, which stands in every cursor.
         async with self.database.transaction() as work:
-            for table in reversed(Base.metadata.sorted_tables):
-                await work.session.execute(table.delete())
+            # Jobs first, as the background work locks them first: neither waits for the other in a circle.
+            for table in (Base.metadata.tables[jobs.Job.__tablename__], *reversed(Base.metadata.sorted_tables)):
+                if table.name != kept:
+                    await work.session.execute(table.delete())
 
 
 _hashes: dict[str, str] = {}
@@ -101,8 +121,9 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncGenerator[Service]:
-    app = create_app(settings)
+async def running(settings: Settings, replaced: Mapping[type[Any], Any] | None = None) -> AsyncGenerator[Service]:
+    """`replaced` puts other ports in the place of the service's own."""
+    app = create_app(settings, replaced)
     server = Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="websockets-sansio", timeout_graceful_shutdown=5))
     task = asyncio.create_task(server.serve())
     while not server.started:

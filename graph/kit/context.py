@@ -18,7 +18,7 @@ from graph.kit.errors import FORBIDDEN, UNAUTHENTICATED
 from graph.kit.observer import Observer
 from persistence.kit.broker import Broker
 from persistence.kit.database import Base, Batch, Database, UnitOfWork
-from persistence.kit.events import Feed
+from persistence.kit.feed import Feed
 from persistence.kit.idempotency import Attempt
 from persistence.kit.rows import freeze, thaw
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 
 from graph.kit.access import AccessTokens
+from graph.kit.computing import Computing
 from graph.kit.context import Services
 from graph.kit.execution import Engine
 from graph.kit.plans import Plans
@@ -41,16 +42,19 @@ from graph.server.telemetry import Telemetry
 from graph.server.throttle import Throttle
 from graph.server.tokens import Tokens
 from graph.user_changes import SignupPolicy
-from persistence import files
+from persistence import files, purchases, sources
 from persistence.item_rows import ItemRows
 from persistence.kit.blobs import Blobs
 from persistence.kit.broker import LocalBroker
 from persistence.kit.database import Database
-from persistence.kit.events import Feed
+from persistence.kit.feed import Feed
+from persistence.kit.notices import LogNotifier, Notifier
+from persistence.kit.runner import Runner
 from persistence.kit.storage import blobs_at
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = None) -> Starlette:
+    """`replaced` puts other ports in the place of the service's own."""
     database = Database.connect(settings.database_url, replica_url=settings.database_replica_url)
     broker = LocalBroker()
     feed = Feed(database, broker)
@@ -62,8 +66,13 @@ def create_app(settings: Settings) -> Starlette:
         SignupPolicy: SignupPolicy(settings.scopes_at_signup),
         ItemRows: ItemRows(database),
         Blobs: blobs,
+        Notifier: LogNotifier(),
+        sources.PriceSource: sources.TablePrices(database),
+        sources.InventorySource: sources.TableInventory(database),
+        Computing: Computing(),
     }
-    services = Services(database, feed, broker, telemetry, ports)
+    services = Services(database, feed, broker, telemetry, ports | dict(replaced or {}))
+    runner = Runner(database, {purchases.PLACED: purchases.Completion(services.ports[Notifier])})
     engine = Engine(executable, telemetry, suggestions=settings.debug, introspection=settings.debug, fast=settings.fast_path_enabled)
     documents = Documents(
         Trusted.read(settings.documents_manifest), mode=settings.documents_mode, mode_by_client=settings.documents_mode_by_client
@@ -82,13 +91,15 @@ def create_app(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         await feed.start()
+        await runner.start()
         tasks = [asyncio.create_task(connections.watch()), asyncio.create_task(files.keep_swept(database, blobs))]
         async with monitoring.running():
             yield
         for task in tasks:
             task.cancel()
+        await runner.stop()
+        await services.ports[Computing].stop()
         await feed.stop()
-        await broker.close()
         await database.close()
 
     pages = [*Landing(settings.app_name, schema.as_str()).routes, *explorer.routes, *Docs().routes]

@@ -49,7 +49,7 @@ class Metrics:
             series=CLIENTS,
         )
         self.connections = Gauge("storegraph_database_connections", "Connections of the pools.", ("pool", "state"))
-        self.event_lag = Reading("storegraph_event_lag_seconds", "Age of the oldest event that is in the log and not delivered yet.")
+        self.event_lag = Reading("storegraph_event_lag_seconds", "How long an open transaction has kept events from being delivered.")
         self._meters = Meters((meter for meter in self._all()), folder)
         self._registry = CollectorRegistry()
         self._registry.register(self._meters)

@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from graph.kit.context import Services
 from graph.server.metrics import Metrics
-from persistence.kit.columns import utc_now
 
 SHARE_SECONDS = 2.0  # How far behind a sibling's numbers may be when another process is asked.
 
@@ -41,7 +40,7 @@ class Monitoring:
 
     async def _read(self) -> None:
         self._count_connections()
-        self._metrics.event_lag.set(await self._services.feed.lag_seconds(utc_now()))
+        self._metrics.event_lag.set(self._services.feed.held_back_seconds)
 
     def _count_connections(self) -> None:
         for pool, use in self._services.database.pools().items():

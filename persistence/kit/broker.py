@@ -7,44 +7,60 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Generator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 QUEUE_MESSAGES = 256  # For one listener; a listener this far behind loses the oldest.
 
 
 class Broker(Protocol):
-    async def publish(self, channel: str, message: bytes) -> None: ...
+    async def publish(self, channel: str, message: bytes) -> None:
+        """Hand a message on. It never fails and never waits for another machine."""
+        ...
 
-    def subscribe(self, channel: str) -> AsyncGenerator[bytes]: ...
+    def listening(self, channel: str) -> AbstractContextManager[AsyncIterator[bytes]]:
+        """The messages that are published from the moment of entry."""
+        ...
 
-    async def close(self) -> None: ...
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
 
 
 class LocalBroker:
     """Within this process."""
 
     def __init__(self) -> None:
-        self._listeners: defaultdict[str, set[asyncio.Queue[bytes]]] = defaultdict(set)
+        self._queues: defaultdict[str, set[asyncio.Queue[bytes]]] = defaultdict(set)
 
     async def publish(self, channel: str, message: bytes) -> None:
-        for queue in self._listeners.get(channel, ()):
+        self.deliver(channel, message)
+
+    def deliver(self, channel: str, message: bytes) -> None:
+        for queue in self._queues.get(channel, ()):
             if queue.full():
                 queue.get_nowait()
             queue.put_nowait(message)
 
-    async def subscribe(self, channel: str) -> AsyncGenerator[bytes]:
+    @contextmanager
+    def listening(self, channel: str) -> Generator[AsyncIterator[bytes]]:
         queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_MESSAGES)
-        self._listeners[channel].add(queue)
+        self._queues[channel].add(queue)
         try:
-            while True:
-                yield await queue.get()
+            yield _messages(queue)
         finally:
-            self._listeners[channel].discard(queue)
-            if not self._listeners[channel]:
-                with suppress(KeyError):
-                    del self._listeners[channel]
+            self._queues[channel].discard(queue)
+            if not self._queues[channel]:
+                del self._queues[channel]
 
-    async def close(self) -> None:
-        self._listeners.clear()
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+
+async def _messages(queue: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:
+    while True:
+        yield await queue.get()

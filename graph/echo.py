@@ -1,0 +1,89 @@
+"""Echo: the smallest thing that goes from one client to another, through whatever processes lie between."""
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Annotated, Self
+
+import orjson
+import strawberry
+
+from graph.kit.context import Info
+from graph.kit.errors import as_error
+from graph.kit.fields import mutation, subscription
+from persistence.kit.checks import Checks
+from persistence.kit.columns import utc_now
+from persistence.kit.errors import InvalidInput
+
+CHANNEL_LENGTH = 100
+MESSAGE_LENGTH = 1_000
+
+Channel = Annotated[strawberry.ID, strawberry.argument(description="Any name of 1 to 100 characters.")]
+
+
+@strawberry.type(description="A message on a channel.")
+class EchoMessage:
+    channel: strawberry.ID = strawberry.field(description="Where it was sent to.")
+    text: str = strawberry.field(description='"echo: " and the message.')
+    sent_at: datetime = strawberry.field(description="When it was sent.")
+
+    @classmethod
+    def of(cls, channel: str, message: str) -> Self:
+        return cls(channel=strawberry.ID(channel), text=f"echo: {message}", sent_at=utc_now())
+
+    def packed(self) -> bytes:
+        return orjson.dumps([self.text, self.sent_at])
+
+    @classmethod
+    def unpacked(cls, channel: str, packed: bytes) -> Self:
+        text, sent_at = orjson.loads(packed)
+        return cls(channel=strawberry.ID(channel), text=text, sent_at=datetime.fromisoformat(sent_at))
+
+
+@strawberry.type
+class EchoMutation:
+    @mutation(scope=None, description="Send a message to everybody who listens to a channel now. It is not kept.")
+    async def send_echo(
+        self,
+        info: Info,
+        channel: Channel,
+        message: Annotated[str, strawberry.argument(description="Up to 1,000 characters.")],
+    ) -> EchoMessage:
+        try:
+            check(channel, message)
+        except InvalidInput as error:
+            raise as_error(error) from error  # There is no result union to put it into.
+        sent = EchoMessage.of(channel, message)
+        await info.context.services.broker.publish(topic(channel), sent.packed())
+        return sent
+
+
+@strawberry.type
+class EchoSubscription:
+    @subscription(
+        scope=None,
+        description="First the message that you give, if you give one, then each that `sendEcho` sends to the channel, from whomever.",
+    )
+    async def echo(
+        self,
+        info: Info,
+        channel: Channel,
+        message: Annotated[str | None, strawberry.argument(description="Up to 1,000 characters; only you hear it.")] = None,
+    ) -> AsyncGenerator[EchoMessage]:
+        check(channel, message)
+        with info.context.services.broker.listening(topic(channel)) as messages:
+            if message is not None:
+                yield EchoMessage.of(channel, message)
+            async for packed in messages:
+                yield EchoMessage.unpacked(channel, packed)
+
+
+def topic(channel: str) -> str:
+    return f"echo:{channel}"
+
+
+def check(channel: str, message: str | None) -> None:
+    """Raises: InvalidInput."""
+    checks = Checks()
+    checks.text("channel", channel, least=1, most=CHANNEL_LENGTH)
+    checks.text("message", message, most=MESSAGE_LENGTH, lines=True)
+    checks.finish()

@@ -1,0 +1,144 @@
+"""What happens to items, as it happens and from any point of the kept history."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from enum import Enum
+from typing import Annotated, Any, Self
+
+import strawberry
+
+from graph.items import Item
+from graph.kit.context import Info
+from graph.kit.fields import subscription
+from graph.kit.nodes import global_id, row_id
+from graph.purchases import Purchase, visible
+from persistence import items, purchases
+from persistence.kit.columns import utc_now
+from persistence.kit.errors import InvalidInput
+from persistence.kit.events import Event as Row
+from persistence.kit.feed import Feed, Missed, Reason
+
+ITEM_IDS = 100
+
+
+@strawberry.interface(description="Something in the event log.")
+class Event:
+    cursor: str = strawberry.field(description="Its place in the log: give it as `after` to go on from here.")
+    occurred_at: datetime = strawberry.field(
+        description="When it happened. The order of events is that of their cursors, not of their times."
+    )
+
+
+@strawberry.interface(description="Something that happened to an item.")
+class ItemChange(Event):
+    item_id: strawberry.ID = strawberry.field(description="The item's id.")
+    key: strawberry.Private[int]
+    data: strawberry.Private[dict[str, Any]]
+
+    @classmethod
+    def of(cls, row: Row, cursor: str) -> Self:
+        item_id = global_id("Item", row.subject_id)
+        return cls(cursor=cursor, occurred_at=row.occurred_at, item_id=item_id, key=row.subject_id, data=row.data)
+
+    @strawberry.field(description="The item as it is now, which may be after later events; null if it has left the catalogue.")
+    async def item(self, info: Info) -> Item | None:
+        row = await info.context.load(items.by_id, self.key)
+        return Item.of(row) if row else None
+
+
+@strawberry.type(description="An item came into the catalogue.")
+class ItemCreated(ItemChange):
+    pass
+
+
+@strawberry.type(description="Somebody changed an item's values. Purchases, which change its inventory, have their own event.")
+class ItemUpdated(ItemChange):
+    @strawberry.field(description="The names of the fields that changed.")
+    def fields(self) -> list[str]:
+        return self.data["fields"]
+
+
+@strawberry.type(description="An item left the catalogue.")
+class ItemDeleted(ItemChange):
+    pass
+
+
+@strawberry.type(description="Units of an item were sold.")
+class ItemPurchased(ItemChange):
+    @strawberry.field(description="How many units.")
+    def quantity(self) -> int:
+        return self.data["quantity"]
+
+    @strawberry.field(description="The purchase; null unless you are the buyer or hold `users:read`.")
+    async def purchase(self, info: Info) -> Purchase | None:
+        row = await info.context.load(purchases.by_id, self.data["purchase_id"])
+        return visible(info, row) if row else None
+
+
+@strawberry.enum(description="Why events cannot be delivered.")
+class GapReason(Enum):
+    EXPIRED = strawberry.enum_value(Reason.EXPIRED, description="They are older than the history that is kept.")
+    OVERFLOW = strawberry.enum_value(Reason.OVERFLOW, description="You read so slowly that they left the history meanwhile.")
+    UNKNOWN = strawberry.enum_value(
+        Reason.UNKNOWN, description="The cursor is of another database, or of a time that a restored backup took back: `resumeFrom` is now."
+    )
+
+
+@strawberry.type(
+    description="Events are missing here: read again what you need from the catalogue. The stream goes on after `resumeFrom`, and so does a new one."
+)
+class Gap(Event):
+    resume_from: str = strawberry.field(description="The cursor of the first place from which nothing is missing. The same as `cursor`.")
+    reason: GapReason = strawberry.field(description="Why.")
+
+    @classmethod
+    def of(cls, missed: Missed, cursor: str) -> Self:
+        return cls(cursor=cursor, occurred_at=utc_now(), resume_from=cursor, reason=GapReason(missed.reason))
+
+
+ItemEvent = Annotated[
+    ItemCreated | ItemUpdated | ItemDeleted | ItemPurchased | Gap,
+    strawberry.union("ItemEvent", description="What a subscriber to items hears."),
+]
+
+_KINDS: dict[str, Callable[[Row, str], ItemChange]] = {
+    "item.created": ItemCreated.of,
+    "item.updated": ItemUpdated.of,
+    "item.deleted": ItemDeleted.of,
+    "item.purchased": ItemPurchased.of,
+}
+
+
+@strawberry.type
+class ItemEventSubscription:
+    @subscription(
+        scope=None,
+        description="Everything that happens to items, in order, each event once: from now, or after the event with the cursor `after`. "
+        "Public, as the catalogue is. What cannot be delivered is never left out in silence: a `Gap` stands for it.",
+    )
+    async def item_events(
+        self,
+        info: Info,
+        after: Annotated[str | None, strawberry.argument(description="The cursor of the last event you have.")] = None,
+        item_ids: Annotated[list[strawberry.ID] | None, strawberry.argument(description=f"Only these items: at most {ITEM_IDS}.")] = None,
+    ) -> AsyncGenerator[ItemEvent]:
+        wanted = None if item_ids is None else _wanted(item_ids)
+        feed = info.context.services.feed
+        async with aclosing(feed.resume(after)) as events:
+            async for event in events:
+                if isinstance(event, Missed) or (event.kind in _KINDS and (wanted is None or event.subject_id in wanted)):
+                    yield told(feed, event)
+
+
+def told(feed: Feed, event: Row | Missed) -> Any:
+    if isinstance(event, Missed):
+        return Gap.of(event, feed.cursor(event.resume_from))
+    return _KINDS[event.kind](event, feed.cursor(event.id))
+
+
+def _wanted(item_ids: Sequence[strawberry.ID]) -> set[int | None]:
+    """Raises: InvalidInput. Ids of nothing are allowed: they match nothing."""
+    if len(item_ids) > ITEM_IDS:
+        raise InvalidInput.at("itemIds", f"must be at most {ITEM_IDS}")
+    return {row_id("Item", id_) for id_ in item_ids}

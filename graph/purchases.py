@@ -1,0 +1,155 @@
+"""Purchases as clients see them: buying, looking back, and hearing when all is done."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Self
+
+import strawberry
+
+from graph.item_changes import IdempotencyKey
+from graph.items import Item
+from graph.kit.access import Scope
+from graph.kit.context import Context, Info
+from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, member_for
+from graph.kit.fields import mutation, subscription
+from graph.kit.nodes import Node, global_id, refetched, required_row_id
+from graph.kit.pages import Connection
+from graph.users import User
+from persistence import items, purchases, users
+from persistence.kit import errors
+from persistence.kit.database import UnitOfWork
+from persistence.kit.feed import Missed
+from persistence.kit.paging import Window
+
+
+@strawberry.enum(description="How far a purchase is.")
+class PurchaseStatus(Enum):
+    QUEUED = strawberry.enum_value(
+        purchases.QUEUED, description="Sold. Its background work, such as telling the shop, is still to be done."
+    )
+    COMPLETED = strawberry.enum_value(purchases.COMPLETED, description="All done.")
+
+
+@strawberry.type(description="Units of one item that somebody bought. Visible to the buyer and with `users:read`.")
+class Purchase(Node):
+    quantity: int = strawberry.field(description="How many units.")
+    unit_price: Decimal = strawberry.field(description="The price of one unit at the moment of the purchase.")
+    total: Decimal = strawberry.field(description="`quantity` times `unitPrice`.")
+    status: PurchaseStatus = strawberry.field(description="How far it is.")
+    created_at: datetime = strawberry.field(description="When it was bought.")
+    item_id: strawberry.Private[int]
+    buyer_id: strawberry.Private[int]
+
+    @classmethod
+    def of(cls, row: purchases.Purchase) -> Self:
+        return cls(
+            id=global_id("Purchase", row.id),
+            quantity=row.quantity,
+            unit_price=row.unit_price,
+            total=row.total,
+            status=PurchaseStatus(row.status),
+            created_at=row.created_at,
+            item_id=row.item_id,
+            buyer_id=row.buyer_id,
+        )
+
+    @strawberry.field(description="What was bought, as it is now; also when it has left the catalogue since.")
+    async def item(self, info: Info) -> Item:
+        row = await info.context.load(items.by_id_even_deleted, self.item_id)
+        assert row is not None, "a foreign key holds it"
+        return Item.of(row)
+
+    @strawberry.field(description="Who bought it.")
+    async def buyer(self, info: Info) -> User:
+        row = await info.context.load(users.by_id, self.buyer_id)
+        assert row is not None, "a foreign key holds it"
+        return User.of(row)
+
+
+def is_visible(context: Context, row: purchases.Purchase) -> bool:
+    return context.is_user(row.buyer_id) or context.holds(Scope.USERS_READ)
+
+
+def visible(info: Info, row: purchases.Purchase) -> Purchase | None:
+    return Purchase.of(row) if is_visible(info.context, row) else None
+
+
+refetched(purchases.by_id, visible)(Purchase)
+
+
+@member_for(purchases.OutOfStock)
+@strawberry.type(description="There are fewer units than you asked for.")
+class OutOfStock(Error):
+    available: int = strawberry.field(description="How many could be bought instead.")
+
+    @classmethod
+    def of(cls, error: purchases.OutOfStock) -> Self:
+        return cls(code=ErrorCode.OUT_OF_STOCK, message=error.message, available=error.available)
+
+
+PurchaseItemResult = Annotated[
+    Purchase | OutOfStock | NotFound | InvalidInput | IdempotencyKeyReused,
+    strawberry.union("PurchaseItemResult", description="The purchase, or why nothing was bought."),
+]
+
+
+async def purchase_connection(info: Info, buyer_id: int, window: Window) -> Connection[Purchase]:
+    async def count() -> int:
+        async with info.context.database.reading() as session:
+            return await purchases.count(session, buyer_id)
+
+    async with info.context.database.reading() as session:
+        return Connection(page=await purchases.page(session, buyer_id, window), of=Purchase.of, count=count)
+
+
+@strawberry.type
+class PurchaseMutation:
+    @mutation(scope=(), description="Buy units of an item, at its present price. The stock is never oversold.")
+    async def purchase_item(
+        self,
+        info: Info,
+        item_id: strawberry.ID,
+        quantity: Annotated[int, strawberry.argument(description="Units, from 1.")] = 1,
+        idempotency_key: IdempotencyKey = None,
+    ) -> PurchaseItemResult:
+        buyer, key = info.context.require(), required_row_id("Item", item_id)
+
+        async def command(work: UnitOfWork) -> purchases.Purchase:
+            return await purchases.purchase(work, key, buyer_id=buyer.user_id, quantity=quantity)
+
+        arguments = [key, quantity]
+        row = await info.context.once(command, purchases.Purchase, key=idempotency_key, operation="purchaseItem", arguments=arguments)
+        return Purchase.of(row)
+
+
+@strawberry.type
+class PurchaseSubscription:
+    @subscription(
+        scope=(),
+        description="A purchase of yours (with `users:read`, anybody's): first as it is now, then after each change. Ends once it is COMPLETED.",
+    )
+    async def purchase_status(self, info: Info, id: strawberry.ID) -> AsyncGenerator[Purchase]:
+        context, key = info.context, required_row_id("Purchase", id)
+        feed = context.services.feed
+        # The place in the log before the row: a change in between is then told twice rather than not at all.
+        position = await feed.position()
+        purchase = await _present(context, key)
+        yield purchase
+        async with aclosing(feed.subscribe(position)) as events:
+            while purchase.status is not PurchaseStatus.COMPLETED:
+                event = await anext(events)
+                if isinstance(event, Missed) or (event.kind.startswith("purchase.") and event.subject_id == key):
+                    purchase, before = await _present(context, key), purchase
+                    if purchase.status is not before.status:
+                        yield purchase
+
+
+async def _present(context: Context, purchase_id: int) -> Purchase:
+    async with context.database.reading_latest() as session:
+        row = (await purchases.by_id(session, [purchase_id])).get(purchase_id)
+    if row is None or not is_visible(context, row):
+        raise errors.NotFound("purchase")
+    return Purchase.of(row)

@@ -1,0 +1,40 @@
+"""An item's price and stock, each from its own source, both asked at the same time."""
+
+import asyncio
+from decimal import Decimal
+from typing import Annotated
+
+import strawberry
+
+from graph.items import Item
+from graph.kit.context import Info
+from graph.kit.fields import query
+from graph.kit.nodes import row_id
+from persistence import items
+from persistence.sources import InventorySource, PriceSource
+
+
+@strawberry.type(description="What one needs to know before buying.")
+class ItemSummary:
+    item: Item = strawberry.field(description="The item.")
+    price: Decimal = strawberry.field(description="For one unit, from the price source.")
+    inventory: int = strawberry.field(description="Units in stock, from the inventory source.")
+
+
+@strawberry.type
+class SummaryQuery:
+    @query(scope=None, description="Price and stock from their sources, or null if there is no item with this id.", cost=3)
+    async def item_summary(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="An item's id.")]
+    ) -> ItemSummary | None:
+        key = row_id("Item", id)
+        if key is None:
+            return None
+        row, price, inventory = await asyncio.gather(
+            info.context.load(items.by_id, key),
+            info.context.port(PriceSource).price(key),
+            info.context.port(InventorySource).inventory(key),
+        )
+        if row is None or price is None or inventory is None:
+            return None
+        return ItemSummary(item=Item.of(row), price=price, inventory=inventory)

@@ -1,0 +1,195 @@
+"""Delivers the event log: read once in each process for all its subscribers, from any event that is kept, and on with what comes, without a seam.
+
+A subscriber is a position in the log and holds no queue. One that keeps up is served from memory, one that is behind from the table, and one that
+fell out of the kept history is told so: it gets `Missed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+
+import structlog
+
+from persistence.kit import events
+from persistence.kit.broker import Broker
+from persistence.kit.database import Change, Database
+from persistence.kit.events import Event
+from persistence.kit.watermark import ConcurrentWatermark, SerialWatermark, SetBack, Watermark
+
+log = structlog.get_logger(__name__)
+
+WAKE = "events"  # The broker channel that says: look at the log.
+RECENT_EVENTS = 4_096  # Kept in memory: about 4 MB.
+PAGE_EVENTS = 200  # Read at a time for one subscriber: what a slow one holds.
+POLL_SECONDS = 1.0  # The longest delay when a wake-up is lost.
+HELD_BACK_POLL_SECONDS = 0.02  # While an older transaction is open; grows by half with each look, up to POLL_SECONDS.
+NOTHING_YET = -1
+
+
+class Reason(Enum):
+    EXPIRED = "EXPIRED"
+    OVERFLOW = "OVERFLOW"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True)
+class Missed:
+    """Events up to `resume_from` cannot be delivered to this subscriber any more; its stream goes on after it."""
+
+    resume_from: int
+    reason: Reason
+
+
+class Recent:
+    """The end of the log: every event after `after` up to the released one."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+        self._events: list[Event] = []
+
+    def add(self, fresh: Sequence[Event]) -> None:
+        """`fresh` follows without a hole, or holds more than RECENT_EVENTS."""
+        self._events += fresh
+        if (surplus := len(self._events) - RECENT_EVENTS) > 0:
+            self.after = self._events[surplus - 1].id
+            del self._events[:surplus]
+
+    def between(self, after: int, until: int) -> list[Event]:
+        start = bisect_right(self._events, after, key=_id)
+        stop = bisect_right(self._events, until, lo=start, hi=min(len(self._events), start + PAGE_EVENTS), key=_id)
+        return self._events[start:stop]
+
+
+class Feed:
+    """The log of one database as one process sees it."""
+
+    def __init__(self, database: Database, broker: Broker) -> None:
+        self._database, self._broker = database, broker
+        self._watermark: Watermark = SerialWatermark() if database.dialect == "sqlite" else ConcurrentWatermark()
+        self._identity = ""
+        self._released = NOTHING_YET
+        self._histories = 0  # Grows when the log was set back: positions of before mean nothing then.
+        self._recent = Recent(NOTHING_YET)
+        self._look, self._news, self._ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def held_back_seconds(self) -> float:
+        """How long a transaction that is still open has kept events from being delivered."""
+        return self._watermark.held_back_seconds
+
+    async def start(self) -> None:
+        self._database.listen(self._wake)
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._listen())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cursor(self, event_id: int) -> str:
+        return events.cursor(self._identity, event_id)
+
+    async def position(self) -> int:
+        """The newest event that is delivered: what is read from the tables after this call has at least all up to it."""
+        await self._ready.wait()
+        return self._released
+
+    async def resume(self, cursor: str | None) -> AsyncGenerator[Event | Missed]:
+        """Events after a cursor, or from now. Raises: InvalidInput, if it is none; a cursor of another log begins with `Missed`."""
+        await self._ready.wait()
+        if cursor is None:
+            after = self._released
+        else:
+            log_, after = events.parse(cursor)
+            if log_ != self._identity:
+                after = self._released
+                yield Missed(after, Reason.UNKNOWN)
+        async for event in self.subscribe(after):
+            yield event
+
+    async def subscribe(self, after: int) -> AsyncGenerator[Event | Missed]:
+        """Events after `after`, then live ones."""
+        await self._ready.wait()
+        position, history, too_late = after, self._histories, Reason.EXPIRED
+        while True:
+            news, released = self._news, self._released
+            if history != self._histories or (position > released and await self._is_unknown(position)):
+                position, history = released, self._histories
+                yield Missed(position, Reason.UNKNOWN)
+            elif position < released:
+                batch = await self._after(position, released, too_late)
+                if isinstance(batch, Missed):
+                    position = batch.resume_from
+                    yield batch
+                    continue
+                for event in batch:
+                    yield event
+                position = batch[-1].id if batch else released
+            if position >= released:
+                too_late = Reason.OVERFLOW
+                await news.wait()
+
+    async def _after(self, position: int, released: int, too_late: Reason) -> list[Event] | Missed:
+        if position >= self._recent.after:
+            return self._recent.between(position, released)
+        async with self._database.reading_latest() as session:
+            found = await events.between(session, position, released, most=PAGE_EVENTS)
+            pruned = await events.pruned_through(session)  # Read last: events that were still there do not matter, missing ones do.
+        return Missed(pruned, too_late) if pruned > position else found
+
+    async def _is_unknown(self, position: int) -> bool:
+        """Another process may be ahead of this one, so an id beyond the released ones must be looked for."""
+        async with self._database.reading_latest() as session:
+            return position > await events.newest(session)
+
+    async def _wake(self, _changes: Sequence[Change]) -> None:
+        self._look.set()
+        await self._broker.publish(WAKE, b"")
+
+    async def _listen(self) -> None:
+        with self._broker.listening(WAKE) as wakes:
+            async for _ in wakes:
+                self._look.set()
+
+    async def _follow(self) -> None:
+        delay = HELD_BACK_POLL_SECONDS
+        while True:
+            self._look.clear()
+            try:
+                await self._advance()
+            except SetBack:
+                log.warning("the event log was set back: subscribers are told")
+                self._released = NOTHING_YET
+                continue
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the next look may find it gone
+                log.warning("the event log cannot be read; trying again", error=repr(error))
+            held_back = self.held_back_seconds > 0
+            delay = min(POLL_SECONDS, delay * 1.5) if held_back else HELD_BACK_POLL_SECONDS
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), delay if held_back else POLL_SECONDS)
+
+    async def _advance(self) -> None:
+        async with self._database.reading_latest() as session:
+            self._identity = self._identity or await events.identity(session)
+            final = await self._watermark.final(session)
+            if final is None or final == self._released:
+                return
+            if self._released == NOTHING_YET:
+                self._recent = Recent(final)
+                self._histories += 1
+            else:
+                self._recent.add(await events.latest(session, self._released, final, most=RECENT_EVENTS + 1))
+        self._released = final
+        self._news, news = asyncio.Event(), self._news
+        news.set()
+        self._ready.set()
+
+
+def _id(event: Event) -> int:
+    return event.id

@@ -1,0 +1,118 @@
+"""Background work that cannot get lost: it is queued in the transaction of the change that asks for it.
+
+A job is done in two steps. `perform` reaches outside and may happen more than once; `finish` changes rows in the transaction that removes the job,
+so it happens exactly once. A claim is a lease: it puts the job's next turn off, and work whose process died is taken up when the lease runs out.
+A job that keeps failing is parked: it stays, for an operator to look at and to retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from sqlalchemy import ColumnElement, Text, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from persistence.kit.columns import Document, RowId, UtcDateTime, utc_now
+from persistence.kit.database import Base, Change, UnitOfWork
+
+QUEUED = "job.queued"
+LONGEST_DELAY = timedelta(hours=1)  # Nothing is ever put off further, so a later turn means that a clock was set back.
+ERROR_LENGTH = 2_000  # Characters of an error that are kept.
+
+
+class Job(Base):
+    __tablename__ = "jobs"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    kind: Mapped[str]
+    key: Mapped[str] = mapped_column(unique=True)
+    data: Mapped[dict[str, Any]] = mapped_column(Document)
+    attempts: Mapped[int]
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)  # None: at once, whatever the clock says.
+    parked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+
+class Handler(Protocol):
+    async def perform(self, job: Job) -> None:
+        """Reach outside. Raise to be called again later; `job.key` lets the other side drop a repeat."""
+        ...
+
+    async def finish(self, work: UnitOfWork, job: Job) -> None:
+        """Change rows, in the transaction that ends the job."""
+        ...
+
+
+@dataclass(frozen=True)
+class Backlog:
+    waiting: int
+    parked: int
+    oldest_seconds: float
+
+
+async def enqueue(work: UnitOfWork, kind: str, key: str, data: Mapping[str, Any]) -> None:
+    """`key` names the work and is unique: the same work cannot be queued twice."""
+    row = {"kind": kind, "key": key, "data": dict(data), "attempts": 0, "created_at": utc_now()}
+    job_id = await work.session.scalar(insert(Job).values(row).returning(Job.id))
+    work.changes.append(Change(QUEUED, job_id or 0))
+
+
+async def claim(work: UnitOfWork, *, most: int, lease: timedelta) -> Sequence[Job]:
+    """Take jobs that are due, for as long as the lease. On PostgreSQL, jobs that another process is just claiming are skipped."""
+    due = select(Job.id).where(_is_due(utc_now())).order_by(Job.id).limit(most).with_for_update(skip_locked=True)
+    leased = update(Job).where(Job.id.in_(due)).values(due_at=utc_now() + lease, attempts=Job.attempts + 1).returning(Job)
+    return (await work.session.scalars(leased)).all()
+
+
+async def end(work: UnitOfWork, job: Job) -> bool:
+    """Remove a job that is done. False, if its lease ran out meanwhile and somebody else took it: then nothing may be committed."""
+    ended = await work.session.scalar(delete(Job).where(_mine(job)).returning(Job.id))
+    return ended is not None
+
+
+async def put_off(work: UnitOfWork, job: Job, *, delay: timedelta | None, error: str) -> None:
+    """Try again after `delay`; park the job if there is none."""
+    now = utc_now()
+    turn = {"parked_at": now} if delay is None else {"due_at": now + min(delay, LONGEST_DELAY)}
+    await work.session.execute(update(Job).where(_mine(job)).values(error=error[:ERROR_LENGTH], **turn))
+
+
+async def retry(work: UnitOfWork, ids: Sequence[int] | None = None) -> int:
+    """Give parked jobs (all of them, without ids) a fresh start; returns how many."""
+    chosen = Job.parked_at.is_not(None) if ids is None else Job.parked_at.is_not(None) & Job.id.in_(ids)
+    statement = update(Job).where(chosen).values(parked_at=None, due_at=None, attempts=0).returning(Job.id)
+    again = (await work.session.scalars(statement)).all()
+    work.changes += [Change(QUEUED, job_id) for job_id in again]
+    return len(again)
+
+
+async def parked(session: AsyncSession, *, most: int = 100) -> Sequence[Job]:
+    return (await session.scalars(select(Job).where(Job.parked_at.is_not(None)).order_by(Job.id).limit(most))).all()
+
+
+async def backlog(session: AsyncSession) -> Backlog:
+    is_parked = Job.parked_at.is_not(None)
+    counts = select(func.count().filter(~is_parked), func.count().filter(is_parked), func.min(Job.created_at).filter(~is_parked))
+    waiting, stuck, oldest = (await session.execute(counts)).one()
+    return Backlog(waiting, stuck, max(0.0, (utc_now() - oldest).total_seconds()) if oldest else 0.0)
+
+
+async def is_due(session: AsyncSession) -> bool:
+    return await session.scalar(select(Job.id).where(_is_due(utc_now())).limit(1)) is not None
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    turn = or_(Job.due_at.is_(None), Job.due_at <= now, Job.due_at > now + LONGEST_DELAY)
+    return Job.parked_at.is_(None) & turn
+
+
+def _mine(job: Job) -> ColumnElement[bool]:
+    """The attempt's number is the proof of the claim: whoever claims the job next changes it."""
+    return (Job.id == job.id) & (Job.attempts == job.attempts)

@@ -1,0 +1,110 @@
+"""Does the background work that waits in the table: one runner in each process, woken by this process's commits and by a clock."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from persistence.kit import jobs
+from persistence.kit.database import Change, Database
+from persistence.kit.jobs import Handler, Job
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Pace:
+    at_once: int = 8  # Jobs that one process does side by side.
+    lease_seconds: float = 30  # How long the work of a process that died stays untouched.
+    poll_seconds: float = 1
+    first_delay_seconds: float = 1  # Doubles with each failure, up to jobs.LONGEST_DELAY.
+    attempts: int = 8  # Then a job is parked: after about two minutes of failing.
+
+
+class LostLease(Exception):
+    """Another process has taken the job over."""
+
+
+class Runner:
+    def __init__(self, database: Database, handlers: Mapping[str, Handler], pace: Pace | None = None) -> None:
+        self._database, self._handlers, self._pace = database, handlers, pace or Pace()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._draining = False
+
+    async def start(self) -> None:
+        self._database.listen(self._hear)
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Finish the jobs in hand, and take no more."""
+        self._draining = True
+        self._wake.set()
+        if self._task:
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _hear(self, changes: Sequence[Change]) -> None:
+        if any(change.kind == jobs.QUEUED for change in changes):
+            self._wake.set()
+
+    async def _follow(self) -> None:
+        while not self._draining:
+            self._wake.clear()
+            try:
+                busy = await self._round()
+            except Exception:
+                log.exception("background work cannot be claimed; trying again")
+                busy = False
+            if not busy:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), self._pace.poll_seconds * random.uniform(0.75, 1.25))  # noqa: S311 -- spreads processes
+
+    async def _round(self) -> bool:
+        """Do what is due. Whether there may be more."""
+        if not await self._something_due():
+            return False
+        lease = timedelta(seconds=self._pace.lease_seconds)
+        async with self._database.transaction() as work:
+            claimed = await jobs.claim(work, most=self._pace.at_once, lease=lease)
+        await asyncio.gather(*(self._do(job) for job in claimed))
+        return len(claimed) == self._pace.at_once
+
+    async def _something_due(self) -> bool:
+        """A look without the write lock, which SQLite gives to one at a time."""
+        async with self._database.reading() as session:
+            return await jobs.is_due(session)
+
+    async def _do(self, job: Job) -> None:
+        try:
+            async with asyncio.timeout(self._pace.lease_seconds * 0.8):
+                handler = self._handlers[job.kind]
+                await handler.perform(job)
+                async with self._database.transaction() as work:
+                    if not await jobs.end(work, job):
+                        raise LostLease  # noqa: TRY301 -- rolls the transaction back
+                    await handler.finish(work, job)
+        except LostLease:
+            log.warning("a job outlived its lease and was left to another process", kind=job.kind, key=job.key)
+        except Exception as error:  # noqa: BLE001 -- whatever fails is tried again, then parked
+            await self._failed(job, error)
+
+    async def _failed(self, job: Job, error: Exception) -> None:
+        last = job.attempts >= self._pace.attempts
+        log.warning("a job failed", kind=job.kind, key=job.key, attempts=job.attempts, parked=last, exc_info=error)
+        try:
+            async with self._database.transaction() as work:
+                await jobs.put_off(work, job, delay=None if last else self._delay(job.attempts), error=repr(error))
+        except Exception:
+            log.exception("a failed job could not be put off; it comes up again when its lease runs out", kind=job.kind, key=job.key)
+
+    def _delay(self, attempts: int) -> timedelta:
+        """Twice as long each time, and somewhere between half and all of that, so that jobs which failed together do not come back together."""
+        seconds = self._pace.first_delay_seconds * 2 ** (attempts - 1)
+        return timedelta(seconds=seconds * random.uniform(0.5, 1))  # noqa: S311

@@ -1,0 +1,115 @@
+"""Purchases: units sold, at the price of that moment.
+
+Stock cannot be oversold: one conditional UPDATE takes the units, or takes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import ForeignKey, Index, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from persistence.items import Item
+from persistence.kit import jobs, paging
+from persistence.kit.checks import Checks
+from persistence.kit.columns import Money, RowId, UtcDateTime, utc_now
+from persistence.kit.database import Base, UnitOfWork
+from persistence.kit.errors import DomainError, NotFound
+from persistence.kit.events import record
+from persistence.kit.jobs import Job
+from persistence.kit.notices import Notice, Notifier
+from persistence.kit.paging import Listing, Page, Window
+
+QUEUED = "QUEUED"  # Sold; its background work is still to do.
+COMPLETED = "COMPLETED"
+PLACED = "purchase.placed"
+
+
+class Purchase(Base):
+    __tablename__ = "purchases"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    item_id: Mapped[int] = mapped_column(RowId, ForeignKey("items.id"))
+    buyer_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"))
+    quantity: Mapped[int]
+    unit_price: Mapped[Decimal] = mapped_column("unit_price_cents", Money)
+    status: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (Index("ix_purchases_buyer_id", "buyer_id", "id"), {"sqlite_autoincrement": True})
+
+    @property
+    def total(self) -> Decimal:
+        """Not kept: the largest price times the largest quantity has more cents than 64 bits hold."""
+        return self.unit_price * self.quantity
+
+
+class OutOfStock(DomainError):
+    def __init__(self, available: int) -> None:
+        super().__init__(f"Only {available} left: ask for fewer." if available else "Sold out.")
+        self.available = available
+
+
+async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, Purchase]:
+    rows = await session.scalars(select(Purchase).where(Purchase.id.in_(ids)))
+    return {purchase.id: purchase for purchase in rows}
+
+
+async def page(session: AsyncSession, buyer_id: int, window: Window) -> Page[Purchase]:
+    """One buyer's purchases, oldest first. Raises: InvalidInput, if window or cursor are out of their bounds."""
+    statement = select(Purchase).where(Purchase.buyer_id == buyer_id)
+    listing = Listing(statement, Purchase.id, Purchase.id, descending=False, mark=f"purchases of {buyer_id}")
+    return await paging.fetch(session, listing, window)
+
+
+async def count(session: AsyncSession, buyer_id: int) -> int:
+    return await session.scalar(select(func.count()).select_from(Purchase).where(Purchase.buyer_id == buyer_id)) or 0
+
+
+async def purchase(work: UnitOfWork, item_id: int, *, buyer_id: int, quantity: int) -> Purchase:
+    """Sell units and queue the purchase's background work. Raises: InvalidInput, NotFound, OutOfStock."""
+    checks = Checks()
+    checks.whole("quantity", quantity, least=1)
+    checks.finish()
+    price = await _take(work, item_id, quantity)
+    sold = Purchase(item_id=item_id, buyer_id=buyer_id, quantity=quantity, unit_price=price, status=QUEUED, created_at=utc_now())
+    work.session.add(sold)
+    await work.session.flush()
+    await record(work, "item.purchased", item_id, {"purchase_id": sold.id, "quantity": quantity})
+    await jobs.enqueue(work, PLACED, f"purchase:{sold.id}", {"purchase_id": sold.id})
+    return sold
+
+
+async def _take(work: UnitOfWork, item_id: int, quantity: int) -> Decimal:
+    """Take units out of stock; returns the price of one."""
+    live = (Item.id == item_id) & Item.deleted_at.is_(None)
+    taken = {"inventory": Item.inventory - quantity, "version": Item.version + 1, "updated_at": utc_now()}
+    statement = update(Item).where(live, Item.inventory >= quantity).values(taken).returning(Item.price)
+    price = await work.session.scalar(statement, execution_options={"synchronize_session": False})
+    if price is None:
+        available = await work.session.scalar(select(Item.inventory).where(live))
+        # A restock between the two statements must not read as "only 5 left" to somebody who wanted 3.
+        raise NotFound("item") if available is None else OutOfStock(min(available, quantity - 1))
+    return price
+
+
+async def complete(work: UnitOfWork, purchase_id: int) -> None:
+    await work.session.execute(update(Purchase).where(Purchase.id == purchase_id).values(status=COMPLETED))
+    await record(work, "purchase.completed", purchase_id)
+
+
+class Completion:
+    """The background work of a purchase: somebody is told of it, then it is complete."""
+
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
+
+    async def perform(self, job: Job) -> None:
+        await self._notifier.notify(Notice(job.key, job.kind, job.data))
+
+    async def finish(self, work: UnitOfWork, job: Job) -> None:
+        await complete(work, job.data["purchase_id"])

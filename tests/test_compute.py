@@ -1,0 +1,50 @@
+"""Computing …"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import psutil
+
+from graph.kit.computing import Computing, fibonacci
+
+if TYPE_CHECKING:
+    from tests.service import Service
+
+COMPUTE = "query ($n: Int!) { compute(n: $n) }"
+
+
+async def test_gives_the_numbers_of_fibonacci_exactly(service: Service) -> None:
+    for n, value in ((0, 0), (1, 1), (10, 55), (78, 8944394323791464), (79, "14472334024676221")):
+        assert await service.ask(COMPUTE, {"n": n}) == {"compute": value}
+    largest = (await service.ask(COMPUTE, {"n": 20_000}))["compute"]
+    assert (len(largest), largest[:10], largest[-10:]) == (4_180, "2531162323", "1213093125")
+
+
+async def test_is_refused_out_of_its_bounds(service: Service) -> None:
+    for n in (-1, 20_001):
+        assert await service.refused(COMPUTE, {"n": n}) == "BAD_USER_INPUT"
+
+
+async def test_survives_the_death_of_its_process() -> None:
+    computing = Computing(processes=1)
+    assert await computing.run(fibonacci, 10) == 55
+    (worker,) = computing.processes
+    os.kill(worker, signal.SIGKILL)
+    assert await computing.run(fibonacci, 11) == 89
+    await computing.stop()
+
+
+async def test_is_cut_off_when_the_service_stops() -> None:
+    computing = Computing(processes=1)
+    assert await computing.run(fibonacci, 10) == 55
+    (worker,) = computing.processes
+    endless = asyncio.create_task(computing.run(fibonacci, 10**9))
+    await asyncio.sleep(0)
+    await computing.stop()
+    assert not psutil.pid_exists(worker)
+    await asyncio.wait([endless])
+    assert endless.cancelled() or endless.exception()

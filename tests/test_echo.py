@@ -1,0 +1,29 @@
+"""An echo …"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.listening import listening
+
+if TYPE_CHECKING:
+    from tests.service import Service
+
+ECHO = "subscription ($channel: ID!, $message: String) { echo(channel: $channel, message: $message) { channel text } }"
+SEND = "mutation ($channel: ID!, $message: String!) { sendEcho(channel: $channel, message: $message) { channel text } }"
+
+
+async def test_comes_back_to_whoever_asked_for_it_and_then_brings_what_others_send(service: Service) -> None:
+    async with listening(service, ECHO, {"channel": "room", "message": "hello"}) as listener:
+        assert await listener.next() == {"channel": "room", "text": "echo: hello"}
+        await service.ask(SEND, {"channel": "another room", "message": "not for you"})
+        sent = await service.ask(SEND, {"channel": "room", "message": "Grüße 👋"})
+        assert sent["sendEcho"] == {"channel": "room", "text": "echo: Grüße 👋"}
+        assert await listener.next() == {"channel": "room", "text": "echo: Grüße 👋"}
+
+
+async def test_is_refused_when_it_is_out_of_bounds(service: Service) -> None:
+    for channel, message in (("", "x"), ("c" * 101, "x"), ("c", "x" * 1_001), ("c\0", "x"), ("c", "\0")):
+        assert await service.refused(SEND, {"channel": channel, "message": message}) == "BAD_USER_INPUT"
+        async with listening(service, ECHO, {"channel": channel, "message": message}) as listener:
+            assert await listener.refusal() == "BAD_USER_INPUT"

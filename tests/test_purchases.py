@@ -1,0 +1,123 @@
+"""A purchase …"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from graph.kit.access import Scope
+from graph.kit.nodes import global_id
+from tests.listening import listening
+
+if TYPE_CHECKING:
+    from tests.service import Service
+
+PURCHASE = """
+mutation Purchase($item: ID!, $quantity: Int! = 1, $key: String) {
+  purchaseItem(itemId: $item, quantity: $quantity, idempotencyKey: $key) {
+    __typename
+    ... on Purchase { id quantity unitPrice total status item { id name inventory version } buyer { username } }
+    ... on OutOfStock { code message available }
+    ... on InvalidInput { code problems { path message } }
+    ... on Error { code }
+  }
+}
+"""
+STATUS = "subscription ($id: ID!) { purchaseStatus(id: $id) { id status total } }"
+STOCK = "query ($id: ID!) { item(id: $id) { inventory version } }"
+
+
+async def buy(service: Service, token: str | None, item: str, **variables: Any) -> dict[str, Any]:
+    data = await service.ask(PURCHASE, {"item": item, **variables}, token=token)
+    return data["purchaseItem"]
+
+
+async def test_takes_the_units_at_the_price_of_the_moment(service: Service) -> None:
+    token, item = await service.sign_in(), await service.make_item("Kettle", price="19.95", inventory=5)
+    bought = await buy(service, token, item, quantity=3)
+    assert bought == {
+        "__typename": "Purchase",
+        "id": bought["id"],
+        "quantity": 3,
+        "unitPrice": "19.95",
+        "total": "59.85",
+        "status": "QUEUED",
+        "item": {"id": item, "name": "Kettle", "inventory": 2, "version": 2},
+        "buyer": {"username": "ada"},
+    }
+
+
+async def test_of_more_than_there_is_takes_nothing_and_says_what_is_left(service: Service) -> None:
+    token, item = await service.sign_in(), await service.make_item(inventory=2)
+    refused = await buy(service, token, item, quantity=3)
+    assert refused == {"__typename": "OutOfStock", "code": "OUT_OF_STOCK", "message": "Only 2 left: ask for fewer.", "available": 2}
+    assert await service.ask(STOCK, {"id": item}) == {"item": {"inventory": 2, "version": 1}}
+    assert await service.count("purchases", "events", "jobs") == [0, 1, 0]
+
+
+async def test_of_nothing_or_of_less_is_refused(service: Service) -> None:
+    token, item = await service.sign_in(), await service.make_item(inventory=2)
+    for quantity in (0, -1):
+        refused = await buy(service, token, item, quantity=quantity)
+        assert refused["problems"] == [{"path": ["quantity"], "message": "must be between 1 and 2147483647"}]
+    assert await service.ask(STOCK, {"id": item}) == {"item": {"inventory": 2, "version": 1}}
+
+
+async def test_of_an_item_that_does_not_exist_is_refused(service: Service) -> None:
+    token, item = await service.sign_in(), await service.make_item(inventory=2)
+    await service.ask("mutation ($id: ID!) { deleteItem(id: $id) { __typename } }", {"id": item}, token=token)
+    for id_ in (item, global_id("Item", 2**40), global_id("User", 1), "nonsense"):
+        assert (await buy(service, token, id_))["__typename"] == "NotFound"
+    assert await service.count("purchases") == [0]
+
+
+async def test_needs_a_signed_in_buyer(service: Service) -> None:
+    item = await service.make_item(inventory=2)
+    assert await service.refused(PURCHASE, {"item": item}) == "UNAUTHENTICATED"
+    assert await service.ask(STOCK, {"id": item}) == {"item": {"inventory": 2, "version": 1}}
+
+
+async def test_of_the_last_units_succeeds_exactly_as_often_as_there_are_units(service: Service) -> None:
+    token, item = await service.sign_in(), await service.make_item(inventory=10)
+    answers = await asyncio.gather(*(buy(service, token, item) for _ in range(200)))
+    assert Counter(answer["__typename"] for answer in answers) == {"Purchase": 10, "OutOfStock": 190}
+    assert {answer["available"] for answer in answers if answer["__typename"] == "OutOfStock"} == {0}
+    assert await service.ask(STOCK, {"id": item}) == {"item": {"inventory": 0, "version": 11}}
+
+
+async def test_happens_once_however_often_it_is_sent_under_one_key(service: Service) -> None:
+    token, item = await service.sign_in(), await service.make_item(inventory=10)
+    first = await buy(service, token, item, quantity=4, key="order-1")
+    again = await buy(service, token, item, quantity=4, key="order-1")
+    other = await buy(service, token, item, quantity=5, key="order-1")
+    assert again == first
+    assert other == {"__typename": "IdempotencyKeyReused", "code": "IDEMPOTENCY_KEY_REUSED"}
+    assert await service.ask(STOCK, {"id": item}) == {"item": {"inventory": 6, "version": 2}}
+
+
+async def test_is_told_as_it_stands_and_then_when_it_is_complete(service: Service) -> None:
+    token, item = await service.sign_in(), await service.make_item(price="0.10", inventory=10)
+    bought = await buy(service, token, item, quantity=3)
+    async with listening(service, STATUS, {"id": bought["id"]}, token=token) as listener:
+        heard = await listener.next()
+        if heard["status"] == "QUEUED":
+            heard = await listener.next()
+        assert heard == {"id": bought["id"], "status": "COMPLETED", "total": "0.30"}
+        await listener.completed()
+
+
+async def test_is_seen_by_its_buyer_and_by_those_who_read_users_only(service: Service) -> None:
+    item = await service.make_item(inventory=10)
+    buyer = await service.sign_in(Scope.ITEMS_READ, username="buyer")
+    auditor = await service.sign_in(Scope.USERS_READ, username="auditor")
+    other = await service.sign_in(Scope.ITEMS_READ, username="other")
+    bought = await buy(service, buyer, item)
+    query = "query ($id: ID!) { node(id: $id) { id ... on Purchase { quantity } } }"
+    seen = {"node": {"id": bought["id"], "quantity": 1}}
+    assert await service.ask(query, {"id": bought["id"]}, token=buyer) == seen
+    assert await service.ask(query, {"id": bought["id"]}, token=auditor) == seen
+    assert await service.ask(query, {"id": bought["id"]}, token=other) == {"node": None}
+    assert await service.ask(query, {"id": bought["id"]}) == {"node": None}
+    async with listening(service, STATUS, {"id": bought["id"]}, token=other) as listener:
+        assert await listener.refusal() == "BAD_USER_INPUT"
