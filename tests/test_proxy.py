@@ -1,7 +1,9 @@
 """Through nginx, configured as it is deployed, before two processes of the service …"""
 
 import asyncio
+import hashlib
 import json
+import random
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +18,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from graph.kit.access import Scope
 from graph.server.app import create_app
 from tests.conftest import settings_for
 from tests.processes import ROOT, Process, serving
@@ -27,6 +30,7 @@ mutation Create($name: String!, $key: String!) {
   createItem(input: {name: $name, price: "1.00"}, idempotencyKey: $key) { ... on Item { id name } }
 }
 """
+MEGABYTE = 2**20
 CLIENTS = 8
 WRITES_EACH = 40
 
@@ -106,6 +110,45 @@ async def test_an_event_stream_comes_as_it_is_made(deployment: Deployment) -> No
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         lines = [line async for line in response.aiter_lines()]
     assert lines[:2] == ["event: next", 'data: {"data":{"__typename":"Query"}}']
+
+
+async def test_an_upload_of_200_mb_comes_back_byte_for_byte(deployment: Deployment, tmp_path: Path) -> None:
+    token = await deployment.service.sign_in(Scope.FILES_READ, Scope.FILES_WRITE, username="uploader")
+    bearer = {"Authorization": f"Bearer {token}"}
+    path, sent = tmp_path / "large.bin", hashlib.sha256()
+    with path.open("wb") as large:
+        for number in range(200):
+            part = random.Random(number).randbytes(MEGABYTE)
+            sent.update(part)
+            large.write(part)
+
+    with path.open("rb") as large:
+        response = await deployment.service.http.post("/api/v2/files/upload", headers=bearer, files={"file": ("large.bin", large)})
+    assert response.status_code == 201, response.text
+    assert (response.json()["sizeBytes"], response.json()["sha256"]) == (200 * MEGABYTE, sent.hexdigest())
+
+    received = hashlib.sha256()
+    async with deployment.service.http.stream("GET", "/api/v2/files/download/large.bin", headers=bearer) as download:
+        async for part in download.aiter_raw():
+            received.update(part)
+    assert received.hexdigest() == sent.hexdigest()
+
+
+async def test_an_upload_too_large_hears_so_before_it_is_sent(deployment: Deployment) -> None:
+    token = await deployment.service.sign_in(Scope.FILES_WRITE, username="overloader")
+    sent = 0
+
+    async def endless() -> AsyncGenerator[bytes]:
+        nonlocal sent
+        for _ in range(400):
+            sent += 1
+            yield bytes(MEGABYTE)
+
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(400 * MEGABYTE)}
+    response = await deployment.service.http.post("/api/v2/files/upload", headers=headers, content=endless())
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "TOO_LARGE"
+    assert sent < 400
 
 
 async def test_figures_are_for_the_inside(deployment: Deployment) -> None:
