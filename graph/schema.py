@@ -6,6 +6,7 @@ from strawberry.schema.config import StrawberryConfig
 from graph import item_plans
 from graph.echo import EchoMutation, EchoSubscription
 from graph.files import FileMutation, FileQuery
+from graph.health import HealthQuery
 from graph.item_changes import ItemMutation
 from graph.item_events import ItemEventSubscription
 from graph.items import Item, ItemQuery
@@ -19,7 +20,7 @@ from graph.users import UserQuery
 
 
 @strawberry.type(description="Everything that can be read.")
-class Query(ItemQuery, SummaryQuery, FileQuery, UserQuery, SystemQuery):
+class Query(ItemQuery, SummaryQuery, FileQuery, UserQuery, HealthQuery, SystemQuery):
     pass
 
 

@@ -112,8 +112,9 @@ async def numbered_page(session: AsyncSession, filter_: Filter, *, number: int, 
     return (await session.scalars(statement)).all()
 
 
-async def stream(session: AsyncSession, filter_: Filter, *, limit: int | None, columns: Sequence[Any]) -> AsyncGenerator[Sequence[Any]]:
-    """The given columns of the items in order of id, some rows at a time, at constant memory."""
+async def stream(session: AsyncSession, filter_: Filter, *, limit: int | None) -> AsyncGenerator[Sequence[Any]]:
+    """Id, name, description, price, tags, inventory and creation of the items in order of id, some rows at a time, at constant memory."""
+    columns = (Item.id, Item.name, Item.description, Item.price, Item.tags, Item.inventory, Item.created_at)
     statement = select(*columns).where(filter_.condition()).order_by(Item.id).limit(limit)
     rows = await session.stream(statement, execution_options={"yield_per": STREAM_ROWS})
     async for part in rows.partitions():

@@ -25,7 +25,9 @@ from graph.server.connections import Connections
 from graph.server.docs import Docs
 from graph.server.documents import Documents, Trusted
 from graph.server.explorer import Explorer
+from graph.server.exports import ItemExports
 from graph.server.files import FileRoutes
+from graph.server.health import HealthRoutes
 from graph.server.http import HttpEndpoint
 from graph.server.landing import Landing
 from graph.server.logs import OperationLog
@@ -109,6 +111,8 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             WebSocketRoute("/graphql", socket),
             Route("/metrics", monitoring.scrape),
             *file_routes.routes(shims),
+            *ItemExports().routes(shims),
+            *HealthRoutes(services).routes,
             *pages,
         ],
         middleware=[
