@@ -124,7 +124,7 @@ class Engine:
     async def execute(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> ExecutionResult:
         """Run a query or a mutation. Raises: Refused, if the variables do not fit."""
         executor = self._executor(operation, variables, context)
-        with self._observer.phase("execute"):
+        with self._observer.phase("execute", operation):
             return self._masked(await _completed(executor.execute_operation()), context)
 
     async def subscribe(
@@ -139,17 +139,17 @@ class Engine:
         async with aclosing(cast("AsyncGenerator[Any]", stream)) as events:
             try:
                 async for event in events:
-                    yield await self._one(executor, event, fresh())
+                    yield await self._one(operation, executor, event, fresh())
             except DomainError as error:
                 yield ExecutionResult(errors=[as_error(error)])
             except Exception as error:  # noqa: BLE001 -- whatever breaks a source, its subscribers get one masked error
                 located = GraphQLError(str(error), original_error=error)
                 yield self._masked(ExecutionResult(errors=[located]), context)
 
-    async def _one(self, executor: Executor, event: object, context: Context) -> ExecutionResult:
+    async def _one(self, operation: Operation, executor: Executor, event: object, context: Context) -> ExecutionResult:
         executor = self._builder.build_per_event_executor(executor, event)
         executor.context_value = context
-        with self._observer.phase("event"):
+        with self._observer.phase("event", operation):
             return self._masked(await _completed(_core.execute_subscription_event(executor)), context)
 
     def _executor(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Executor:

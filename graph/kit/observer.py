@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from graph.kit.execution import Operation
 
 Phase = Literal["parse", "validate", "execute", "event"]
 
 
 class Observer(Protocol):
-    def phase(self, phase: Phase) -> AbstractContextManager[object]:
-        """Around one step of an operation; `event` is one event of a subscription."""
+    def phase(self, phase: Phase, operation: Operation | None = None) -> AbstractContextManager[object]:
+        """Around one step; `event` is one event of a subscription. A document that is parsed and validated is no operation yet."""
         ...
 
     def batch(self, loader: str, keys: int) -> AbstractContextManager[object]:

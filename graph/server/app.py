@@ -60,7 +60,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     database = Database.connect(settings.database_url, replica_url=settings.database_replica_url)
     broker = LocalBroker()
     feed = Feed(database, broker)
-    telemetry = Telemetry(Metrics(settings.metrics_folder), OperationLog(settings))
+    telemetry = observed(database, settings)
     tokens = Tokens(database, settings.signing_key, settings.older_keys)
     blobs = blobs_at(settings.files_url)
     ports: dict[type[Any], Any] = {
@@ -103,6 +103,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         await services.ports[Computing].stop()
         await feed.stop()
         await database.close()
+        await telemetry.close()
 
     pages = [*Landing(settings.app_name, schema.as_str()).routes, *explorer.routes, *Docs().routes]
     app = Starlette(
@@ -117,6 +118,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         ],
         middleware=[
             Middleware(RequestTrace),
+            *telemetry.middleware,
             Middleware(Compression),
             Middleware(CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=["*"], allow_headers=["*"], max_age=600),
         ],
@@ -126,3 +128,14 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     app.state.services, app.state.tokens, app.state.connections = services, tokens, connections
     app.state.pipeline = pipeline
     return app
+
+
+def observed(database: Database, settings: Settings) -> Telemetry:
+    metrics, log = Metrics(settings.metrics_folder), OperationLog(settings)
+    if settings.otel_exporter_otlp_endpoint is None:
+        return Telemetry(metrics, log)
+    from graph.server.traces import Tracing
+
+    tracing = Tracing(metrics, log, endpoint=settings.otel_exporter_otlp_endpoint, service=settings.app_name.lower())
+    database.watch(tracing.statement)
+    return tracing

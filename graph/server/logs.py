@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ def configure(settings: Settings) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=not settings.debug),
+        *_traced(settings),
     ]
     level = logging.getLevelNamesMapping()[settings.log_level]
     structlog.configure(
@@ -57,6 +58,25 @@ def _rendering(settings: Settings) -> list[Processor]:
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
 
 
+def _traced(settings: Settings) -> list[Processor]:
+    if settings.otel_exporter_otlp_endpoint is None:
+        return []
+
+    def mark(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        line.update(_current_trace())
+        return line
+
+    return [mark]
+
+
+def _current_trace() -> dict[str, str]:
+    """Which trace a line belongs to."""
+    from opentelemetry import trace
+
+    current = trace.get_current_span().get_span_context()
+    return {"trace_id": f"{current.trace_id:032x}"} if current.is_valid else {}
+
+
 def _json(line: Any, **_: Any) -> str:
     return orjson.dumps(line, default=str).decode()
 
@@ -73,6 +93,7 @@ class OperationLog:
         self._slow_seconds = settings.slow_operation_ms / 1000
         self._least = logging.getLevelNamesMapping()[settings.log_level]
         self._put = _readable if settings.debug else _put_json
+        self._is_traced = settings.otel_exporter_otlp_endpoint is not None
 
     def write(
         self, caller: Caller, *, status: str, codes: Sequence[str] = (), seconds: float = 0.0, source: str | None = None, **more: object
@@ -82,7 +103,9 @@ class OperationLog:
         if level < self._least:
             return
         line: dict[str, object] = {"event": "operation", "level": logging.getLevelName(level).lower(), "request_id": caller.request_id}
-        line |= {"status": status, "duration_ms": round(seconds * 1000, 3), **more} if source else {"status": status, **more}
+        line |= {"status": status, **{name: value for name, value in more.items() if value is not None}}
+        if source is not None:
+            line["duration_ms"] = round(seconds * 1000, 3)
         line |= {"user": caller.principal.user_id} if caller.principal else {"ip": caller.client_ip}
         if caller.client_name:
             line |= {"client": caller.client_name, "client_version": caller.client_version}
@@ -90,6 +113,8 @@ class OperationLog:
             line["codes"] = codes
         if slow and source:
             line["document"] = f"sha256:{hashlib.sha256(source.encode()).hexdigest()}"
+        if self._is_traced:
+            line |= _current_trace()
         self._put(line)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     slow_operation_ms: Annotated[int, Field(ge=0)] = 500
     metrics_folder: Path | None = None
+    otel_exporter_otlp_endpoint: str | None = None
 
     @field_validator("allowed_origins", "secret_keys_old", "signup_scopes", mode="before")
     @classmethod
@@ -67,6 +69,13 @@ class Settings(BaseSettings):
     def _readable_manifest(cls, value: Path | None) -> Path | None:
         if value is not None:
             read_manifest(value)
+        return value
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _traceable(cls, value: str | None) -> str | None:
+        if value is not None and find_spec("opentelemetry") is None:
+            raise ValueError("needs the packages of requirements-tracing.lock, which are not installed")
         return value
 
     @field_validator("database_url", "database_replica_url")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
 from graphql import GraphQLError, OperationType
+from starlette.middleware import Middleware
 
 from graph.kit.access import Caller
 from graph.kit.errors import INTERNAL, Refused
@@ -26,10 +28,18 @@ class Telemetry:
     def __init__(self, metrics: Metrics, log: OperationLog) -> None:
         self.metrics, self._log = metrics, log
 
-    def phase(self, phase: Phase) -> Timed:
+    @property
+    def middleware(self) -> tuple[Middleware, ...]:
+        """What each request must pass for this kind of telemetry."""
+        return ()
+
+    async def close(self) -> None:
+        """Send what is left."""
+
+    def phase(self, phase: Phase, operation: Operation | None = None) -> AbstractContextManager[object]:
         return Timed(self.metrics.phases[phase])
 
-    def batch(self, loader: str, keys: int) -> Batch:
+    def batch(self, loader: str, keys: int) -> AbstractContextManager[object]:
         return Batch(self.metrics.batches, loader, keys)
 
     def preparing(self, request: GraphQLRequest, caller: Caller) -> Preparing:
@@ -41,9 +51,8 @@ class Telemetry:
     def refused(self, refused: Refused, caller: Caller, operation_name: str | None = None) -> None:
         """Nothing ran."""
         codes = self.count(refused.errors)
-        self._log.write(
-            caller, status="refused", codes=codes, name=operation_name if operation_name and NAME.fullmatch(operation_name) else None
-        )
+        name = operation_name if operation_name and NAME.fullmatch(operation_name) else None
+        self._log.write(caller, status="refused", codes=codes, name=name)
 
     def began(self, seen: Seen) -> None:
         if seen.operation.kind is OperationType.SUBSCRIPTION:
@@ -69,7 +78,7 @@ class Telemetry:
             kind=kind,
             seconds=seconds,
             cost=seen.cost,
-            events=seen.events,
+            events=seen.events or None,
             source=operation.source,
         )
 
@@ -125,7 +134,7 @@ class Preparing:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None) -> None:
         if isinstance(error, Refused):
             self._telemetry.refused(error, self._caller, self._request.operation_name)
 
@@ -152,7 +161,7 @@ class Seen:
         self._started = time.perf_counter()
         return self
 
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None) -> None:
         seconds = time.perf_counter() - self._started
         if isinstance(error, Refused):
             self.errors = error.errors

@@ -20,7 +20,7 @@ from sqlalchemy.orm import DeclarativeBase
 from persistence.kit import raw
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection
+    from sqlalchemy import URL, Connection, Engine, ExceptionContext
 
     from persistence.kit.raw import RawReads
 
@@ -57,6 +57,8 @@ class Change:
     subject_id: int
 
 
+# Is told a statement's text, without its parameters, and returns what is to be called once it has been executed, or has failed.
+Watch = Callable[[str], Callable[[], None]]
 Listener = Callable[[Sequence[Change]], Awaitable[None]]
 
 
@@ -146,6 +148,11 @@ class Database:
         if work.changes:
             await self._tell(work.changes)
 
+    def watch(self, watch: Watch) -> None:
+        """Call `watch` before each statement, and what it returns after it."""
+        for engine in self.engines:
+            _watch(engine.sync_engine, watch)
+
     def listen(self, listener: Listener) -> None:
         """Call `listener` after each commit that changed something, before the caller goes on."""
         self._listeners.append(listener)
@@ -165,6 +172,21 @@ class Database:
 
 def _reads(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
     return async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
+
+
+def _watch(engine: Engine, watch: Watch) -> None:
+    @event.listens_for(engine, "before_cursor_execute")
+    def begin(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
+        context.watched = watch(statement)
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def end(_connection: Any, _cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool) -> None:
+        context.watched()
+
+    @event.listens_for(engine, "handle_error")
+    def fail(error: ExceptionContext) -> None:
+        if (watched := getattr(error.execution_context, "watched", None)) is not None:
+            watched()
 
 
 def _use(pool: QueuePool) -> PoolUse:
