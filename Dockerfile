@@ -7,8 +7,10 @@ RUN ./scripts/explorer
 
 FROM python:3.13-slim-bookworm AS packages
 WORKDIR /app
-COPY requirements.lock .
-RUN python -m venv .venv && .venv/bin/pip install --no-cache-dir --require-hashes --requirement requirements.lock
+# requirements-tracing.lock, for an image that sends traces.
+ARG LOCK=requirements.lock
+COPY requirements*.lock ./
+RUN python -m venv .venv && .venv/bin/pip install --no-cache-dir --require-hashes --requirement "$LOCK"
 
 FROM python:3.13-slim-bookworm
 WORKDIR /app
