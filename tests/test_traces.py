@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 ITEMS = "query Shop($search: String) { items(search: $search) { nodes { name owner { username } } } }"
+NODE = "query Again($id: ID!) { node(id: $id) { ... on Item { owner { username } } } }"
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
@@ -24,10 +25,12 @@ async def test_hold_its_steps_its_batches_and_its_sql_and_no_values(backend: str
         settings = await settings_for(backend, tmp_path, otel_exporter_otlp_endpoint=collector.url)
         async with running(settings) as service:
             token = await service.sign_in()
-            await service.ask('mutation { createItem(input: {name: "Secret cup", price: "1"}) { __typename } }', token=token)
+            create = 'mutation { createItem(input: {name: "Secret cup", price: "1"}) { ... on Item { id } } }'
+            created = await service.ask(create, token=token)
             headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
             answer = await service.http.post("/graphql", json={"query": ITEMS, "variables": {"search": "Secret"}}, headers=headers)
             assert answer.json() == {"data": {"items": {"nodes": [{"name": "Secret cup", "owner": {"username": "ada"}}]}}}
+            await service.ask(NODE, {"id": created["createItem"]["id"]})
             await service.refused("query Denied { users { nodes { id } } }")
 
     assert collector.services == {"storegraph"}
@@ -37,10 +40,13 @@ async def test_hold_its_steps_its_batches_and_its_sql_and_no_values(backend: str
     assert query.attributes["graphql.operation.name"] == "Shop"
     assert query.attributes["graphql.operation.type"] == "query"
     assert query.attributes["graphql.document.hash"].startswith("sha256:")
-    assert collector.below(query) == ["parse", "validate", "SELECT", "dataloader_batch"]
-    (batch,) = [span for span in collector.spans if span.name == "dataloader_batch" and span.parent_id == query.id]
-    assert batch.attributes == {"graphql.dataloader.name": "users.by_id", "graphql.dataloader.batch.size": 1}
-    assert collector.below(batch) == ["SELECT"]
+    assert collector.below(query) == ["parse", "validate", "SELECT"]
+    node = collector.one("query node")
+    assert collector.below(node) == ["parse", "validate", "dataloader_batch", "dataloader_batch"]
+    items, users = [span for span in collector.spans if span.name == "dataloader_batch" and span.parent_id == node.id]
+    assert items.attributes == {"graphql.dataloader.name": "items.by_id", "graphql.dataloader.batch.size": 1}
+    assert users.attributes == {"graphql.dataloader.name": "users.by_id", "graphql.dataloader.batch.size": 1}
+    assert collector.below(items) == ["SELECT"]
     assert collector.one("query users").failed
     assert "INSERT" in collector.below(collector.one("mutation createItem"))
 

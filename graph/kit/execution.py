@@ -124,8 +124,7 @@ class Engine:
     async def execute(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> ExecutionResult:
         """Run a query or a mutation. Raises: Refused, if the variables do not fit."""
         executor = self._executor(operation, variables, context)
-        with self._observer.phase("execute", operation):
-            return self._masked(await _completed(executor.execute_operation()), context)
+        return self._masked(await _completed(executor.execute_operation()), context)
 
     async def subscribe(
         self, operation: Operation, variables: Mapping[str, Any] | None, fresh: Callable[[], Context]

@@ -42,7 +42,7 @@ class Pipeline:
 
     async def run(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> Answer:
         """Run a query or a mutation. Raises: Refused, before execution began."""
-        with self._telemetry.operation(operation, caller) as seen:
+        with self._telemetry.operation(operation, request, caller) as seen, self._telemetry.phase("execute", operation):
             context = self.context(operation, caller)
             if self._plans and (data := await self._plans.answer(operation, request.variables, context)):
                 return Answer(b'{"data":' + data + b"}")
@@ -59,7 +59,7 @@ class Pipeline:
         def fresh() -> Context:
             return Context.fresh(self._services, caller, cache=False)
 
-        with self._telemetry.operation(operation, caller) as seen:
+        with self._telemetry.operation(operation, request, caller) as seen:
             async for result in self._engine.subscribe(operation, request.variables, fresh):
                 seen.event(result.errors or ())
                 yield Answer(encode(result))

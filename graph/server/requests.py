@@ -4,8 +4,9 @@ Source: GraphQL over HTTP, sections "Request Parameters", "GET" and "JSON Encodi
 """
 
 import json
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -26,6 +27,7 @@ class GraphQLRequest:
     operation_name: str | None = None
     variables: Mapping[str, Any] | None = None
     extensions: Mapping[str, Any] | None = None
+    received: float = field(default_factory=time.perf_counter, compare=False, repr=False)
 
 
 class Malformed(Exception):

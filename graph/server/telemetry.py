@@ -45,8 +45,8 @@ class Telemetry:
     def preparing(self, request: GraphQLRequest, caller: Caller) -> Preparing:
         return Preparing(self, request, caller)
 
-    def operation(self, operation: Operation, caller: Caller) -> Seen:
-        return Seen(self, operation, caller)
+    def operation(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> Seen:
+        return Seen(self, operation, request, caller)
 
     def refused(self, refused: Refused, caller: Caller, operation_name: str | None = None) -> None:
         """Nothing ran."""
@@ -142,10 +142,10 @@ class Preparing:
 class Seen:
     """One operation as it runs. Whoever runs it says what came out."""
 
-    __slots__ = ("_started", "_telemetry", "caller", "cost", "errors", "events", "operation")
+    __slots__ = ("_received", "_telemetry", "caller", "cost", "errors", "events", "operation")
 
-    def __init__(self, telemetry: Telemetry, operation: Operation, caller: Caller) -> None:
-        self._telemetry, self.operation, self.caller = telemetry, operation, caller
+    def __init__(self, telemetry: Telemetry, operation: Operation, request: GraphQLRequest, caller: Caller) -> None:
+        self._telemetry, self.operation, self._received, self.caller = telemetry, operation, request.received, caller
         self.errors: Sequence[GraphQLError] = ()
         self.cost: int | None = None
         self.events = 0
@@ -158,11 +158,10 @@ class Seen:
 
     def __enter__(self) -> Self:
         self._telemetry.began(self)
-        self._started = time.perf_counter()
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None) -> None:
-        seconds = time.perf_counter() - self._started
+        seconds = time.perf_counter() - self._received
         if isinstance(error, Refused):
             self.errors = error.errors
         self._telemetry.ended(self, _status(self, error), seconds)

@@ -65,14 +65,14 @@ class Tracing(Telemetry):
         attributes = {"graphql.dataloader.name": loader, "graphql.dataloader.batch.size": keys}
         return Within(self._tracer.start_span("dataloader_batch", attributes=attributes), super().batch(loader, keys))
 
-    def operation(self, operation: Operation, caller: Caller) -> Seen:
+    def operation(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> Seen:
         if operation.kind is OperationType.SUBSCRIPTION:  # It is open for hours: each of its events gets a span.
-            return super().operation(operation, caller)
+            return super().operation(operation, request, caller)
         steps = _steps.get() or []
         span = self._operation_span(operation, began=steps[0][1] if steps else None)
         for name, began, ended in steps:
             self._tracer.start_span(name, trace.set_span_in_context(span), start_time=began).end(ended)
-        return TracedSeen(self, operation, caller, span)
+        return TracedSeen(self, operation, request, caller, span)
 
     def statement(self, text: str) -> Callable[[], None]:
         """A `Watch` of the database."""
@@ -131,8 +131,8 @@ class TracedSeen(Seen):
 
     __slots__ = ("_span", "_token")
 
-    def __init__(self, telemetry: Telemetry, operation: Operation, caller: Caller, span: Span) -> None:
-        super().__init__(telemetry, operation, caller)
+    def __init__(self, telemetry: Telemetry, operation: Operation, request: GraphQLRequest, caller: Caller, span: Span) -> None:
+        super().__init__(telemetry, operation, request, caller)
         self._span = span
 
     def __enter__(self) -> Self:

@@ -22,7 +22,7 @@ from persistence.kit import raw
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine, ExceptionContext
 
-    from persistence.kit.raw import RawReads
+    from persistence.kit.raw import RawReads, Watch
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +57,6 @@ class Change:
     subject_id: int
 
 
-# Is told a statement's text, without its parameters, and returns what is to be called once it has been executed, or has failed.
-Watch = Callable[[str], Callable[[], None]]
 Listener = Callable[[Sequence[Change]], Awaitable[None]]
 
 
@@ -95,7 +93,7 @@ class Database:
         self.dialect = writer.dialect.name
         self._writer, self._reader, self._write_turn = writer, reader, write_turn
         self._listeners: list[Listener] = []
-        self.raw = raw
+        self.raw: RawReads = raw
         self._writing = async_sessionmaker(writer, expire_on_commit=False)
         self._reading = _reads(reader)
         self._latest = self._reading if self.dialect == "sqlite" else _reads(writer)
@@ -152,6 +150,7 @@ class Database:
         """Call `watch` before each statement, and what it returns after it."""
         for engine in self.engines:
             _watch(engine.sync_engine, watch)
+        self.raw = raw.WatchedReads(self.raw, watch)
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` after each commit that changed something, before the caller goes on."""

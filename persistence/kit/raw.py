@@ -28,6 +28,9 @@ SQLITE_BUSY_SECONDS = 10
 Row = Any  # A tuple of the driver's own kind.
 Show = Callable[[Any], Any]
 
+# Is told a statement's text, without its parameters, and returns what is to be called once it has been executed, or has failed.
+Watch = Callable[[str], Callable[[], None]]
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -114,6 +117,23 @@ class SqliteReads:
     def _close(self) -> None:
         if (connection := getattr(self._local, "connection", None)) is not None:
             connection.close()
+
+
+class WatchedReads:
+    """Reads that somebody is told of."""
+
+    def __init__(self, reads: RawReads, watch: Watch) -> None:
+        self.dialect, self._reads, self._watch = reads.dialect, reads, watch
+
+    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]:
+        done = self._watch(prepared.sql)
+        try:
+            return await self._reads.fetch(prepared, values)
+        finally:
+            done()
+
+    async def close(self) -> None:
+        await self._reads.close()
 
 
 def connect(url: str) -> RawReads:
