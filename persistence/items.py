@@ -21,6 +21,7 @@ from persistence.kit.columns import CENT, Document, Money, RowId, SortableText, 
 from persistence.kit.database import Base, UnitOfWork
 from persistence.kit.errors import InvalidInput, NotFound, Problem, VersionConflict
 from persistence.kit.events import record, record_all
+from persistence.kit.numbers import take
 from persistence.users import User
 
 NAME_LENGTH = 200
@@ -135,11 +136,11 @@ async def create_all(work: UnitOfWork, drafts: Sequence[Draft], *, owner_id: int
     """Create checked drafts in one statement for many rows; the items come back in the drafts' order."""
     if not drafts:
         return []
-    rows = [draft.columns() | _new(owner_id) for draft in drafts]
-    statement = insert(Item).returning(Item, sort_by_parameter_order=True)
-    created = (await work.session.scalars(statement, rows)).all()
-    await record_all(work, "item.created", {item.id: {} for item in created})
-    return list(created)
+    ids = await take(work, Item, len(drafts))
+    rows = [draft.columns() | _new(owner_id) | {"id": item_id} for item_id, draft in zip(ids, drafts, strict=True)]
+    await work.session.execute(insert(Item), rows)
+    await record_all(work, "item.created", {item_id: {} for item_id in ids})
+    return [Item(**row) for row in rows]
 
 
 async def change(work: UnitOfWork, item_id: int, changes: Mapping[str, Any], *, expected_version: int | None = None) -> Item:
