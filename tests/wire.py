@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from graph.server.callers import Callers
@@ -12,6 +13,8 @@ from graph.server.socket import SocketEndpoint
 from graph.server.sse import EventStreams
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from graph.server.pipeline import Pipeline
     from tests.service import Service
 
@@ -28,3 +31,10 @@ class Wire:
 
     def socket(self, **options: Any) -> SocketEndpoint:
         return SocketEndpoint(self.pipeline, self._callers, self._origins, self.connections, **options)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """For what the other side does without a word to us."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 -- nothing could set an event
+            await asyncio.sleep(0.01)
