@@ -5,7 +5,6 @@ Reads a request, asks the pipeline, writes the response. It must never decide wh
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -28,7 +27,8 @@ from graph.kit.errors import (
     Refused,
     refusal,
 )
-from graph.server import callers, media, requests
+from graph.server import callers, media, payloads, requests
+from graph.server.bodies import ClientGone
 from graph.server.callers import Callers, Headers
 from graph.server.origins import Origins
 from graph.server.pipeline import Answer, Pipeline, refused_body
@@ -90,10 +90,6 @@ class Refusal(Exception):
         self.refused = refusal(code, message, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
-class ClientGone(Exception):
-    """The client went away before its request was whole: there is nobody to answer."""
-
-
 class HttpEndpoint:
     """The ASGI application behind `/graphql` for everything but WebSockets; `page` answers a browser that asks nothing."""
 
@@ -109,6 +105,7 @@ class HttpEndpoint:
     ) -> None:
         self._pipeline, self._callers, self._origins, self._streams = pipeline, callers, origins, streams
         self._page, self._limits = page, limits or HttpLimits()
+        self._recent = requests.Recent()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = callers.headers_of(scope)
@@ -142,6 +139,8 @@ class HttpEndpoint:
         if operation.kind is OperationType.MUTATION and scope["method"] in _SAFE_METHODS:
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "A mutation needs POST.", Allow="POST")
         if accept.result and operation.kind is not OperationType.SUBSCRIPTION:
+            if operation.kind is OperationType.QUERY:
+                self._recent.keep(request)
             await _respond(scope, send, headers, accept.result, await self._pipeline.run(operation, request, caller))
         elif accept.stream:
             await self._streams.serve(operation, request, caller, headers, receive, send)
@@ -168,49 +167,32 @@ class HttpEndpoint:
         try:
             if scope["method"] in _URL_METHODS:
                 return requests.from_query_string(scope["query_string"])
-            return requests.from_json(requests.parse_json(await self._body(receive, headers, caller)))
+            body = await self._body(receive, headers, caller)
+            return self._recent.get(body) or requests.from_json(requests.parse_json(body), body)
         except requests.Malformed as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
 
     async def _body(self, receive: Receive, headers: Headers, caller: Caller) -> bytes:
         limit = self._limits.bytes_signed_in if caller.principal else self._limits.bytes
-        if int(headers.get(b"content-length", b"0")) > limit:
-            raise _too_large(limit)
         try:
-            async with asyncio.timeout(self._limits.seconds):
-                return await _received(receive, limit)
-        except TimeoutError as error:
+            announced = int(headers.get(b"content-length", b"0"))
+            return await payloads.read(receive, announced, limit=limit, seconds=self._limits.seconds)
+        except payloads.TooLarge as error:
+            # The connection cannot serve another request: what is left of this one is not read.
+            message = f"The body may have {limit} bytes at most."
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, Connection="close") from error
+        except payloads.TooSlow as error:
             message = f"The body took longer than {self._limits.seconds:.0f} s."
             raise Refusal(HTTPStatus.REQUEST_TIMEOUT, message, Connection="close") from error
-
-
-async def _received(receive: Receive, limit: int) -> bytes:
-    chunks, size, more = list[bytes](), 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunk: bytes = message.get("body", b"")
-        chunks.append(chunk)
-        size += len(chunk)
-        more = message.get("more_body", False)
-        if size > limit:
-            raise _too_large(limit)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _too_large(limit: int) -> Refusal:
-    # What is left of the body is not read: the connection cannot serve another request.
-    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body may have {limit} bytes at most.", Connection="close")
 
 
 async def _respond(scope: Scope, send: Send, headers: Headers, media_type: str, answer: Answer) -> None:
     """Write an answer, or 304 where the client already has it. Only an answer that anybody may see carries an ETag."""
     etag = answer.headers.get("ETag")
     if etag and scope["method"] in _SAFE_METHODS and _has(headers.get(b"if-none-match"), etag.encode()):
-        await _write(send, HTTPStatus.NOT_MODIFIED, None, b"", answer.headers)
+        await _write(send, 304, None, b"", answer.headers)
     else:
-        await _write(send, HTTPStatus.OK, media_type, answer.body, answer.headers)
+        await _write(send, 200, media_type, answer.body, answer.headers)
 
 
 def _has(if_none_match: bytes | None, etag: bytes) -> bool:
@@ -222,15 +204,15 @@ def _has(if_none_match: bytes | None, etag: bytes) -> bool:
 
 
 async def _write(send: Send, status: int, media_type: str | None, body: bytes, more: Mapping[str, str]) -> None:
-    fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
-    fields.append((b"vary", b"Accept, Authorization"))
-    if "Cache-Control" not in more:
-        fields.append((b"cache-control", b"private, no-store"))
+    fields = [_VARY] if "Cache-Control" in more else [_VARY, _PRIVATE]
+    if more:
+        fields += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
     if media_type:
-        fields.append((b"content-type", _CONTENT_TYPES[media_type]))
-        fields.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": int(status), "headers": fields})
+        fields += [_CONTENT_TYPES[media_type], (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
 
 
-_CONTENT_TYPES = {name: f"{name}; charset=utf-8".encode() for name in (media.GRAPHQL_RESPONSE, media.JSON)}
+_VARY = (b"vary", b"Accept, Authorization")
+_PRIVATE = (b"cache-control", b"private, no-store")
+_CONTENT_TYPES = {name: (b"content-type", f"{name}; charset=utf-8".encode()) for name in (media.GRAPHQL_RESPONSE, media.JSON)}

@@ -5,6 +5,7 @@ Source: GraphQL over HTTP, sections "Request Parameters", "GET" and "JSON Encodi
 
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -27,7 +28,33 @@ class GraphQLRequest:
     operation_name: str | None = None
     variables: Mapping[str, Any] | None = None
     extensions: Mapping[str, Any] | None = None
+    body: bytes | None = None
+    """The JSON it was read from, if it came alone."""
     received: float = field(default_factory=time.perf_counter, compare=False, repr=False)
+
+
+class Recent:
+    """Requests that came before, byte for byte: whoever polls a query sends the same again and again.
+
+    Only queries belong here: a mutation is not repeated, and may carry a password that nothing should keep.
+    """
+
+    def __init__(self) -> None:
+        self._requests: OrderedDict[bytes, GraphQLRequest] = OrderedDict()
+
+    def get(self, body: bytes) -> GraphQLRequest | None:
+        if (known := self._requests.get(body)) is None:
+            return None
+        # A new one, as each is received at its own time.
+        return GraphQLRequest(known.query, known.document_id, known.operation_name, known.variables, known.extensions, body)
+
+    def keep(self, request: GraphQLRequest) -> None:
+        """The oldest gives way: 500 of at most 4 kB, and as much again for what was read from each."""
+        if request.body is None or len(request.body) > 4_096 or request.body in self._requests:
+            return
+        self._requests[request.body] = request
+        if len(self._requests) > 500:
+            self._requests.popitem(last=False)
 
 
 class Malformed(Exception):
@@ -91,7 +118,7 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def from_json(value: object) -> GraphQLRequest:
+def from_json(value: object, body: bytes | None = None) -> GraphQLRequest:
     """Read the parameters out of a JSON object; null is absent, and other properties are ignored, as the text demands.
 
     Raises: Malformed.
@@ -105,6 +132,7 @@ def from_json(value: object) -> GraphQLRequest:
         variables=_map(parameters, "variables"),
         extensions=_map(parameters, "extensions"),
         document_id=_text(parameters, "documentId"),
+        body=body,
     )
     return _complete(request)
 
