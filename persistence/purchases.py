@@ -13,6 +13,7 @@ from sqlalchemy import ForeignKey, Index, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from persistence import audit
 from persistence.items import Item
 from persistence.kit import jobs, paging
 from persistence.kit.checks import Checks
@@ -98,12 +99,15 @@ async def _take(work: UnitOfWork, item_id: int, quantity: int) -> Decimal:
 
 
 async def complete(work: UnitOfWork, purchase_id: int) -> None:
-    await work.session.execute(update(Purchase).where(Purchase.id == purchase_id).values(status=COMPLETED))
+    statement = update(Purchase).where(Purchase.id == purchase_id).values(status=COMPLETED).returning(Purchase)
+    sold = (await work.session.scalars(statement)).one()
+    bought = {"item_id": sold.item_id, "quantity": sold.quantity, "unit_price": str(sold.unit_price)}
+    await audit.write(work, "purchase.completed", actor_id=sold.buyer_id, subject=("Purchase", purchase_id), detail=bought)
     await record(work, "purchase.completed", purchase_id)
 
 
 class Completion:
-    """The background work of a purchase: somebody is told of it, then it is complete."""
+    """The background work of a purchase: somebody is told of it, the audit log has it, then it is complete."""
 
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier

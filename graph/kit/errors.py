@@ -23,6 +23,7 @@ BAD_USER_INPUT = "BAD_USER_INPUT"
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
 DOCUMENT_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+UNAVAILABLE = "SERVICE_UNAVAILABLE"
 INTERNAL = "INTERNAL_SERVER_ERROR"
 
 
@@ -118,6 +119,15 @@ class IdempotencyKeyReused(Error):
     @classmethod
     def of(cls, error: errors.KeyReused) -> IdempotencyKeyReused:
         return cls(code=ErrorCode.IDEMPOTENCY_KEY_REUSED, message=error.message)
+
+
+def unavailable() -> GraphQLError:
+    """It promises nothing about a mutation: its transaction may have been committed when the connection broke."""
+    return GraphQLError(
+        "The service cannot reach its database just now, or has too much to do: repeat the request in a moment. "
+        "A mutation with an idempotency key is safe to repeat.",
+        extensions={"code": UNAVAILABLE},
+    )
 
 
 class Refused(Exception):

@@ -34,10 +34,11 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as Ex
 from graph.kit.bill import Bill, Biller
 from graph.kit.completion import LeafExecutor
 from graph.kit.context import Context
-from graph.kit.errors import BAD_USER_INPUT, INTERNAL, Refused, as_error, refusal
+from graph.kit.errors import BAD_USER_INPUT, INTERNAL, Refused, as_error, refusal, unavailable
 from graph.kit.observer import Observer
 from graph.kit.tariff import Tariff
 from graph.kit.validation import parsed, problems
+from persistence.kit.availability import is_outage
 from persistence.kit.errors import DomainError
 
 log = structlog.get_logger(__name__)
@@ -201,6 +202,9 @@ def _masked(error: GraphQLError, request_id: str) -> GraphQLError:
         return error
     if cause is None or isinstance(cause, GraphQLError):
         return _coded(error, BAD_USER_INPUT)
+    if is_outage(cause):
+        log.warning("the database is away or overloaded", path=error.path, request_id=request_id, error=repr(cause))
+        return _located(unavailable(), error)
     log.error("unexpected error in a resolver", path=error.path, request_id=request_id, exc_info=cause)
     return _located(GraphQLError(f"Internal error. Request id: {request_id}", extensions={"code": INTERNAL}), error)
 

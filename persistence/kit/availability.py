@@ -1,0 +1,28 @@
+"""Which errors mean that the database is away, busy or full: the same request may succeed later, and nobody need look for a mistake in the code."""
+
+from __future__ import annotations
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+PASSING_STATES = (
+    "08",  # connection exceptions
+    "40",  # deadlocks and other transactions that were rolled back for a neighbour's sake
+    "53",  # insufficient resources: disk full, out of memory, too many connections
+    "55P03",  # lock not available
+    "57",  # operator intervention: shutdown, crash, cannot connect now, statement timeout
+    "58",  # system errors
+)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Source: PostgreSQL manual, appendix A (SQLSTATE classes); SQLite reports a locked, full or unreadable file as OperationalError."""
+    if isinstance(error, DBAPIError):
+        state = getattr(error.orig, "sqlstate", None)
+        if isinstance(state, str):
+            return state.startswith(PASSING_STATES)
+        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(PASSING_STATES)
+    return isinstance(error, PoolTimeout | asyncpg.InterfaceError | ConnectionError | TimeoutError)
