@@ -13,7 +13,7 @@ from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, VersionConflict
 from graph.kit.fields import mutation
 from graph.kit.nodes import required_row_id
-from persistence import items
+from persistence import audit, items
 from persistence.kit import errors
 from persistence.kit.database import UnitOfWork
 
@@ -105,7 +105,9 @@ class ItemMutation:
         owner = info.context.require()
 
         async def command(work: UnitOfWork) -> items.Item:
-            return await items.create(work, input.draft(), owner_id=owner.user_id)
+            item = await items.create(work, input.draft(), owner_id=owner.user_id)
+            await audit.write(work, "item.created", actor_id=owner.user_id, subject=("Item", item.id))
+            return item
 
         row = await info.context.once(command, items.Item, key=idempotency_key, operation="createItem", arguments=vars(input))
         return Item.of(row)
@@ -119,10 +121,12 @@ class ItemMutation:
         expected_version: ExpectedVersion = None,
         idempotency_key: IdempotencyKey = None,
     ) -> UpdateItemResult:
-        item_id, changes = required_row_id("Item", id), input.changes()
+        actor, item_id, changes = info.context.require(), required_row_id("Item", id), input.changes()
 
         async def command(work: UnitOfWork) -> items.Item:
-            return await items.change(work, item_id, changes, expected_version=expected_version)
+            item = await items.change(work, item_id, changes, expected_version=expected_version)
+            await audit.write(work, "item.updated", actor_id=actor.user_id, subject=("Item", item_id), detail={"fields": sorted(changes)})
+            return item
 
         arguments = [item_id, changes, expected_version]
         row = await info.context.once(command, items.Item, key=idempotency_key, operation="updateItem", arguments=arguments)
@@ -130,8 +134,10 @@ class ItemMutation:
 
     @mutation(scope=Scope.ITEMS_WRITE, description="Take an item out of the catalogue.")
     async def delete_item(self, info: Info, id: strawberry.ID, expected_version: ExpectedVersion = None) -> DeleteItemResult:
+        actor, item_id = info.context.require(), required_row_id("Item", id)
         async with info.context.database.transaction() as work:
-            await items.delete(work, required_row_id("Item", id), expected_version=expected_version)
+            await items.delete(work, item_id, expected_version=expected_version)
+            await audit.write(work, "item.deleted", actor_id=actor.user_id, subject=("Item", item_id))
         return DeletedItem(id=id)
 
     @mutation(scope=Scope.ITEMS_WRITE, description="Add up to 10,000 items in one transaction.", cost=50)
@@ -154,6 +160,7 @@ class ItemMutation:
         owner = info.context.require()
         async with info.context.database.transaction() as work:
             created = iter(await items.create_all(work, good, owner_id=owner.user_id))
+            await audit.write(work, "items.created", actor_id=owner.user_id, detail={"count": len(good)})
         results: list[BulkItemResult] = [Item.of(next(created)) if isinstance(draft, items.Draft) else draft for draft in drafts]
         return BulkCreateItems(created=len(good), results=results)
 

@@ -4,6 +4,7 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from graph import item_plans
+from graph.audit import AuditQuery
 from graph.echo import EchoMutation, EchoSubscription
 from graph.files import FileMutation, FileQuery
 from graph.health import HealthQuery
@@ -20,7 +21,7 @@ from graph.users import UserQuery
 
 
 @strawberry.type(description="Everything that can be read.")
-class Query(ItemQuery, SummaryQuery, FileQuery, UserQuery, HealthQuery, SystemQuery):
+class Query(ItemQuery, SummaryQuery, FileQuery, UserQuery, AuditQuery, HealthQuery, SystemQuery):
     pass
 
 

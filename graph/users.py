@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import strawberry
 
@@ -10,9 +10,12 @@ from graph.kit.access import Scope
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.nodes import Node, global_id, refetched
-from graph.kit.pages import After, Before, Connection, First, Last
-from persistence import items, users
+from graph.kit.pages import After, Before, Connection, First, Last, owned
+from persistence import catalogue, items, users
 from persistence.kit.paging import Window
+
+if TYPE_CHECKING:
+    from graph.items import Item
 
 
 @strawberry.type(description="Somebody with an account.")
@@ -40,6 +43,13 @@ class User(Node):
     @strawberry.field(description="What the user may do; a token may carry less. Null unless it is you, or you hold `users:read`.")
     def scopes(self, info: Info) -> list[Scope] | None:
         return known_scopes(self.row.scopes) if self._open_to(info) else None
+
+    @strawberry.field(description="What this user added to the catalogue and is there still, in the order it was added.")
+    async def items(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[Annotated["Item", strawberry.lazy("graph.items")]]:
+        window = Window(first, after, last, before)
+        return await owned(info, "Item", catalogue.pages_by_owner, catalogue.counts_by_owner, self.row.id, window)
 
     def _open_to(self, info: Info) -> bool:
         return self.yours or info.context.is_user(self.row.id) or info.context.holds(Scope.USERS_READ)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +38,11 @@ async def write(
     entry = AuditEntry(actor_id=actor_id, action=action, subject_kind=kind, subject_id=id_, detail=dict(detail or {}), at=utc_now())
     work.session.add(entry)
     await work.session.flush()
+
+
+async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, AuditEntry]:
+    rows = await session.scalars(select(AuditEntry).where(AuditEntry.id.in_(ids)))
+    return {entry.id: entry for entry in rows}
 
 
 async def page(session: AsyncSession, window: Window) -> Page[AuditEntry]:

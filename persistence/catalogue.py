@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,8 +13,9 @@ from sqlalchemy import ColumnElement, and_, false, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items import Item
-from persistence.kit import paging
+from persistence.kit import owned, paging
 from persistence.kit.checks import Checks
+from persistence.kit.errors import InvalidInput
 from persistence.kit.matching import contains_all, contains_any, matches
 from persistence.kit.paging import Listing, Page, Window
 
@@ -104,6 +105,21 @@ async def page(session: AsyncSession, filter_: Filter, order: Order, window: Win
 
 async def count(session: AsyncSession, filter_: Filter) -> int:
     return await session.scalar(select(func.count()).select_from(Item).where(filter_.condition())) or 0
+
+
+def listing_of_owner(owner_id: Any) -> Listing[Item]:
+    return listing(Filter(owner_id=owner_id), Order())
+
+
+async def pages_by_owner(
+    session: AsyncSession, keys: Sequence[tuple[int, Window]]
+) -> Mapping[tuple[int, Window], Page[Item] | InvalidInput]:
+    return await owned.pages(session, listing_of_owner, keys)
+
+
+async def counts_by_owner(session: AsyncSession, owner_ids: Sequence[int]) -> Mapping[int, int]:
+    statement = select(Item.owner_id, func.count()).where(Item.owner_id.in_(owner_ids), Item.deleted_at.is_(None)).group_by(Item.owner_id)
+    return {owner: number for owner, number in await session.execute(statement) if owner is not None}
 
 
 async def numbered_page(session: AsyncSession, filter_: Filter, *, number: int, size: int) -> Sequence[Item]:

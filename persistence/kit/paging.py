@@ -79,8 +79,13 @@ class Listing(Generic[T]):
         for position, forward in ((after, True), (before, False)):
             if position is not None:
                 statement = statement.where(self._beyond(position, ascending=forward != self.descending))
-        order = (self.key.desc(), self.id.desc()) if self.descending != backward else (self.key.asc(), self.id.asc())
-        return statement.order_by(*order)
+        return statement.order_by(*self.order(backward=backward))
+
+    def order(self, *, backward: bool, of: Any = None) -> Sequence[Any]:
+        """`of` is an alias of the entity to order instead."""
+        columns = [self.id] if self.key is self.id else [self.key, self.id]
+        columns = columns if of is None else [getattr(of, column.key) for column in columns]
+        return [column.desc() if self.descending != backward else column.asc() for column in columns]
 
     def _beyond(self, position: Position, *, ascending: bool) -> Any:
         if self.key is self.id:
