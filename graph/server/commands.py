@@ -1,4 +1,4 @@
-"""The command line: serve, migrate, print the schema."""
+"""The command line: serve, migrate, print the schema, give scopes and tokens."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 import uvicorn
 
+from graph.kit.access import Scope
 from graph.schema import schema as graphql_schema
-from graph.server import logs, settings
+from graph.server import accounts, logs, settings
 from persistence.schema import upgrade
 
 # Frames beyond this are never held in memory whole; the socket's own limit is in characters, of four bytes at most.
@@ -67,6 +68,39 @@ def schema(check: Annotated[bool, typer.Option("--check", help="Only say whether
     elif not SCHEMA_FILE.exists() or SCHEMA_FILE.read_text() != text:
         typer.echo("schema.graphql is out of date: run ./scripts/schema and commit it.", err=True)
         raise typer.Exit(1)
+
+
+@cli.command()
+def grant(
+    username: Annotated[str, typer.Argument(help="Who signed up under this name, in any case.")],
+    scopes: Annotated[list[Scope] | None, typer.Argument(help="What the user may do from now on, beside what they may do already.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every scope: for the first administrator.")] = False,
+) -> None:
+    """Let a user do more, such as the first administrator, whom nobody in the API can appoint."""
+    given = list(Scope) if everything else scopes or []
+    if not given:
+        raise typer.BadParameter("name the scopes, or say --all")
+    user = asyncio.run(accounts.grant(loaded(), username, given))
+    if user is None:
+        _fail(f"There is no user {username!r}: they must sign up first.")
+    typer.echo(f"{user.username} may now: {' '.join(user.scopes)}")
+
+
+@cli.command()
+def token(
+    username: Annotated[str, typer.Argument(help="Whose token, in any case.")],
+    scopes: Annotated[list[Scope] | None, typer.Option("--scope", help="Carry only this; may be given several times.")] = None,
+) -> None:
+    """Print an access token of a user, good for 30 minutes: for scripts on this machine and for finding faults."""
+    issued = asyncio.run(accounts.token(loaded(), username, scopes))
+    if issued is None:
+        _fail(f"There is no active user {username!r}.")
+    typer.echo(issued)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
 
 
 def loaded() -> settings.Settings:

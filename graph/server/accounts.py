@@ -1,0 +1,50 @@
+"""What an operator does to accounts from the command line, without a token: whoever can read the settings may do anything anyway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
+
+from graph.kit.access import Scope
+from graph.server.settings import Settings
+from graph.server.tokens import Tokens
+from graph.users import known_scopes
+from persistence import audit, users
+from persistence.kit.database import Database
+from persistence.kit.errors import NotFound
+from persistence.schema import upgrade
+
+
+async def grant(settings: Settings, username: str, scopes: Collection[Scope]) -> users.User | None:
+    """None, if there is no such user."""
+    given = [scope.value for scope in scopes]
+    async with _opened(settings) as database:
+        try:
+            async with database.transaction() as work:
+                user = await users.change_scopes(work, username, give=given)
+                await audit.write(work, "user.scopes_granted", actor_id=None, subject=("User", user.id), detail={"scopes": given})
+        except NotFound:
+            return None
+    return user
+
+
+async def token(settings: Settings, username: str, scopes: Collection[Scope] | None) -> str | None:
+    """An access token without a login, so it ends by itself. None, if there is no such user who may sign in."""
+    async with _opened(settings) as database:
+        async with database.reading_latest() as session:
+            user = (await users.by_username(session, [username])).get(username)
+        if user is None or not user.is_active:
+            return None
+        held = known_scopes(user.scopes)
+        asked = held if scopes is None else [scope for scope in held if scope in scopes]
+        return Tokens(database, settings.signing_key).issue(user.id, asked)
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncGenerator[Database]:
+    await upgrade(settings.database_url)
+    database = Database.connect(settings.database_url)
+    try:
+        yield database
+    finally:
+        await database.close()
