@@ -66,13 +66,16 @@ class Application:
                 "username", "must be 3 to 32 letters (a to z), digits, dots, hyphens or underscores, and begin with a letter or digit"
             )
         checks.text("password", self.password, least=passwords.LENGTH_MIN, most=passwords.LENGTH_MAX)
-        if self.password.casefold() == self.username.casefold():
+        if self.username and self.password.casefold() == self.username.casefold():
             checks.report("password", "must not be the username")
         checks.text("fullName", self.full_name, least=1, most=FULL_NAME_LENGTH)
-        checks.text("email", self.email, least=1, most=EMAIL_LENGTH)
-        if self.email is not None and len(self.email) <= EMAIL_LENGTH and not EMAIL.fullmatch(self.email):
-            checks.report("email", "must be an e-mail address, such as ada@example.com")
+        if self.email is not None and not _is_address(self.email):
+            checks.report("email", f"must be an e-mail address of at most {EMAIL_LENGTH} characters, such as ada@example.com")
         checks.finish()
+
+
+def _is_address(text: str) -> bool:
+    return len(text) <= EMAIL_LENGTH and text.isprintable() and EMAIL.fullmatch(text) is not None
 
 
 async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, User]:
