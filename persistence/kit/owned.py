@@ -70,7 +70,12 @@ def _sqlite(list_of: ListOf[Any], owners: Sequence[int], window: Window) -> Any:
     listing = list_of(ids.c.value)
     few = listing.windowed(window).with_only_columns(listing.id).correlate(ids)
     rows = listing.id.class_
-    return select(rows, ids.c.value).select_from(ids).join(rows, listing.id.in_(few)).order_by(ids.c.value, *listing.order(backward=window.backward))
+    return (
+        select(rows, ids.c.value)
+        .select_from(ids)
+        .join(rows, listing.id.in_(few))
+        .order_by(ids.c.value, *listing.order(backward=window.backward))
+    )
 
 
 def _postgresql(list_of: ListOf[Any], owners: Sequence[int], window: Window) -> Any:
@@ -78,4 +83,8 @@ def _postgresql(list_of: ListOf[Any], owners: Sequence[int], window: Window) -> 
     listing = list_of(ids.c.value)
     few = listing.windowed(window).correlate(ids).lateral("few")
     rows: Any = aliased(listing.id.class_, few)
-    return select(rows, ids.c.value).select_from(ids.join(few, true())).order_by(ids.c.value, *listing.order(backward=window.backward, of=rows))
+    return (
+        select(rows, ids.c.value)
+        .select_from(ids.join(few, true()))
+        .order_by(ids.c.value, *listing.order(backward=window.backward, of=rows))
+    )
