@@ -13,6 +13,7 @@ from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, VersionConflict
 from graph.kit.fields import mutation
 from graph.kit.nodes import required_row_id
+from graph.kit.tariff import Cost
 from persistence import audit, items
 from persistence.kit import errors
 from persistence.kit.database import UnitOfWork
@@ -74,7 +75,9 @@ BulkItemResult = Annotated[Item | InvalidInput | NotCreated, strawberry.union("B
 @strawberry.type(description="What became of each row.")
 class BulkCreateItems:
     created: int = strawberry.field(description="How many items were created.")
-    results: list[BulkItemResult] = strawberry.field(description="One for each input, in the inputs' order; at most 10,000.")
+    results: list[BulkItemResult] = strawberry.field(
+        description="One for each input, in the inputs' order; at most 10,000.", metadata={"cost": Cost(weight=0, of_parent=True)}
+    )
 
 
 @strawberry.type(description="The item is gone from the catalogue. Purchases of it stay.")
@@ -140,7 +143,9 @@ class ItemMutation:
             await audit.write(work, "item.deleted", actor_id=actor.user_id, subject=("Item", item_id))
         return DeletedItem(id=id)
 
-    @mutation(scope=Scope.ITEMS_WRITE, description="Add up to 10,000 items in one transaction.", cost=50)
+    @mutation(
+        scope=Scope.ITEMS_WRITE, description="Add up to 10,000 items in one transaction.", cost=Cost(weight=50, size="inputs", each=1)
+    )
     async def bulk_create_items(
         self,
         info: Info,

@@ -12,6 +12,8 @@ from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.nodes import Node, global_id, refetched, row_id
 from graph.kit.pages import After, Before, Connection, First, Last
+from graph.kit.rates import ADDRESS, Limit
+from graph.kit.tariff import Cost
 from graph.users import User
 from persistence import catalogue, items, users
 from persistence.kit.errors import InvalidInput
@@ -94,7 +96,9 @@ class ItemFilter:
 
 @strawberry.type(description="A numbered page, for lists with page numbers. Prefer `items`: it costs the same on every page.")
 class ItemPage:
-    items: list[Item] = strawberry.field(description="At most `pageSize` items, in the order they were added.")
+    items: list[Item] = strawberry.field(
+        description="At most `pageSize` items, in the order they were added.", metadata={"cost": Cost(of_parent=True)}
+    )
     page: int = strawberry.field(description="This page's number, from 1.")
     page_size: int = strawberry.field(description="1 to 100.")
     total: int = strawberry.field(description="How many items there are on all pages.")
@@ -129,7 +133,12 @@ class ItemQuery:
     ) -> Connection[Item]:
         return await item_connection(info, *listing_of(search, filter, order_by, first, after, last, before))
 
-    @query(scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE), description="The catalogue with page numbers, for administration.", cost=5)
+    @query(
+        scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE),
+        description="The catalogue with page numbers, for administration.",
+        cost=Cost(weight=5, size="pageSize"),
+        limit=Limit("3/60seconds", by=ADDRESS),
+    )
     async def items_page(
         self,
         info: Info,

@@ -12,6 +12,7 @@ from graph.item_changes import ItemMutation
 from graph.item_events import ItemEventSubscription
 from graph.items import Item, ItemQuery
 from graph.kit.scalars import SCALARS
+from graph.limits import LimitQuery
 from graph.purchases import PurchaseMutation, PurchaseSubscription
 from graph.summaries import SummaryQuery
 from graph.system import SystemQuery
@@ -21,7 +22,7 @@ from graph.users import UserQuery
 
 
 @strawberry.type(description="Everything that can be read.")
-class Query(ItemQuery, SummaryQuery, FileQuery, UserQuery, AuditQuery, HealthQuery, SystemQuery):
+class Query(ItemQuery, SummaryQuery, FileQuery, UserQuery, AuditQuery, LimitQuery, HealthQuery, SystemQuery):
     pass
 
 

@@ -10,6 +10,7 @@ from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.nodes import Node, find
 from graph.kit.scalars import BigInt
+from graph.kit.tariff import Cost
 from persistence.kit.errors import InvalidInput
 
 NODES = 100
@@ -22,7 +23,11 @@ class SystemQuery:
     async def node(self, info: Info, id: strawberry.ID) -> Node | None:
         return await find(info, id)
 
-    @query(scope=None, description="The objects with these global ids, in the same order; null for each that there is none of.")
+    @query(
+        scope=None,
+        description="The objects with these global ids, in the same order; null for each that there is none of.",
+        cost=Cost(size="ids"),
+    )
     async def nodes(
         self, info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"At most {NODES}.")]
     ) -> list[Node | None]:

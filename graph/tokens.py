@@ -9,12 +9,19 @@ from graph.kit.access import TOKEN_LENGTH, AccessTokens, Scope
 from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, InvalidInput, member_for
 from graph.kit.fields import mutation
+from graph.kit.rates import ADDRESS, Limit, argument
 from graph.users import known_scopes
 from persistence import logins
 from persistence.kit import errors
 from persistence.kit.columns import utc_now
 
 BEARER = "Bearer"
+# Many names from one place; one name from one place, at which its owner elsewhere is not shut out; one name from many places.
+GUESSES = (
+    Limit("150/10minutes", by=ADDRESS, failures=True),
+    Limit("30/10minutes", by=ADDRESS & argument("username"), failures=True),
+    Limit("100/hour", by=argument("username"), failures=True),
+)
 
 
 @member_for(logins.InvalidCredentials)
@@ -61,7 +68,10 @@ RevokeTokenResult = Annotated[
 @strawberry.type
 class TokenMutation:
     @mutation(
-        scope=None, description="Sign in. The same time passes and the same is said for an unknown user and a wrong password.", cost=20
+        scope=None,
+        description="Sign in. The same time passes and the same is said for an unknown user and a wrong password.",
+        cost=20,
+        limit=GUESSES,
     )
     async def token(
         self,

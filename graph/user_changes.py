@@ -9,6 +9,7 @@ from graph.kit.access import Scope
 from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, InvalidInput, NotFound, member_for
 from graph.kit.fields import mutation
+from graph.kit.rates import ADDRESS, Limit
 from graph.users import User
 from persistence import audit, logins, passwords, users
 from persistence.kit import errors
@@ -66,7 +67,13 @@ ReactivateUserResult = Annotated[
 
 @strawberry.type
 class UserMutation:
-    @mutation(scope=None, description="Make an account. Then get a token with the mutation `token`.", cost=20)
+    @mutation(
+        scope=None,
+        description="Make an account. Then get a token with the mutation `token`.",
+        cost=20,
+        # The first keeps people from trying out which names are taken, the second from filling the table.
+        limit=(Limit("100/10minutes", by=ADDRESS, failures=True), Limit("1000/hour", by=ADDRESS)),
+    )
     async def signup(self, info: Info, input: SignupInput) -> SignupResult:
         application = input.application()
         application.check()

@@ -124,7 +124,11 @@ class Server(uvicorn.Server):
 async def running(settings: Settings, replaced: Mapping[type[Any], Any] | None = None) -> AsyncGenerator[Service]:
     """`replaced` puts other ports in the place of the service's own."""
     app = create_app(settings, replaced)
-    server = Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="websockets-sansio", timeout_graceful_shutdown=5))
+    server = Server(
+        uvicorn.Config(
+            app, port=0, log_config=None, access_log=False, proxy_headers=False, ws="websockets-sansio", timeout_graceful_shutdown=5
+        )
+    )
     task = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from graph.server.addresses import client_address, limit_key, networks
+from graph.kit.rates import network
+from graph.server.addresses import client_address, networks
 
 TRUSTED = networks(["10.0.0.0/8", "fd00::/8", "192.0.2.7"])
 CLIENT = "203.0.113.9"
@@ -82,13 +83,13 @@ def test_is_found_in_no_time_in_a_header_of_60_kilobytes():
 
 
 def test_counts_by_the_network_of_64_bits_in_version_6():
-    assert limit_key("2001:db8:1:2:3:4:5:6") == limit_key("2001:db8:1:2:ffff::") == "2001:db8:1:2::/64"
-    assert limit_key("2001:db8:1:3::1") == "2001:db8:1:3::/64"
+    assert network("2001:db8:1:2:3:4:5:6") == network("2001:db8:1:2:ffff::") == "2001:db8:1:2::/64"
+    assert network("2001:db8:1:3::1") == "2001:db8:1:3::/64"
 
 
 def test_counts_by_itself_in_version_4_also_when_mapped():
-    assert limit_key(CLIENT) == limit_key(f"::ffff:{CLIENT}") == CLIENT
-    assert limit_key("testclient") == "testclient"
+    assert network(CLIENT) == network(f"::ffff:{CLIENT}") == CLIENT
+    assert network("testclient") == "testclient"
 
 
 @pytest.mark.parametrize("written", ["10.0.0.1/8", "proxy", "10.0.0.0/33", ""])

@@ -15,12 +15,15 @@ from graph.kit.nodes import global_id, required_row_id
 from graph.kit.plans import Plans
 from graph.schema import PLANNED, executable, schema
 from graph.server.documents import Documents
+from graph.server.limits import Limits
 from graph.server.logs import OperationLog
 from graph.server.metrics import Metrics
 from graph.server.pipeline import Pipeline
 from graph.server.requests import GraphQLRequest
+from graph.server.settings import BUDGET
 from graph.server.telemetry import Telemetry
 from persistence import items
+from persistence.kit.quota import LocalQuota
 from tests.service import Service
 
 STRANGER = Caller(None, "127.0.0.1", "test")
@@ -106,7 +109,8 @@ class Paths:
     def pipeline(self, plans: Plans | None) -> Pipeline:
         telemetry = Telemetry(Metrics(None), OperationLog(self.service.settings))
         engine = Engine(executable, telemetry, suggestions=True, introspection=True, fast=plans is not None)
-        return Pipeline(engine, self.service.services, Documents(), telemetry, plans)
+        limits = Limits(engine, LocalQuota(BUDGET), max_cost=BUDGET.capacity, enabled=False)
+        return Pipeline(engine, self.service.services, Documents(), limits, telemetry, plans)
 
     def request(self, document: str, variables: dict[str, Any]) -> GraphQLRequest:
         filled = {name: value.format(**self.names) if isinstance(value, str) else value for name, value in variables.items()}

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, TypeAlias, cast
 
 from graphql import (
@@ -44,6 +43,7 @@ Count: TypeAlias = Callable[[Variables], "int | None"]
 Size: TypeAlias = Callable[[Variables], int]
 Charges: TypeAlias = "tuple[Charge, ...]"  # Of the fields of one object.
 Below: TypeAlias = "tuple[Charges, ...]"
+Named: TypeAlias = "tuple[tuple[str, list[Charge]], ...]"
 
 REMEMBERED = 100  # Sizes of which an operation's bill remembers the sum: clients ask for the same few pages.
 MAX_COUNT = 1_000_000  # Of elements; a larger number in an argument is as good as this one for a refusal.
@@ -58,6 +58,7 @@ class Charge:
     rule: Rule
     size: int | Size
     below: Below
+    named: Named
 
     def requested(self, variables: Variables, parent_size: int) -> int:
         rule, size = self.rule, self._elements(variables)
@@ -71,25 +72,35 @@ class Charge:
         if self.rule.repeats is not Repeats.ONCE:
             values = [element for elements in values if elements for element in elements]
         each = self.rule.each and self.rule.each * self._elements(variables)
-        return len(values) * (self.rule.weight + each) + _actual(self.below, variables, [value for value in values if value])
+        points = len(values) * (self.rule.weight + each)
+        return points + _actual(self.named, variables, [value for value in values if value]) if self.named else points
 
     def _elements(self, variables: Variables) -> int:
         return self.size if isinstance(self.size, int) else self.size(variables)
 
 
-def _actual(below: Below, variables: Variables, objects: list[Any]) -> int:
+def _named(below: Below) -> Named:
+    """The charges by the name that they have in the answer."""
+    named: dict[str, list[Charge]] = {}
+    for charges in below:
+        for charge in charges:
+            named.setdefault(charge.key, []).append(charge)
+    return tuple(named.items())
+
+
+def _actual(named: Named, variables: Variables, objects: list[Any]) -> int:
     """An object's type is not in the answer, but its fields are: of two types' fields with one name, the dearer is counted."""
-    charges = sorted((charge for charges in below for charge in charges), key=lambda charge: charge.key)
-    total = 0
-    for key, same in groupby(charges, key=lambda charge: charge.key):
+    points = 0
+    for key, charges in named:
         if values := [value[key] for value in objects if key in value]:
-            total += max(charge.actual(variables, values) for charge in same)
-    return total
+            points += max([charge.actual(variables, values) for charge in charges])
+    return points
 
 
 class Bill:
     def __init__(self, charges: Charges) -> None:
         self._charges = charges
+        self._named = _named((charges,))
         self._sizes = tuple(_sizes(charges))
         self._requested: dict[tuple[int, ...], int] = {}
 
@@ -104,7 +115,7 @@ class Bill:
         return points
 
     def actual(self, variables: Variables | None, data: Mapping[str, Any] | None) -> int:
-        return _actual((self._charges,), variables or {}, [data or {}])
+        return _actual(self._named, variables or {}, [data or {}])
 
     def dearest(self, variables: Variables | None) -> FieldNode:
         """The root field that costs most."""
@@ -166,11 +177,12 @@ class Biller:
         name = nodes[0].name.value
         rule = self._tariff.rule(parent, name)
         if name.startswith("__"):
-            return Charge(key, nodes[0], rule, PAGE_SIZE, ())
+            return Charge(key, nodes[0], rule, PAGE_SIZE, (), ())
         field = parent.fields[name]
         counts = [self._count(nodes[0], argument, field.args[argument]) for argument in rule.sizes]
         selections = [node.selection_set for node in nodes if node.selection_set]
-        return Charge(key, nodes[0], rule, _size(counts, rule), self._below(self._schema.type_map[type_name(field)], selections))
+        below = self._below(self._schema.type_map[type_name(field)], selections)
+        return Charge(key, nodes[0], rule, _size(counts, rule), below, _named(below))
 
     def _below(self, named: GraphQLNamedType, selections: Sequence[SelectionSetNode]) -> Below:
         if not is_composite_type(named):

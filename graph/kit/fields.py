@@ -1,6 +1,7 @@
 """How fields that need a rule are declared. Scope and description are required, so nobody forgets them.
 
 `scope=None` says that a field is public, `scope=()` that any signed-in user may ask it. The scopes are printed in the schema as `@requiresScopes`.
+`cost` is for what the tariff's general rules do not price right, `limit` for what may be asked so often and no more, whatever it costs.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import strawberry
 from strawberry.schema_directive import Location
@@ -17,10 +18,15 @@ from strawberry.types.field import StrawberryField
 from graph.kit.access import Scope
 from graph.kit.context import Info
 from graph.kit.errors import as_data, as_error
+from graph.kit.rates import Counted, Limit
+from graph.kit.tariff import Cost
 from persistence.kit.errors import DomainError
+from persistence.kit.windows import Windows
 
+T = TypeVar("T")
 Resolver = Callable[..., Any]
 Scopes = Scope | tuple[Scope, ...] | None
+Limits = Limit | tuple[Limit, ...]
 
 
 @strawberry.schema_directive(
@@ -32,54 +38,58 @@ class RequiresScopes:
     scopes: list[Scope]
 
 
-def query(*, scope: Scopes, description: str, cost: int | None = None) -> Callable[[Resolver], StrawberryField]:
+def query(*, scope: Scopes, description: str, cost: int | Cost | None = None, limit: Limits = ()) -> Callable[[Resolver], StrawberryField]:
     """A field that reads. An expected refusal becomes a top-level error."""
 
     def declare(resolver: Resolver) -> StrawberryField:
         @wraps(resolver)
         async def guarded(root: Any, info: Info, **arguments: Any) -> Any:
-            if scope is not None:
-                info.context.require(*_listed(scope))
+            await _permit(info, scope, limit, arguments)
             try:
                 return await resolver(root, info=info, **arguments)
             except DomainError as error:
                 raise as_error(error) from error
 
-        return _field(guarded, scope, description, cost)
+        return _field(guarded, scope, _limited(description, limit), cost)
 
     return declare
 
 
-def mutation(*, scope: Scopes, description: str, cost: int | None = None) -> Callable[[Resolver], StrawberryField]:
+def mutation(
+    *, scope: Scopes, description: str, cost: int | Cost | None = None, limit: Limits = ()
+) -> Callable[[Resolver], StrawberryField]:
     """A field that changes something. An expected refusal becomes a member of the result union."""
 
     def declare(resolver: Resolver) -> StrawberryField:
         @wraps(resolver)
         async def guarded(root: Any, info: Info, **arguments: Any) -> Any:
-            if scope is not None:
-                info.context.require(*_listed(scope))
+            await _permit(info, scope, limit, arguments)
             try:
-                return await resolver(root, info=info, **arguments)
+                payload = await resolver(root, info=info, **arguments)
             except DomainError as error:
                 return as_data(error)
+            if limit:
+                await _counted(info, arguments).succeed(_listed(limit))
+            return payload
 
-        return _field(guarded, scope, description, cost)
+        return _field(guarded, scope, _limited(description, limit), cost)
 
     return declare
 
 
-def subscription(*, scope: Scopes, description: str, cost: int | None = None) -> Callable[[Resolver], StrawberryField]:
+def subscription(
+    *, scope: Scopes, description: str, cost: int | Cost | None = None, limit: Limits = ()
+) -> Callable[[Resolver], StrawberryField]:
     """A field that streams. An expected refusal ends the stream with a top-level error."""
 
     def declare(resolver: Resolver) -> StrawberryField:
         @wraps(resolver)
         async def guarded(root: Any, info: Info, **arguments: Any) -> AsyncGenerator[Any]:
-            if scope is not None:
-                info.context.require(*_listed(scope))
+            await _permit(info, scope, limit, arguments)
             return _events(resolver(root, info=info, **arguments))
 
         declared: Any = strawberry.subscription(
-            resolver=guarded, description=description, directives=_directives(scope), metadata=_metadata(cost)
+            resolver=guarded, description=_limited(description, limit), directives=_directives(scope), metadata=_metadata(cost)
         )
         return declared
 
@@ -95,17 +105,32 @@ async def _events(stream: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
             raise as_error(error) from error
 
 
-def _field(resolver: Resolver, scope: Scopes, description: str, cost: int | None) -> StrawberryField:
+async def _permit(info: Info, scope: Scopes, limit: Limits, arguments: dict[str, Any]) -> None:
+    if scope is not None:
+        info.context.require(*_listed(scope))
+    if limit:
+        await _counted(info, arguments).count(_listed(limit))
+
+
+def _counted(info: Info, arguments: dict[str, Any]) -> Counted:
+    return Counted(info.context.port(Windows), info.field_name, info.context.caller, arguments)
+
+
+def _limited(description: str, limit: Limits) -> str:
+    return " ".join([description, *map(str, _listed(limit))])
+
+
+def _field(resolver: Resolver, scope: Scopes, description: str, cost: int | Cost | None) -> StrawberryField:
     return strawberry.field(resolver=resolver, description=description, directives=_directives(scope), metadata=_metadata(cost))
 
 
-def _listed(scope: Scope | tuple[Scope, ...]) -> tuple[Scope, ...]:
-    return scope if isinstance(scope, tuple) else (scope,)
+def _listed(one_or_more: T | tuple[T, ...]) -> tuple[T, ...]:
+    return cast("tuple[T, ...]", one_or_more) if isinstance(one_or_more, tuple) else (one_or_more,)
 
 
 def _directives(scope: Scopes) -> list[object]:
     return [] if scope is None else [RequiresScopes(scopes=list(_listed(scope)))]
 
 
-def _metadata(cost: int | None) -> dict[str, int]:
+def _metadata(cost: int | Cost | None) -> dict[str, int | Cost]:
     return {} if cost is None else {"cost": cost}

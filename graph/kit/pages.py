@@ -62,7 +62,10 @@ class Connection(Generic[T]):
             end_cursor=cursor(rows[-1]) if rows else None,
         )
 
-    @strawberry.field(description="How many objects the whole list holds. Counted only when asked for, which costs a look at each of them.")
+    @strawberry.field(
+        description="How many objects the whole list holds. Counted only when asked for, which costs a look at each of them.",
+        metadata={"cost": 5},
+    )
     async def total_count(self) -> int:
         return await self.count()
 

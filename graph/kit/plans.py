@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import orjson
 import strawberry
 import structlog
 from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, GraphQLError, GraphQLField, SelectionSetNode
@@ -152,13 +151,13 @@ class Plans:
         self._core = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- as in graph/schema.py
         self._plans: OrderedDict[Operation, list[Root] | None] = OrderedDict()
 
-    async def answer(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> bytes | None:
-        """The response's `data` as JSON, or None where the reference executor must run."""
+    async def answer(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> dict[str, Any] | None:
+        """The response's `data`, or None where the reference executor must run."""
         roots = self._roots(operation)
         if roots is None:
             return None
         try:
-            return orjson.dumps(await self._data(roots, operation, variables, context))
+            return await self._data(roots, operation, variables, context)
         except (NotPlannable, DomainError, GraphQLError):
             return None
         except Exception as error:  # noqa: BLE001 -- whatever it is, the reference executor says it as clients know it
@@ -190,7 +189,9 @@ class Plans:
         definition = cast("Any", self._core.query_type).fields[name]
         return Root(response_name, definition, nodes[0], self._declared[name](selection, nodes))
 
-    async def _data(self, roots: Sequence[Root], operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Any:
+    async def _data(
+        self, roots: Sequence[Root], operation: Operation, variables: Mapping[str, Any] | None, context: Context
+    ) -> dict[str, Any]:
         values = get_variable_values(self._core, operation.definition.variable_definitions or (), dict(variables or {}))
         if isinstance(values, list):
             raise NotPlannable

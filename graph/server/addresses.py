@@ -11,11 +11,29 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
+SECURE = {"http": "https", "websocket": "wss"}
 HOPS = 20  # More proxies in a row than anybody has; what is left of them is not read.
 FOR = re.compile(r'(?:^|;)\s*for\s*=\s*("[^"]*"|[^\s;"]+)\s*(?=;|$)', re.IGNORECASE)
+
+
+class TrustedProxies:
+    """Puts the client's address, and whether it speaks TLS to the outermost proxy, where the rest of the app looks for them."""
+
+    def __init__(self, app: ASGIApp, *, trusted: Sequence[Network]) -> None:
+        self._app, self._trusted = app, trusted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        peer = scope.get("client")
+        if peer and scope["type"] in SECURE and (address := _parsed(peer[0])) and _within(address, self._trusted):
+            scope["client"] = client_address(peer[0], _lines(scope, b"x-forwarded-for"), _lines(scope, b"forwarded"), self._trusted), 0
+            if _lines(scope, b"x-forwarded-proto")[-1:] == ["https"]:
+                scope["scheme"] = SECURE[scope["type"]]
+        await self._app(scope, receive, send)
 
 
 def networks(written: Sequence[str]) -> tuple[Network, ...]:
@@ -30,14 +48,6 @@ def client_address(peer: str, forwarded_for: Sequence[str], forwarded: Sequence[
         # A proxy writes one of the two and may let the client's own pass in the other: where they differ, neither is believed.
         return by_for if by_for == by_forwarded else peer
     return by_forwarded if forwarded else by_for
-
-
-def limit_key(address: str) -> str:
-    """What to count a client by: one IPv6 client has a network of 2**64 addresses, so these count as one. Source: RFC 6177."""
-    parsed = _parsed(address)
-    if isinstance(parsed, IPv6Address):
-        return str(IPv6Network((parsed, 64), strict=False))
-    return str(parsed or address)
 
 
 def _outermost(peer: str, hops: Iterator[str], trusted: Sequence[Network]) -> str:
@@ -79,3 +89,7 @@ def _parsed(text: str) -> Address | None:
 
 def _within(address: Address, trusted: Sequence[Network]) -> bool:
     return any(address in network for network in trusted)
+
+
+def _lines(scope: Scope, field: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == field]

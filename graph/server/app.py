@@ -18,7 +18,9 @@ from graph.kit.computing import Computing
 from graph.kit.context import Services
 from graph.kit.execution import Engine
 from graph.kit.plans import Plans
+from graph.limits import Meter
 from graph.schema import PLANNED, executable, schema
+from graph.server.addresses import TrustedProxies, networks
 from graph.server.callers import Callers
 from graph.server.compression import Compression
 from graph.server.connections import Connections
@@ -30,6 +32,7 @@ from graph.server.files import FileRoutes
 from graph.server.health import HealthRoutes
 from graph.server.http import HttpEndpoint
 from graph.server.landing import Landing
+from graph.server.limits import Limits
 from graph.server.logs import OperationLog
 from graph.server.metrics import Metrics
 from graph.server.middleware import RequestTrace
@@ -51,8 +54,11 @@ from persistence.kit.broker import LocalBroker
 from persistence.kit.database import Database
 from persistence.kit.feed import Feed
 from persistence.kit.notices import LogNotifier, Notifier
+from persistence.kit.outage import connect
+from persistence.kit.quota import LocalQuota, SharedQuota
 from persistence.kit.runner import Runner
 from persistence.kit.storage import blobs_at
+from persistence.kit.windows import Windows, windows
 
 
 def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = None) -> Starlette:
@@ -60,27 +66,32 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     database = Database.connect(settings.database_url, replica_url=settings.database_replica_url)
     broker = LocalBroker()
     feed = Feed(database, broker)
+    redis = connect(settings.redis_url) if settings.redis_url else None
     telemetry = observed(database, settings)
     tokens = Tokens(database, settings.signing_key, settings.older_keys)
     blobs = blobs_at(settings.files_url)
-    ports: dict[type[Any], Any] = {
-        AccessTokens: tokens,
-        SignupPolicy: SignupPolicy(settings.scopes_at_signup),
-        ItemRows: ItemRows(database),
-        Blobs: blobs,
-        Notifier: LogNotifier(),
-        sources.PriceSource: sources.TablePrices(database),
-        sources.InventorySource: sources.TableInventory(database),
-        Computing: Computing(),
-    }
-    services = Services(database, feed, broker, telemetry, ports | dict(replaced or {}))
-    runner = Runner(database, {purchases.PLACED: purchases.Completion(services.ports[Notifier])})
     engine = Engine(executable, telemetry, suggestions=settings.debug, introspection=settings.debug, fast=settings.fast_path_enabled)
     documents = Documents(
         Trusted.read(settings.documents_manifest), mode=settings.documents_mode, mode_by_client=settings.documents_mode_by_client
     )
+    quota = SharedQuota(redis, settings.budget) if redis else LocalQuota(settings.budget)
+    limits = Limits(engine, quota, max_cost=settings.max_cost, enabled=settings.rate_limits_enabled)
+    ports: dict[type[Any], Any] = {
+        AccessTokens: tokens,
+        Blobs: blobs,
+        Computing: Computing(),
+        ItemRows: ItemRows(database),
+        Meter: limits,
+        Notifier: LogNotifier(),
+        SignupPolicy: SignupPolicy(settings.scopes_at_signup),
+        Windows: windows(redis, enabled=settings.rate_limits_enabled),
+        sources.PriceSource: sources.TablePrices(database),
+        sources.InventorySource: sources.TableInventory(database),
+    }
+    services = Services(database, feed, broker, telemetry, ports | dict(replaced or {}))
+    runner = Runner(database, {purchases.PLACED: purchases.Completion(services.ports[Notifier])})
     plans = Plans(schema, services, PLANNED) if settings.fast_path_enabled else None
-    pipeline = Pipeline(engine, services, documents, telemetry, plans)
+    pipeline = Pipeline(engine, services, documents, limits, telemetry, plans)
     monitoring = Monitoring(telemetry.metrics, services)
     callers, origins = Callers(tokens), Origins(settings.allowed_origins)
     connections = Connections(tokens, per_caller=settings.connections_per_caller)
@@ -102,6 +113,8 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         await runner.stop()
         await services.ports[Computing].stop()
         await feed.stop()
+        if redis:
+            await redis.aclose()
         await database.close()
         await telemetry.close()
 
@@ -117,6 +130,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             *pages,
         ],
         middleware=[
+            Middleware(TrustedProxies, trusted=networks(settings.trusted_proxies)),
             Middleware(RequestTrace),
             *telemetry.middleware,
             Middleware(Compression),

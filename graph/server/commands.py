@@ -45,6 +45,7 @@ def serve(
         reload=reload,
         access_log=False,
         log_config=None,
+        proxy_headers=False,  # TRUSTED_PROXIES says whose word counts; uvicorn would take anybody's on this machine.
         ws="websockets-sansio",
         ws_max_size=SOCKET_BYTES,
         loop="uvloop",

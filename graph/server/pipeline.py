@@ -18,6 +18,7 @@ from graph.kit.errors import Refused
 from graph.kit.execution import Engine, Operation
 from graph.kit.plans import Plans
 from graph.server.documents import Documents
+from graph.server.limits import Limits, retry_after, wanted
 from graph.server.requests import GraphQLRequest
 from graph.server.telemetry import Telemetry
 
@@ -31,24 +32,38 @@ class Answer:
 
 
 class Pipeline:
-    def __init__(self, engine: Engine, services: Services, documents: Documents, telemetry: Telemetry, plans: Plans | None) -> None:
+    def __init__(
+        self, engine: Engine, services: Services, documents: Documents, limits: Limits, telemetry: Telemetry, plans: Plans | None
+    ) -> None:
         self._engine, self._services, self._documents = engine, services, documents
-        self._telemetry, self._plans = telemetry, plans
+        self._limits, self._telemetry, self._plans = limits, telemetry, plans
 
     async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:
         """Raises: Refused."""
         with self._telemetry.preparing(request, caller):
-            return self._engine.prepare(await self._documents.source(request, caller), request.operation_name)
+            return await self._limits.prepare(await self._documents.source(request, caller), request.operation_name, caller)
 
     async def run(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> Answer:
         """Run a query or a mutation. Raises: Refused, before execution began."""
         with self._telemetry.operation(operation, request, caller) as seen, self._telemetry.phase("execute", operation):
+            grant = await self._limits.charge(operation, request.variables, caller)
             context = self.context(operation, caller)
-            if self._plans and (data := await self._plans.answer(operation, request.variables, context)):
-                return Answer(b'{"data":' + data + b"}")
-            result = await self._engine.execute(operation, request.variables, context)
-            seen.errors = result.errors or ()
-            return Answer(encode(result, context.extensions))
+            try:
+                result = await self._result(operation, request, context)
+            except Refused as refused:
+                grant.settle(1)
+                refused.headers |= grant.headers
+                raise
+            grant.settle(operation.bill.actual(request.variables, result.data))
+            seen.errors, seen.cost = result.errors or (), grant.actual
+            if wanted(request.extensions):
+                context.extensions["cost"] = grant.figures
+            return Answer(encode(result, context.extensions), grant.headers | retry_after(result))
+
+    async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> ExecutionResult:
+        if self._plans and (data := await self._plans.answer(operation, request.variables, context)) is not None:
+            return ExecutionResult(data)
+        return await self._engine.execute(operation, request.variables, context)
 
     def context(self, operation: Operation, caller: Caller) -> Context:
         return Context.fresh(self._services, caller, cache=operation.is_query)
@@ -60,9 +75,13 @@ class Pipeline:
             return Context.fresh(self._services, caller, cache=False)
 
         with self._telemetry.operation(operation, request, caller) as seen:
+            grant = await self._limits.charge(operation, request.variables, caller)
+            seen.cost = grant.requested
+            extensions = {"cost": grant.figures} if wanted(request.extensions) else None
             async for result in self._engine.subscribe(operation, request.variables, fresh):
                 seen.event(result.errors or ())
-                yield Answer(encode(result))
+                yield Answer(encode(result, extensions), grant.headers)
+                extensions = None
 
 
 def encode(result: ExecutionResult, extensions: Mapping[str, Any] | None = None) -> bytes:

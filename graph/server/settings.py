@@ -10,8 +10,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from graph.kit.access import Scope
+from graph.server.addresses import networks
 from graph.server.documents import DocumentMode, read_manifest
 from persistence.kit.database import DRIVERS, driver
+from persistence.kit.quota import Budget
 from persistence.kit.storage import blobs_at
 
 DEVELOPMENT_KEY = "storegraph-development-key-not-for-production-use"
@@ -19,6 +21,9 @@ PLACEHOLDERS = ("change", "placeholder", "example", "secret-key", "your-", "deve
 SECRET_BYTES = 32  # HS256 wants a key as long as its hash. Source: RFC 7518, section 3.2.
 DEVELOPMENT_SCOPES = (Scope.ITEMS_READ, Scope.ITEMS_WRITE, Scope.FILES_READ, Scope.FILES_WRITE)
 VAR = Path("var")
+# A point is about 0.03 ms of a processor, so a stranger gets a sixteenth of one, after a start of 1.5 s. 15,000 is a bulk of 10,000 items.
+BUDGET = Budget(capacity=50_000, per_second=2_000)
+DEVELOPMENT_BUDGET = Budget(capacity=1_000_000, per_second=40_000)
 
 
 class Settings(BaseSettings):
@@ -38,6 +43,10 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[int, Field(gt=0)] = 256 * 2**20
     signup_scopes: Annotated[tuple[Scope, ...] | None, NoDecode] = None
     rate_limits_enabled: bool = True
+    budget_points: Annotated[int | None, Field(gt=0)] = None
+    budget_points_per_second: Annotated[float | None, Field(gt=0)] = None
+    max_cost: Annotated[int, Field(gt=0)] = 15_000
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     response_cache_enabled: bool = True
     fast_path_enabled: bool = True
     documents_manifest: Path | None = None
@@ -49,7 +58,7 @@ class Settings(BaseSettings):
     metrics_folder: Path | None = None
     otel_exporter_otlp_endpoint: str | None = None
 
-    @field_validator("allowed_origins", "secret_keys_old", "signup_scopes", mode="before")
+    @field_validator("allowed_origins", "secret_keys_old", "signup_scopes", "trusted_proxies", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -101,6 +110,24 @@ class Settings(BaseSettings):
         if not self.debug and not all(map(_is_secret, self.secret_keys_old)):
             raise ValueError(f"SECRET_KEYS_OLD must hold keys of at least {SECRET_BYTES} random bytes, separated by commas")
         return self
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _real_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        networks(value)
+        return value
+
+    @model_validator(mode="after")
+    def _payable(self) -> Settings:
+        if self.max_cost > self.budget.capacity:
+            raise ValueError("MAX_COST is above BUDGET_POINTS: an operation could cost more than anybody ever has")
+        return self
+
+    @property
+    def budget(self) -> Budget:
+        """Each caller's. A developer's own programs are let run wild, on a machine that is theirs."""
+        usual = DEVELOPMENT_BUDGET if self.debug else BUDGET
+        return Budget(self.budget_points or usual.capacity, self.budget_points_per_second or usual.per_second)
 
     @property
     def signing_key(self) -> bytes:

@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from graph.kit.access import Caller
 from graph.kit.errors import RATE_LIMITED, refusal
-from graph.server.addresses import limit_key
+from graph.kit.rates import payer
 
 PATIENCE_SECONDS = 0.25  # A Redis that is well answers in a millisecond.
 THREADS = 4  # So that a Redis that hangs cannot take the threads that files are read with.
@@ -68,7 +68,7 @@ class Throttle:
             return 0
 
         async def passed(request: Request, caller: Caller) -> None:
-            request.state.caller_name = f"user:{caller.principal.user_id}" if caller.principal else f"ip:{limit_key(caller.client_ip)}"
+            request.state.caller_name = payer(caller)
             if self._remote:
                 wait = await anyio.to_thread.run_sync(wait_seconds, request, limiter=self._threads)
             else:

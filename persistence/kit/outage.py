@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 T = TypeVar("T")
@@ -49,3 +50,9 @@ class Outage:
         if self._until is None:
             log.warning("shared service is away, going on alone", use=self._use, error=repr(error))
         self._until = self._clock() + RETRY_SECONDS
+
+
+def connect(url: str) -> Redis:
+    library: Any = Redis  # Partly untyped there.
+    client: Redis = library.from_url(url)
+    return client

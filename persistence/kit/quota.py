@@ -13,7 +13,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
@@ -52,6 +52,9 @@ class Level:
     @property
     def full_in_seconds(self) -> int:
         return math.ceil((self.budget.capacity - self.points) / self.budget.per_second)
+
+    def plus(self, points: int) -> Level:
+        return replace(self, points=min(self.budget.capacity, self.points + points))
 
     def wait_seconds(self, points: int) -> int:
         """Until so many points are there, if nothing is spent meanwhile; at least 1, as clients take 0 for a licence to retry at once."""

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from limits import RateLimitItem, parse_many
 from limits.aio.storage import RedisStorage
@@ -31,6 +31,10 @@ class Windows(Protocol):
         """Count one use. The seconds until the next one would be let through; 0.0, and only then counted, if this one is."""
         ...
 
+    async def take_back(self, limit: str, *key: str) -> None:
+        """Count the newest use no longer."""
+        ...
+
 
 class LocalWindows:
     """Within this process."""
@@ -48,6 +52,11 @@ class LocalWindows:
                 uses.append(now)
         return max(0.0, wait)
 
+    async def take_back(self, limit: str, *key: str) -> None:
+        for span in spans(limit):
+            if uses := self._uses.get(span.key_for(*key)):
+                uses.pop()
+
     def _recent(self, span: RateLimitItem, name: str, now: float) -> deque[float]:
         uses = self._uses.setdefault(name, deque())
         self._uses.move_to_end(name)
@@ -64,6 +73,7 @@ class SharedWindows:
     def __init__(self, redis: Redis, *, clock: Callable[[], float] = time.monotonic) -> None:
         pool = redis.connection_pool
         storage = RedisStorage("async+redis://", implementation="redispy", key_prefix=PREFIX, connection_pool=pool)  # pyright: ignore[reportArgumentType] -- the option is documented, its type is not
+        self._redis: Any = redis
         self._limiter = MovingWindowRateLimiter(storage)
         self._local = LocalWindows()
         self.outage = Outage("rate limits", clock)
@@ -72,6 +82,12 @@ class SharedWindows:
         waits = [await self.outage.shielded(lambda span=span: self._wait(span, key)) for span in spans(limit)]
         known = [wait for wait in waits if wait is not None]
         return max(known) if len(known) == len(waits) else await self._local.use(limit, *key)
+
+    async def take_back(self, limit: str, *key: str) -> None:
+        for span in spans(limit):
+            # The library keeps a list of instants, the newest first, and offers no way to shorten it.
+            if await self.outage.shielded(lambda span=span: self._redis.lpop(f"{PREFIX}:{span.key_for(*key)}")) is None:
+                await self._local.take_back(limit, *key)
 
     async def _wait(self, span: RateLimitItem, key: tuple[str, ...]) -> float:
         if await self._limiter.hit(span, *key):
@@ -85,3 +101,12 @@ class Unlimited:
 
     async def use(self, limit: str, *key: str) -> float:
         return 0.0
+
+    async def take_back(self, limit: str, *key: str) -> None:
+        return
+
+
+def windows(redis: Redis | None, *, enabled: bool) -> Windows:
+    if not enabled:
+        return Unlimited()
+    return SharedWindows(redis) if redis else LocalWindows()

@@ -1,0 +1,133 @@
+"""What a caller may spend: one budget of points for everything it asks, on every transport and in every process.
+
+Charged before the work and given back after, so that requests side by side cannot overdraw it. Figures in headers, in `extensions.cost` and in
+`Query.rateLimit` come from the same level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from graphql import ExecutionResult, GraphQLError
+
+from graph.kit.access import Caller
+from graph.kit.errors import COST_EXCEEDED, RATE_LIMITED, Refused, refusal
+from graph.kit.execution import Engine, Operation
+from graph.kit.rates import payer
+from persistence.kit.columns import utc_now
+from persistence.kit.quota import Level, Quota
+
+# Parsing and validating cost what running does not show: about 0.6 ms for each 20 characters at worst, and that is 20 points.
+# A point for so many characters of a document that was not read lately bounds a caller's share of a processor to a third.
+CHARACTERS_A_POINT = 20
+POLICY = "points"
+
+
+@dataclass(slots=True)
+class Grant:
+    """Points that were charged for one operation; without a level where budgets are switched off."""
+
+    quota: Quota
+    caller: str
+    requested: int
+    level: Level | None
+    actual: int | None = None
+
+    def settle(self, actual: int) -> None:
+        """Give back what was not used. An operation that loads nothing still costs 1."""
+        self.actual = min(max(1, actual), self.requested)
+        unused = self.requested - self.actual
+        if self.level and unused:
+            self.quota.refund(self.caller, unused)
+            self.level = self.level.plus(unused)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return headers(self.level) if self.level else {}
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """For `extensions.cost`."""
+        return {"requested": self.requested, "actual": self.actual, "budget": figures(self.level) if self.level else None}
+
+
+class Limits:
+    def __init__(self, engine: Engine, quota: Quota, *, max_cost: int, enabled: bool) -> None:
+        self._engine, self._quota = engine, quota
+        self.max_cost, self.enabled = max_cost, enabled
+
+    async def prepare(self, source: str, operation_name: str | None, caller: Caller) -> Operation:
+        """Raises: Refused."""
+        if self.enabled and not self._engine.knows(source, operation_name):
+            await self.spend(caller, 1 + min(len(source) // CHARACTERS_A_POINT, self.max_cost))
+        return self._engine.prepare(source, operation_name)
+
+    async def charge(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> Grant:
+        """Raises: Refused."""
+        requested = self._price(operation, variables)
+        if self.enabled:
+            return await self.spend(caller, requested)
+        return Grant(self._quota, payer(caller), requested, None)
+
+    async def spend(self, caller: Caller, points: int) -> Grant:
+        """Raises: Refused RATE_LIMITED, if so many points are not there."""
+        level = await self._quota.charge(payer(caller), points)
+        if level.granted:
+            return Grant(self._quota, payer(caller), points, level)
+        wait = level.wait_seconds(points)
+        message = f"This takes {points} points of your budget, which holds {level.remaining} now: try again in {wait} s."
+        raise refusal(RATE_LIMITED, message, headers=headers(level, wait), retryAfter=wait, requested=points, budget=figures(level))
+
+    async def level(self, caller: Caller) -> Level:
+        return await self._quota.charge(payer(caller), 0)
+
+    async def price(self, source: str, operation_name: str | None, variables: Mapping[str, Any] | None, caller: Caller) -> int:
+        """What an operation would cost; it may be more than is allowed. Raises: Refused."""
+        operation = await self.prepare(source, operation_name, caller)
+        return max(1, operation.bill.requested(variables))
+
+    def _price(self, operation: Operation, variables: Mapping[str, Any] | None) -> int:
+        requested = max(1, operation.bill.requested(variables))
+        if requested > self.max_cost:
+            message = f"The operation costs {requested} points, most of them here; at most {self.max_cost} are allowed."
+            extensions = {"code": COST_EXCEEDED, "requested": requested, "maximum": self.max_cost}
+            raise Refused([GraphQLError(message, [operation.bill.dearest(variables)], extensions=extensions)])
+        return requested
+
+
+def headers(level: Level, wait: int | None = None) -> dict[str, str]:
+    """Source: draft-ietf-httpapi-ratelimit-headers-11. Its units are requests and bytes, so `qu` cannot say points; the policy's name does.
+
+    `t` and Retry-After are the same where there is both, as a client may take the later of the two.
+    """
+    budget = level.budget
+    fields = {
+        "RateLimit-Policy": f'"{POLICY}";q={budget.capacity};w={budget.full_seconds}',
+        "RateLimit": f'"{POLICY}";r={level.remaining};t={level.full_in_seconds if wait is None else wait}',
+    }
+    return fields if wait is None else fields | {"Retry-After": str(wait)}
+
+
+def figures(level: Level) -> dict[str, Any]:
+    """The fields of the GraphQL type `RateLimit` that tell the budget."""
+    return {
+        "limit": level.budget.capacity,
+        "remaining": level.remaining,
+        "restoreRate": level.budget.per_second,
+        "resetAt": (utc_now() + timedelta(seconds=level.full_in_seconds)).isoformat(),
+    }
+
+
+def wanted(extensions: Mapping[str, Any] | None) -> bool:
+    """Whether a request asks for `extensions.cost` in its response: by `"extensions": {"cost": true}`."""
+    return bool(extensions) and extensions.get("cost") is True
+
+
+def retry_after(result: ExecutionResult) -> dict[str, str]:
+    """The header that goes with the limit of a field, which is reached while the operation runs."""
+    waits = [(error.extensions or {}).get("retryAfter") for error in result.errors or ()]
+    seconds = [wait for wait in waits if isinstance(wait, int)]
+    return {"Retry-After": str(max(seconds))} if seconds else {}

@@ -1,0 +1,402 @@
+"""A caller's limits…"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect as open_socket
+
+from graph.kit.access import Caller, Scope
+from graph.limits import Meter
+from graph.server.settings import BadSettings, load
+from graph.tokens import GUESSES
+from persistence.kit.columns import utc_now
+from persistence.kit.windows import Windows
+from tests.conftest import settings_for
+from tests.service import PASSWORD, SECRET, Service, running
+from tests.test_quota import connected
+
+# A restore rate at which nothing comes back while a test runs, so that figures are exact.
+SMALL = {"rate_limits_enabled": True, "budget_points": 1_000, "budget_points_per_second": 0.001, "max_cost": 400}
+SPAN = 1_000_000  # Seconds that such a budget takes to be full.
+
+ITEMS = "query ($first: Int) { items(first: $first) { nodes { name owner { username } } } }"
+CREATE = 'mutation { createItem(input: {name: "Lamp", price: "1.00"}) { __typename } }'
+COUNT = "{ items { totalCount } }"
+PAGE = "{ itemsPage { total } }"
+
+
+with_redis = pytest.mark.parametrize("small", ["postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+async def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Service]:
+    settings = await settings_for(request.param, tmp_path_factory.mktemp(f"limits_{request.param}"), **SMALL)
+    async with running(settings) as service:
+        yield service
+
+
+@pytest.fixture
+async def limited(small: Service) -> AsyncGenerator[Service]:
+    """A service with a budget of 1,000 points that is full and does not refill."""
+    await restored(small)
+    yield small
+    await restored(small)
+    await small.empty()
+
+
+async def restored(service: Service) -> None:
+    """Everybody's budget full, and nobody's use counted."""
+    for port in (service.services.ports[Meter]._quota, service.services.ports[Windows]):
+        for store in (port, getattr(port, "_local", port)):
+            getattr(store, "_buckets", getattr(store, "_uses", {})).clear()
+    if service.settings.redis_url:
+        async with connected(service.settings.redis_url) as client:
+            await forget(client)
+
+
+async def forget(redis: Any) -> None:
+    if keys := [key async for key in redis.scan_iter("storegraph:*")]:
+        await redis.delete(*keys)
+
+
+def policy(headers: httpx.Headers) -> tuple[str, str]:
+    return headers["ratelimit-policy"], headers["ratelimit"]
+
+
+def left(response: httpx.Response) -> str:
+    return response.headers["ratelimit"].split(";")[1]
+
+
+def cost(answer: dict[str, Any]) -> tuple[int, int]:
+    figures = answer["extensions"]["cost"]
+    return figures["requested"], figures["actual"]
+
+
+async def remaining(service: Service, *, token: str | None = None) -> int:
+    return (await service.ask("{ rateLimit { remaining } }", token=token))["rateLimit"]["remaining"]
+
+
+async def known(service: Service, *documents: str, token: str | None = None) -> None:
+    """Let the service read documents, which costs extra the first time, and forget that it did."""
+    for document in documents:
+        await service.send(document, token=token)
+    await restored(service)
+
+
+# The budget
+
+
+async def test_are_told_in_the_headers_of_each_response(limited: Service):
+    await known(limited, COUNT)
+    response = await limited.send(COUNT)
+    # One for the connection and five for the count.
+    assert policy(response.headers) == (f'"points";q=1000;w={SPAN}', '"points";r=994;t=6000')
+    assert "retry-after" not in response.headers
+
+
+async def test_charge_for_what_is_asked_and_give_back_what_was_not_there(limited: Service):
+    owner = await limited.sign_in()
+    await limited.ask(CREATE, token=owner)
+    await known(limited, ITEMS)
+    response = await limited.http.post("/graphql", json={"query": ITEMS, "variables": {"first": 50}, "extensions": {"cost": True}})
+    answer = response.json()
+    assert cost(answer) == (1 + 50 * 2, 1 + 1 * 2)
+    assert answer["extensions"]["cost"]["budget"] == {
+        "limit": 1_000,
+        "remaining": 997,
+        "restoreRate": 0.001,
+        "resetAt": answer["extensions"]["cost"]["budget"]["resetAt"],
+    }
+    assert policy(response.headers)[1] == '"points";r=997;t=3000'
+
+
+async def test_agree_in_the_header_the_extension_and_the_query(limited: Service):
+    document = "{ rateLimit { limit remaining restoreRate resetAt maxCost enabled cost } }"
+    await known(limited, document)
+    response = await limited.http.post("/graphql", json={"query": document, "extensions": {"cost": True}})
+    answer = response.json()
+    figures, budget = answer["data"]["rateLimit"], answer["extensions"]["cost"]["budget"]
+    assert figures["remaining"] == budget["remaining"] == 999
+    assert figures["limit"] == budget["limit"] == 1_000
+    assert figures["restoreRate"] == budget["restoreRate"] == 0.001
+    assert (figures["maxCost"], figures["enabled"], figures["cost"]) == (400, True, None)
+    assert policy(response.headers)[1] == '"points";r=999;t=1000'
+    for told in (figures["resetAt"], budget["resetAt"]):
+        assert abs(datetime.fromisoformat(told) - utc_now() - timedelta(seconds=1_000)) < timedelta(seconds=5)
+
+
+async def test_refuse_what_the_budget_does_not_hold_and_change_nothing(limited: Service):
+    user = await limited.make_user()
+    token = limited.tokens.issue(user.id, tuple(Scope))
+    await known(limited, CREATE, COUNT, token=token)
+    await limited.services.ports[Meter]._quota.charge(f"user:{user.id}", 995)
+    response = await limited.send(CREATE, token=token)
+    [error] = response.json()["errors"]
+    assert response.status_code == 429
+    assert error["message"] == "This takes 10 points of your budget, which holds 5 now: try again in 5000 s."
+    assert error["extensions"]["code"] == "RATE_LIMITED"
+    assert (error["extensions"]["retryAfter"], error["extensions"]["requested"]) == (5_000, 10)
+    assert error["extensions"]["budget"]["remaining"] == 5
+    assert response.headers["retry-after"] == "5000"
+    assert policy(response.headers)[1] == '"points";r=5;t=5000'
+    assert "data" not in response.json()
+    # Only the one that `known` made.
+    assert (await limited.ask(COUNT))["items"]["totalCount"] == 1
+
+
+async def test_are_each_users_own_and_else_the_addresss(limited: Service):
+    ada, bob = await limited.sign_in(), await limited.sign_in(username="bob")
+    await known(limited, COUNT, "{ rateLimit { remaining } }")
+    await limited.ask(COUNT, token=ada)
+    assert await remaining(limited, token=ada) == 1_000 - 6 - 1
+    assert await remaining(limited, token=bob) == 999
+    assert await remaining(limited) == 999
+
+
+async def test_cannot_be_overdrawn_by_requests_at_the_same_time(limited: Service):
+    await known(limited, ITEMS)
+    responses = await asyncio.gather(*(limited.send(ITEMS, {"first": 100}) for _ in range(8)))
+    # 201 points each: at most four of them fit side by side, and each gives 200 back when it is done.
+    assert {response.status_code for response in responses} <= {200, 429}
+    assert await remaining(limited) <= 1_000 - sum(response.status_code == 200 for response in responses)
+
+
+async def test_give_back_all_but_a_point_when_the_variables_do_not_fit(limited: Service):
+    await known(limited, ITEMS)
+    response = await limited.send(ITEMS, {"first": "many"})
+    assert response.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+    assert policy(response.headers)[1] == '"points";r=999;t=1000'
+
+
+async def test_charge_at_least_a_point(limited: Service):
+    await known(limited, "{ __typename }")
+    assert policy((await limited.send("{ __typename }")).headers)[1] == '"points";r=999;t=1000'
+
+
+async def test_charge_for_reading_a_document_that_is_new_also_when_it_is_refused(limited: Service):
+    document = "{ nothing" + " " * 191 + "}"
+    for spent in (11, 22):
+        response = await limited.send(document)
+        assert response.json()["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+        meter = limited.services.ports[Meter]
+        level = await meter._quota.charge("ip:127.0.0.1", 0)
+        assert level.remaining == 1_000 - spent
+
+
+@with_redis
+async def test_are_shared_by_processes_that_share_a_redis(limited: Service):
+    await known(limited, COUNT)
+    async with running(limited.settings) as other:
+        await known(other, COUNT)
+        assert policy((await limited.send(COUNT)).headers)[1] == '"points";r=994;t=6000'
+        assert left(await other.send(COUNT)) == "r=988"
+
+
+@with_redis
+async def test_are_local_while_redis_is_away(limited: Service):
+    nowhere = limited.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    async with running(nowhere) as service:
+        # Two for reading 24 characters for the first time.
+        assert left(await service.send(COUNT)) == "r=992"
+        assert left(await service.send(COUNT)) == "r=986"
+        assert service.services.ports[Meter]._quota.outage.failures == 1
+
+
+# The price of one operation
+
+
+async def test_refuse_an_operation_that_costs_too_much_whatever_the_budget_holds(limited: Service):
+    document = (
+        "query ($n: Int) { node(id: 1) { id }\n items(first: $n) { nodes { owner { username } } edges { node { owner { username } } } } }"
+    )
+    await known(limited, document)
+    response = await limited.send(document, {"n": 100})
+    [error] = response.json()["errors"]
+    requested = 1 + 1 + 100 * (1 + 1) + 100 * (1 + 1)
+    assert response.status_code == 400
+    assert error["message"] == f"The operation costs {requested} points, most of them here; at most 400 are allowed."
+    assert error["extensions"] == {"code": "COST_EXCEEDED", "requested": requested, "maximum": 400}
+    assert error["locations"] == [{"line": 2, "column": 2}]
+    assert await remaining(limited) > 900
+    assert "errors" not in (await limited.send(document, {"n": 2})).json()
+
+
+async def test_price_a_document_without_running_it(limited: Service):
+    token = await limited.sign_in()
+    ask = "query ($d: String!, $v: JSON, $o: String) { rateLimit(document: $d, variables: $v, operationName: $o) { cost } }"
+
+    async def price(document: str, variables: dict[str, Any] | None = None, name: str | None = None) -> Any:
+        answer = (await limited.send(ask, {"d": document, "v": variables, "o": name}, token=token)).json()
+        return answer["errors"][0]["extensions"]["code"] if "errors" in answer else answer["data"]["rateLimit"]["cost"]
+
+    assert await price(ITEMS) == 1 + 20 * 2
+    assert await price(ITEMS, {"first": 100}) == 1 + 100 * 2
+    assert await price(CREATE) == 10
+    assert await price("query A { __typename } query B { items(first: 3) { nodes { id } } }", name="B") == 4
+    assert await price("query A { __typename } query B { __typename }") == "BAD_USER_INPUT"
+    assert await price("{ nothing }") == "GRAPHQL_VALIDATION_FAILED"
+    assert await price("{") == "GRAPHQL_PARSE_FAILED"
+    await restored(limited)
+    assert (await limited.ask(COUNT))["items"]["totalCount"] == 0
+
+
+async def test_let_a_bulk_of_10_000_rows_through_by_default():
+    settings = load(debug=False, secret_key=SECRET)
+    assert settings.budget.capacity >= settings.max_cost >= 50 + 10_000
+
+
+# Documents, on every transport
+
+
+DEEP = "{ items { nodes { owner { " + "items { nodes { owner { " * 5 + "id" + " } } }" * 5 + " } } } }"
+TOO_DEEP = "The operation is nested 19 fields deep, fragments included; at most 15 are allowed."
+
+
+async def test_hold_for_documents_over_http(limited: Service):
+    for response in (await limited.send(DEEP), await limited.http.get("/graphql", params={"query": DEEP})):
+        assert response.json()["errors"][0]["message"] == TOO_DEEP
+        assert response.json()["errors"][0]["locations"] == [{"line": 1, "column": 3 + 5 * len("items { nodes { owner { ")}]
+
+
+async def test_hold_for_documents_over_sockets_which_stay_open(limited: Service):
+    async with open_socket(limited.socket_url, subprotocols=["graphql-transport-ws"]) as socket:  # pyright: ignore[reportArgumentType]
+        await socket.send(json.dumps({"type": "connection_init"}))
+        await socket.recv()
+        await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": DEEP}}))
+        refused = json.loads(await socket.recv())
+        assert (refused["type"], refused["payload"][0]["message"]) == ("error", TOO_DEEP)
+        await socket.send(json.dumps({"id": "2", "type": "subscribe", "payload": {"query": COUNT, "extensions": {"cost": True}}}))
+        answered = json.loads(await socket.recv())
+        assert cost(answered["payload"]) == (6, 6)
+    # One budget for all transports: what the socket spent is gone here too.
+    assert answered["payload"]["extensions"]["cost"]["budget"]["remaining"] > await remaining(limited)
+
+
+async def test_hold_for_documents_over_event_streams(limited: Service):
+    response = await limited.http.post("/graphql", json={"query": DEEP}, headers={"Accept": "text/event-stream"})
+    assert TOO_DEEP in response.text
+
+
+async def test_hold_for_documents_where_budgets_are_switched_off(service: Service):
+    assert (await service.send(DEEP)).json()["errors"][0]["message"] == TOO_DEEP
+    response = await service.send(COUNT)
+    assert "ratelimit" not in response.headers
+    asked = await service.http.post("/graphql", json={"query": COUNT, "extensions": {"cost": True}})
+    assert asked.json()["extensions"]["cost"] == {"requested": 6, "actual": 6, "budget": None}
+    assert (await service.ask("{ rateLimit { enabled } }")) == {"rateLimit": {"enabled": False}}
+
+
+# Fields of their own
+
+
+async def test_let_items_page_be_asked_three_times_a_minute_by_each_address(limited: Service):
+    ada, bob = await limited.sign_in(), await limited.sign_in(username="bob")
+    for token in (ada, bob, ada):
+        assert await limited.ask(PAGE, token=token) == {"itemsPage": {"total": 0}}
+    response = await limited.send(PAGE, token=bob)
+    [error] = response.json()["errors"]
+    wait = error["extensions"]["retryAfter"]
+    assert error["extensions"] == {"code": "RATE_LIMITED", "retryAfter": wait}
+    assert wait in range(50, 61)
+    assert response.headers["retry-after"] == str(wait)
+    assert error["message"] == f"itemsPage: at most 3/60seconds for each client address. Try again in {wait} s."
+    assert await limited.ask(COUNT) == {"items": {"totalCount": 0}}
+
+
+async def test_count_aliases_of_one_field_each(limited: Service):
+    token = await limited.sign_in()
+    answer = (
+        await limited.send("{ a: itemsPage { total } b: itemsPage { total } c: itemsPage { total } d: itemsPage { total } }", token=token)
+    ).json()
+    assert [error["extensions"]["code"] for error in answer["errors"]] == ["RATE_LIMITED"]
+
+
+async def test_do_not_count_whoever_may_not_ask(limited: Service):
+    reader, writer = await limited.sign_in(Scope.ITEMS_READ), await limited.sign_in(username="bob")
+    for _ in range(5):
+        assert await limited.refused(PAGE, token=reader) == "FORBIDDEN"
+    assert await limited.ask(PAGE, token=writer) == {"itemsPage": {"total": 0}}
+
+
+@with_redis
+async def test_are_shared_for_items_page_by_processes_that_share_a_redis(limited: Service):
+    token = await limited.sign_in()
+    async with running(limited.settings) as other:
+        for service in (limited, other, limited):
+            await service.ask(PAGE, token=token)
+        assert await other.refused(PAGE, token=token) == "RATE_LIMITED"
+
+
+async def test_can_be_switched_off_for_fields(service: Service):
+    token = await service.sign_in()
+    for _ in range(5):
+        assert await service.ask(PAGE, token=token) == {"itemsPage": {"total": 0}}
+
+
+LOGIN = "mutation ($u: String!, $p: String!) { token(username: $u, password: $p) { __typename } }"
+
+
+async def test_stop_guessing_of_one_users_password(limited: Service):
+    await limited.make_user()
+    await limited.make_user("bob")
+
+    async def log_in(username: str, password: str) -> Any:
+        answer = (await limited.send(LOGIN, {"u": username, "p": password})).json()
+        return answer["errors"][0]["extensions"]["code"] if "errors" in answer else answer["data"]["token"]["__typename"]
+
+    # The thirty failures are counted without trying thirty passwords, each of which takes a tenth of a second.
+    windows = limited.services.ports[Windows]
+    key = GUESSES[1].key("token", Caller(None, "127.0.0.1", ""), {"username": "ADA"})
+    for _ in range(28):
+        await windows.use(GUESSES[1].rate, *key)
+    assert await log_in("ada", PASSWORD) == "Token"
+    assert await log_in("ada", "wrong-password") == "InvalidCredentials"
+    assert await log_in("Ada", PASSWORD) == "Token"
+    assert await log_in("ada", "wrong-password") == "InvalidCredentials"
+    assert await log_in("ada", PASSWORD) == "RATE_LIMITED"
+    assert await log_in("bob", PASSWORD) == "Token"
+
+
+# Where a caller is
+
+
+async def test_count_by_the_clients_address_behind_a_trusted_proxy(limited: Service):
+    behind = limited.settings.model_copy(update={"trusted_proxies": ("127.0.0.0/8",)})
+    async with running(behind) as service:
+        await known(service, COUNT)
+
+        async def seen(headers: dict[str, str]) -> str:
+            return left(await service.http.post("/graphql", json={"query": COUNT}, headers=headers))
+
+        assert await seen({"X-Forwarded-For": "203.0.113.1"}) == "r=994"
+        assert await seen({"X-Forwarded-For": "203.0.113.1, 203.0.113.2"}) == "r=994"
+        assert await seen({"X-Forwarded-For": "198.51.100.7, 203.0.113.1"}) == "r=988"
+        assert await seen({"Forwarded": 'for="[2001:db8::1]:4711"'}) == "r=994"
+        assert await seen({"Forwarded": 'for="[2001:db8::2]"'}) == "r=988"
+
+
+async def test_do_not_believe_an_untrusted_client_about_its_address(limited: Service):
+    await known(limited, COUNT)
+    for number, figure in ((1, "r=994"), (2, "r=988")):
+        response = await limited.http.post("/graphql", json={"query": COUNT}, headers={"X-Forwarded-For": f"203.0.113.{number}"})
+        assert left(response) == figure
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("trusted_proxies", "proxy.internal", "TRUSTED_PROXIES"),
+        ("budget_points", 100, "MAX_COST is above BUDGET_POINTS"),
+        ("max_cost", 0, "MAX_COST"),
+    ],
+)
+def test_stop_the_start_when_they_make_no_sense(setting: str, value: Any, message: str):
+    with pytest.raises(BadSettings, match=message):
+        load(debug=True, secret_key=SECRET, **{setting: value})
