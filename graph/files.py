@@ -64,7 +64,9 @@ class DeletedFile:
     filename: str = strawberry.field(description="The name that it had, free to be used again.")
 
 
-DeleteFileResult = Annotated[DeletedFile | NotFound, strawberry.union("DeleteFileResult")]
+DeleteFileResult = Annotated[
+    DeletedFile | NotFound, strawberry.union("DeleteFileResult", description="The file that is gone, or why none is.")
+]
 
 
 @strawberry.type
