@@ -31,7 +31,11 @@ async def run(*command: str, **environment: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, cwd=CLIENTS, env=os.environ | environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    said, _ = await asyncio.wait_for(process.communicate(), 300)
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), 200)
+    except TimeoutError:
+        process.kill()
+        return f"{command} did not end"
     return said.decode() if process.returncode else ""
 
 

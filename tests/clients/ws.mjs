@@ -5,7 +5,7 @@ import { CREATE, HEARD, LISTEN, SEND, expect, headers, socketUrl } from "./expec
 
 const pongs = [];
 const options = { url: socketUrl, webSocketImpl: WebSocket, retryAttempts: 2, retryWait: async () => {} };
-const client = createClient({ ...options, connectionParams: headers, keepAlive: 20, on: { pong: (received) => pongs.push(received) } });
+const client = createClient({ ...options, connectionParams: headers, lazy: false, keepAlive: 20, on: { pong: (received) => pongs.push(received) } });
 
 const one = (query, variables, by = client) =>
   new Promise((done, fail) => {
