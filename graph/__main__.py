@@ -1,6 +1,6 @@
-"""`python -m graph`: the service on the command line."""
+"""`python -m graph`, or `scripts/storegraph`: the service on the command line."""
 
 from graph.server.commands import cli
 
 if __name__ == "__main__":
-    cli(prog_name="python -m graph")
+    cli(prog_name="storegraph")

@@ -16,6 +16,8 @@ from random import Random
 from persistence.kit import search
 
 SOLD_OUT = 0.08
+MOST_SALES = 20  # Of one item.
+SATURDAY, DECEMBER = 5, 12
 YEARS = 2  # How far back the oldest item was added.
 DOMAIN = "demo.example"  # Of the e-mail addresses; nobody can have one there. Source: RFC 2606.
 
@@ -187,6 +189,32 @@ def _price(wanted: float) -> Decimal:
     if wanted < 10:
         return Decimal(f"{max(1, int(wanted))}.95")
     return Decimal(f"{int(wanted)}.90") if wanted < 100 else Decimal(f"{round(wanted, -1) - 1:.0f}.00")
+
+
+@dataclass(frozen=True)
+class DemoSale:
+    buyer: int
+    quantity: int
+    created_at: datetime
+
+
+def sales(number: int, item: DemoItem, now: datetime) -> list[DemoSale]:
+    """What was sold of an item since it was added: of most nothing, of some often; more on weekends, in December, and from year to year."""
+    chance = Random(-number - 1)  # noqa: S311 -- invention, not secrecy
+    span = (now - item.created_at).total_seconds()
+    moments = [item.created_at + timedelta(seconds=chance.uniform(0, span)) for _ in range(int(chance.paretovariate(1.2)))]
+    return [
+        DemoSale(buyer=chance.randrange(2**31), quantity=chance.choice((1, 1, 1, 2, 2, 3, 5)), created_at=moment)
+        for moment in moments[:MOST_SALES]
+        if chance.random() < _demand(moment, now)
+    ]
+
+
+def _demand(moment: datetime, now: datetime) -> float:
+    """How likely somebody buys then, from 0 to 1."""
+    growth = 1 - 0.5 * (now - moment).days / (YEARS * 365)
+    weekend = 1 if moment.weekday() >= SATURDAY else 0.7
+    return growth * weekend * (1 if moment.month == DECEMBER else 0.6)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,6 +17,7 @@ from persistence.kit.columns import utc_now
 from persistence.kit.database import Database, UnitOfWork
 from persistence.kit.events import record_all
 from persistence.kit.numbers import take
+from persistence.purchases import COMPLETED, Purchase
 from persistence.users import User
 
 BATCH = 5_000  # Rows of one transaction: other writers wait half a second at most.
@@ -29,13 +31,15 @@ class Shop:
 
     users: int
     items: int
+    purchases: int
 
 
 async def found(session: AsyncSession) -> Shop:
     sellers = select(User.id).where(User.email.like(f"%@{demo.DOMAIN}"))
     users = await session.scalar(select(func.count()).select_from(sellers.subquery()))
     items = await session.scalar(select(func.count()).select_from(Item).where(Item.owner_id.in_(sellers)))
-    return Shop(users or 0, items or 0)
+    purchases = await session.scalar(select(func.count()).select_from(Purchase).where(Purchase.buyer_id.in_(sellers)))
+    return Shop(users or 0, items or 0, purchases or 0)
 
 
 async def seed(database: Database, wanted: int, progress: Callable[[int], None]) -> Shop:
@@ -45,15 +49,15 @@ async def seed(database: Database, wanted: int, progress: Callable[[int], None])
     users = max(before.users, 1 + wanted // ITEMS_PER_USER)
     async with database.transaction() as work:
         await _add_users(work, range(before.users, users))
-    now, position = utc_now(), before.items
+    now, position, sold = utc_now(), before.items, 0
     progress(position)
     while position < wanted:
         end = min(position + BATCH, wanted)
         async with database.transaction() as work:
-            await _add_items(work, range(position, end), await _sellers(work.session), now)
+            sold += await _add_items(work, range(position, end), await _people(work.session), now)
         position = end
         progress(position)
-    return Shop(users - before.users, position - before.items)
+    return Shop(users - before.users, max(position - before.items, 0), sold)
 
 
 async def _add_users(work: UnitOfWork, numbers: range) -> None:
@@ -69,16 +73,31 @@ def _keys(who: demo.DemoUser) -> dict[str, str]:
     return {"username_key": who.username, "search_words": search.indexed(who.username, who.full_name, who.email)}
 
 
-async def _sellers(session: AsyncSession) -> Sequence[int]:
+async def _people(session: AsyncSession) -> Sequence[int]:
     return (await session.scalars(select(User.id).where(User.email.like(f"%@{demo.DOMAIN}")).order_by(User.id))).all()
 
 
-async def _add_items(work: UnitOfWork, numbers: range, sellers: Sequence[int], now: datetime) -> None:
-    ids = await take(work, Item, len(numbers))
-    rows = [
-        vars(item) | {"id": item_id, "version": 1, "updated_at": item.created_at, "owner_id": sellers[number % len(sellers)]}
-        for item_id, number in zip(ids, numbers, strict=True)
-        for item in [demo.item(number, now)]
-    ]
-    await work.session.execute(insert(Item), rows)
-    await record_all(work, "item.created", {item_id: {} for item_id in ids})
+async def _add_items(work: UnitOfWork, numbers: range, people: Sequence[int], now: datetime) -> int:
+    """Items and what was sold of them; returns how many sales that were. Only the items are events: nobody waits for what was sold long ago."""
+    items: list[dict[str, Any]] = []
+    sold: list[dict[str, Any]] = []
+    for item_id, number in zip(await take(work, Item, len(numbers)), numbers, strict=True):
+        item = demo.item(number, now)
+        items.append(vars(item) | {"id": item_id, "version": 1, "updated_at": item.created_at, "owner_id": people[number % len(people)]})
+        sold += [_purchase(item_id, item, sale, people) for sale in demo.sales(number, item, now)]
+    await work.session.execute(insert(Item), items)
+    if sold:
+        await work.session.execute(insert(Purchase), sold)
+    await record_all(work, "item.created", {row["id"]: {} for row in items})
+    return len(sold)
+
+
+def _purchase(item_id: int, item: demo.DemoItem, sale: demo.DemoSale, people: Sequence[int]) -> dict[str, Any]:
+    return {
+        "item_id": item_id,
+        "buyer_id": people[sale.buyer % len(people)],
+        "quantity": sale.quantity,
+        "unit_price": item.price,
+        "status": COMPLETED,
+        "created_at": sale.created_at,
+    }

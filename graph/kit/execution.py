@@ -34,6 +34,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as Ex
 from graph.kit.bill import Bill, Biller
 from graph.kit.completion import LeafExecutor
 from graph.kit.context import Context
+from graph.kit.deprecation import Deprecations
 from graph.kit.errors import BAD_USER_INPUT, INTERNAL, Refused, as_error, refusal, unavailable
 from graph.kit.observer import Observer
 from graph.kit.tariff import Tariff
@@ -57,6 +58,7 @@ class Operation:
     document: DocumentNode
     definition: OperationDefinitionNode
     bill: Bill
+    deprecated: tuple[str, ...] = ()  # What it uses of the schema that is deprecated.
 
     @property
     def name(self) -> str | None:
@@ -83,7 +85,7 @@ class Operation:
 class Engine:
     def __init__(self, schema: GraphQLSchema, observer: Observer, *, suggestions: bool, introspection: bool, fast: bool) -> None:
         self.schema, self._observer = schema, observer
-        self._tariff = Tariff(schema)
+        self._tariff, self._deprecations = Tariff(schema), Deprecations(schema)
         self._suggestions, self._introspection = suggestions, introspection
         self._builder: Any = LeafExecutor if fast else Executor
         self._operations: OrderedDict[tuple[str, str | None], Operation] = OrderedDict()
@@ -120,7 +122,8 @@ class Engine:
         if definition is None:
             wanted = f"no operation {operation_name!r}" if operation_name else "several operations: say which with operationName"
             raise refusal(BAD_USER_INPUT, f"The document has {wanted}.")
-        return Operation(source, document, definition, Biller(self._tariff, document, definition).bill())
+        bill = Biller(self._tariff, document, definition).bill()
+        return Operation(source, document, definition, bill, self._deprecations.used(document, definition))
 
     async def execute(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> ExecutionResult:
         """Run a query or a mutation. Raises: Refused, if the variables do not fit."""

@@ -92,7 +92,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     runner = Runner(database, {purchases.PLACED: purchases.Completion(services.ports[Notifier])})
     plans = Plans(schema, services, PLANNED) if settings.fast_path_enabled else None
     pipeline = Pipeline(engine, services, documents, limits, telemetry, plans)
-    monitoring = Monitoring(telemetry.metrics, services)
+    monitoring = Monitoring(telemetry.metrics, services, token=settings.metrics_token)
     callers, origins = Callers(tokens), Origins(settings.allowed_origins)
     connections = Connections(tokens, per_caller=settings.connections_per_caller)
     explorer = Explorer()

@@ -61,8 +61,8 @@ def anonymous(scope: Scope, headers: Headers) -> Caller:
         principal=None,
         client_ip=client[0] if client else "",
         request_id=request_id(scope),
-        client_name=_name(headers, b"apollographql-client-name"),
-        client_version=_name(headers, b"apollographql-client-version"),
+        client_name=_name(headers, b"graphql-client-name") or _name(headers, b"apollographql-client-name"),
+        client_version=_name(headers, b"graphql-client-version") or _name(headers, b"apollographql-client-version"),
     )
 
 

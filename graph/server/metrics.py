@@ -49,6 +49,9 @@ class Metrics:
             series=CLIENTS,
         )
         self.connections = Gauge("storegraph_database_connections", "Connections of the pools.", ("pool", "state"))
+        self.jobs = Reading("storegraph_jobs", "Background work that waits, and that is parked after too many failures.", ("state",))
+        self.oldest_job = Reading("storegraph_jobs_oldest_seconds", "Age of the oldest background work that waits.")
+        self.database_up = Reading("storegraph_database_up", "Whether the database answers a scrape: 1 or 0.")
         self.event_lag = Reading("storegraph_event_lag_seconds", "How long an open transaction has kept events from being delivered.")
         self._meters = Meters((meter for meter in self._all()), folder)
         self._registry = CollectorRegistry()

@@ -1,49 +1,95 @@
-"""`/metrics` for Prometheus."""
+"""`/metrics` for Prometheus, and what has to happen in the background for its numbers to be right in every process.
+
+It tells about the shop's business, so it is not for strangers: with METRICS_TOKEN set, it wants that as a bearer token; without, it answers whoever
+comes from a private address and through no proxy, as a scraper on the same network does.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
 from graph.kit.context import Services
+from graph.kit.errors import FORBIDDEN
+from graph.server.ledger import DeprecationLedger
 from graph.server.metrics import Metrics
+from graph.server.rest import told
+from persistence.kit import jobs
+
+log = structlog.get_logger(__name__)
 
 SHARE_SECONDS = 2.0  # How far behind a sibling's numbers may be when another process is asked.
+KEEP_TICKS = 5  # Deprecated uses are kept after so many shares.
+ANSWER_SECONDS = 2.0  # A scrape does not wait longer for the database: the other numbers are worth having just then.
 
 
 class Monitoring:
-    def __init__(self, metrics: Metrics, services: Services) -> None:
-        self._metrics, self._services = metrics, services
+    def __init__(self, metrics: Metrics, services: Services, *, token: str | None) -> None:
+        self._metrics, self._services, self._token = metrics, services, token
+        self._ledger = DeprecationLedger(metrics.deprecated, services.database)
 
     async def scrape(self, request: Request) -> Response:
-        await self._read()
+        if not self._may_ask(request):
+            return told(FORBIDDEN, "The metrics are for this service's own monitoring.", request.url.path)
+        self._count_connections()
+        await self._read_tables()
         body, content_type = self._metrics.text(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Leaves this process's numbers where its siblings find them."""
-        task = asyncio.create_task(self._share())
+        task = asyncio.create_task(self._tick())
         yield
         task.cancel()
         self._metrics.share()
+        await self._ledger.keep()
 
-    async def _share(self) -> None:
+    def _may_ask(self, request: Request) -> bool:
+        if self._token is not None:
+            return hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {self._token}".encode())
+        through_a_proxy = "x-forwarded-for" in request.headers or "forwarded" in request.headers
+        return not through_a_proxy and request.client is not None and _is_private(request.client.host)
+
+    async def _tick(self) -> None:
+        ticks = 0
         while True:
             self._count_connections()
             self._metrics.share()
+            ticks += 1
+            if ticks % KEEP_TICKS == 0:
+                await self._ledger.keep()
             await asyncio.sleep(SHARE_SECONDS)
 
-    async def _read(self) -> None:
-        self._count_connections()
+    async def _read_tables(self) -> None:
         self._metrics.event_lag.set(self._services.feed.held_back_seconds)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS), self._services.database.reading() as session:
+                backlog = await jobs.backlog(session)
+        except Exception as error:  # noqa: BLE001 -- whatever keeps it from answering, the scrape says so and goes on
+            log.warning("the database does not answer a scrape", error=repr(error))
+            self._metrics.database_up.set(0)
+            return
+        self._metrics.database_up.set(1)
+        self._metrics.jobs.set(backlog.waiting, "waiting")
+        self._metrics.jobs.set(backlog.parked, "parked")
+        self._metrics.oldest_job.set(backlog.oldest_seconds)
 
     def _count_connections(self) -> None:
         for pool, use in self._services.database.pools().items():
             self._metrics.connections.set(use.busy, pool, "busy")
             self._metrics.connections.set(use.idle, pool, "idle")
             self._metrics.connections.set(use.most, pool, "most")
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return False

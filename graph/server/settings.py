@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     slow_operation_ms: Annotated[int, Field(ge=0)] = 500
     metrics_folder: Path | None = None
+    metrics_token: Annotated[str, Field(min_length=16)] | None = None
     otel_exporter_otlp_endpoint: str | None = None
 
     @field_validator("allowed_origins", "secret_keys_old", "signup_scopes", "trusted_proxies", mode="before")

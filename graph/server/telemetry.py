@@ -21,6 +21,7 @@ from graph.server.meters import Histogram
 from graph.server.metrics import Metrics
 from graph.server.requests import GraphQLRequest
 
+UNKNOWN = "unknown"  # A client that does not say who it is.
 NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,99}")
 
 
@@ -69,6 +70,8 @@ class Telemetry:
             self.metrics.request.observe(seconds, operation.root_field, kind, status)
         if seen.cost is not None:
             self.metrics.cost.observe(seen.cost, operation.root_field, kind)
+        for coordinate in operation.deprecated:
+            self.metrics.deprecated.add(1, coordinate, seen.caller.client_name or UNKNOWN, seen.caller.client_version or UNKNOWN)
         codes = self.count(seen.errors) if seen.errors else ()
         self._log.write(
             seen.caller,

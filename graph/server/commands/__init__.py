@@ -1,0 +1,25 @@
+"""The command line, one module a noun. This page is its whole table of contents."""
+
+from __future__ import annotations
+
+import typer
+
+from graph.server.commands import contract, demonstration, health, people, serving, tables
+
+cli = typer.Typer(
+    help="Storegraph: a store catalogue as one GraphQL API. Settings come from the environment and .env.",
+    epilog="Exit codes: 0 done; 1 refused, or a problem was found; 2 the command or a setting is wrong; 130 interrupted. "
+    'Completion: eval "$(scripts/storegraph --show-completion bash)".',
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for panel, commands in {
+    "Run": (serving.serve, tables.migrate, health.doctor),
+    "People": (people.grant, people.token),
+    "Try": (demonstration.seed,),
+    "The schema": (contract.schema, contract.deprecations),
+}.items():
+    for command in commands:
+        cli.command(rich_help_panel=panel)(command)

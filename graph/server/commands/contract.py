@@ -1,0 +1,63 @@
+"""`schema` and `deprecations`: what is promised to clients, and who still needs what is to go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from graph.schema import schema as graphql_schema
+from graph.server import promises
+from graph.server.commands.terminal import fail, loaded, opened
+from graph.server.settings import Settings
+from persistence import deprecations as kept
+from persistence.kit.columns import utc_now
+
+ROOT = Path(__file__).parents[3]
+SCHEMA_FILE = ROOT / "schema.graphql"
+
+
+def schema(
+    check: Annotated[bool, typer.Option("--check", help="Only say whether schema.graphql is up to date.")] = False,
+    breaking: Annotated[
+        bool, typer.Option("--breaking", help="Only say what breaks clients and is not announced in CHANGELOG.md.")
+    ] = False,
+) -> None:
+    """Write schema.graphql from the code."""
+    text = graphql_schema.as_str() + "\n"
+    if breaking:
+        base = promises.base(ROOT)
+        if unannounced := promises.unannounced(base.schema, text, (ROOT / "CHANGELOG.md").read_text()):
+            lines = "\n".join(f"- Breaking: {change}" for change in unannounced)
+            fail(f"Since {base.name} the schema breaks clients. Undo it, or announce it in CHANGELOG.md, word for word:\n{lines}")
+    elif not check:
+        SCHEMA_FILE.write_text(text)
+    elif not SCHEMA_FILE.exists() or SCHEMA_FILE.read_text() != text:
+        fail("schema.graphql is out of date: run ./scripts/schema and commit it.")
+
+
+def deprecations(
+    days: Annotated[int, typer.Option(min=1, max=400, help="How far back to look.")] = 30,
+) -> None:
+    """Say which clients still use what is deprecated. Exit code 1 if any does, so that a removal can wait for 0."""
+    uses = asyncio.run(_uses(loaded(), days))
+    if not uses:
+        typer.echo(f"Nobody used anything deprecated in the last {days} days.")
+        return
+    table = Table("Deprecated", "Client", "Version", "Uses", "Last used (UTC)")
+    for each in uses:
+        row = (each.use.coordinate, each.use.client_name, each.use.client_version, f"{each.count:,}", f"{each.last_used_at:%Y-%m-%d %H:%M}")
+        table.add_row(*row)
+    Console().print(table)
+    raise typer.Exit(1)
+
+
+async def _uses(settings: Settings, days: int) -> Sequence[kept.Uses]:
+    async with opened(settings) as database, database.reading() as session:
+        return await kept.since(session, utc_now().date() - timedelta(days=days))

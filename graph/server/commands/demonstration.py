@@ -1,0 +1,26 @@
+"""`seed`: a shop to try things on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from graph.server.commands.terminal import loaded, opened, progress
+from graph.server.settings import Settings
+from persistence import seeding
+
+
+def seed(
+    items: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many items the shop is to have.")] = 1_000,
+) -> None:
+    """Fill the catalogue with a believable shop. Again, it adds only what is missing; nobody can sign in as its people."""
+    added = asyncio.run(_seeded(loaded(), items))
+    typer.echo(f"Added {added.items:,} items and {added.users:,} users with {added.purchases:,} purchases.")
+
+
+async def _seeded(settings: Settings, items: int) -> seeding.Shop:
+    async with opened(settings) as database:
+        with progress("Items", items) as report:
+            return await seeding.seed(database, items, report)

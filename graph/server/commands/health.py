@@ -1,0 +1,33 @@
+"""`doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from graph.server import doctor as doctors
+from graph.server.commands.terminal import loaded
+from graph.server.doctor import Verdict
+from graph.server.settings import Settings
+
+SIGNS = {Verdict.GOOD: "[green]good   [/]", Verdict.WARNING: "[yellow]warning[/]", Verdict.BAD: "[red]bad    [/]"}
+
+
+def doctor() -> None:
+    """Look at settings, clock, database, Redis and files, and say what to do. Exit code 1 if something is bad."""
+    if asyncio.run(_examined(loaded())):
+        raise typer.Exit(1)
+
+
+async def _examined(settings: Settings) -> bool:
+    """Whether something is bad."""
+    console, verdicts = Console(highlight=False, soft_wrap=True), set[Verdict]()
+    async for about, finding in doctors.examine(settings):
+        verdicts.add(finding.verdict)
+        console.print(f"{SIGNS[finding.verdict]}  {about:<9} {escape(finding.what)}")
+        if finding.advice:
+            console.print(f"{'':<20}{escape(finding.advice)}")
+    return Verdict.BAD in verdicts

@@ -1,0 +1,36 @@
+"""Carries what one process counted of deprecated uses into the table where all processes' counts add up."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import structlog
+
+from graph.server import meters
+from persistence import deprecations
+from persistence.deprecations import Use
+from persistence.kit.columns import utc_now
+from persistence.kit.database import Database
+
+log = structlog.get_logger(__name__)
+
+
+class DeprecationLedger:
+    """The meter only grows, so what it grew by since the last time is what is to be added. A process that is killed loses ten seconds' worth."""
+
+    def __init__(self, meter: meters.Counter, database: Database) -> None:
+        self._meter, self._database = meter, database
+        self._kept: Counter[Use] = Counter()
+
+    async def keep(self) -> None:
+        counted = Counter({Use(*labels): int(value) for labels, (value,) in self._meter.series.items()})
+        fresh = counted - self._kept
+        if not fresh:
+            return
+        try:
+            async with self._database.transaction() as work:
+                await deprecations.add(work, fresh, utc_now())
+        except Exception as error:  # noqa: BLE001 -- nothing is lost: what is not kept now is kept the next time
+            log.warning("deprecated uses are not kept", error=repr(error))
+            return
+        self._kept = counted

@@ -1,0 +1,93 @@
+"""How the servers behind the service are: for `doctor`. Nothing is changed, but for a transaction that is rolled back."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from redis.asyncio import Redis
+from sqlalchemy import Connection, text
+
+from persistence.kit.columns import utc_now
+from persistence.kit.database import Database
+from persistence.schema import MIGRATIONS
+
+REDIS_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class DatabaseState:
+    version: str
+    revision: str | None
+    newest_revision: str | None
+    clock_ahead: timedelta
+    connections: int | None = None
+    """How many the server takes; None on SQLite."""
+
+
+@dataclass(frozen=True)
+class RedisState:
+    version: str
+    clock_ahead: timedelta
+    evicts: bool
+    """Whether it drops keys that have not expired when its memory is full."""
+
+
+async def of_database(url: str) -> DatabaseState:
+    """Raises: whatever keeps the database from answering or from being written to."""
+    database = Database.connect(url)
+    try:
+        async with database.reading() as session:
+            revision = await (await session.connection()).run_sync(_revision)
+            version, now, most = (await session.execute(text(_FACTS[database.dialect]))).one()
+        with suppress(_NeverMind):
+            async with database.transaction() as work:
+                await work.session.execute(text("CREATE TABLE storegraph_doctor (id int)"))
+                raise _NeverMind
+    finally:
+        await database.close()
+    ahead = datetime.fromtimestamp(now, UTC) - utc_now() if now else timedelta()
+    return DatabaseState(version, revision, ScriptDirectory(str(MIGRATIONS)).get_current_head(), ahead, most)
+
+
+# SQLite has this machine's clock.
+_FACTS = {
+    "sqlite": "SELECT sqlite_version(), NULL, NULL",
+    "postgresql": "SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp())::float8, "
+    "current_setting('max_connections')::int",
+}
+
+
+async def of_redis(url: str) -> RedisState:
+    """Raises: whatever keeps Redis from answering."""
+    client: Any = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)  # pyright: ignore[reportUnknownMemberType] -- partly untyped
+    try:
+        seconds, microseconds = await client.time()
+        ahead = datetime.fromtimestamp(seconds + microseconds / 1e6, UTC) - utc_now()
+        facts = await client.info()
+        return RedisState(facts["redis_version"], ahead, facts.get("maxmemory_policy", "noeviction").startswith("allkeys"))
+    finally:
+        await client.aclose()
+
+
+async def of_replica(url: str) -> timedelta:
+    """How far it is behind. Raises: whatever keeps it from answering."""
+    database = Database.connect(url)
+    try:
+        async with database.reading() as session:
+            behind = text("SELECT extract(epoch FROM now() - pg_last_xact_replay_timestamp())::float8")
+            return timedelta(seconds=await session.scalar(behind) or 0)
+    finally:
+        await database.close()
+
+
+class _NeverMind(Exception):
+    """What was tried is to leave no trace."""
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

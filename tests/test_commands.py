@@ -1,0 +1,137 @@
+"""The command line …"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from contextlib import chdir
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from graph.server.commands import cli
+from graph.server.settings import Settings
+from persistence import seeding
+from persistence.kit.database import Database
+from tests import servers
+from tests.conftest import settings_for
+from tests.processes import ROOT, environment_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+async def run(settings: Settings, folder: Path, *arguments: str, **variables: str) -> Done:
+    """In this process: a Python of its own takes seconds to start. What differs between the two is tested below."""
+    known = dict.fromkeys((name.upper() for name in Settings.model_fields), None)
+    with chdir(folder):
+        environment = {**known, "COLUMNS": "150", **environment_of(settings), **variables}
+        done = await asyncio.to_thread(CliRunner().invoke, cli, arguments, env=environment)
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Done(done.exit_code, done.stdout, done.stderr)
+
+
+def run_apart(folder: Path, *arguments: str, **variables: str) -> Done:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, "-m", "graph", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    return await settings_for(request.param, tmp_path)
+
+
+async def test_seeds_a_shop_once_and_only_what_is_missing(settings: Settings, tmp_path: Path) -> None:
+    first = await run(settings, tmp_path, "seed", "--items", "700")
+    assert (first.code, first.err) == (0, "")
+    assert first.out.startswith("Added 700 items and 2 users with ")
+    assert (await run(settings, tmp_path, "seed", "--items", "700")).out == "Added 0 items and 0 users with 0 purchases.\n"
+    assert (await run(settings, tmp_path, "seed", "--items", "1000")).out.startswith("Added 300 items and 1 users with ")
+    database = Database.connect(settings.database_url)
+    async with database.reading() as session:
+        shop = await seeding.found(session)
+    await database.close()
+    assert (shop.users, shop.items) == (3, 1000)
+
+
+async def test_finds_everything_well(settings: Settings, tmp_path: Path) -> None:
+    told = await run(settings, tmp_path, "doctor", DEBUG="false")
+    assert (told.code, told.err) == (0, "")
+    findings = {line.split()[1]: line.split()[0] for line in told.out.splitlines() if not line.startswith(" ")}
+    expected = dict.fromkeys(("Python", "Mode", "Secret", "Clock", "Database", "Replica", "Redis", "Files"), "good")
+    assert {about: verdict for about, verdict in findings.items() if about != "Explorer"} == expected
+
+
+async def test_says_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = Settings.model_validate(
+        {
+            "debug": True,
+            "database_url": f"postgresql+asyncpg://nobody@127.0.0.1:{servers.free_port()}/nothing",
+            "redis_url": f"redis://127.0.0.1:{servers.free_port()}",
+            "files_url": (tmp_path / "file" / "below").as_uri(),
+        }
+    )
+    told = await run(settings, tmp_path, "doctor")
+    assert told.code == 1
+    lines = told.out.splitlines()
+    for about, advice in {
+        "Database": "Is DATABASE_URL right",
+        "Redis": "Is REDIS_URL right",
+        "Files": "Does FILES_URL name a folder",
+    }.items():
+        place = next(number for number, line in enumerate(lines) if line.startswith(f"bad      {about}"))
+        assert lines[place + 1].strip().startswith(advice)
+
+
+async def test_sees_that_migrations_are_missing(tmp_path: Path) -> None:
+    settings = await settings_for("sqlite", tmp_path)
+    empty = settings.model_copy(update={"database_url": f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}"})
+    told = await run(Settings.model_validate(empty.model_dump(exclude_unset=True)), tmp_path, "doctor")
+    assert told.code == 1
+    assert re.search(r"bad +Database +sqlite\+aiosqlite [0-9.]+, at migration none instead of \d{4}\n +Run scripts/migrate", told.out)
+
+
+async def test_refuses_bad_settings_by_name_with_code_2(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DATABASE_ULR=sqlite+aiosqlite:///x.db\nLOG_LEVEL=LOUD\nDEBUG=true\n")
+    told = await run(Settings.model_construct(), tmp_path, "migrate")
+    assert (told.code, told.out) == (2, "")
+    assert "DATABASE_ULR: there is no such setting; remove it from .env or correct its name" in told.err
+    assert "LOG_LEVEL: Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'" in told.err
+
+
+async def test_tells_every_command_in_a_sentence_and_the_exit_codes(tmp_path: Path) -> None:
+    told = await run(Settings.model_construct(), tmp_path, "--help")
+    assert told.code == 0
+    commands = re.findall(r"^│ ([a-z]+) {2,}(\S.+?) *│$", told.out, re.MULTILINE)
+    assert {name for name, _ in commands} >= {"serve", "migrate", "doctor", "seed", "schema", "deprecations"}
+    assert "Exit codes: 0 done; 1 refused" in told.out
+
+
+def test_completes_its_commands_in_a_shell(tmp_path: Path) -> None:
+    asked = {"_STOREGRAPH_COMPLETE": "complete_bash", "COMP_WORDS": "storegraph do", "COMP_CWORD": "1"}
+    assert run_apart(tmp_path, **asked).out.split() == ["doctor"]
+
+
+async def test_ends_with_code_2_when_it_is_used_wrongly(tmp_path: Path) -> None:
+    assert (await run(Settings.model_construct(), tmp_path, "seed", "--items", "none")).code == 2
+
+
+async def test_says_that_nobody_uses_what_is_deprecated(settings: Settings, tmp_path: Path) -> None:
+    told = await run(settings, tmp_path, "deprecations")
+    assert (told.code, told.out) == (0, "Nobody used anything deprecated in the last 30 days.\n")
