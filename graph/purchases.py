@@ -16,13 +16,11 @@ from graph.kit.context import Context, Info
 from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, member_for
 from graph.kit.fields import mutation, subscription
 from graph.kit.nodes import Node, global_id, refetched, required_row_id
-from graph.kit.pages import Connection
 from graph.users import User
 from persistence import items, purchases, users
 from persistence.kit import errors
 from persistence.kit.database import UnitOfWork
 from persistence.kit.feed import Missed
-from persistence.kit.paging import Window
 
 
 @strawberry.enum(description="How far a purchase is.")
@@ -94,15 +92,6 @@ PurchaseItemResult = Annotated[
     Purchase | OutOfStock | NotFound | InvalidInput | IdempotencyKeyReused,
     strawberry.union("PurchaseItemResult", description="The purchase, or why nothing was bought."),
 ]
-
-
-async def purchase_connection(info: Info, buyer_id: int, window: Window) -> Connection[Purchase]:
-    async def count() -> int:
-        async with info.context.database.reading() as session:
-            return await purchases.count(session, buyer_id)
-
-    async with info.context.database.reading() as session:
-        return Connection(page=await purchases.page(session, buyer_id, window), of=Purchase.of, count=count)
 
 
 @strawberry.type

@@ -10,12 +10,13 @@ from graph.kit.access import Scope
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.nodes import Node, global_id, refetched
-from graph.kit.pages import After, Before, Connection, First, Last, owned
-from persistence import catalogue, items, users
+from graph.kit.pages import After, Before, Connection, First, Last, owned, unseen
+from persistence import catalogue, items, purchases, users
 from persistence.kit.paging import Window
 
 if TYPE_CHECKING:
     from graph.items import Item
+    from graph.purchases import Purchase
 
 
 @strawberry.type(description="Somebody with an account.")
@@ -50,6 +51,15 @@ class User(Node):
     ) -> Connection[Annotated["Item", strawberry.lazy("graph.items")]]:
         window = Window(first, after, last, before)
         return await owned(info, "Item", catalogue.pages_by_owner, catalogue.counts_by_owner, self.row.id, window)
+
+    @strawberry.field(description="What this user bought, oldest first. Empty unless it is you, or you hold `users:read`.")
+    async def purchases(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[Annotated["Purchase", strawberry.lazy("graph.purchases")]]:
+        window = Window(first, after, last, before)
+        if not self._open_to(info):
+            return unseen(purchases.listing_of_buyer(self.row.id), window)
+        return await owned(info, "Purchase", purchases.pages_by_buyer, purchases.counts_by_buyer, self.row.id, window)
 
     def _open_to(self, info: Info) -> bool:
         return self.yours or info.context.is_user(self.row.id) or info.context.holds(Scope.USERS_READ)

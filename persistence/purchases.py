@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import ForeignKey, Index, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,11 +16,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence import audit
 from persistence.items import Item
-from persistence.kit import jobs, paging
+from persistence.kit import jobs, owned
 from persistence.kit.checks import Checks
 from persistence.kit.columns import Money, RowId, UtcDateTime, utc_now
 from persistence.kit.database import Base, UnitOfWork
-from persistence.kit.errors import DomainError, NotFound
+from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.events import record
 from persistence.kit.jobs import Job
 from persistence.kit.notices import Notice, Notifier
@@ -60,15 +61,22 @@ async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, Purch
     return {purchase.id: purchase for purchase in rows}
 
 
-async def page(session: AsyncSession, buyer_id: int, window: Window) -> Page[Purchase]:
-    """One buyer's purchases, oldest first. Raises: InvalidInput, if window or cursor are out of their bounds."""
+def listing_of_buyer(buyer_id: Any) -> Listing[Purchase]:
+    """Oldest first."""
     statement = select(Purchase).where(Purchase.buyer_id == buyer_id)
-    listing = Listing(statement, Purchase.id, Purchase.id, descending=False, mark=f"purchases of {buyer_id}")
-    return await paging.fetch(session, listing, window)
+    return Listing(statement, Purchase.id, Purchase.id, descending=False, mark=f"purchases of {buyer_id}")
 
 
-async def count(session: AsyncSession, buyer_id: int) -> int:
-    return await session.scalar(select(func.count()).select_from(Purchase).where(Purchase.buyer_id == buyer_id)) or 0
+async def pages_by_buyer(
+    session: AsyncSession, keys: Sequence[tuple[int, Window]]
+) -> Mapping[tuple[int, Window], Page[Purchase] | InvalidInput]:
+    return await owned.pages(session, listing_of_buyer, keys)
+
+
+async def counts_by_buyer(session: AsyncSession, buyer_ids: Sequence[int]) -> Mapping[int, int]:
+    statement = select(Purchase.buyer_id, func.count()).where(Purchase.buyer_id.in_(buyer_ids)).group_by(Purchase.buyer_id)
+    found: Sequence[Any] = (await session.execute(statement)).all()
+    return dict(found)
 
 
 async def purchase(work: UnitOfWork, item_id: int, *, buyer_id: int, quantity: int) -> Purchase:

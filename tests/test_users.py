@@ -40,6 +40,7 @@ DEACTIVATE = (
 )
 REACTIVATE = "mutation ($name: String!) { reactivateUser(username: $name) { __typename ... on User { isActive } } }"
 ME = "{ me { username email isActive scopes } }"
+CREATE = 'mutation { createItem(input: { name: "Toaster", price: "5", inventory: 3 }) { ... on Item { id } } }'
 LIST = """
 query List($search: String, $first: Int, $after: String, $last: Int, $before: String, $items: Int) {
   users(search: $search, first: $first, after: $after, last: $last, before: $before) {
@@ -220,6 +221,45 @@ async def test_show_their_items_at_the_same_cost_for_three_users_and_for_thirty(
             {"nodes": [{"name": f"first of {place}"}], "totalCount": 2, "pageInfo": {"hasNextPage": True}} for place in range(number)
         ]
     assert [len(sent[number]) for number in (3, 30)] == [4, 4]
+
+
+async def test_show_their_purchases_to_themselves_and_to_readers_at_the_same_cost_for_all(service: Service, statements: Statements) -> None:
+    reader = await service.sign_in(Scope.USERS_READ, username="zz-reader")
+    item, query = await service.make_item(inventory=100), "mutation ($id: ID!) { purchaseItem(itemId: $id) { __typename } }"
+    tokens = [await service.sign_in(Scope.ITEMS_READ, username=f"user{number}") for number in range(6)]
+    for token in [*tokens, *tokens]:
+        await service.ask(query, {"id": item}, token=token)
+    listed = "query ($n: Int) { users(first: $n) { nodes { purchases(first: 1) { nodes { buyer { username } } totalCount } } } }"
+    sent: dict[int, list[str]] = {}
+    for number in (2, 6):
+        with statements() as sent[number]:
+            found = (await service.ask(listed, {"n": number}, token=reader))["users"]["nodes"]
+        assert [user["purchases"] for user in found] == [
+            {"nodes": [{"buyer": {"username": f"user{place}"}}], "totalCount": 2} for place in range(number)
+        ]
+    assert [len(sent[number]) for number in (2, 6)] == [4, 4]
+    own = "{ me { purchases { nodes { quantity } totalCount } } }"
+    assert (await service.ask(own, token=tokens[0]))["me"]["purchases"] == {"nodes": [{"quantity": 1}] * 2, "totalCount": 2}
+
+
+async def test_do_not_show_their_purchases_to_others(service: Service) -> None:
+    seller, buyer = await service.sign_in(username="seller"), await service.make_user("buyer", (Scope.ITEMS_READ,))
+    item = (await service.ask(CREATE, token=seller))["createItem"]["id"]
+    await make_items(service, buyer, "Kettle")
+    bought = "mutation ($id: ID!) { purchaseItem(itemId: $id) { ... on Purchase { id } } }"
+    id_ = (await service.ask(bought, {"id": item}, token=service.tokens.issue(buyer.id, [])))["purchaseItem"]["id"]
+    stranger = await service.sign_in(Scope.ITEMS_READ, username="stranger")
+    query = """
+    query ($id: ID!) {
+      items(search: "Kettle") { nodes { owner { purchases { nodes { id } edges { cursor } totalCount pageInfo { endCursor } } } } }
+      node(id: $id) { id }
+    }
+    """
+    nothing: dict[str, Any] = {"nodes": [], "edges": [], "totalCount": 0, "pageInfo": {"endCursor": None}}
+    for token in (None, stranger):
+        seen = await service.ask(query, {"id": id_}, token=token)
+        assert seen == {"items": {"nodes": [{"owner": {"purchases": nothing}}]}, "node": None}
+    assert (await service.ask(query, {"id": id_}, token=seller))["node"] == {"id": id_}
 
 
 async def test_page_through_each_others_items_with_cursors_of_their_own(service: Service) -> None:

@@ -8,7 +8,7 @@ import strawberry
 from graph.kit.context import Info
 from graph.kit.nodes import seen_as
 from persistence.kit.database import Batch
-from persistence.kit.paging import MAX_PAGE_SIZE, PAGE_SIZE, Page, Window
+from persistence.kit.paging import MAX_PAGE_SIZE, PAGE_SIZE, Listing, Page, Window
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -78,3 +78,13 @@ async def owned(info: Info, kind: str, pages: Batch[Any, Any], counts: Batch[int
 
     page: Any = await info.context.load(pages, (owner_id, window))
     return Connection[Any](page=page, of=seen_as(kind, info), count=count)
+
+
+def unseen(listing: Listing[Any], window: Window) -> Connection[Any]:
+    """Of a list whose rows the viewer may not see: they are missing, not forbidden."""
+    window.check()
+
+    async def none() -> int:
+        return 0
+
+    return Connection[Any](page=Page((), listing, has_next=False, has_previous=False), of=listing.cursor, count=none)
