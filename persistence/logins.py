@@ -124,7 +124,7 @@ async def refresh(work: UnitOfWork, refresh_token: str) -> Continued | None:
     login = await _locked(work, refresh_token)
     if login is None or login.ended_at is not None or login.expires_at <= utc_now():
         return None
-    token = await work.session.get_one(RefreshToken, _hash(refresh_token))
+    token = await work.session.get_one(RefreshToken, hashed(refresh_token))
     if token.used_at is not None:
         log.warning("a refresh token came again", user_id=login.user_id)
         await _end(work, login, "login.ended_by_reuse", actor_id=None)
@@ -183,18 +183,18 @@ async def _locked(work: UnitOfWork, refresh_token: str) -> Login | None:
     """The login of a refresh token. Locks its row, so that two uses of one token follow each other."""
     if len(refresh_token) != TOKEN_LENGTH:
         return None
-    statement = select(Login).join(RefreshToken).where(RefreshToken.token_hash == _hash(refresh_token)).with_for_update(of=Login)
+    statement = select(Login).join(RefreshToken).where(RefreshToken.token_hash == hashed(refresh_token)).with_for_update(of=Login)
     return await work.session.scalar(statement)
 
 
 async def _continued(work: UnitOfWork, login: Login, user: User) -> Continued:
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    work.session.add(RefreshToken(token_hash=_hash(token), login_id=login.id, created_at=utc_now()))
+    work.session.add(RefreshToken(token_hash=hashed(token), login_id=login.id, created_at=utc_now()))
     await work.session.flush()
     scopes = frozenset(user.scopes) if login.scopes is None else frozenset(user.scopes) & frozenset(login.scopes)
     return Continued(user, login.id, scopes, token)
 
 
-def _hash(token: str) -> str:
+def hashed(token: str) -> str:
     """Plain SHA-256: a token is random, so unlike a password it cannot be guessed from its hash."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

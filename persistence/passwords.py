@@ -9,22 +9,25 @@ from __future__ import annotations
 import asyncio
 import os
 import unicodedata
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from passlib.context import CryptContext  # pyright: ignore[reportMissingTypeStubs] -- libpass has none
 
 LENGTH_MIN = 8  # Characters. Source: NIST SP 800-63B, section 5.1.1.2.
 LENGTH_MAX = 128  # Characters.
 THREADS = min(4, os.cpu_count() or 1)
+PLACES = 64  # With a tenth of a second for each and two threads: a wait of 3 s.
 
-# Source: OWASP Password Storage Cheat Sheet, the first of its equal choices for argon2id. Raise them and each password is hashed anew when it is next used.
-_hashing: Any = CryptContext(
+T = TypeVar("T")
+
+# Source: OWASP Password Storage Cheat Sheet. Raise the figures, and each password is hashed anew when it is next used.
+hashing: Any = CryptContext(
     schemes=["argon2"], argon2__type="ID", argon2__memory_cost=19 * 1024, argon2__time_cost=2, argon2__parallelism=1
 )
-_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="passwords")
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,46 @@ class Verdict:
     new_hash: str | None = None
 
 
+class Line:
+    """Where passwords wait for a thread. A full line turns new ones away at once, instead of letting them time out."""
+
+    def __init__(self, threads: int, places: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
+        self._places, self._taken = places, 0
+
+    async def wait(self, work: Callable[[], T]) -> T:
+        """Raises: TimeoutError, if no place is left."""
+        if self._taken >= self._places:
+            raise TimeoutError("too many passwords wait to be hashed")
+        self._taken += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._taken -= 1
+
+
+_line = Line(THREADS, PLACES)
+
+
 async def hashed(password: str) -> str:
-    return await asyncio.get_running_loop().run_in_executor(_threads, _hash, password)
+    """Raises: TimeoutError, if too many passwords wait."""
+    return await _line.wait(lambda: _hash(password))
 
 
 async def verified(password: str, kept: str | None) -> Verdict:
-    """Compare with the kept hash. `None` is a user who does not exist: it takes the same time, and is never right."""
-    return await asyncio.get_running_loop().run_in_executor(_threads, _verify, password, kept)
+    """Compare with the kept hash. `None` is a user who does not exist: it takes the same time, and is never right.
+
+    Raises: TimeoutError, if too many passwords wait.
+    """
+    return await _line.wait(lambda: _verify(password, kept))
 
 
 def _hash(password: str) -> str:
-    return str(_hashing.hash(_normal(password)))
+    return str(hashing.hash(_normal(password)))
 
 
 def _verify(password: str, kept: str | None) -> Verdict:
-    right, new_hash = _hashing.verify_and_update(_normal(password), kept or _nobodys_hash())
+    right, new_hash = hashing.verify_and_update(_normal(password), kept or _nobodys_hash())
     return Verdict(right and kept is not None, new_hash if right and kept is not None else None)
 
 

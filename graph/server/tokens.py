@@ -134,14 +134,20 @@ def key_id(key: bytes) -> str:
 
 def _token(claims: dict[str, Any]) -> AccessToken:
     """Raises: ValueError or TypeError, if a claim is not what we write."""
-    user_id, family = int(claims["sub"]), claims.get("sid")
+    user_id = int(claims["sub"])
     scopes: list[object] = claims["scopes"]
     if claims["typ"] != ACCESS or type(scopes) is not list or not 0 < user_id < ID_BOUND:
         raise ValueError
-    if not all(isinstance(text, str) and text.isprintable() for text in (claims["jti"], family or "")):
-        raise ValueError
+    token_id, family = _word(claims["jti"]), _word(claims["sid"]) if "sid" in claims else None
     expires_at = datetime.fromtimestamp(claims["exp"], UTC)
-    return AccessToken(user_id, frozenset(map(Scope, scopes)), expires_at, claims["jti"], family)
+    return AccessToken(user_id, frozenset(map(Scope, scopes)), expires_at, token_id, family)
+
+
+def _word(claim: object) -> str:
+    """A text that a database can look for. Raises: ValueError."""
+    if not isinstance(claim, str) or not claim.isprintable():
+        raise ValueError
+    return claim
 
 
 def bad_token() -> Refused:
