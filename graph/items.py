@@ -27,7 +27,9 @@ class Item(Node):
     name: str = strawberry.field(description="1 to 200 characters.")
     description: str | None = strawberry.field(description="Up to 10,000 characters.")
     price: Decimal = strawberry.field(description="For one unit, with two decimal places.")
-    tags: list[str] = strawberry.field(description="At most 20 different ones of 1 to 50 characters, in the order they were given.")
+    tags: list[str] = strawberry.field(
+        description="At most 20 different ones of 1 to 50 characters without semicolons, in the order they were given."
+    )
     inventory: int = strawberry.field(description="Units that can be bought now.")
     in_stock: bool = strawberry.field(description="Whether `inventory` is above 0.")
     version: int = strawberry.field(description="Begins at 1 and grows with each change, purchases included: give it as `expectedVersion`.")

@@ -140,7 +140,7 @@ async def sweep(database: Database, blobs: Blobs, *, age: timedelta = ORPHAN_AGE
 
 
 async def _sweep(database: Database, blobs: Blobs, keys: Sequence[str]) -> int:
-    async with database.reading() as session:
+    async with database.reading_latest() as session:
         kept = set(await session.scalars(select(StoredFile.blob_key).where(StoredFile.blob_key.in_(keys))))
     orphans = [key for key in keys if key not in kept]
     for key in orphans:

@@ -101,6 +101,8 @@ def _check_tags(checks: Checks, tags: Sequence[str]) -> None:
         return
     for place, tag in enumerate(tags):
         checks.text("tags", tag, least=1, most=TAG_LENGTH, deeper=(str(place),))
+        if ";" in tag:
+            checks.report("tags", "must not contain a semicolon: it separates tags in CSV files", str(place))
         if tag in tags[:place]:
             checks.report("tags", f"must not hold {tag[:TAG_LENGTH]!r} twice", str(place))
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, AsyncExitStack
 from decimal import Decimal
 
+import httpx
 import pytest
+from sqlalchemy import update
 
 from graph.kit.access import Scope
-from persistence import items
+from persistence import catalogue, item_lines, items
 from persistence.items import Draft
+from persistence.kit.database import STREAMS
 from tests.service import Service
 
 
@@ -81,3 +88,105 @@ async def test_needs_the_scope(service: Service) -> None:
     assert (await service.http.get("/api/v2/stream/items.csv")).status_code == 401
     token = await service.sign_in(Scope.FILES_READ)
     assert (await fetch(service, "csv", token=token))[0] == 403
+
+
+async def test_gives_the_same_bytes_on_every_database(service: Service) -> None:
+    """RFC 4180, and an empty text told from none."""
+    await fill(
+        service,
+        Draft("Plain", Decimal(1), None, (), 7),
+        Draft('Say "hi", all', Decimal("0.05"), "", ("a b",), 0),
+        Draft("Naïve 🙂", Decimal("1234567890.5"), "two\nlines\r\nthree", ("x, y", 'q"q', "z", "4", "5", "6"), 1),
+        Draft("'=quoted", Decimal(2), "''+x", ("'@t", "u")),
+        Draft("'plain quote", Decimal(2), "-1", ("=t", "u")),
+    )
+    _, _, text = await fetch(service, "csv")
+    rows = [re.sub(r",SXRlb[^,]*,2[^,]*$", "", line) for line in text.split("\r\n")]
+    assert text.endswith("+00\r\n")
+    assert rows[1] == "Plain,,1.00,,7"
+    assert rows[2] == '"Say ""hi"", all","",0.05,a b,0'
+    assert rows[3:5] == ['Naïve 🙂,"two\nlines', 'three",1234567890.50,"x, y;q""q;z;4;5;6",1']
+    assert rows[5] == "''=quoted,'''+x,2.00,''@t;u,0"
+    assert rows[6] == "'plain quote,'-1,2.00,'=t;u,0"
+    assert [item_lines.plain(cell) for cell in ("''=quoted", "'''+x", "'plain quote", "'-1", "'", "")] == [
+        "'=quoted",
+        "''+x",
+        "'plain quote",
+        "-1",
+        "'",
+        "",
+    ]
+    raw = (await fetch(service, "csv", "?raw=1", token=await service.sign_in(Scope.ITEMS_READ, username="bob")))[2].split("\r\n")
+    assert raw[5].startswith("'=quoted,''+x,2.00,'@t;u,0,")
+
+
+async def test_shows_one_instant(service: Service) -> None:
+    """What is written while a reader is slow is not in its file, nor half of it."""
+    await fill(service, *(Draft(f"Item {n}", Decimal(1), "x" * 500) for n in range(5_000)))
+    headers = {"Authorization": f"Bearer {await service.sign_in(Scope.ITEMS_READ)}", "Accept-Encoding": "identity"}
+    async with service.http.stream("GET", "/api/v2/stream/items.csv", headers=headers) as answer:
+        parts = answer.aiter_bytes(1_000)
+        text = await anext(parts)
+        async with service.database.transaction() as work:
+            await work.session.execute(update(items.Item).values(name="Changed"))
+        async for part in parts:
+            text += part
+    assert [line.split(b",", 1)[0] for line in text.splitlines()[1:]] == [b"Item %d" % n for n in range(5_000)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "txt", "json"])
+async def test_breaks_off_rather_than_end_short(service: Service, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(service, Draft("Kettle", Decimal(1)))
+
+    async def failing(*_: object, **__: object) -> AsyncGenerator[bytes | list[object]]:
+        yield b"whole,row\r\n" if kind == "csv" else []
+        raise RuntimeError("the database went away")
+
+    monkeypatch.setattr(*((item_lines, "lines") if kind == "csv" else (catalogue, "stream")), failing)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await fetch(service, kind)
+
+
+async def test_says_so_when_it_fails_at_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing(*_: object, **__: object) -> AsyncGenerator[bytes]:
+        raise RuntimeError("the database went away")
+        yield b""
+
+    monkeypatch.setattr(item_lines, "lines", failing)
+    status, _, text = await fetch(service, "csv")
+    assert status == 500
+    assert "database" not in text
+
+
+async def test_gives_its_connection_back_when_its_reader_leaves(service: Service) -> None:
+    await fill(service, *(Draft(f"Item {n}", Decimal(1), "x" * 9_000) for n in range(1_000)))
+    headers = {"Authorization": f"Bearer {await service.sign_in(Scope.ITEMS_READ)}", "Accept-Encoding": "identity"}
+    for kind in ("csv", "json"):
+        for _ in range(STREAMS + 1):
+            async with service.http.stream("GET", f"/api/v2/stream/items.{kind}", headers=headers) as answer:
+                assert answer.status_code == 200
+                await anext(answer.aiter_bytes(1_000))
+    async with asyncio.timeout(10), AsyncExitStack() as stack:
+        for _ in range(STREAMS):
+            await stack.enter_async_context(service.database.snapshot())
+
+
+async def test_leaves_pages_their_connections(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.database.engines[-1].pool, "_timeout", 0.1)
+    await fill(service, Draft("Kettle", Decimal(1)), Draft("Pan", Decimal(1)))
+    token = await service.sign_in(Scope.ITEMS_READ)
+    async with AsyncExitStack() as stack:
+        for _ in range(STREAMS):
+            await stack.enter_async_context(service.database.snapshot())
+        status, _, text = await fetch(service, "csv", token=token)
+        assert (status, "UNAVAILABLE" in text) == (503, True)
+        assert len((await service.ask("{ items(first: 2) { nodes { name } } }"))["items"]["nodes"]) == 2
+    assert (await fetch(service, "csv", "?limit=1", token=token))[0] == 200
+
+
+async def test_answers_head_without_reading(service: Service, statements: Callable[[], AbstractContextManager[list[str]]]) -> None:
+    headers = {"Authorization": f"Bearer {await service.sign_in(Scope.ITEMS_READ)}"}
+    with statements() as sent:
+        answer = await service.http.head("/api/v2/stream/items.csv", headers=headers)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert not [statement for statement in sent if "items" in statement]

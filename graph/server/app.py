@@ -20,6 +20,7 @@ from graph.kit.execution import Engine
 from graph.kit.plans import Plans
 from graph.limits import Meter
 from graph.schema import PLANNED, executable, schema
+from graph.server import exports
 from graph.server.addresses import TrustedProxies, networks
 from graph.server.callers import Callers
 from graph.server.compression import Compression
@@ -27,7 +28,6 @@ from graph.server.connections import Connections
 from graph.server.docs import Docs
 from graph.server.documents import Documents, Trusted
 from graph.server.explorer import Explorer
-from graph.server.exports import ItemExports
 from graph.server.files import FileRoutes
 from graph.server.health import HealthRoutes
 from graph.server.http import HttpEndpoint
@@ -125,7 +125,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             WebSocketRoute("/graphql", socket),
             Route("/metrics", monitoring.scrape),
             *file_routes.routes(shims),
-            *ItemExports().routes(shims),
+            *exports.routes(shims),
             *HealthRoutes(services).routes,
             *pages,
         ],

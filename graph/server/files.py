@@ -71,7 +71,7 @@ class FileRoutes:
             raise TooLarge(self._most_bytes)
 
     async def _check_free(self, context: Context, filename: str) -> None:
-        async with context.database.reading() as session:
+        async with context.database.reading_latest() as session:
             if await files.named(session, filename):
                 raise FilenameTaken(filename)
 
@@ -85,7 +85,7 @@ class FileRoutes:
         return await context.once(command, StoredFile, key=key, operation="upload", arguments=[filename, written.sha256])
 
     async def download(self, request: Request, context: Context) -> Response:
-        async with context.database.reading() as session:
+        async with context.database.reading_latest() as session:
             row = await files.named(session, request.path_params["filename"])
         if row is None:
             raise NotFound("file")
@@ -116,7 +116,7 @@ class FileRoutes:
         first, after = request.query_params.get("first", str(MAX_PAGE_SIZE)), request.query_params.get("after")
         if not first.isascii() or not first.isdigit():
             raise InvalidInput.at("first", "must be a whole number")
-        async with context.database.reading() as session:
+        async with context.database.reading_latest() as session:
             page = await files.page(session, Window(first=int(first[:9]), after=after))
         following = page.listing.cursor(page.rows[-1]) if page.has_next and page.rows else None
         return answer({"files": [described(row) for row in page.rows], "next": following})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, RATE_LIMITED, UNAUTHENTICATED, Refused
 from persistence.files import FilenameTaken
 from persistence.kit.blobs import StorageFull, TooLarge
-from persistence.kit.errors import DomainError, InvalidInput, KeyReused, NotFound
+from persistence.kit.errors import Busy, DomainError, InvalidInput, KeyReused, NotFound
 
 NOT_FOUND = "NOT_FOUND"
 BAD_METHOD = "METHOD_NOT_ALLOWED"
@@ -44,6 +44,7 @@ _CODES: Mapping[type[DomainError], str] = {
     KeyReused: KEY_REUSED,
     TooLarge: TOO_LARGE,
     StorageFull: STORAGE_FULL,
+    Busy: UNAVAILABLE,
 }
 
 

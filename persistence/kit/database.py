@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
-from sqlalchemy import MetaData, QueuePool, event, make_url
+from sqlalchemy import MetaData, QueuePool, event, make_url, text
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 from persistence.kit import raw
+from persistence.kit.errors import Busy
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine, ExceptionContext
@@ -32,6 +34,8 @@ Batch = Callable[[AsyncSession, Sequence[K]], Awaitable[Mapping[K, V]]]
 
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 SQLITE_READERS = 4  # Threads; reads are short and SQLite answers them from the page cache.
+STREAMS = 4  # At once, in one process; each may last as long as its reader is slow.
+STREAM_WAIT_SECONDS = 5.0
 SQLITE_BUSY_SECONDS = 10  # How long a writer waits for one in another process, such as an import on the command line.
 
 
@@ -89,34 +93,38 @@ class PoolSize:
 
 
 class Database:
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, raw: RawReads, write_turn: AbstractAsyncContextManager[Any]) -> None:
+    def __init__(
+        self, writer: AsyncEngine, reader: AsyncEngine, streamer: AsyncEngine, raw: RawReads, write_turn: AbstractAsyncContextManager[Any]
+    ) -> None:
         self.dialect = writer.dialect.name
-        self._writer, self._reader, self._write_turn = writer, reader, write_turn
+        self._writer, self._reader, self._streamer, self._write_turn = writer, reader, streamer, write_turn
         self._listeners: list[Listener] = []
         self.raw: RawReads = raw
         self._writing = async_sessionmaker(writer, expire_on_commit=False)
         self._reading = _reads(reader)
         self._latest = self._reading if self.dialect == "sqlite" else _reads(writer)
-        self._watching = async_sessionmaker(reader, expire_on_commit=False)
+        self._streaming = async_sessionmaker(streamer, expire_on_commit=False)
 
     @classmethod
     def connect(cls, url: str, *, replica_url: str | None = None, pool: PoolSize | None = None) -> Database:
         """Engines for `sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`; nothing is opened before the first use."""
         target = make_url(url)
         if target.get_backend_name() == "sqlite":
-            return cls(_sqlite(target, readers=None), _sqlite(target, readers=SQLITE_READERS), raw.connect(url), asyncio.Lock())
-        writer = _postgresql(target, pool or PoolSize())
-        reader = _postgresql(make_url(replica_url), pool or PoolSize()) if replica_url else writer
-        return cls(writer, reader, raw.connect(replica_url or url), nullcontext())
+            reader, streamer = _sqlite(target, readers=SQLITE_READERS), _sqlite(target, readers=STREAMS, wait_seconds=STREAM_WAIT_SECONDS)
+            return cls(_sqlite(target, readers=None), reader, streamer, raw.connect(url), asyncio.Lock())
+        source, size = make_url(replica_url) if replica_url else target, pool or PoolSize()
+        writer = _postgresql(target, size)
+        streamer = _postgresql(source, replace(size, size=1, overflow=STREAMS - 1, wait_seconds=STREAM_WAIT_SECONDS))
+        return cls(writer, _postgresql(source, size) if replica_url else writer, streamer, raw.connect(replica_url or url), nullcontext())
 
     @property
     def engines(self) -> tuple[AsyncEngine, ...]:
-        return (self._writer,) if self._writer is self._reader else (self._writer, self._reader)
+        return (self._writer, *(() if self._writer is self._reader else (self._reader,)), self._streamer)
 
     def pools(self) -> dict[str, PoolUse]:
         """How far each pool is used, by its purpose."""
-        pools = zip(("write", "read"), self.engines, strict=False)
-        return {name: _use(cast("QueuePool", engine.pool)) for name, engine in pools}
+        pools = [("write", self._writer), ("read", self._reader), ("stream", self._streamer)]
+        return {name: _use(cast("QueuePool", engine.pool)) for name, engine in pools if name == "write" or engine is not self._writer}
 
     def reading(self) -> AbstractAsyncContextManager[AsyncSession]:
         """A session for a few short statements, each its own transaction: no BEGIN and ROLLBACK on the wire."""
@@ -128,12 +136,17 @@ class Database:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncGenerator[AsyncSession]:
-        """A session whose statements all see the database of one instant, for streams longer than a page."""
-        async with self._watching() as session:
-            if self.dialect == "sqlite":
-                await (await session.connection()).exec_driver_sql("BEGIN")
-            else:
-                await session.connection(execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True})
+        """A session whose statements all see the database of one instant, for streams longer than a page. Raises: Busy.
+
+        It has connections of its own: a slow reader of a stream keeps one for minutes, and must not keep it from a page.
+        """
+        async with self._streaming() as session:
+            options = {} if self.dialect == "sqlite" else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            try:
+                await _to_its_end(session.connection(execution_options=options))
+            except PoolTimeout as error:
+                raise Busy from error
+            await session.execute(text("BEGIN" if self.dialect == "sqlite" else "SET LOCAL statement_timeout = 0"))
             yield session
 
     @asynccontextmanager
@@ -217,13 +230,13 @@ def driver(url: str) -> str | None:
         return None
 
 
-def _sqlite(url: URL, *, readers: int | None) -> AsyncEngine:
+def _sqlite(url: URL, *, readers: int | None, wait_seconds: float = SQLITE_BUSY_SECONDS * 3) -> AsyncEngine:
     """The writer (readers None) is one connection, whose transactions take the write lock at once instead of failing half-way."""
     engine = create_async_engine(
         url,
         pool_size=readers or 1,
         max_overflow=0,
-        pool_timeout=SQLITE_BUSY_SECONDS * 3,
+        pool_timeout=wait_seconds,
         hide_parameters=True,
         connect_args={"isolation_level": None, "timeout": SQLITE_BUSY_SECONDS},
     )

@@ -5,6 +5,7 @@ DomainError
 ├── NotFound          no such row, or none that the caller may see
 ├── VersionConflict   somebody changed the row since the caller read it
 ├── KeyReused         an idempotency key came again with another request
+├── Busy              too many long requests of this kind run already
 └── …                 an entity's own refusals stand in its file (OutOfStock, UsernameTaken, …)
 """
 
@@ -57,3 +58,8 @@ class VersionConflict(DomainError):
 class KeyReused(DomainError):
     def __init__(self) -> None:
         super().__init__("This idempotency key was used for another request: take a new key for a new request.")
+
+
+class Busy(DomainError):
+    def __init__(self) -> None:
+        super().__init__("Too many streams are being read just now: try again in a few seconds.")

@@ -1,0 +1,93 @@
+"""The catalogue as a stream of text: CSV for spreadsheets and for import, plain lines to read, JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from graph.kit.nodes import global_id
+from persistence import catalogue, item_lines
+from persistence.catalogue import Filter
+from persistence.kit.database import Database
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which items, and whether a CSV is for a program (`raw`) rather than a spreadsheet."""
+
+    filter: Filter
+    limit: int | None = None
+    raw: bool = False
+
+
+@dataclass(frozen=True)
+class Format:
+    media_type: str
+    parts: Callable[[Database, Request], AsyncGenerator[bytes]]
+
+
+async def _csv(database: Database, request: Request) -> AsyncGenerator[bytes]:
+    before = item_lines.HEADER
+    async with database.snapshot() as session:
+        async for part in item_lines.lines(session, request.filter, limit=request.limit, raw=request.raw):
+            yield before + part
+            before = b""
+    if before:
+        yield before
+
+
+async def _text(database: Database, request: Request) -> AsyncGenerator[bytes]:
+    async for rows in _rows(database, request):
+        yield "".join([_line(row) for row in rows]).encode()
+
+
+async def _json(database: Database, request: Request) -> AsyncGenerator[bytes]:
+    before = b"["
+    async for rows in _rows(database, request):
+        yield before + b",\n".join([_object(row) for row in rows])
+        before = b",\n"
+    yield b"[]\n" if before == b"[" else b"]\n"
+
+
+async def _json_lines(database: Database, request: Request) -> AsyncGenerator[bytes]:
+    async for rows in _rows(database, request):
+        yield b"".join([_object(row) + b"\n" for row in rows])
+
+
+FORMATS = {
+    "csv": Format("text/csv; charset=utf-8; header=present", _csv),
+    "txt": Format("text/plain; charset=utf-8", _text),
+    "json": Format("application/json", _json),
+    "jsonl": Format("application/x-ndjson", _json_lines),
+}
+
+
+async def _rows(database: Database, request: Request) -> AsyncGenerator[Sequence[Any]]:
+    request.filter.check()
+    async with database.snapshot() as session:
+        async for rows in catalogue.stream(session, request.filter, limit=request.limit):
+            yield rows
+
+
+def _line(row: Any) -> str:
+    tags = f" [{', '.join(row.tags)}]" if row.tags else ""
+    return f"{global_id('Item', row.id)}  {row.name}{tags}: {row.price}, {row.inventory} in stock\n"
+
+
+def _object(row: Any) -> bytes:
+    """Names and forms are those of the GraphQL type."""
+    return orjson.dumps(
+        {
+            "id": global_id("Item", row.id),
+            "name": row.name,
+            "description": row.description,
+            "price": str(row.price),
+            "tags": row.tags,
+            "inventory": row.inventory,
+            "inStock": row.inventory > 0,
+            "createdAt": row.created_at,
+        }
+    )

@@ -1,0 +1,119 @@
+"""The catalogue as CSV, made by the database: byte for byte the same on both. Source: RFC 4180.
+
+A cell that begins like a formula gets an apostrophe in front, or a spreadsheet would run it; one that begins with apostrophes and then like a
+formula gets one more, so that taking one off (`plain`) always gives back what there was.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Text, literal_column, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from persistence.catalogue import STREAM_ROWS, Filter
+from persistence.items import TAGS, Item
+from persistence.kit.copying import copied
+
+COLUMNS = ("name", "description", "price", "tags", "inventory", "id", "createdAt")
+HEADER = ",".join(COLUMNS).encode() + b"\r\n"
+FORMULA = "=+-@\t\r"
+SEPARATOR = ";"  # Between tags, which hold none.
+
+_DISGUISED = re.compile(rf"'+[{re.escape(FORMULA)}]")
+_CODES = ", ".join(str(ord(char)) for char in FORMULA)
+_SQLITE_CREATED = "rtrim(rtrim(items.created_at, '0'), '.') || '+00'"  # As PostgreSQL writes it, which takes it no time.
+_FEW_TAGS = 4  # Picked one by one, these take a tenth of the time that unpacking the list takes.
+
+
+def plain(cell: str) -> str:
+    """The text that a neutralised cell stands for."""
+    return cell[1:] if _DISGUISED.match(cell) else cell
+
+
+async def lines(session: AsyncSession, filter_: Filter, *, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
+    """CSV of the items in order of id, after its header, cut anywhere. `raw` leaves cells as they are, for programs. Raises: InvalidInput."""
+    filter_.check()
+    on_sqlite = session.get_bind().dialect.name == "sqlite"
+    pieces = _sqlite_lines(session, filter_, limit, raw) if on_sqlite else _postgresql_lines(session, filter_, limit, raw)
+    async for piece in pieces:
+        yield piece
+
+
+async def _sqlite_lines(session: AsyncSession, filter_: Filter, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
+    line = literal_column(" || ',' || ".join(_sqlite_cells(raw)), Text)
+    statement = select(line, Item.id, literal_column(_SQLITE_CREATED, Text)).where(filter_.condition()).order_by(Item.id).limit(limit)
+    rows = await session.stream(statement, execution_options={"yield_per": STREAM_ROWS})
+    async for part in rows.partitions():
+        yield "".join([f"{text},{_global_id(id_)},{created}\r\n" for text, id_, created in part]).encode()
+
+
+async def _postgresql_lines(session: AsyncSession, filter_: Filter, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
+    cells: list[ColumnElement[Any]] = [literal_column(cell, Text).label(None) for cell in _postgresql_cells(raw)]
+    statement = select(*cells).select_from(Item).where(filter_.condition()).order_by(Item.id).limit(limit)
+    quoted = False
+    async for piece in copied(session, statement):
+        line_ends, quoted = _standard_line_ends(piece, quoted=quoted)
+        yield line_ends
+
+
+def _standard_line_ends(piece: bytes, *, quoted: bool) -> tuple[bytes, bool]:
+    """PostgreSQL ends lines with LF, the standard wants CR LF; LF within quotes is content. Also tells whether the piece ends within quotes."""
+    parts = piece.split(b'"')
+    for place in range(quoted, len(parts), 2):
+        if b"\n" in parts[place]:
+            parts[place] = parts[place].replace(b"\n", b"\r\n")
+    return b'"'.join(parts), quoted ^ (len(parts) % 2 == 0)
+
+
+def _global_id(id_: int) -> str:
+    return base64.b64encode(b"Item:%d" % id_).decode()
+
+
+def _sqlite_cells(raw: bool) -> Iterable[str]:
+    yield _sqlite_text("items.name", raw)
+    yield _sqlite_text("items.description", raw)
+    yield "printf('%d.%02d', items.price_cents / 100, items.price_cents % 100)"
+    # An aggregate within, so that its result is made once and not for each mention.
+    yield f"(SELECT {_sqlite_text('t', raw)} FROM (SELECT group_concat(value, '{SEPARATOR}') AS t FROM json_each(items.tags)))"  # noqa: S608 -- columns and constants only
+    yield "items.inventory"
+
+
+def _sqlite_text(value: str, raw: bool) -> str:
+    """Quoted as PostgreSQL quotes: an empty text always, to tell it from none, and one with a comma, a quote or a line end."""
+    mark = "''" if raw else f"CASE WHEN {_is_formula(value, 'unicode')} THEN '''' ELSE '' END"
+    return (
+        f"CASE WHEN {value} IS NULL THEN '' WHEN {value} = '' THEN '\"\"'"
+        f" WHEN {value} GLOB '*[\",' || char(10) || char(13) || ']*' THEN '\"' || {mark} || replace({value}, '\"', '\"\"') || '\"'"
+        f" ELSE {mark} || {value} END"
+    )
+
+
+def _postgresql_cells(raw: bool) -> Iterable[str]:
+    yield _postgresql_text("items.name", raw)
+    yield _postgresql_text("items.description", raw)
+    yield "items.price_cents::numeric(14, 0) * 0.01"
+    first, few, every = "(items.tags->>0)", _picked(_FEW_TAGS), _picked(TAGS)
+    joined = f"CASE WHEN items.tags->{_FEW_TAGS} IS NULL THEN nullif({few}, '') ELSE {every} END"
+    yield joined if raw else f"CASE WHEN {_is_formula(first, 'ascii')} THEN '''' ELSE '' END || {joined}"
+    yield "items.inventory"
+    yield "encode(('Item:' || items.id)::bytea, 'base64')"
+    yield "items.created_at"
+
+
+def _picked(tags: int) -> str:
+    return f"concat_ws('{SEPARATOR}', {', '.join(f'items.tags->>{place}' for place in range(tags))})"
+
+
+def _postgresql_text(value: str, raw: bool) -> str:
+    return value if raw else f"CASE WHEN {_is_formula(value, 'ascii')} THEN '''' || {value} ELSE {value} END"
+
+
+def _is_formula(value: str, code: str) -> str:
+    """Whether the first character, or the first one after apostrophes, begins a formula; `code` is the function for a first code point."""
+    behind = f"{code}({value}) = 39 AND {code}(ltrim({value}, '''')) IN ({_CODES})"
+    # Most texts begin with a letter: one comparison is all they take.
+    return f"({code}({value}) <= {max(map(ord, FORMULA))} AND ({code}({value}) IN ({_CODES}) OR {behind}))"
