@@ -135,3 +135,33 @@ async def test_ends_with_code_2_when_it_is_used_wrongly(tmp_path: Path) -> None:
 async def test_says_that_nobody_uses_what_is_deprecated(settings: Settings, tmp_path: Path) -> None:
     told = await run(settings, tmp_path, "deprecations")
     assert (told.code, told.out) == (0, "Nobody used anything deprecated in the last 30 days.\n")
+
+
+async def test_imports_a_file_and_exports_it_again(settings: Settings, tmp_path: Path) -> None:
+    given = tmp_path / "given.csv"
+    given.write_bytes(b"name;price;tags\nKettle;9,99;x\nPan;free;\n=Pot;1;\n")
+    imported = await run(settings, tmp_path, "import", "given.csv")
+    assert (imported.code, imported.out) == (1, "2 items imported, 1 rows refused.\n")
+    assert imported.err == "line 3: price: must be a decimal number such as 9.99\n"
+    exported = await run(settings, tmp_path, "export", "all.csv")
+    assert (exported.code, exported.out, exported.err) == (0, "", "")
+    assert [line.rsplit(",", 2)[0] for line in (tmp_path / "all.csv").read_text().splitlines()] == [
+        "name,description,price,tags,inventory",
+        "Kettle,,9.99,x,0",
+        "'=Pot,,1.00,,0",
+    ]
+    assert (await run(settings, tmp_path, "export", "--format", "txt", "--search", "ket")).out.endswith("  Kettle [x]: 9.99, 0 in stock\n")
+    assert (await run(settings, tmp_path, "import", "all.csv")).out == "2 items imported, 0 rows refused.\n"
+
+
+async def test_refuses_a_file_that_holds_no_items(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "given.csv").write_bytes(b"colour\nred\n")
+    refused = await run(settings, tmp_path, "import", "given.csv")
+    assert (refused.code, refused.err) == (
+        1,
+        "The first line must name the columns, with name and price among them; it has no column name and price.\n",
+    )
+    unknown = await run(settings, tmp_path, "import", "given.csv", "--owner", "nobody")
+    assert (unknown.code, unknown.err) == (1, "There is no user 'nobody': they must sign up first.\n")
+    assert (await run(settings, tmp_path, "export", "--format", "xlsx")).code == 2
+    assert (await run(settings, tmp_path, "export", "--format", "jsonl")).out == ""

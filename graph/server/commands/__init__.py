@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from graph.server.commands import contract, demonstration, health, people, serving, tables
+from graph.server.commands import contract, demonstration, health, people, serving, tables, transfers
 
 cli = typer.Typer(
     help="Storegraph: a store catalogue as one GraphQL API. Settings come from the environment and .env.",
@@ -18,8 +18,10 @@ cli = typer.Typer(
 for panel, commands in {
     "Run": (serving.serve, tables.migrate, health.doctor),
     "People": (people.grant, people.token),
+    "The catalogue": (transfers.import_items, transfers.export_items),
     "Try": (demonstration.seed,),
     "The schema": (contract.schema, contract.deprecations),
 }.items():
     for command in commands:
-        cli.command(rich_help_panel=panel)(command)
+        # The first word: `import` alone cannot be the name of a function.
+        cli.command(command.__name__.partition("_")[0], rich_help_panel=panel)(command)

@@ -1,0 +1,109 @@
+"""`import` and `export`: items in from a file, and out into one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from graph.server.commands.terminal import fail, loaded, opened, progress
+from graph.server.formats import FORMATS, Request
+from graph.server.settings import Settings
+from persistence import catalogue, item_files, users
+from persistence.catalogue import Filter
+from persistence.item_files import Batch, Unreadable
+from persistence.kit.database import Database
+from persistence.kit.errors import InvalidInput
+
+
+def import_items(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="FILE.csv with commas, semicolons or tabs, or FILE.jsonl.")],
+    owner: Annotated[str | None, typer.Option(help="Whose the items are to be; nobody's otherwise.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Keep an apostrophe before = + - @: the file was exported with --raw.")] = False,
+) -> None:
+    """Add the items of a file. Bad rows are told by their line and left out; then the exit code is 1."""
+    created = refused = 0
+
+    def tell(batch: Batch) -> None:
+        nonlocal created, refused
+        created, refused = created + batch.created, refused + len(batch.refused)
+        for row in batch.refused:
+            typer.echo(f"line {row.line}: {row.fault}", err=True)
+
+    try:
+        asyncio.run(_imported(loaded(), file, owner=owner, raw=raw, tell=tell))
+    except (OSError, LookupError, Unreadable) as error:
+        fail(f"After {created:,} items: {error}" if created else str(error))
+    typer.echo(f"{created:,} items imported, {refused:,} rows refused.")
+    if refused:
+        raise typer.Exit(1)
+
+
+def export_items(
+    file: Annotated[Path | None, typer.Argument(dir_okay=False, help="Where to; standard output without it.")] = None,
+    kind: Annotated[str | None, typer.Option("--format", help="csv, txt, json or jsonl; by the file's name without it.")] = None,
+    search: Annotated[str | None, typer.Option(help="Only items with words that begin so.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="CSV for programs: cells like formulas are left as they are.")] = False,
+) -> None:
+    """Write the items of this instant to a file, which appears when it is whole."""
+    form = kind or (file.suffix.lstrip(".").lower() if file and file.suffix else "csv")
+    if form not in FORMATS:
+        raise typer.BadParameter(f"the format must be one of {', '.join(FORMATS)}, not {form!r}")
+    try:
+        asyncio.run(_exported(loaded(), file, form, Request(Filter(search=search), limit, raw)))
+    except BrokenPipeError:  # Whoever reads has enough, as `head` does; what is left has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, InvalidInput) as error:
+        fail(str(error))
+
+
+async def _imported(settings: Settings, path: Path, *, owner: str | None, raw: bool, tell: Callable[[Batch], None]) -> None:
+    async with opened(settings) as database:
+        owner_id = None if owner is None else await _user_id(database, owner)
+        with path.open("rb") as file, progress("Bytes", os.fstat(file.fileno()).st_size) as report:
+            rows = item_files.from_json_lines(file) if path.suffix.lower() == ".jsonl" else item_files.from_csv(file, raw=raw)
+            async for batch in item_files.load(database, rows, owner_id=owner_id):
+                report(file.tell())
+                tell(batch)
+
+
+async def _exported(settings: Settings, path: Path | None, kind: str, request: Request) -> None:
+    async with opened(settings) as database:
+        async with database.reading() as session:
+            total = await catalogue.count(session, request.filter)
+        rows = 0
+        with _target(path) as file, progress("Items", min(total, request.limit or total)) as report:
+            async for part in FORMATS[kind].parts(database, request):
+                file.write(part)
+                rows += part.count(b"\n")
+                report(rows)
+
+
+async def _user_id(database: Database, username: str) -> int:
+    async with database.reading_latest() as session:
+        user = (await users.by_username(session, [username])).get(username)
+    if user is None:
+        raise LookupError(f"There is no user {username!r}: they must sign up first.")
+    return user.id
+
+
+@contextmanager
+def _target(path: Path | None) -> Generator[BinaryIO]:
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("xb") as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,175 @@
+"""Items from a file and into one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from sqlalchemy import select
+
+from graph.kit.access import Scope
+from persistence import item_files, items
+from persistence.item_files import Row, Unreadable
+from persistence.items import Draft
+
+if TYPE_CHECKING:
+    from tests.service import Service
+
+HEADER = b"name,description,price,tags,inventory\n"
+CHINOOK = Path(__file__).parents[2] / "shared" / "data" / "chinook_tracks.csv"
+
+
+def read(content: bytes, *, raw: bool = False) -> list[Row]:
+    return list(item_files.from_csv(io.BytesIO(content), raw=raw))
+
+
+def read_json(content: bytes) -> list[Row]:
+    return list(item_files.from_json_lines(io.BytesIO(content)))
+
+
+async def load(service: Service, content: bytes) -> tuple[int, list[Row]]:
+    batches = [batch async for batch in item_files.load(service.database, item_files.from_csv(io.BytesIO(content)), owner_id=None)]
+    return sum(batch.created for batch in batches), [row for batch in batches for row in batch.refused]
+
+
+async def export(service: Service, kind: str = "csv", query: str = "") -> bytes:
+    token = await service.sign_in(Scope.ITEMS_READ, username=f"reader{os.urandom(4).hex()}")
+    answer = await service.http.get(f"/api/v2/stream/items.{kind}{query}", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 200
+    return answer.content
+
+
+async def stored(service: Service) -> list[tuple[Any, ...]]:
+    async with service.database.reading() as session:
+        rows = await session.scalars(select(items.Item).order_by(items.Item.id))
+        return [(row.name, row.description, row.price, row.tags, row.inventory) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        HEADER + b'Kettle,"A, b",9.99,x;y z,3\n',
+        b"\xef\xbb\xbf" + HEADER + b'Kettle,"A, b",9.99,x;y z,3\r\n',
+        b'inventory,price,colour,tags,description,name\n3,9.99,red,x;y z,"A, b",Kettle',
+        b'Name; Description ;PRICE;Tags;Inventory\nKettle;A, b;9,99;"x;y z";3\n\n',
+        b"name\tdescription\tprice\ttags\tinventory\nKettle\tA, b\t9.99\tx;y z\t3\n",
+    ],
+)
+def test_are_read_in_any_order_and_dialect(content: bytes) -> None:
+    assert read(content) == [Row(2, Draft("Kettle", Decimal("9.99"), "A, b", ["x", "y z"], 3))]
+
+
+def test_need_a_name_and_a_price_only() -> None:
+    assert read(b"price,name\n1,Kettle\n") == [Row(2, Draft("Kettle", Decimal(1), None, [], 0))]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"name,cost\na,1\n", b"\x89PNG\r\n", b"name,price,name\na,1,b\n"])
+def test_are_refused_without_a_header(content: bytes) -> None:
+    with pytest.raises(Unreadable, match="The first line must name the columns"):
+        read(content)
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        (b"Kettle,,-1,,1", "price: must be between 0 and 9999999999.99"),
+        (b"Kettle,,1.005,,1", "price: must have at most two decimal places"),
+        (b"Kettle,,NaN,,1", "price: must be a decimal number such as 9.99"),
+        (b"Kettle,,cheap,,1", "price: must be a decimal number such as 9.99"),
+        (b"Kettle,,1,,many", "inventory: must be a whole number"),
+        (b"Kettle,,1,,-1", "inventory: must be between 0 and 2147483647"),
+        (b",,1,,1", "name: must not be blank"),
+        (b"Kettle,,1,a;a,1", "tags.1: must not hold 'a' twice"),
+        (b"Kettle,,1", "has 3 cells where the header has 5"),
+        (b"Ket\0tle,,1,,1", "name: must not contain control characters"),
+        (b"Kettl\xe9,,1,,1", "is not in UTF-8"),
+        (b"-1,x,-1,y,x", "inventory: must be a whole number"),
+        (b"Kettle," + b"x" * 200_000 + b",1,,1", "field larger than field limit (131072)"),
+    ],
+)
+def test_tell_a_bad_row_by_its_line_and_go_on(row: bytes, fault: str) -> None:
+    good = b'First,"two\nlines",1,,1\n'
+    found = read(HEADER + good + row + b"\nLast,,1,,1\n")
+    assert [(each.line, each.draft and each.draft.name, each.fault) for each in found] == [
+        (2, "First", ""),
+        (4, None, fault),
+        (5, "Last", ""),
+    ]
+
+
+def test_lose_the_apostrophes_of_an_export_but_no_other() -> None:
+    row = HEADER + b"'=1+1,''@x,1,'-a;b,1\n"
+    assert read(row)[0].draft == Draft("=1+1", Decimal(1), "'@x", ["-a", "b"], 1)
+    assert read(row, raw=True)[0].draft == Draft("'=1+1", Decimal(1), "''@x", ["'-a", "b"], 1)
+    assert read(HEADER + b"'tis,,1,,1\n")[0].draft == Draft("'tis", Decimal(1), None, [], 1)
+
+
+def test_are_read_from_json_lines() -> None:
+    content = (
+        b'{"name": "Kettle", "price": "9.99", "tags": ["x"], "id": "1"}\n\n{"name": "Pan", "price": 5, "description": null, "inventory": 2}'
+    )
+    assert read_json(content) == [Row(1, Draft("Kettle", Decimal("9.99"), tags=["x"])), Row(3, Draft("Pan", Decimal(5), inventory=2))]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (b"{", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[1]", "is not a JSON object"),
+        (b'{"name": "a"}', "lacks price"),
+        (b'{"name": 1, "price": 1}', "name: is of the wrong type"),
+        (b'{"name": "a", "price": true}', "price: is of the wrong type"),
+        (b'{"name": "a", "price": 1, "tags": [1]}', "tags: is of the wrong type"),
+        (b'{"name": "a", "price": "Infinity"}', "price: must be a decimal number such as 9.99"),
+        (b'{"name": "a", "price": 1, "inventory": 1e3}', "inventory: is of the wrong type"),
+        (b'"' + b"x" * 2**20 + b'"', "is longer than 1048576 bytes"),
+        (b"[" * 100_000, "is not JSON"),
+    ],
+)
+def test_tell_a_bad_line_of_json_and_go_on(line: bytes, fault: str) -> None:
+    found = read_json(line + b'\n{"name": "Last", "price": 1}\n')
+    assert [(row.line, row.fault) for row in found] == [(1, fault), (2, "")]
+
+
+async def test_load_the_good_rows_of_a_large_file(service: Service) -> None:
+    lines = [b"Item %d,,%s,,1\n" % (n, b"bad" if n % 1_000 == 7 else b"1") for n in range(2_500)]
+    created, refused = await load(service, HEADER + b"".join(lines))
+    assert (created, [row.line for row in refused]) == (2_497, [9, 1_009, 2_009])
+    assert [row[0] for row in await stored(service)] == [f"Item {n}" for n in range(2_500) if n % 1_000 != 7]
+
+
+async def test_come_back_from_an_export_as_they_were(service: Service) -> None:
+    drafts = [
+        Draft("=1+1", Decimal("0.1"), '\'+x\nsecond, "line"', ("-a", "b c", 'd"', "e,f", "5", "6"), 1),
+        Draft("'quoted", Decimal("9999999999.99"), None, (), 2**31 - 1),
+        Draft("''=x", Decimal(0), "@", ("'=y",), 0),
+        Draft("Motörhead 🙂", Decimal(1), " spaces ", ("é",), 5),
+    ]
+    async with service.database.transaction() as work:
+        await items.create_all(work, drafts, owner_id=None)
+    before, exported, raw = await stored(service), await export(service), await export(service, query="?raw=1")
+    await service.empty()
+    assert await load(service, exported) == (4, [])
+    assert await stored(service) == before
+    assert [row.draft for row in read(raw, raw=True)] == [row.draft for row in read(exported)]
+
+
+async def test_come_back_whole_from_real_data(service: Service) -> None:
+    if not CHINOOK.exists():
+        pytest.skip(f"the sample data is not beside the repository: {CHINOOK.name}")
+    assert await load(service, CHINOOK.read_bytes()) == (3_503, [])
+    before, exported = await stored(service), await export(service)
+    with CHINOOK.open(newline="", encoding="utf-8") as file:
+        given = [(row["name"], row["price"], row["tags"], row["inventory"]) for row in csv.DictReader(file)]
+    assert [(name, str(price), ";".join(tags), str(inventory)) for name, _, price, tags, inventory in before] == given
+    await service.empty()
+    assert await load(service, exported) == (3_503, [])
+    assert await stored(service) == before
+    assert [row["name"] for row in orjson.loads(await export(service, "json"))] == [row[0] for row in before]
