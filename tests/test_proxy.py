@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import random
 import shutil
 import subprocess
@@ -11,28 +10,29 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import connect
-from websockets.typing import Subprotocol
+from sqlalchemy import select
 
 from graph.kit.access import Scope
+from graph.kit.nodes import global_id, row_id
 from graph.server.app import create_app
+from persistence import purchases
+from persistence.kit import events
 from tests.conftest import settings_for
+from tests.listening import listening
 from tests.processes import ROOT, Process, serving
 from tests.servers import free_port, unavailable, wait_until_listening
 from tests.service import Service
 
-CREATE = """
-mutation Create($name: String!, $key: String!) {
-  createItem(input: {name: $name, price: "1.00"}, idempotencyKey: $key) { ... on Item { id name } }
-}
+PURCHASE = """
+mutation ($item: ID!, $key: String!) { purchaseItem(itemId: $item, idempotencyKey: $key) { ... on Purchase { id } } }
 """
+EVENTS = "subscription ($items: [ID!]!, $after: String!) { itemEvents(itemIds: $items, after: $after) { __typename } }"
 MEGABYTE = 2**20
 CLIENTS = 8
-WRITES_EACH = 40
+PURCHASES_EACH = 40
 
 
 @contextmanager
@@ -79,15 +79,22 @@ async def deployment(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator
         await service.database.close()
 
 
-async def create(service: Service, token: str, name: str) -> str:
-    """The id of a new item: repeated with its key until it is acknowledged, as a client does."""
+async def now(service: Service) -> str:
+    """The cursor of the newest event: what is heard after it does not depend on when listening begins."""
+    async with service.database.reading() as session:
+        identity = await session.scalar(select(events.EventLog.identity))
+        return events.cursor(str(identity), await events.newest(session))
+
+
+async def purchase(service: Service, token: str, item: str, key: str) -> str:
+    """The id of a purchase: asked for again with its key until it is acknowledged, as a client does."""
     while True:
         try:
-            response = await service.send(CREATE, {"name": name, "key": name}, token=token)
+            response = await service.send(PURCHASE, {"item": item, "key": key}, token=token)
         except httpx.TransportError:
             continue
         if response.status_code == 200:
-            return response.json()["data"]["createItem"]["id"]
+            return response.json()["data"]["purchaseItem"]["id"]
         assert response.status_code in {502, 503, 504}, response.text
 
 
@@ -96,20 +103,24 @@ async def test_a_query_is_answered_by_either_process(deployment: Deployment) -> 
     assert answers == [{"items": {"totalCount": 0}}] * 4
 
 
-async def test_a_socket_speaks_graphql(deployment: Deployment) -> None:
-    async with connect(deployment.service.socket_url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
-        await socket.send('{"type": "connection_init"}')
-        assert json.loads(await socket.recv()) == {"type": "connection_ack"}
-        await socket.send('{"type": "subscribe", "id": "1", "payload": {"query": "{ __typename }"}}')
-        assert json.loads(await socket.recv()) == {"type": "next", "id": "1", "payload": {"data": {"__typename": "Query"}}}
+async def test_a_socket_hears_of_what_happens_at_either_process(deployment: Deployment) -> None:
+    token, item = await deployment.service.sign_in(username="talker"), await deployment.service.make_item(inventory=4)
+    async with listening(deployment.service, EVENTS, {"items": [item], "after": await now(deployment.service)}) as listener:
+        for number in range(4):
+            await purchase(deployment.service, token, item, f"socket {number}")
+            assert await listener.next() == {"__typename": "ItemPurchased"}
 
 
-async def test_an_event_stream_comes_as_it_is_made(deployment: Deployment) -> None:
-    asked, accept = {"query": "{ __typename }"}, {"Accept": "text/event-stream"}
-    async with deployment.service.http.stream("POST", "/graphql", json=asked, headers=accept) as response:
+async def test_an_event_stream_comes_as_it_happens(deployment: Deployment) -> None:
+    token, item = await deployment.service.sign_in(username="streamer"), await deployment.service.make_item(inventory=4)
+    asked = {"query": EVENTS, "variables": {"items": [item], "after": await now(deployment.service)}}
+    async with deployment.service.http.stream("POST", "/graphql", json=asked, headers={"Accept": "text/event-stream"}) as response:
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-        lines = [line async for line in response.aiter_lines()]
-    assert lines[:2] == ["event: next", 'data: {"data":{"__typename":"Query"}}']
+        lines = response.aiter_lines()
+        for number in range(4):
+            await purchase(deployment.service, token, item, f"stream {number}")
+            heard = await anext(line async for line in lines if line.startswith("data:"))
+            assert heard == 'data: {"data":{"itemEvents":{"__typename":"ItemPurchased"}}}'
 
 
 async def test_an_upload_of_200_mb_comes_back_byte_for_byte(deployment: Deployment, tmp_path: Path) -> None:
@@ -134,21 +145,19 @@ async def test_an_upload_of_200_mb_comes_back_byte_for_byte(deployment: Deployme
     assert received.hexdigest() == sent.hexdigest()
 
 
-async def test_an_upload_too_large_hears_so_before_it_is_sent(deployment: Deployment) -> None:
+async def test_an_upload_too_large_is_refused_in_the_words_of_the_service(deployment: Deployment) -> None:
     token = await deployment.service.sign_in(Scope.FILES_WRITE, username="overloader")
-    sent = 0
+    kept = sorted(deployment.service.folder.rglob("*"))
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(400 * MEGABYTE)}
 
-    async def endless() -> AsyncGenerator[bytes]:
-        nonlocal sent
+    async def parts() -> AsyncGenerator[bytes]:
         for _ in range(400):
-            sent += 1
             yield bytes(MEGABYTE)
 
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(400 * MEGABYTE)}
-    response = await deployment.service.http.post("/api/v2/files/upload", headers=headers, content=endless())
+    response = await deployment.service.http.post("/api/v2/files/upload", headers=headers, content=parts())
     assert response.status_code == 413
     assert response.json()["error"]["code"] == "TOO_LARGE"
-    assert sent < 400
+    assert sorted(deployment.service.folder.rglob("*")) == kept
 
 
 async def test_figures_are_for_the_inside(deployment: Deployment) -> None:
@@ -156,15 +165,14 @@ async def test_figures_are_for_the_inside(deployment: Deployment) -> None:
 
 
 async def test_no_acknowledged_write_is_lost_when_a_process_is_killed_under_load(deployment: Deployment) -> None:
-    service, acknowledged = deployment.service, dict[str, str]()
-    token = await service.sign_in()
+    service, acknowledged = deployment.service, set[str]()
+    token, item = await service.sign_in(username="customer"), await service.make_item(inventory=CLIENTS * PURCHASES_EACH)
     half_done = asyncio.Event()
 
     async def client(number: int) -> None:
-        for write in range(WRITES_EACH):
-            name = f"item {number}-{write}"
-            acknowledged[await create(service, token, name)] = name
-            if len(acknowledged) >= CLIENTS * WRITES_EACH // 2:
+        for turn in range(PURCHASES_EACH):
+            acknowledged.add(await purchase(service, token, item, f"client {number}, {turn}"))
+            if len(acknowledged) >= CLIENTS * PURCHASES_EACH // 2:
                 half_done.set()
 
     async def killer() -> None:
@@ -173,14 +181,8 @@ async def test_no_acknowledged_write_is_lost_when_a_process_is_killed_under_load
 
     await asyncio.gather(killer(), *(client(number) for number in range(CLIENTS)))
 
-    kept: dict[str, str] = {}
-    cursor: Any = None
-    while True:
-        query = "query ($after: String) { items(first: 100, after: $after) { nodes { id name } pageInfo { hasNextPage endCursor } } }"
-        page = (await service.ask(query, {"after": cursor}))["items"]
-        kept |= {item["id"]: item["name"] for item in page["nodes"]}
-        cursor = page["pageInfo"]["endCursor"]
-        if not page["pageInfo"]["hasNextPage"]:
-            break
-    assert kept == acknowledged
-    assert len(kept) == CLIENTS * WRITES_EACH
+    async with service.database.reading() as session:
+        kept = await session.scalars(select(purchases.Purchase.id).where(purchases.Purchase.item_id == row_id("Item", item)))
+        assert {global_id("Purchase", id_) for id_ in kept} == acknowledged
+    assert len(acknowledged) == CLIENTS * PURCHASES_EACH
+    assert await service.ask("query ($id: ID!) { item(id: $id) { inventory } }", {"id": item}) == {"item": {"inventory": 0}}
