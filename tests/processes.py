@@ -21,6 +21,7 @@ class Process:
 
     port: int
     popen: subprocess.Popen[bytes]
+    log: Path
 
     @property
     def url(self) -> str:
@@ -55,9 +56,10 @@ def serving(settings: Settings, folder: Path, *arguments: str, port: int | None 
     outer: Mapping[str, str] = {name: value for name, value in os.environ.items() if name not in known}
     command = [sys.executable, "-m", "graph", "serve", "--port", str(port), *arguments]
     environment = {**outer, "PYTHONPATH": str(ROOT), **environment_of(settings), **variables}
-    with (folder / f"{port}.log").open("wb") as log:
-        popen = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    process = Process(port, popen)
+    log = folder / f"{port}.log"
+    with log.open("wb") as output:
+        popen = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    process = Process(port, popen, log)
     try:
         wait_until_listening(popen, port, seconds=60)
         yield process

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import random
 import shutil
 import subprocess
@@ -70,7 +71,7 @@ async def deployment(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator
     folder = tmp_path_factory.mktemp("proxy")
     settings = await settings_for("postgresql", folder)
     with ExitStack() as stack:
-        processes = [stack.enter_context(serving(settings, folder, FORWARDED_ALLOW_IPS="127.0.0.1")) for _ in range(2)]
+        processes = [stack.enter_context(serving(settings, folder, DEBUG="false", TRUSTED_PROXIES="127.0.0.1")) for _ in range(2)]
         url = stack.enter_context(nginx(*(process.port for process in processes)))
         app = create_app(settings)
         async with httpx.AsyncClient(base_url=url, timeout=60) as http:
@@ -101,6 +102,20 @@ async def purchase(service: Service, token: str, item: str, key: str) -> str:
 async def test_a_query_is_answered_by_either_process(deployment: Deployment) -> None:
     answers = [await deployment.service.ask("{ items(first: 1) { totalCount } }") for _ in range(4)]
     assert answers == [{"items": {"totalCount": 0}}] * 4
+
+
+async def test_a_client_has_the_address_it_comes_from_not_the_one_it_claims(deployment: Deployment) -> None:
+    transport = httpx.AsyncHTTPTransport(local_address="127.0.0.7")
+    claims = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
+    async with httpx.AsyncClient(transport=transport, base_url=deployment.service.url, headers=claims) as http:
+        await http.post("/graphql", json={"query": "query WhoAmI { __typename }"})
+    logged: list[str] = []
+    async with asyncio.timeout(10):
+        while not logged:  # The line is written beside the answer, so perhaps after it.
+            await asyncio.sleep(0.01)
+            lines = "".join(process.log.read_text() for process in deployment.processes).splitlines()
+            logged = [line for line in lines if '"WhoAmI"' in line]
+    assert [json.loads(line)["ip"] for line in logged] == ["127.0.0.7"]
 
 
 async def test_a_socket_hears_of_what_happens_at_either_process(deployment: Deployment) -> None:
