@@ -34,6 +34,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 SCENARIOS = Path(__file__).parent / "browser"
 TABS = ["SignUp", "GetToken", "CreateItem", "SearchItems", "Purchase", "Echo", "SendEcho", "ItemEvents", "PurchaseStatus"]
+PRETTY = """query Names {
+  items(first: 2) {
+    edges {
+      node {
+        name
+      }
+    }
+  }
+}
+"""
 NODE_MAJOR = 20  # What playwright-core needs.
 
 
@@ -188,6 +198,14 @@ async def test_can_be_worked_from_the_keyboard(browse: Browse) -> None:
     assert seen["result"]["data"]["signup"]["username"] == "ada"
 
 
+async def test_completes_and_formats_what_is_typed(browse: Browse) -> None:
+    seen = await browse("edits")
+    assert seen["suggested"] == "name"
+    assert seen["typed"] == "query Names{items(first:2){edges{node{name}}}}"
+    assert seen["pretty"] == PRETTY
+    assert seen["complaints"] == []
+
+
 @pytest.mark.parametrize("debug", [True, False])
 async def test_documents_the_schema(play: Play, tmp_path: Path, debug: bool) -> None:
     """Outside development the server answers no introspection: the explorer reads schema.graphql then."""
@@ -195,6 +213,7 @@ async def test_documents_the_schema(play: Play, tmp_path: Path, debug: bool) -> 
         seen = await play("schema", service)
     field = executable.mutation_type and executable.mutation_type.fields["createItem"].description
     assert field
+    assert seen["violations"] == []
     assert seen["description"].replace("`", "") == field.replace("`", "")
     # A browser notes every status above 399 in its console; here the refused introspection alone.
     assert len(seen["complaints"]) == (0 if debug else 1)

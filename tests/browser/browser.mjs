@@ -49,6 +49,9 @@ function watch(page) {
 /** What axe finds against WCAG 2 A and AA in a part of the page, as "rule: selector". */
 export async function violations(page, part = "html") {
   await page.evaluate(AXE);
-  const { violations: found } = await page.evaluate(([part, runOnly]) => window.axe.run(part, { runOnly }), [part, RULES]);
+  const { violations: found } = await page.evaluate(
+    ([part, runOnly]) => window.axe.run(part, { runOnly }),
+    [part, RULES],
+  );
   return found.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id}: ${target.join(" ")}`));
 }

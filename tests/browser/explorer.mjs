@@ -21,12 +21,33 @@ const introspected = (page) => page.waitForFunction(() => !document.querySelecto
 
 /** The text of an editor; what is on the screen is wrapped and cut to the window. */
 const text = (page, file) =>
-  page.evaluate((name) => globalThis.__MONACO.editor.getModels().find(({ uri }) => uri.path.endsWith(name)).getValue(), file);
+  page.evaluate(
+    (name) =>
+      globalThis.__MONACO.editor
+        .getModels()
+        .find(({ uri }) => uri.path.endsWith(name))
+        .getValue(),
+    file,
+  );
+
+/** Asks again until it is so, for 20 seconds at most; answers with what was found. */
+async function until(ask, isSo) {
+  const end = Date.now() + 20_000;
+  for (;;) {
+    const found = await ask();
+    if (isSo(found)) return found;
+    if (Date.now() > end) throw new Error(`This did not change in 20 s: ${found}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
 
 /** Opens a tab, and waits until the ids at hand are filled in. */
 async function tab(page, title) {
   await page.locator(`.graphiql-tab-button[title="${title}"]`).click();
-  while ((await text(page, "variables.json")).includes("<")) await page.waitForTimeout(50);
+  await until(
+    () => text(page, "variables.json"),
+    (variables) => !variables.includes("<"),
+  );
 }
 
 /** Runs the tab that is open, and answers with the first response. */
@@ -35,14 +56,7 @@ async function run(page) {
   return response(page);
 }
 
-async function response(page) {
-  let told = "";
-  while (told === "") {
-    await page.waitForTimeout(50);
-    told = await text(page, "response.json");
-  }
-  return JSON.parse(told);
-}
+const response = async (page) => JSON.parse(await until(() => text(page, "response.json"), Boolean));
 
 const GRACE = { username: "grace", password: "a compiler at last" };
 
@@ -54,7 +68,10 @@ async function signIn(page, { username, password }) {
 
 /** What was sent for the operation of this name, latest first. */
 const sent = (seen, operation) =>
-  seen.posts.filter(({ body }) => body.query.includes(` ${operation}`)).map(({ headers }) => headers.authorization ?? null).reverse();
+  seen.posts
+    .filter(({ body }) => body.query.includes(` ${operation}`))
+    .map(({ headers }) => headers.authorization ?? null)
+    .reverse();
 
 const kept = (page) => page.evaluate(() => JSON.parse(sessionStorage.getItem("storegraph:session")));
 
@@ -176,7 +193,9 @@ const scenarios = {
         cost,
         signedIn,
         streams: await streams(page),
-        initialisations: seen.frames.filter(({ type }) => type === "connection_init").map(({ payload }) => Object.keys(payload ?? {})),
+        initialisations: seen.frames
+          .filter(({ type }) => type === "connection_init")
+          .map(({ payload }) => Object.keys(payload ?? {})),
         complaints: seen.complaints,
       };
     }),
@@ -252,7 +271,10 @@ const scenarios = {
       const renewed = page.waitForResponse((response) => response.request().postData()?.includes("mutation Renew"));
       await page.clock.fastForward("01:00");
       await renewed;
-      await page.waitForFunction((token) => !sessionStorage.getItem("storegraph:session").includes(token), first.accessToken);
+      await page.waitForFunction(
+        (token) => !sessionStorage.getItem("storegraph:session").includes(token),
+        first.accessToken,
+      );
       const second = await kept(page);
       await tab(page, "CreateItem");
       const created = await run(page);
@@ -320,9 +342,34 @@ const scenarios = {
       await page.locator(".graphiql-plugin").getByText("createItem", { exact: true }).click();
       await picture(page, "schema");
       return {
-        description: await page.locator(".graphiql-doc-explorer-content .graphiql-markdown-description").first().innerText(),
+        description: await page
+          .locator(".graphiql-doc-explorer-content .graphiql-markdown-description")
+          .first()
+          .innerText(),
+        violations: await violations(page, ".graphiql-plugin"),
         complaints: seen.complaints,
       };
+    }),
+
+  edits: () =>
+    browse({}, async (page, seen) => {
+      await open(page);
+      await introspected(page);
+      await editor(page, "Operation Editor").click();
+      await page.keyboard.press("Control+A");
+      await page.keyboard.type("query Names{items(first:2){edges{node{na");
+      await page.keyboard.press("Control+Space");
+      const suggestion = page.locator(".suggest-widget.visible .monaco-list-row.focused");
+      await suggestion.waitFor();
+      const suggested = await suggestion.locator(".label-name").innerText();
+      await page.keyboard.press("Enter");
+      const typed = await text(page, "operation.graphql");
+      await page.keyboard.press("Shift+Control+P");
+      const pretty = await until(
+        () => text(page, "operation.graphql"),
+        (now) => now !== typed,
+      );
+      return { suggested, typed, pretty, complaints: seen.complaints };
     }),
 
   keyboard: () =>

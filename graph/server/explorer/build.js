@@ -15,6 +15,11 @@ const WORKERS = {
 };
 // What the page needs before it can be typed in, though GraphiQL asks for it late: told to the browser at once.
 const PRELOADED = /monaco-graphql\/esm\/(monaco-editor|lite|graphqlMode)\.js$|language\/json\/jsonMode\.js$/;
+// GraphiQL asks for these two by old names, which lead to CommonJS files that hide what they export from an import().
+const ALIASES = {
+  "prettier/parser-babel": "prettier/plugins/babel",
+  "prettier/parser-graphql": "prettier/plugins/graphql",
+};
 // Monaco's parts for code bases: GraphQL and JSON never reach them.
 const UNUSED =
   /contrib\/(codeAction|codelens|colorPicker|diffEditorBreadcrumbs|dropOrPasteInto|inPlaceReplace|inlayHints|inlineCompletions|inlineEdits?|inlineProgress|linkedEditing|rename|sectionHeaders|semanticTokens|stickyScroll)\/|(diffEditor\.contribution|suggestInlineCompletions|inspectTokens|iPadShowKeyboard)\.js$/;
@@ -53,6 +58,7 @@ function bundle(entryPoints, { define = {}, plugins = [] } = {}) {
     outdir: `${OUT}/assets`,
     entryNames: "[name]-[hash]",
     assetNames: "[hash]",
+    alias: ALIASES,
     loader: { ".ttf": "file" },
     bundle: true,
     splitting: true,

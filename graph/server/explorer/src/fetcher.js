@@ -45,7 +45,12 @@ function stream(request, headers) {
       const stop = open({
         tabId,
         name: request.operationName ?? "Subscription",
-        start: (sink) => connect(request, headers, both(sink, observer, () => watched)),
+        start: (sink) =>
+          connect(
+            request,
+            headers,
+            both(sink, observer, () => watched),
+          ),
       });
       const unsubscribe = () => {
         watched = false;

@@ -1,3 +1,4 @@
+import "./keys.js";
 import "./workers.js";
 import { createRoot } from "react-dom/client";
 import { GraphiQL, HISTORY_PLUGIN } from "graphiql";

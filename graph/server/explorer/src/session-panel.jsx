@@ -75,7 +75,7 @@ function SignedIn({ session: { username, scopes, accessToken, renewAt } }) {
       </ul>
       {renewAt && <p className="hint">The token is renewed at {new Date(renewAt).toLocaleTimeString()}.</p>}
       <p className="hint">
-        An <code>Authorization</code> written in the Headers editor goes before it.
+        An <code>Authorization</code> written in the Headers editor is sent instead.
       </p>
       <div className="actions">
         <Button type="button" onClick={() => navigator.clipboard.writeText(accessToken)}>

@@ -24,7 +24,10 @@ export async function signIn(username, password) {
 export async function adopt({ accessToken, expiresIn, refreshToken, scopes }, username) {
   keep({ accessToken, refreshToken, scopes, username, renewAt: refreshToken && renewalOf(expiresIn * 1000) });
   if (username) return;
-  const { data } = await post({ query: "query WhoAmI { me { username } }" }, { Authorization: `Bearer ${accessToken}` });
+  const { data } = await post(
+    { query: "query WhoAmI { me { username } }" },
+    { Authorization: `Bearer ${accessToken}` },
+  );
   const { session } = useSession.getState();
   if (data && session?.accessToken === accessToken) keep({ ...session, username: data.me.username });
 }

@@ -14,7 +14,9 @@ const change = (id, edit) =>
 export function open({ tabId, name, start }) {
   forget(({ tabId: other }) => other === tabId);
   const id = crypto.randomUUID();
-  useStreams.setState(({ streams }) => ({ streams: [...streams, { id, tabId, name, events: [], count: 0, live: true }] }));
+  useStreams.setState(({ streams }) => ({
+    streams: [...streams, { id, tabId, name, events: [], count: 0, live: true }],
+  }));
   const finish = () => change(id, () => ({ live: false }));
   const end = start({
     next: (result) => change(id, (stream) => received(stream, result)),

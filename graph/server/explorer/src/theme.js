@@ -3,7 +3,7 @@ export const editorTheme = { light: "storegraph-light", dark: "storegraph-dark" 
 
 const CLEAR = "#ffffff00";
 
-const colors = ({ ground, accent, numbers }) => ({
+const colors = ({ ground, accent, ink, numbers }) => ({
   "editor.background": CLEAR,
   "scrollbar.shadow": CLEAR,
   "editorLineNumber.foreground": numbers,
@@ -22,6 +22,7 @@ const colors = ({ ground, accent, numbers }) => ({
   "menu.selectionForeground": accent,
   "quickInput.background": ground,
   "quickInputList.focusBackground": `${accent}19`,
+  "quickInputList.focusForeground": ink,
   "textLink.foreground": accent,
   "textLink.activeForeground": accent,
 });
@@ -29,7 +30,7 @@ const colors = ({ ground, accent, numbers }) => ({
 const light = {
   base: "vs",
   inherit: true,
-  colors: colors({ ground: "#ffffff", accent: "#d60590", numbers: "#5b6b86" }),
+  colors: colors({ ground: "#ffffff", accent: "#d60590", ink: "#3b4b68", numbers: "#5b6b86" }),
   rules: [
     { token: "comment", foreground: "3d6b3a" },
     { token: "argument.identifier.gql", foreground: "5a57c2" },
@@ -39,7 +40,7 @@ const light = {
 const dark = {
   base: "vs-dark",
   inherit: true,
-  colors: colors({ ground: "#212a3b", accent: "#ff5794", numbers: "#94a0b8" }),
+  colors: colors({ ground: "#212a3b", accent: "#ff5794", ink: "#ffffff", numbers: "#94a0b8" }),
   rules: [
     { token: "comment", foreground: "8fb98a" },
     { token: "argument.identifier.gql", foreground: "a8a3ff" },

@@ -20,7 +20,9 @@ export async function post(request, headers = {}) {
   try {
     return JSON.parse(text);
   } catch {
-    return { errors: [{ message: `The server answered ${response.status} ${response.statusText}: ${text.slice(0, 500)}` }] };
+    return {
+      errors: [{ message: `The server answered ${response.status} ${response.statusText}: ${text.slice(0, 500)}` }],
+    };
   }
 }
 
