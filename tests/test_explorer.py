@@ -142,6 +142,46 @@ async def test_meets_wcag_2_aa_in_both_themes_and_every_panel(browse: Browse) ->
     ] == []
 
 
+async def test_leads_through_a_tour_on_the_data_at_hand(browse: Browse, shop: Service) -> None:
+    seen = await browse("tour")
+    told = {tab: next(iter(response["data"].values())) for tab, response in seen["told"].items()}
+    assert told["SignUp"]["__typename"] == "User"
+    assert told["GetToken"]["__typename"] == "Token"
+    assert seen["signedIn"] == "ada"
+    created = told["CreateItem"]
+    assert (created["price"], created["owner"]) == ("1490.00", {"username": "ada"})
+    assert [edge["node"]["id"] for edge in told["SearchItems"]["edges"]] == [created["id"]]
+    assert (told["Purchase"]["total"], told["Purchase"]["quantity"]) == ("1490.00", 1)
+    assert told["Echo"]["text"] == "echo: hello"
+    assert told["SendEcho"]["text"] == "echo: is anyone there?"
+    assert told["PurchaseStatus"]["id"] == told["Purchase"]["id"]
+    # The subscriptions went on while other tabs were used, and one window saw what it caused.
+    echo, events, status = seen["streams"]
+    assert (echo["name"], echo["count"]) == ("Echo", "2 events")
+    assert [event["text"] for event in echo["events"]] == ["echo: is anyone there?", "echo: hello"]
+    assert events["name"] == "ItemEvents"
+    assert events["events"][-1]["__typename"] == "ItemCreated"
+    assert events["events"][-1]["item"]["name"] == "Difference engine"
+    assert (status["name"], status["count"].endswith(", ended")) == ("PurchaseStatus", True)
+    assert status["events"][0] == {"id": told["Purchase"]["id"], "status": "COMPLETED", "total": "1490.00"}
+    assert seen["initialisations"] == [["Authorization"]] * 3
+    assert seen["complaints"] == []
+
+
+async def test_keeps_subscriptions_open_until_they_are_stopped_or_closed(browse: Browse) -> None:
+    seen = await browse("streams")
+
+    def shown(moment: str) -> list[tuple[str, str]]:
+        return [(stream["name"], stream["count"]) for stream in seen[moment]]
+
+    assert shown("open") == [("Echo", "2 events")]
+    assert shown("stopped") == [("Echo", "2 events, ended")]
+    assert shown("dismissed") == []
+    # Run once more, the tab has one stream again, not two.
+    assert shown("again") == [("Echo", "1 event")]
+    assert shown("closed") == []
+
+
 GRACE = {"username": "grace", "password": "a compiler at last", "fullName": "Grace Hopper", "email": "grace@example.org"}
 UNSIGNED = {"code": "UNAUTHENTICATED"}
 

@@ -172,9 +172,6 @@ const scenarios = {
         told[title] = await run(page);
         await picture(page, `tour-${title}`);
       }
-      await tab(page, "SearchItems");
-      await page.locator(".status-bar b").waitFor();
-      const cost = await page.locator(".status-bar").innerText();
       const signedIn = await page.locator(".who").innerText();
 
       await tab(page, "ItemEvents");
@@ -190,7 +187,6 @@ const scenarios = {
 
       return {
         told,
-        cost,
         signedIn,
         streams: await streams(page),
         initialisations: seen.frames

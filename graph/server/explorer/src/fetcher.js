@@ -1,14 +1,25 @@
 // What GraphiQL calls to run a document: adds the session's token, keeps streams open, and tells the rest of the page what came back.
-import { getOperationAST } from "graphql";
+import { getOperationAST, parse } from "graphql";
 import { notice } from "./at-hand.js";
 import { adopt, authorization, renew } from "./session.js";
 import { open } from "./streams.js";
 import { activeTabId, isOpen } from "./tabs.js";
 import { post, subscribe } from "./transport.js";
 
-export function fetcher(request, { headers = {}, documentAST } = {}) {
-  const operation = documentAST && getOperationAST(documentAST, request.operationName);
+export function fetcher(asked, { headers = {} } = {}) {
+  const operation = operationOf(asked);
+  const request = { ...asked, operationName: operation?.name?.value ?? asked.operationName };
   return operation?.operation === "subscription" ? stream(request, headers) : ask(request, headers);
+}
+
+/** The operation meant. The name that GraphiQL gives is a tenth of a second old: of the tab before, if one is quick. */
+function operationOf({ query, operationName }) {
+  try {
+    const document = parse(query);
+    return getOperationAST(document, operationName) ?? getOperationAST(document);
+  } catch {
+    return null; // The server says best what is wrong with it.
+  }
 }
 
 const named = (headers) => Object.keys(headers).some((name) => name.toLowerCase() === "authorization");
