@@ -182,6 +182,16 @@ async def test_keeps_subscriptions_open_until_they_are_stopped_or_closed(browse:
     assert shown("closed") == []
 
 
+async def test_tells_the_cost_of_what_is_in_the_editor(play: Play, tmp_path: Path) -> None:
+    price = "query($document: String, $variables: JSON) { rateLimit(document: $document, variables: $variables) { cost } }"
+    async with running(await settings_for("sqlite", tmp_path, rate_limits_enabled=True)) as service:
+        seen = await play("cost", service)
+        for told, first in zip(seen["costs"], (10, 50), strict=True):
+            variables = {"document": seen["document"], "variables": {"search": "engine", "first": first}}
+            cost = (await service.ask(price, variables))["rateLimit"]["cost"]
+            assert re.fullmatch(rf"Cost {cost} · [0-9,]+ of 1,000,000 points left", told)
+
+
 GRACE = {"username": "grace", "password": "a compiler at last", "fullName": "Grace Hopper", "email": "grace@example.org"}
 UNSIGNED = {"code": "UNAUTHENTICATED"}
 
@@ -213,6 +223,12 @@ async def test_signs_in_and_out(browse: Browse, shop: Service, grace: None) -> N
 
 async def test_renews_its_token_a_minute_before_the_end(browse: Browse, grace: None) -> None:
     assert await browse("renews") == {"early": 0, "renewals": 1, "created": "Item", "newest": True, "name": "grace"}
+
+
+async def test_takes_a_stream_up_again_with_a_new_token(browse: Browse, grace: None) -> None:
+    seen = await browse("reconnects")
+    assert (seen["renewals"], seen["tokens"], seen["name"]) == (1, [0, 1], "grace")
+    assert [(stream["name"], stream["count"]) for stream in seen["streams"]] == [("Echo", "2 events")]
 
 
 async def test_says_so_when_a_session_was_ended_elsewhere(browse: Browse, shop: Service, grace: None) -> None:

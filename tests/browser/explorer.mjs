@@ -30,6 +30,16 @@ const text = (page, file) =>
     file,
   );
 
+const put = (page, file, value) =>
+  page.evaluate(
+    ([name, value]) =>
+      globalThis.__MONACO.editor
+        .getModels()
+        .find(({ uri }) => uri.path.endsWith(name))
+        .setValue(value),
+    [file, value],
+  );
+
 /** Asks again until it is so, for 20 seconds at most; answers with what was found. */
 async function until(ask, isSo) {
   const end = Date.now() + 20_000;
@@ -65,6 +75,15 @@ async function signIn(page, { username, password }) {
   await page.getByLabel("Password").fill(password);
   await page.locator(".session button[type=submit]").click();
 }
+
+/** Revokes a token as another client would, behind the explorer's back. */
+const revoke = (page, token) =>
+  page.request.post(`${url}/graphql`, {
+    data: {
+      query: "mutation Revoke($token: String!) { revokeToken(token: $token) { __typename } }",
+      variables: { token },
+    },
+  });
 
 /** What was sent for the operation of this name, latest first. */
 const sent = (seen, operation) =>
@@ -196,6 +215,23 @@ const scenarios = {
       };
     }),
 
+  cost: () =>
+    browse({}, async (page) => {
+      await open(page);
+      await introspected(page);
+      const costs = [];
+      const told = () => page.locator(".status-bar").innerText();
+      await tab(page, "SearchItems");
+      for (const first of [10, 50]) {
+        await put(page, "variables.json", JSON.stringify({ search: "engine", first }));
+        costs.push(await until(told, (cost) => cost !== "" && cost !== costs.at(-1)));
+      }
+      const document = await text(page, "operation.graphql");
+      await put(page, "operation.graphql", "query Nonsense { nothing }");
+      await until(told, (cost) => cost === "");
+      return { document, costs };
+    }),
+
   streams: () =>
     browse({}, async (page) => {
       await open(page);
@@ -283,25 +319,38 @@ const scenarios = {
       };
     }),
 
+  reconnects: () =>
+    browse({}, async (page, seen) => {
+      await open(page);
+      await button(page, "Sign in").first().click();
+      await signIn(page, GRACE);
+      await button(page, GRACE.username).waitFor();
+      const first = await kept(page);
+      await tab(page, "Echo");
+      await run(page);
+      await revoke(page, first.accessToken);
+      // The message is given when the stream begins: it comes again with the new socket.
+      await page.getByText("2 events", { exact: true }).waitFor();
+      const second = await kept(page);
+      return {
+        renewals: sent(seen, "Renew").length,
+        tokens: seen.frames
+          .filter(({ type }) => type === "connection_init")
+          .map(({ payload }) =>
+            [first, second].findIndex(({ accessToken }) => payload.Authorization === `Bearer ${accessToken}`),
+          ),
+        streams: await streams(page),
+        name: await page.locator(".who").innerText(),
+      };
+    }),
+
   endsSession: () =>
     browse({}, async (page, seen) => {
       await open(page);
       await button(page, "Sign in").first().click();
       await signIn(page, GRACE);
       await button(page, GRACE.username).waitFor();
-      const { refreshToken } = await kept(page);
-      await page.evaluate(
-        (token) =>
-          fetch("/graphql", {
-            method: "POST",
-            headers: { "content-type": "application/json" },
-            body: JSON.stringify({
-              query: "mutation Revoke($token: String!) { revokeToken(token: $token) { __typename } }",
-              variables: { token },
-            }),
-          }),
-        refreshToken,
-      );
+      await revoke(page, (await kept(page)).refreshToken);
       // A process may go on taking a revoked token for a second.
       await page.waitForTimeout(1100);
       await tab(page, "CreateItem");

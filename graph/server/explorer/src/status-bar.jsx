@@ -7,7 +7,7 @@ import { post } from "./transport.js";
 
 const PAUSE_MS = 500; // The price is asked for when typing rests, not at each key.
 const COST = `query Cost($document: String!, $variables: JSON, $operationName: String) {
-  rateLimit(document: $document, variables: $variables, operationName: $operationName) { enabled cost remaining capacity resetAt }
+  rateLimit(document: $document, variables: $variables, operationName: $operationName) { enabled cost remaining limit resetAt }
 }`;
 
 export function StatusBar() {
@@ -17,7 +17,7 @@ export function StatusBar() {
       {price && (
         <span title={`Full again at ${new Date(price.resetAt).toLocaleTimeString()}`}>
           Cost <b>{price.cost}</b>
-          {price.enabled && ` · ${price.remaining.toLocaleString()} of ${price.capacity.toLocaleString()} points left`}
+          {price.enabled && ` · ${price.remaining.toLocaleString()} of ${price.limit.toLocaleString()} points left`}
         </span>
       )}
     </div>
