@@ -403,8 +403,12 @@ const scenarios = {
       await editor(page, "Operation Editor").click();
       await page.keyboard.press("Control+A");
       await page.keyboard.type("query Names{items(first:2){edges{node{na");
-      await page.keyboard.press("Control+Space");
       const suggestion = page.locator(".suggest-widget.visible .monaco-list-row.focused");
+      // The language service may still be on its way: whoever gets nothing asks again.
+      for (let asked = 0; asked < 10 && !(await suggestion.isVisible()); asked++) {
+        await page.keyboard.press("Control+Space");
+        await suggestion.waitFor({ timeout: 3000 }).catch(() => {});
+      }
       await suggestion.waitFor();
       const suggested = await suggestion.locator(".label-name").innerText();
       await page.keyboard.press("Enter");
