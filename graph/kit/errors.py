@@ -11,9 +11,12 @@ from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 import strawberry
+import structlog
 from graphql import GraphQLError
 
 from persistence.kit import errors
+
+log = structlog.get_logger(__name__)
 
 UNAUTHENTICATED = "UNAUTHENTICATED"
 FORBIDDEN = "FORBIDDEN"
@@ -121,15 +124,6 @@ class IdempotencyKeyReused(Error):
         return cls(code=ErrorCode.IDEMPOTENCY_KEY_REUSED, message=error.message)
 
 
-def unavailable() -> GraphQLError:
-    """It promises nothing about a mutation: its transaction may have been committed when the connection broke."""
-    return GraphQLError(
-        "The service cannot reach its database just now, or has too much to do: repeat the request in a moment. "
-        "A mutation with an idempotency key is safe to repeat.",
-        extensions={"code": UNAVAILABLE},
-    )
-
-
 class Refused(Exception):
     """A request is refused before it runs: its response has `errors` and no `data`."""
 
@@ -144,3 +138,17 @@ class Refused(Exception):
 
 def refusal(code: str, message: str, *, headers: Mapping[str, str] | None = None, **extensions: Any) -> Refused:
     return Refused([GraphQLError(message, extensions={"code": code, **extensions})], headers)
+
+
+def unavailable(outage: Exception) -> GraphQLError:
+    """It promises nothing about a mutation: its transaction may have been committed when the connection broke."""
+    log.warning("the database is away or overloaded", error=repr(outage))
+    return GraphQLError(
+        "The service cannot reach its database just now, or has too much to do: repeat the request in a moment. "
+        "A mutation with an idempotency key is safe to repeat.",
+        extensions={"code": UNAVAILABLE},
+    )
+
+
+def out_of_service(outage: Exception) -> Refused:
+    return Refused([unavailable(outage)], {"Retry-After": "1"})

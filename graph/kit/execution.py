@@ -206,8 +206,7 @@ def _masked(error: GraphQLError, request_id: str) -> GraphQLError:
     if cause is None or isinstance(cause, GraphQLError):
         return _coded(error, BAD_USER_INPUT)
     if is_outage(cause):
-        log.warning("the database is away or overloaded", path=error.path, request_id=request_id, error=repr(cause))
-        return _located(unavailable(), error)
+        return _located(unavailable(cause), error)
     log.error("unexpected error in a resolver", path=error.path, request_id=request_id, exc_info=cause)
     return _located(GraphQLError(f"Internal error. Request id: {request_id}", extensions={"code": INTERNAL}), error)
 

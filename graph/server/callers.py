@@ -8,7 +8,9 @@ from typing import Any
 from starlette.types import Scope
 
 from graph.kit.access import Caller
+from graph.kit.errors import out_of_service
 from graph.server.tokens import Tokens, bearer
+from persistence.kit.availability import is_outage
 
 Headers = Mapping[bytes, bytes]
 
@@ -38,8 +40,13 @@ class Callers:
         self._tokens = tokens
 
     async def identify(self, scope: Scope, headers: Headers) -> Caller:
-        """Raises: Refused, if a token is presented that is not good: it never counts as none."""
-        return await self.signed_in(anonymous(scope, headers), text(headers, b"authorization"))
+        """Raises: Refused, if a token is presented that is not good: it never counts as none. Nor does it while nobody can look it up."""
+        try:
+            return await self.signed_in(anonymous(scope, headers), text(headers, b"authorization"))
+        except Exception as error:
+            if is_outage(error):
+                raise out_of_service(error) from error
+            raise
 
     async def signed_in(self, caller: Caller, authorization: str | None) -> Caller:
         """The same caller, as whom an Authorization field proves; an empty field proves nothing. Raises: Refused."""

@@ -23,6 +23,7 @@ from graph.kit.errors import (
     PARSE_FAILED,
     RATE_LIMITED,
     UNAUTHENTICATED,
+    UNAVAILABLE,
     VALIDATION_FAILED,
     Refused,
     refusal,
@@ -65,6 +66,7 @@ STATUSES = {
     FORBIDDEN: Status(403, 403),
     RATE_LIMITED: Status(429, 429),
     INTERNAL: Status(500, 500),
+    UNAVAILABLE: Status(503, 503),
 }
 
 METHODS = "GET, HEAD, POST, QUERY"

@@ -17,12 +17,13 @@ from starlette.types import Scope as Connection
 
 from graph.kit.access import Caller, Scope
 from graph.kit.context import Context, Services
-from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, UNAUTHENTICATED, Refused, refusal
+from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, UNAUTHENTICATED, Refused, out_of_service, refusal
 from graph.server.bodies import Body, ClientGone
 from graph.server.callers import Callers, headers_of
 from graph.server.origins import Origins
 from graph.server.statuses import BAD_METHOD, NOT_FOUND, code_of, status_of
 from graph.server.throttle import Throttle
+from persistence.kit.availability import is_outage
 from persistence.kit.errors import DomainError
 
 log = structlog.get_logger(__name__)
@@ -75,7 +76,9 @@ class _Shim:
             return refused(error, request.url.path)
         except ClientGone:
             raise
-        except Exception:
+        except Exception as error:
+            if is_outage(error):
+                return refused(out_of_service(error), request.url.path)
             log.exception("unexpected error on a route", path=request.url.path)
             return told(INTERNAL, f"Internal error. Request id: {request.state.request_id}", request.url.path)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, RATE_LIMITED, UNAUTHENTICATED, Refused
+from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, RATE_LIMITED, UNAUTHENTICATED, UNAVAILABLE, Refused
 from persistence.files import FilenameTaken
 from persistence.kit.blobs import StorageFull, TooLarge
 from persistence.kit.errors import Busy, DomainError, InvalidInput, KeyReused, NotFound
@@ -17,7 +17,6 @@ TOO_LARGE = "TOO_LARGE"
 UNSUPPORTED = "UNSUPPORTED_MEDIA_TYPE"
 NO_SUCH_RANGE = "RANGE_NOT_SATISFIABLE"
 KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
-UNAVAILABLE = "UNAVAILABLE"
 STORAGE_FULL = "STORAGE_FULL"
 
 _STATUSES: Mapping[str, int] = {
