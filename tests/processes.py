@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from graph.server.settings import Settings
 from tests.servers import free_port, wait_until_listening
 
 ROOT = Path(__file__).parent.parent
+PROGRAM = [sys.executable, "-m", "graph"]
 
 
 @dataclass
@@ -48,14 +49,24 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in given.items()}
 
 
+def _environment(settings: Settings) -> dict[str, str]:
+    known = {name.upper() for name in Settings.model_fields}
+    outer = {name: value for name, value in os.environ.items() if name not in known}
+    return {**outer, "PYTHONPATH": str(ROOT), **environment_of(settings)}
+
+
+def run(settings: Settings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m graph`, run in `folder` to its end."""
+    environment = _environment(settings)
+    return subprocess.run([*PROGRAM, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
 @contextmanager
 def serving(settings: Settings, folder: Path, *arguments: str, port: int | None = None, **variables: str) -> Generator[Process]:
     """`python -m graph serve`, run in `folder`, listening by the time the block begins."""
     port = port or free_port()
-    known = {name.upper() for name in Settings.model_fields}
-    outer: Mapping[str, str] = {name: value for name, value in os.environ.items() if name not in known}
-    command = [sys.executable, "-m", "graph", "serve", "--port", str(port), *arguments]
-    environment = {**outer, "PYTHONPATH": str(ROOT), **environment_of(settings), **variables}
+    command = [*PROGRAM, "serve", "--port", str(port), *arguments]
+    environment = _environment(settings) | variables
     log = folder / f"{port}.log"
     with log.open("wb") as output:
         popen = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from tests.conftest import settings_for
 from tests.listening import listening
+from tests.service import running
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.service import Service
 
 ECHO = "subscription ($channel: ID!, $message: String) { echo(channel: $channel, message: $message) { channel text } }"
@@ -27,3 +32,15 @@ async def test_is_refused_when_it_is_out_of_bounds(service: Service) -> None:
         assert await service.refused(SEND, {"channel": channel, "message": message}) == "BAD_USER_INPUT"
         async with listening(service, ECHO, {"channel": channel, "message": message}) as listener:
             assert await listener.refusal() == "BAD_USER_INPUT"
+
+
+async def test_crosses_from_one_process_to_another(tmp_path: Path) -> None:
+    settings = await settings_for("postgresql", tmp_path)
+    hello = {"channel": "room", "message": "hello"}
+    async with running(settings) as here, running(settings) as there, listening(here, ECHO, hello) as listener:
+        assert await listener.next() == {"channel": "room", "text": "echo: hello"}
+        heard = asyncio.ensure_future(listener.next())
+        while not heard.done():  # The processes need a moment to find each other.
+            await there.ask(SEND, {"channel": "room", "message": "from afar"})
+            await asyncio.wait([heard], timeout=0.1)
+        assert heard.result() == {"channel": "room", "text": "echo: from afar"}

@@ -56,6 +56,7 @@ from persistence.kit.feed import Feed
 from persistence.kit.notices import LogNotifier, Notifier
 from persistence.kit.outage import connect
 from persistence.kit.quota import LocalQuota, SharedQuota
+from persistence.kit.redis_broker import RedisBroker
 from persistence.kit.runner import Runner
 from persistence.kit.storage import blobs_at
 from persistence.kit.windows import Windows, windows
@@ -64,7 +65,7 @@ from persistence.kit.windows import Windows, windows
 def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = None) -> Starlette:
     """`replaced` puts other ports in the place of the service's own."""
     database = Database.connect(settings.database_url, replica_url=settings.database_replica_url)
-    broker = LocalBroker()
+    broker = RedisBroker(settings.redis_url, settings.database_url) if settings.redis_url else LocalBroker()
     feed = Feed(database, broker)
     redis = connect(settings.redis_url) if settings.redis_url else None
     telemetry = observed(database, settings)
@@ -103,6 +104,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
+        await broker.start()
         await feed.start()
         await runner.start()
         tasks = [asyncio.create_task(connections.watch()), asyncio.create_task(files.keep_swept(database, blobs))]
@@ -113,6 +115,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         await runner.stop()
         await services.ports[Computing].stop()
         await feed.stop()
+        await broker.stop()
         if redis:
             await redis.aclose()
         await database.close()

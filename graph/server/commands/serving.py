@@ -11,7 +11,7 @@ import typer
 import uvicorn
 
 from graph.server import logs
-from graph.server.commands.terminal import loaded
+from graph.server.commands.terminal import fail, loaded
 from persistence.schema import upgrade
 
 # Frames beyond this are never held in memory whole; the socket's own limit is in characters, of four bytes at most.
@@ -36,6 +36,8 @@ def serve(
 ) -> None:
     """Bring the database up to date, then serve in the foreground until SIGTERM."""
     settings = loaded()
+    if workers > 1 and settings.redis_url is None:
+        fail("More than one worker needs REDIS_URL: without it, echoes and limits end at each process, and events come late.", 2)
     logs.configure(settings)
     asyncio.run(upgrade(settings.database_url))
     if workers > 1 and settings.metrics_folder is None:

@@ -1,0 +1,111 @@
+"""The broker of several processes: what is published goes to this one's listeners at once, and through Redis to the others'.
+
+Publishing never waits for Redis: messages leave from a bounded queue, and while Redis is away they are dropped, as the broker promises nothing more.
+All messages share one Redis channel, so that listening needs no word with Redis either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, suppress
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from persistence.kit.broker import LocalBroker
+from persistence.kit.outage import TROUBLE, Outage
+
+log = structlog.get_logger(__name__)
+
+_redis: Any = Redis  # Partly untyped.
+
+ORIGIN_BYTES = 8
+WAITING_MESSAGES = 1_024  # Beyond that the oldest are dropped: Redis is slow, and nobody waits for it.
+CONNECT_SECONDS = 2.0
+QUIET_SECONDS = 10.0  # Without a message for so long, Redis is asked whether it is there still.
+ANSWER_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+
+
+class RedisBroker:
+    def __init__(self, url: str, namespace: str) -> None:
+        """`namespace` keeps services apart that share a Redis: a channel is one for all its databases."""
+        self._local = LocalBroker()
+        self._origin = secrets.token_bytes(ORIGIN_BYTES)
+        self._channel = f"storegraph:broker:{hashlib.blake2b(namespace.encode(), digest_size=6).hexdigest()}"
+        # One retry: after a restart of Redis the first word goes into a connection that is dead.
+        waits = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": CONNECT_SECONDS, "socket_keepalive": True}
+        self._client = _redis.from_url(url, retry=Retry(NoBackoff(), 1), **waits)
+        self._outgoing: deque[bytes] = deque(maxlen=WAITING_MESSAGES)
+        self._waiting = asyncio.Event()
+        self._outage = Outage("broker")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        self._local.deliver(channel, message)
+        packed = self._origin + len(name := channel.encode()).to_bytes(2) + name + message
+        if message or packed not in self._outgoing:  # A wake-up has no content: one that waits stands for all.
+            self._outgoing.append(packed)
+            self._waiting.set()
+
+    def listening(self, channel: str) -> AbstractContextManager[AsyncIterator[bytes]]:
+        return self._local.listening(channel)
+
+    async def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
+
+    async def stop(self) -> None:
+        self._stopped = True  # A task in the midst of a timeout of zero seconds, which the client uses, may lose its cancellation.
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(*TROUBLE):
+            await self._client.aclose()
+
+    async def _send(self) -> None:
+        while not self._stopped:
+            await self._waiting.wait()
+            self._waiting.clear()
+            while self._outgoing:
+                message = self._outgoing.popleft()
+                await self._outage.shielded(lambda message=message: self._client.publish(self._channel, message))
+
+    async def _receive(self) -> None:
+        while not self._stopped:
+            try:
+                async with self._client.pubsub(ignore_subscribe_messages=True) as subscription:
+                    await subscription.subscribe(self._channel)
+                    await self._hear(subscription)
+            except TROUBLE as error:
+                log.warning("no messages from other processes for now", error=repr(error))
+            await asyncio.sleep(RETRY_SECONDS * random.uniform(0.5, 1))  # noqa: S311 -- spreads processes
+
+    async def _hear(self, subscription: Any) -> None:
+        """Raises: one of TROUBLE, when the connection breaks or Redis stops answering."""
+        asked = False
+        while not self._stopped:
+            heard = await subscription.get_message(timeout=ANSWER_SECONDS if asked else QUIET_SECONDS)
+            if heard is not None:
+                asked = False
+                if heard["type"] == "message":
+                    self._deliver(heard["data"])
+            elif asked:
+                raise TimeoutError("Redis does not answer")
+            else:
+                await subscription.ping()
+                asked = True
+
+    def _deliver(self, packed: bytes) -> None:
+        origin, rest = packed[:ORIGIN_BYTES], packed[ORIGIN_BYTES:]
+        if origin != self._origin:
+            end = 2 + int.from_bytes(rest[:2])
+            self._local.deliver(rest[2:end].decode(), rest[end:])
