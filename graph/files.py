@@ -9,14 +9,16 @@ import structlog
 
 from graph.kit.access import Scope
 from graph.kit.context import Context, Info
-from graph.kit.errors import NotFound
+from graph.kit.errors import IdempotencyKeyReused, InvalidInput, NotFound
 from graph.kit.fields import mutation, query
+from graph.kit.idempotency import IdempotencyKey
 from graph.kit.nodes import Node, global_id, refetched
 from graph.kit.pages import After, Before, Connection, First, Last
 from graph.kit.scalars import ByteCount
 from graph.users import User
 from persistence import files, users
 from persistence.kit.blobs import Blobs
+from persistence.kit.database import UnitOfWork
 from persistence.kit.paging import Window
 
 log = structlog.get_logger(__name__)
@@ -65,7 +67,8 @@ class DeletedFile:
 
 
 DeleteFileResult = Annotated[
-    DeletedFile | NotFound, strawberry.union("DeleteFileResult", description="The file that is gone, or why none is.")
+    DeletedFile | NotFound | InvalidInput | IdempotencyKeyReused,
+    strawberry.union("DeleteFileResult", description="The file that is gone, or why none is."),
 ]
 
 
@@ -87,10 +90,15 @@ class FileQuery:
 class FileMutation:
     @mutation(scope=Scope.FILES_WRITE, description="Delete a file for good.")
     async def delete_file(
-        self, info: Info, filename: Annotated[str, strawberry.argument(description="Its whole name.")]
+        self,
+        info: Info,
+        filename: Annotated[str, strawberry.argument(description="Its whole name.")],
+        idempotency_key: IdempotencyKey = None,
     ) -> DeleteFileResult:
-        async with info.context.database.transaction() as work:
-            row = await files.delete(work, filename)
+        async def command(work: UnitOfWork) -> files.StoredFile:
+            return await files.delete(work, filename)
+
+        row = await info.context.once(command, files.ANSWER, key=idempotency_key, operation="deleteFile", arguments=filename)
         await _forget(info.context, row.blob_key)
         return DeletedFile(id=global_id("StoredFile", row.id), filename=row.filename)
 

@@ -12,21 +12,16 @@ from graph.kit.access import Scope
 from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, VersionConflict
 from graph.kit.fields import mutation
+from graph.kit.idempotency import IdempotencyKey
 from graph.kit.nodes import required_row_id
 from graph.kit.tariff import Cost
 from persistence import audit, items
 from persistence.kit import errors
 from persistence.kit.database import UnitOfWork
+from persistence.kit.rows import NOTHING
 
 BULK_ROWS = 10_000
 
-IdempotencyKey = Annotated[
-    str | None,
-    strawberry.argument(
-        description="1 to 255 characters of your choice, new for each new request, kept for 24 hours: "
-        "sent again with the same request, it answers again what it answered first and changes nothing."
-    ),
-]
 ExpectedVersion = Annotated[
     int | None, strawberry.argument(description="The `version` that you read: if it has changed since, nothing happens.")
 ]
@@ -95,7 +90,8 @@ UpdateItemResult = Annotated[
     strawberry.union("UpdateItemResult", description="The item as it is now, or why it was not changed."),
 ]
 DeleteItemResult = Annotated[
-    DeletedItem | NotFound | VersionConflict, strawberry.union("DeleteItemResult", description="What was deleted, or why nothing was.")
+    DeletedItem | NotFound | VersionConflict | InvalidInput | IdempotencyKeyReused,
+    strawberry.union("DeleteItemResult", description="What was deleted, or why nothing was."),
 ]
 BulkCreateItemsResult = Annotated[
     BulkCreateItems | InvalidInput | IdempotencyKeyReused,
@@ -114,7 +110,7 @@ class ItemMutation:
             await audit.write(work, "item.created", actor_id=owner.user_id, subject=("Item", item.id))
             return item
 
-        row = await info.context.once(command, items.Item, key=idempotency_key, operation="createItem", arguments=vars(input))
+        row = await info.context.once(command, items.ANSWER, key=idempotency_key, operation="createItem", arguments=vars(input))
         return Item.of(row)
 
     @mutation(scope=Scope.ITEMS_WRITE, description="Change some values of an item.")
@@ -134,15 +130,21 @@ class ItemMutation:
             return item
 
         arguments = [item_id, changes, expected_version]
-        row = await info.context.once(command, items.Item, key=idempotency_key, operation="updateItem", arguments=arguments)
+        row = await info.context.once(command, items.ANSWER, key=idempotency_key, operation="updateItem", arguments=arguments)
         return Item.of(row)
 
     @mutation(scope=Scope.ITEMS_WRITE, description="Take an item out of the catalogue.")
-    async def delete_item(self, info: Info, id: strawberry.ID, expected_version: ExpectedVersion = None) -> DeleteItemResult:
+    async def delete_item(
+        self, info: Info, id: strawberry.ID, expected_version: ExpectedVersion = None, idempotency_key: IdempotencyKey = None
+    ) -> DeleteItemResult:
         actor, item_id = info.context.require(), required_row_id("Item", id)
-        async with info.context.database.transaction() as work:
+
+        async def command(work: UnitOfWork) -> None:
             await items.delete(work, item_id, expected_version=expected_version)
             await audit.write(work, "item.deleted", actor_id=actor.user_id, subject=("Item", item_id))
+
+        arguments = [item_id, expected_version]
+        await info.context.once(command, NOTHING, key=idempotency_key, operation="deleteItem", arguments=arguments)
         return DeletedItem(id=id)
 
     @mutation(
@@ -165,9 +167,15 @@ class ItemMutation:
         if len(good) < len(drafts) and on_error is BulkErrorPolicy.REJECT_ALL:
             return _uncreated(drafts, "Good, but another row was bad and onError is REJECT_ALL.")
         owner = info.context.require()
-        async with info.context.database.transaction() as work:
-            created = iter(await items.create_all(work, good, owner_id=owner.user_id))
+
+        async def command(work: UnitOfWork) -> Sequence[items.Item]:
+            created = await items.create_all(work, good, owner_id=owner.user_id)
             await audit.write(work, "items.created", actor_id=owner.user_id, detail={"count": len(good)})
+            return created
+
+        kept = items.bulk_answer(good, owner_id=owner.user_id)
+        arguments = [[vars(draft) for draft in inputs], on_error.value]
+        created = iter(await info.context.once(command, kept, key=idempotency_key, operation="bulkCreateItems", arguments=arguments))
         results: list[BulkItemResult] = [Item.of(next(created)) if isinstance(draft, items.Draft) else draft for draft in drafts]
         return BulkCreateItems(created=len(good), results=results)
 

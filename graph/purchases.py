@@ -9,12 +9,12 @@ from typing import Annotated, Self
 
 import strawberry
 
-from graph.item_changes import IdempotencyKey
 from graph.items import Item
 from graph.kit.access import Scope
 from graph.kit.context import Context, Info
 from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, member_for
 from graph.kit.fields import mutation, subscription
+from graph.kit.idempotency import IdempotencyKey
 from graph.kit.nodes import Node, global_id, refetched, required_row_id
 from graph.users import User
 from persistence import items, purchases, users
@@ -110,7 +110,7 @@ class PurchaseMutation:
             return await purchases.purchase(work, key, buyer_id=buyer.user_id, quantity=quantity)
 
         arguments = [key, quantity]
-        row = await info.context.once(command, purchases.Purchase, key=idempotency_key, operation="purchaseItem", arguments=arguments)
+        row = await info.context.once(command, purchases.ANSWER, key=idempotency_key, operation="purchaseItem", arguments=arguments)
         return Purchase.of(row)
 
 

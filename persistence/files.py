@@ -23,6 +23,7 @@ from persistence.kit.database import Base, Database, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.events import record
 from persistence.kit.paging import Listing, Page, Window
+from persistence.kit.rows import row_of
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +45,9 @@ class StoredFile(Base):
     uploaded_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     __table_args__ = ({"sqlite_autoincrement": True},)
+
+
+ANSWER = row_of(StoredFile)
 
 
 class FilenameTaken(DomainError):

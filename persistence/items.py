@@ -22,6 +22,7 @@ from persistence.kit.database import Base, UnitOfWork
 from persistence.kit.errors import InvalidInput, NotFound, Problem, VersionConflict
 from persistence.kit.events import record, record_all
 from persistence.kit.numbers import take
+from persistence.kit.rows import Kept, row_of
 from persistence.users import User
 
 NAME_LENGTH = 200
@@ -65,6 +66,9 @@ class Item(Base):
         ),
         {"sqlite_autoincrement": True},  # The id of an erased item is never given to another: clients keep ids.
     )
+
+
+ANSWER = row_of(Item, without=("search_words",))
 
 
 @dataclass(frozen=True)
@@ -139,10 +143,36 @@ async def create_all(work: UnitOfWork, drafts: Sequence[Draft], *, owner_id: int
     if not drafts:
         return []
     ids = await take(work, Item, len(drafts))
-    rows = [draft.columns() | _new(owner_id) | {"id": item_id} for item_id, draft in zip(ids, drafts, strict=True)]
+    new = _new(owner_id)
+    rows = [draft.columns() | new | {"id": item_id} for item_id, draft in zip(ids, drafts, strict=True)]
     await work.session.execute(insert(Item), rows)
     await record_all(work, "item.created", {item_id: {} for item_id in ids})
     return [Item(**row) for row in rows]
+
+
+def bulk_answer(drafts: Sequence[Draft], *, owner_id: int | None) -> Kept[Sequence[Item]]:
+    """What `create_all` returned. Whoever asks again brings the drafts again, so ids and the instant are enough to keep: 30 bytes for most calls."""
+
+    def freeze(created: Sequence[Item]) -> dict[str, Any]:
+        return {"ids": _runs([item.id for item in created]), "at": created[0].created_at.isoformat() if created else None}
+
+    def thaw(frozen: dict[str, Any]) -> Sequence[Item]:
+        ids = [first + place for first, count in frozen["ids"] for place in range(count)]
+        new = _new(owner_id, datetime.fromisoformat(frozen["at"])) if ids else {}
+        return [Item(**draft.columns(), **new, id=item_id) for item_id, draft in zip(ids, drafts, strict=True)]
+
+    return Kept(freeze, thaw)
+
+
+def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Ids as runs of neighbours: first id and length."""
+    runs: list[tuple[int, int]] = []
+    for item_id in ids:
+        if runs and sum(runs[-1]) == item_id:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((item_id, 1))
+    return runs
 
 
 async def change(work: UnitOfWork, item_id: int, changes: Mapping[str, Any], *, expected_version: int | None = None) -> Item:
@@ -184,8 +214,8 @@ def _with(draft: Draft, changes: Mapping[str, Any]) -> Draft:
     return replace(draft, **changes)
 
 
-def _new(owner_id: int | None) -> dict[str, Any]:
-    now = utc_now()
+def _new(owner_id: int | None, at: datetime | None = None) -> dict[str, Any]:
+    now = at or utc_now()
     return {"version": 1, "created_at": now, "updated_at": now, "owner_id": owner_id}
 
 

@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 LOGIN_DAYS = 30
 KEPT_AFTER = timedelta(days=1)  # For clocks that differ, and for whoever asks why a token was refused.
+PRUNED_AT_ONCE = 500
 TOKEN_BYTES = 32
 TOKEN_LENGTH = 43  # Characters of a refresh token: 32 bytes in base64url.
 
@@ -172,11 +173,14 @@ async def standing(session: AsyncSession, user_id: int, *, token_id: str, login_
     return None if row is None else Standing(row.username, frozenset(row.scopes))
 
 
-async def prune(work: UnitOfWork) -> None:
-    """Forget what no token can refer to any more."""
-    now = utc_now()
-    await work.session.execute(delete(RevokedToken).where(RevokedToken.expires_at < now - KEPT_AFTER))
-    await work.session.execute(delete(Login).where(Login.expires_at < now - KEPT_AFTER))
+async def prune(work: UnitOfWork) -> int:
+    """Forget some of what no token can refer to any more; returns how much."""
+    past = utc_now() - KEPT_AFTER
+    tokens = select(RevokedToken.token_id).where(RevokedToken.expires_at < past).limit(PRUNED_AT_ONCE)
+    old = select(Login.id).where(Login.expires_at < past).limit(PRUNED_AT_ONCE)
+    forgotten = await work.session.scalars(delete(RevokedToken).where(RevokedToken.token_id.in_(tokens)).returning(RevokedToken.token_id))
+    ended = await work.session.scalars(delete(Login).where(Login.id.in_(old)).returning(Login.id))
+    return len(forgotten.all()) + len(ended.all())
 
 
 async def _locked(work: UnitOfWork, refresh_token: str) -> Login | None:

@@ -25,6 +25,7 @@ from persistence.kit.events import record
 from persistence.kit.jobs import Job
 from persistence.kit.notices import Notice, Notifier
 from persistence.kit.paging import Listing, Page, Window
+from persistence.kit.rows import row_of
 
 QUEUED = "QUEUED"  # Sold; its background work is still to do.
 COMPLETED = "COMPLETED"
@@ -48,6 +49,9 @@ class Purchase(Base):
     def total(self) -> Decimal:
         """Not kept: the largest price times the largest quantity has more cents than 64 bits hold."""
         return self.unit_price * self.quantity
+
+
+ANSWER = row_of(Purchase)
 
 
 class OutOfStock(DomainError):

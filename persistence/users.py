@@ -20,6 +20,7 @@ from persistence.kit.database import Base, Change, UnitOfWork
 from persistence.kit.errors import DomainError, NotFound
 from persistence.kit.matching import matches
 from persistence.kit.paging import Listing, Page, Window
+from persistence.kit.rows import row_of
 
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,31}")  # No look-alikes, nothing that needs escaping in a URL or a log.
 FULL_NAME_LENGTH = 200
@@ -41,6 +42,9 @@ class User(Base):
     scopes: Mapped[list[str]] = mapped_column(Document)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     search_words: Mapped[str] = mapped_column(Text)
+
+
+ANSWER = row_of(User, without=("password_hash", "search_words"))
 
 
 class UsernameTaken(DomainError):

@@ -93,6 +93,12 @@ class Service:
             selects = (select(func.count()).select_from(Base.metadata.tables[table]) for table in tables)
             return [(await session.execute(statement)).scalar_one() for statement in selects]
 
+    async def background_done(self) -> None:
+        """Wait for the background work that is queued."""
+        async with asyncio.timeout(30):
+            while await self.count("jobs") != [0]:
+                await asyncio.sleep(0.01)
+
     async def empty(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         kept = EventLog.__tablename__  # The log's identity, which stands in every cursor.
@@ -135,7 +141,9 @@ async def running(settings: Settings, replaced: Mapping[type[Any], Any] | None =
         if task.done():
             task.result()
     url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
-        yield Service(url, settings, app.state.services, app.state.tokens, http, app)
-    server.should_exit = True
-    await task
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+            yield Service(url, settings, app.state.services, app.state.tokens, http, app)
+    finally:
+        server.should_exit = True
+        await task

@@ -17,15 +17,15 @@ from graph.kit.access import Caller, Principal, Scope
 from graph.kit.errors import FORBIDDEN, UNAUTHENTICATED
 from graph.kit.observer import Observer
 from persistence.kit.broker import Broker
-from persistence.kit.database import Base, Batch, Database, UnitOfWork
+from persistence.kit.database import Batch, Database, UnitOfWork
 from persistence.kit.feed import Feed
 from persistence.kit.idempotency import Attempt
-from persistence.kit.rows import freeze, thaw
+from persistence.kit.rows import Kept
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 P = TypeVar("P")
-R = TypeVar("R", bound=Base)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -113,20 +113,28 @@ class Context:
         return self.viewer
 
     async def once(
-        self, command: Callable[[UnitOfWork], Awaitable[R]], entity: type[R], *, key: str | None, operation: str, arguments: object
-    ) -> R:
-        """Run a command in its transaction; under an idempotency key, at most once, and the first row is given again."""
+        self, command: Callable[[UnitOfWork], Awaitable[T]], kept: Kept[T], *, key: str | None, operation: str, arguments: object
+    ) -> T:
+        """Run a command in its transaction; under an idempotency key, at most once, and the first answer is given again.
+
+        `arguments` tell a repeat from another request under the same key. They are kept as a hash only, but a fast one: no password among them.
+        """
         attempt = None if key is None else Attempt.of(caller=self.caller.name, key=key, operation=operation, arguments=arguments)
         async with self.database.transaction() as work:
             if attempt is None:
                 return await command(work)
-            if (earlier := await attempt.earlier_answer(work.session)) is not None:
+            if earlier := await attempt.earlier(work.session):
                 self.extensions["idempotency"] = {"replayed": True}
-                return thaw(entity, earlier)
-            row = await command(work)
+                return kept.thaw(earlier.answer)
+            answer = await command(work)
             await work.session.flush()
-            await attempt.keep(work.session, freeze(row))
-            return row
+            await attempt.keep(work.session, kept.freeze(answer))
+            return answer
+
+    @property
+    def replayed(self) -> bool:
+        """Whether an answer of this operation is one that was given before."""
+        return "idempotency" in self.extensions
 
 
 Info = strawberry.Info[Context, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -47,8 +48,9 @@ from graph.server.telemetry import Telemetry
 from graph.server.throttle import Throttle
 from graph.server.tokens import Tokens
 from graph.user_changes import SignupPolicy
-from persistence import files, purchases, sources
+from persistence import files, logins, purchases, sources
 from persistence.item_rows import ItemRows
+from persistence.kit import events, idempotency
 from persistence.kit.blobs import Blobs
 from persistence.kit.broker import LocalBroker
 from persistence.kit.database import Database
@@ -59,6 +61,7 @@ from persistence.kit.quota import LocalQuota, SharedQuota
 from persistence.kit.redis_broker import RedisBroker
 from persistence.kit.runner import Runner
 from persistence.kit.storage import blobs_at
+from persistence.kit.upkeep import Upkeep
 from persistence.kit.windows import Windows, windows
 
 
@@ -71,6 +74,14 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     telemetry = observed(database, settings)
     tokens = Tokens(database, settings.signing_key, settings.older_keys)
     blobs = blobs_at(settings.files_url)
+    upkeep = Upkeep(
+        database,
+        {
+            "events": partial(events.prune, history=settings.event_history),
+            "idempotency keys": idempotency.prune,
+            "logins": logins.prune,
+        },
+    )
     engine = Engine(executable, telemetry, suggestions=settings.debug, introspection=settings.debug, fast=settings.fast_path_enabled)
     documents = Documents(
         Trusted.read(settings.documents_manifest), mode=settings.documents_mode, mode_by_client=settings.documents_mode_by_client
@@ -107,7 +118,8 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         await broker.start()
         await feed.start()
         await runner.start()
-        tasks = [asyncio.create_task(connections.watch()), asyncio.create_task(files.keep_swept(database, blobs))]
+        forever = (connections.watch(), files.keep_swept(database, blobs), upkeep.keep())
+        tasks = [asyncio.create_task(each) for each in forever]
         async with monitoring.running():
             yield
         for task in tasks:

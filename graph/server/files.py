@@ -82,7 +82,7 @@ class FileRoutes:
         async def command(work: UnitOfWork) -> StoredFile:
             return await files.add(work, filename, written, owner_id=owner.user_id)
 
-        return await context.once(command, StoredFile, key=key, operation="upload", arguments=[filename, written.sha256])
+        return await context.once(command, files.ANSWER, key=key, operation="upload", arguments=[filename, written.sha256])
 
     async def download(self, request: Request, context: Context) -> Response:
         async with context.database.reading_latest() as session:

@@ -58,7 +58,8 @@ class Pipeline:
             seen.errors, seen.cost = result.errors or (), grant.actual
             if wanted(request.extensions):
                 context.extensions["cost"] = grant.figures
-            return Answer(encode(result, context.extensions), grant.headers | retry_after(result))
+            replayed = {"Idempotency-Replayed": "true"} if context.replayed else {}
+            return Answer(encode(result, context.extensions), grant.headers | retry_after(result) | replayed)
 
     async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> ExecutionResult:
         if self._plans and (data := await self._plans.answer(operation, request.variables, context)) is not None:

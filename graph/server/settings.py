@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from graph.kit.access import Scope
 from graph.server.addresses import networks
 from graph.server.documents import DocumentMode, read_manifest
 from persistence.kit.database import DRIVERS, driver
+from persistence.kit.events import History
 from persistence.kit.quota import Budget
 from persistence.kit.storage import blobs_at
 
@@ -52,6 +54,8 @@ class Settings(BaseSettings):
     documents_manifest: Path | None = None
     documents_mode: DocumentMode = DocumentMode.OFF
     documents_mode_by_client: Annotated[dict[str, DocumentMode], NoDecode] = {}
+    event_history_hours: Annotated[int, Field(gt=0)] = 168
+    event_history_count: Annotated[int, Field(gt=0)] = 1_000_000  # About 200 bytes each.
     connections_per_caller: Annotated[int, Field(gt=0)] = 100
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     slow_operation_ms: Annotated[int, Field(ge=0)] = 500
@@ -137,6 +141,10 @@ class Settings(BaseSettings):
     @property
     def older_keys(self) -> tuple[bytes, ...]:
         return tuple(key.encode() for key in self.secret_keys_old)
+
+    @property
+    def event_history(self) -> History:
+        return History(timedelta(hours=self.event_history_hours), self.event_history_count)
 
     @property
     def scopes_at_signup(self) -> tuple[Scope, ...]:

@@ -1,27 +1,29 @@
 """A write that may be sent again: the key, what was asked and what was answered live in the transaction of the effect.
 
 A repeat finds the stored answer. A repeat that comes while the first is still at work waits for it: on PostgreSQL on the unique key, on SQLite for
-the write lock. A refusal rolls back and leaves no key, so that the caller may repeat once the cause is gone.
+the write lock. A refusal rolls back and leaves no key, so that the caller may repeat once the cause is gone. Keys are kept for 24 hours.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import update
+from sqlalchemy import delete, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.kit.columns import Document, UtcDateTime, utc_now
-from persistence.kit.database import Base
+from persistence.kit.database import Base, UnitOfWork
 from persistence.kit.errors import InvalidInput, KeyReused
 
 KEY_LENGTH = 255  # Characters.
+KEPT = timedelta(hours=24)
+PRUNED_AT_ONCE = 500
 
 
 class IdempotencyKey(Base):
@@ -32,6 +34,13 @@ class IdempotencyKey(Base):
     fingerprint: Mapped[str]
     answer: Mapped[Any] = mapped_column(Document)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What the first attempt answered, as it was kept."""
+
+    answer: Any
 
 
 @dataclass(frozen=True)
@@ -50,18 +59,26 @@ class Attempt:
         plain = orjson.dumps([operation, arguments], default=str, option=orjson.OPT_SORT_KEYS)
         return cls(caller, key, hashlib.blake2b(plain, digest_size=16).hexdigest())
 
-    async def earlier_answer(self, session: AsyncSession) -> Any | None:
+    async def earlier(self, session: AsyncSession) -> Earlier | None:
         """Claim the key, or find what an earlier attempt answered. Raises: KeyReused, if that attempt asked something else."""
         insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
         row = {"caller": self.caller, "key": self.key, "fingerprint": self.fingerprint, "answer": None, "created_at": utc_now()}
         claimed = await session.scalar(insert(IdempotencyKey).values(row).on_conflict_do_nothing().returning(IdempotencyKey.key))
         if claimed is not None:
             return None
-        earlier = await session.get_one(IdempotencyKey, (self.caller, self.key))
-        if earlier.fingerprint != self.fingerprint:
+        found = await session.get_one(IdempotencyKey, (self.caller, self.key))
+        if found.fingerprint != self.fingerprint:
             raise KeyReused
-        return earlier.answer
+        return Earlier(found.answer)
 
     async def keep(self, session: AsyncSession, answer: Any) -> None:
         mine = (IdempotencyKey.caller == self.caller) & (IdempotencyKey.key == self.key)
         await session.execute(update(IdempotencyKey).where(mine).values(answer=answer))
+
+
+async def prune(work: UnitOfWork) -> int:
+    old = select(IdempotencyKey.caller, IdempotencyKey.key).where(IdempotencyKey.created_at < utc_now() - KEPT).limit(PRUNED_AT_ONCE)
+    keys = (await work.session.execute(old)).all()
+    if keys:
+        await work.session.execute(delete(IdempotencyKey).where(tuple_(IdempotencyKey.caller, IdempotencyKey.key).in_(keys)))
+    return len(keys)

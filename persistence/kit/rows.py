@@ -1,25 +1,44 @@
-"""A row as plain JSON and back, for answers that must be given again word for word after the row has changed."""
+"""Answers as plain JSON and back, for those that must be given again word for word after the rows have changed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import inspect
 
 from persistence.kit.database import Base
 
+T = TypeVar("T")
 R = TypeVar("R", bound=Base)
 
 
-def freeze(row: Base) -> dict[str, Any]:
-    return {key: _plain(getattr(row, key)) for key in inspect(type(row)).column_attrs.keys()}  # noqa: SIM118 — not a dict
+@dataclass(frozen=True)
+class Kept(Generic[T]):
+    """How one kind of answer is kept."""
+
+    freeze: Callable[[T], Any]
+    thaw: Callable[[Any], T]
 
 
-def thaw(entity: type[R], frozen: dict[str, Any]) -> R:
+NOTHING: Kept[None] = Kept(lambda _: None, lambda _: None)
+
+
+def row_of(entity: type[R], *, without: Collection[str] = ()) -> Kept[R]:
+    """A row, without columns that no answer shows: they come back as None."""
     columns = inspect(entity).columns
-    return entity(**{key: _typed(value, columns[key].type.python_type) for key, value in frozen.items() if columns[key].computed is None})
+    names = [name for name, column in columns.items() if column.computed is None and name not in without]
+
+    def freeze(row: R) -> dict[str, Any]:
+        return {name: _plain(getattr(row, name)) for name in names}
+
+    def thaw(frozen: dict[str, Any]) -> R:
+        return entity(**{name: _typed(value, columns[name].type.python_type) for name, value in frozen.items()})
+
+    return Kept(freeze, thaw)
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,43 @@
+"""Takes out what nobody needs any more, a little at a time: in each process, now and then, for as long as it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from persistence.kit.database import Database, UnitOfWork
+
+log = structlog.get_logger(__name__)
+
+ROUND_SECONDS = 60.0
+
+Chore = Callable[[UnitOfWork], Awaitable[int]]
+"""Removes some rows and tells how many, so few that nobody waits long for the write lock. 0 ends it for this round."""
+
+
+class Upkeep:
+    def __init__(self, database: Database, chores: Mapping[str, Chore]) -> None:
+        self._database, self._chores = database, chores
+
+    async def keep(self) -> None:
+        while True:
+            await asyncio.sleep(ROUND_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 -- spreads processes
+            try:
+                await self.round()
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the next round may find it gone
+                log.warning("upkeep was cut short", error=repr(error))
+
+    async def round(self) -> None:
+        for what, chore in self._chores.items():
+            total = 0
+            while removed := await self._one(chore):
+                total += removed
+            if total:
+                log.info("upkeep", removed=what, rows=total)
+
+    async def _one(self, chore: Chore) -> int:
+        async with self._database.transaction() as work:
+            return await chore(work)

@@ -1,0 +1,167 @@
+"""A mutation under an idempotency key …"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import orjson
+import pytest
+from sqlalchemy import select, update
+
+from persistence.kit import idempotency
+from persistence.kit.columns import utc_now
+from persistence.kit.idempotency import IdempotencyKey
+from tests import servers
+from tests.conftest import settings_for
+from tests.processes import serving
+from tests.service import Service, running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TABLES = ("items", "users", "purchases", "events", "audit_entries", "stored_files")
+ERRORS = "... on Error { code } ... on InvalidInput { problems { path } }"
+CREATE = f"""mutation ($name: String!, $key: String) {{ createItem(input: {{name: $name, price: "1.50"}}, idempotencyKey: $key) {{
+  __typename {ERRORS} ... on Item {{ id name price version createdAt }} }} }}"""
+UPDATE = f"""mutation ($item: ID!, $name: String!, $key: String) {{ updateItem(id: $item, input: {{name: $name}}, idempotencyKey: $key) {{
+  __typename {ERRORS} ... on Item {{ id name version updatedAt }} }} }}"""
+DELETE = f"""mutation ($item: ID!, $version: Int, $key: String) {{ deleteItem(id: $item, expectedVersion: $version, idempotencyKey: $key) {{
+  __typename {ERRORS} ... on DeletedItem {{ id }} }} }}"""
+PURCHASE = f"""mutation ($item: ID!, $quantity: Int! = 1, $key: String) {{ purchaseItem(itemId: $item, quantity: $quantity, idempotencyKey: $key) {{
+  __typename {ERRORS} ... on Purchase {{ id quantity total status createdAt }} }} }}"""
+BULK = f"""mutation ($inputs: [CreateItemInput!]!, $key: String) {{ bulkCreateItems(inputs: $inputs, onError: SKIP_INVALID, idempotencyKey: $key) {{
+  __typename {ERRORS} ... on BulkCreateItems {{ created results {{ __typename ... on InvalidInput {{ message }}
+  ... on Item {{ id name price tags inventory version createdAt updatedAt owner {{ username }} }} }} }} }} }}"""
+SIGNUP = f"""mutation ($name: String!, $key: String) {{ signup(input: {{username: $name, password: "correct horse"}}, idempotencyKey: $key) {{
+  __typename {ERRORS} ... on User {{ id username scopes createdAt }} }} }}"""
+GRANT = f"""mutation ($scopes: [Scope!]!, $key: String) {{ grantScopes(username: "bob", scopes: $scopes, idempotencyKey: $key) {{
+  __typename {ERRORS} ... on User {{ id scopes }} }} }}"""
+REVOKE = GRANT.replace("grantScopes", "revokeScopes")
+DEACTIVATE = f"""mutation ($key: String, $name: String! = "bob") {{ deactivateUser(username: $name, idempotencyKey: $key) {{
+  __typename {ERRORS} ... on User {{ id isActive }} }} }}"""
+REACTIVATE = DEACTIVATE.replace("deactivateUser", "reactivateUser")
+
+# What is sent under a key, and what is sent under the same key by mistake.
+MUTATIONS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "createItem": (CREATE, {"name": "Pan"}, {"name": "Pot"}),
+    "updateItem": (UPDATE, {"name": "Pan"}, {"name": "Pot"}),
+    "deleteItem": (DELETE, {}, {"version": 1}),
+    "purchaseItem": (PURCHASE, {"quantity": 2}, {"quantity": 3}),
+    "bulkCreateItems": (
+        BULK,
+        {"inputs": [{"name": "Pan", "price": "1"}, {"name": "", "price": "1"}]},
+        {"inputs": [{"name": "Pot", "price": "1"}]},
+    ),
+    "signup": (SIGNUP, {"name": "carol"}, {"name": "carla"}),
+    "grantScopes": (GRANT, {"scopes": ["FILES_READ"]}, {"scopes": ["FILES_WRITE"]}),
+    "revokeScopes": (REVOKE, {"scopes": ["ITEMS_READ"]}, {"scopes": ["ITEMS_WRITE"]}),
+    "deactivateUser": (DEACTIVATE, {}, {"name": "ada"}),
+    "reactivateUser": (REACTIVATE, {}, {"name": "ada"}),
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+async def test_has_its_effect_once_and_its_answer_every_time(service: Service, mutation: str) -> None:
+    document, variables, others = MUTATIONS[mutation]
+    token, item = await service.sign_in(), await service.make_item(inventory=10)
+    await service.sign_in(username="bob")
+    given = ({"item": item} if "$item" in document else {}) | {"key": "one"}
+    first = await service.send(document, variables | given, token=token)
+    await service.background_done()
+    before = await service.count(*TABLES)
+    again = await service.send(document, variables | given, token=token)
+    mistaken = await service.send(document, others | given, token=token)
+
+    assert "errors" not in first.json(), first.json()
+    assert "Idempotency-Replayed" not in first.headers
+    assert first.json()["data"][mutation]["__typename"] not in {"InvalidInput", "NotFound"}
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.json() == first.json() | {"extensions": {"idempotency": {"replayed": True}}}
+    assert mistaken.json()["data"][mutation] == {"__typename": "IdempotencyKeyReused", "code": "IDEMPOTENCY_KEY_REUSED"}
+    assert await service.count(*TABLES) == before
+
+
+async def test_answers_as_it_did_although_the_row_has_changed_since(service: Service) -> None:
+    token = await service.sign_in()
+    first = await service.ask(CREATE, {"name": "Pan", "key": "one"}, token=token)
+    await service.ask(UPDATE, {"item": first["createItem"]["id"], "name": "Pot"}, token=token)
+    again = await service.ask(CREATE, {"name": "Pan", "key": "one"}, token=token)
+    assert again == first
+
+
+async def test_answers_a_bulk_again_in_full_and_keeps_next_to_nothing_for_it(service: Service) -> None:
+    token = await service.sign_in()
+    inputs = [{"name": "" if number % 100 == 7 else f"Pan {number}", "price": "1.5", "tags": ["kitchen"]} for number in range(500)]
+    first = await service.ask(BULK, {"inputs": inputs, "key": "one"}, token=token)
+    again = await service.ask(BULK, {"inputs": inputs, "key": "one"}, token=token)
+    assert first["bulkCreateItems"]["created"] == 495
+    assert again == first
+    async with service.database.reading() as session:
+        kept = (await session.scalars(select(IdempotencyKey.answer))).one()
+    assert len(orjson.dumps(kept)) < 80
+
+
+async def test_is_refused_with_a_key_out_of_bounds(service: Service) -> None:
+    token = await service.sign_in()
+    for key in ("", "k" * 256, "a\nb"):
+        refused = await service.ask(CREATE, {"name": "Pan", "key": key}, token=token)
+        assert refused["createItem"] == {"__typename": "InvalidInput", "code": "INVALID_INPUT", "problems": [{"path": ["idempotencyKey"]}]}
+    assert await service.count("items", "idempotency_keys") == [0, 0]
+
+
+async def test_is_nobody_elses(service: Service) -> None:
+    ada, bob = await service.sign_in(), await service.sign_in(username="bob")
+    first = await service.ask(CREATE, {"name": "Pan", "key": "one"}, token=ada)
+    other = await service.ask(CREATE, {"name": "Pan", "key": "one"}, token=bob)
+    assert first["createItem"]["id"] != other["createItem"]["id"]
+
+
+async def test_may_be_repeated_after_a_refusal(service: Service) -> None:
+    token, item = await service.sign_in(), await service.make_item(inventory=1)
+    refused = await service.ask(PURCHASE, {"item": item, "quantity": 2, "key": "one"}, token=token)
+    assert refused["purchaseItem"] == {"__typename": "OutOfStock", "code": "OUT_OF_STOCK"}
+    restock = "mutation ($id: ID!) { updateItem(id: $id, input: {inventory: 2}) { __typename } }"
+    await service.ask(restock, {"id": item}, token=token)
+    bought = await service.ask(PURCHASE, {"item": item, "quantity": 2, "key": "one"}, token=token)
+    assert bought["purchaseItem"]["__typename"] == "Purchase"
+
+
+async def test_is_forgotten_after_a_day(service: Service) -> None:
+    token = await service.sign_in()
+    for key in ("old", "young"):
+        await service.ask(CREATE, {"name": key, "key": key}, token=token)
+    async with service.database.transaction() as work:
+        ago = utc_now() - timedelta(hours=24, seconds=1)
+        await work.session.execute(update(IdempotencyKey).where(IdempotencyKey.key == "old").values(created_at=ago))
+    async with service.database.transaction() as work:
+        assert await idempotency.prune(work) == 1
+    async with service.database.reading() as session:
+        assert (await session.scalars(select(IdempotencyKey.key))).all() == ["young"]
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+async def test_sent_200_times_at_once_to_four_processes_happens_once(backend: str, tmp_path: Path) -> None:
+    settings = await settings_for(backend, tmp_path, redis_url=servers.redis(), metrics_folder=tmp_path)
+    async with running(settings) as service:
+        token, item = await service.sign_in(), await service.make_item(inventory=1_000)
+        with serving(settings, tmp_path, "--workers", "4") as process:
+            answers = await asyncio.gather(*(_purchase(process.url, token, item) for _ in range(200)))
+        assert len({orjson.dumps(answer["data"]) for answer in answers}) == 1
+        assert answers[0]["data"]["purchaseItem"]["__typename"] == "Purchase"
+        assert sum("extensions" not in answer for answer in answers) == 1
+        assert await service.count("purchases", "idempotency_keys") == [1, 1]
+        left = await service.ask("query ($id: ID!) { item(id: $id) { inventory } }", {"id": item})
+        assert left == {"item": {"inventory": 999}}
+
+
+async def _purchase(url: str, token: str, item: str) -> dict[str, Any]:
+    """Each on a connection of its own, so that all processes get some; again while the service says that it has too much to do."""
+    body = {"query": PURCHASE, "variables": {"item": item, "key": "one"}}
+    async with httpx.AsyncClient(base_url=url, timeout=60, headers={"Authorization": f"Bearer {token}"}) as http:
+        while True:
+            answer = (await http.post("/graphql", json=body)).json()
+            if not any(error["extensions"]["code"] == "SERVICE_UNAVAILABLE" for error in answer.get("errors", ())):
+                return answer
