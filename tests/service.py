@@ -20,6 +20,7 @@ from graph.kit.access import Scope
 from graph.kit.context import Services
 from graph.kit.nodes import global_id
 from graph.server.app import create_app
+from graph.server.commands.serving import KEEP_ALIVE_SECONDS
 from graph.server.settings import Settings
 from graph.server.tokens import Tokens
 from persistence import items, passwords, users
@@ -132,7 +133,14 @@ async def running(settings: Settings, replaced: Mapping[type[Any], Any] | None =
     app = create_app(settings, replaced)
     server = Server(
         uvicorn.Config(
-            app, port=0, log_config=None, access_log=False, proxy_headers=False, ws="websockets-sansio", timeout_graceful_shutdown=5
+            app,
+            port=0,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            ws="websockets-sansio",
+            timeout_graceful_shutdown=5,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
     )
     task = asyncio.create_task(server.serve())

@@ -16,6 +16,8 @@ from persistence.schema import upgrade
 
 # Frames beyond this are never held in memory whole; the socket's own limit is in characters, of four bytes at most.
 SOCKET_BYTES = 2**20
+# Longer than clients and proxies keep an idle connection (nginx: 60 s), so that they end it: if we do, a request may be on its way.
+KEEP_ALIVE_SECONDS = 75
 
 THINGS_TO_TRY = """
 {name} is at {url}
@@ -52,6 +54,7 @@ def serve(
         workers=workers,
         reload=reload,
         access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,
         proxy_headers=False,  # TRUSTED_PROXIES says whose word counts; uvicorn would take anybody's on this machine.
         ws="websockets-sansio",
