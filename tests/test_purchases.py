@@ -33,9 +33,9 @@ async def buy(service: Service, token: str | None, item: str, **variables: Any) 
     return data["purchaseItem"]
 
 
-async def buy_persistently(service: Service, token: str, item: str) -> dict[str, Any]:
-    """As a client does that is told to come back later, while the service has more to do than connections to do it on."""
-    while "errors" in (answer := (await service.send(PURCHASE, {"item": item}, token=token)).json()):
+async def buy_persistently(service: Service, token: str, item: str, key: str) -> dict[str, Any]:
+    """As a client does that is told to come back later, be it of the purchase or, once that is made, of what to show of it."""
+    while "errors" in (answer := (await service.send(PURCHASE, {"item": item, "key": key}, token=token)).json()):
         assert [error["extensions"]["code"] for error in answer["errors"]] == ["SERVICE_UNAVAILABLE"], answer
     return answer["data"]["purchaseItem"]
 
@@ -87,7 +87,7 @@ async def test_needs_a_signed_in_buyer(service: Service) -> None:
 
 async def test_of_the_last_units_succeeds_exactly_as_often_as_there_are_units(service: Service) -> None:
     token, item = await service.sign_in(), await service.make_item(inventory=10)
-    answers = await asyncio.gather(*(buy_persistently(service, token, item) for _ in range(200)))
+    answers = await asyncio.gather(*(buy_persistently(service, token, item, f"buyer-{buyer}") for buyer in range(200)))
     assert Counter(answer["__typename"] for answer in answers) == {"Purchase": 10, "OutOfStock": 190}
     assert {answer["available"] for answer in answers if answer["__typename"] == "OutOfStock"} == {0}
     assert await service.ask(STOCK, {"id": item}) == {"item": {"inventory": 0, "version": 11}}
