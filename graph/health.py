@@ -7,13 +7,16 @@ import strawberry
 
 from graph.kit.context import Info
 from graph.kit.fields import query
-from persistence import condition
+from persistence.condition import Condition, Vitals
 
 
 @strawberry.enum(description="How the service is.")
 class HealthStatus(Enum):
     OK = strawberry.enum_value("ok", description="All parts work.")
-    DOWN = strawberry.enum_value("down", description="Requests fail: a part that all of them need does not work.")
+    DEGRADED = strawberry.enum_value("degraded", description="Requests are served, but Redis or files are away.")
+    DOWN = strawberry.enum_value(
+        "down", description="Requests fail or should go elsewhere: the database is away, or the process is about to end."
+    )
 
 
 @strawberry.type(description="How the service and its parts are.")
@@ -21,14 +24,18 @@ class Health:
     status: HealthStatus = strawberry.field(description="In a word.")
     database: bool = strawberry.field(description="Whether the database answers within 2 seconds.")
     migrated: bool = strawberry.field(description="Whether the database has this version's tables.")
+    files: bool = strawberry.field(description="Whether files can be stored and read.")
+    redis: bool | None = strawberry.field(description="Whether Redis answers within half a second; null where none is used.")
+    draining: bool = strawberry.field(description="Whether this process finishes what it has begun and takes nothing new.")
 
     @classmethod
-    def of(cls, found: condition.Condition) -> Self:
-        return cls(status=HealthStatus.OK if found.is_good else HealthStatus.DOWN, database=found.database, migrated=found.migrated)
+    def of(cls, found: Condition) -> Self:
+        status = HealthStatus.OK if found.is_whole else HealthStatus.DEGRADED if found.serves else HealthStatus.DOWN
+        return cls(status=status, **vars(found))
 
 
 @strawberry.type
 class HealthQuery:
     @query(scope=None, description="How the service is now.")
     async def health(self, info: Info) -> Health:
-        return Health.of(await condition.of(info.context.database))
+        return Health.of(await info.context.port(Vitals).look())

@@ -1,34 +1,76 @@
-"""Whether the database answers, and has this version's tables."""
+"""How the parts are that requests need: the database and its tables, files, Redis where it is used, and whether this process is about to end."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from redis.asyncio import Redis
 
+from persistence.kit.blobs import Blobs
 from persistence.kit.database import Database
+from persistence.kit.outage import PATIENCE_SECONDS, TROUBLE
 from persistence.schema import is_current
 
 log = structlog.get_logger(__name__)
 
-ANSWER_SECONDS = 2.0  # A database that takes longer serves nobody.
+ANSWER_SECONDS = 2.0  # A database or a store of files that takes longer serves nobody.
 
 
 @dataclass(frozen=True)
 class Condition:
+    """`redis` is None where none is used."""
+
     database: bool
     migrated: bool
+    files: bool = True
+    redis: bool | None = None
+    draining: bool = False
 
     @property
-    def is_good(self) -> bool:
-        return self.database and self.migrated
+    def serves(self) -> bool:
+        return self.database and self.migrated and not self.draining
+
+    @property
+    def is_whole(self) -> bool:
+        return self.serves and self.files and self.redis is not False
 
 
-async def of(database: Database) -> Condition:
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return Condition(database=True, migrated=await is_current(database))
-    except Exception as error:  # noqa: BLE001 -- whatever keeps it from answering, it is not well
-        log.warning("the database does not answer", error=repr(error))
-        return Condition(database=False, migrated=False)
+class Vitals:
+    """Looks when asked. `draining` tells whether the process finishes what it has begun and should get nothing new."""
+
+    def __init__(self, database: Database, blobs: Blobs, redis: Redis | None, *, draining: Callable[[], bool]) -> None:
+        self._database, self._blobs, self._redis, self._draining = database, blobs, redis, draining
+
+    async def look(self) -> Condition:
+        (database, migrated), files, redis = await asyncio.gather(self._look_at_database(), self._look_at_files(), self._look_at_redis())
+        return Condition(database, migrated, files, redis, self._draining())
+
+    async def _look_at_database(self) -> tuple[bool, bool]:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return True, await is_current(self._database)
+        except Exception as error:  # noqa: BLE001 -- whatever keeps it from answering, it is not well
+            log.warning("the database does not answer", error=repr(error))
+            return False, False
+
+    async def _look_at_files(self) -> bool:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._blobs.check()
+        except Exception as error:  # noqa: BLE001 -- each provider has its own
+            log.warning("files cannot be reached", error=repr(error))
+            return False
+        return True
+
+    async def _look_at_redis(self) -> bool | None:
+        if self._redis is None:
+            return None
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._redis.ping()  # pyright: ignore[reportUnknownMemberType] -- typed for both of its clients at once
+        except TROUBLE:
+            return False
+        return True

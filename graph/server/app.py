@@ -49,6 +49,7 @@ from graph.server.throttle import Throttle
 from graph.server.tokens import Tokens
 from graph.user_changes import SignupPolicy
 from persistence import files, logins, purchases, sources
+from persistence.condition import Vitals
 from persistence.item_rows import ItemRows
 from persistence.kit import events, idempotency
 from persistence.kit.blobs import Blobs
@@ -88,6 +89,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     )
     quota = SharedQuota(redis, settings.budget) if redis else LocalQuota(settings.budget)
     limits = Limits(engine, quota, max_cost=settings.max_cost, enabled=settings.rate_limits_enabled)
+    vitals = Vitals(database, blobs, redis, draining=lambda: connections.draining)
     ports: dict[type[Any], Any] = {
         AccessTokens: tokens,
         Blobs: blobs,
@@ -96,6 +98,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         Meter: limits,
         Notifier: LogNotifier(),
         SignupPolicy: SignupPolicy(settings.scopes_at_signup),
+        Vitals: vitals,
         Windows: windows(redis, enabled=settings.rate_limits_enabled),
         sources.PriceSource: sources.TablePrices(database),
         sources.InventorySource: sources.TableInventory(database),
@@ -141,7 +144,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             Route("/metrics", monitoring.scrape),
             *file_routes.routes(shims),
             *exports.routes(shims),
-            *HealthRoutes(services).routes,
+            *HealthRoutes(vitals).routes,
             *pages,
         ],
         middleware=[

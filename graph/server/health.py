@@ -9,21 +9,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graph.health import Health
-from graph.kit.context import Services
 from graph.server.rest import answer
-from persistence import condition
+from persistence.condition import Vitals
 
 
 class HealthRoutes:
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, vitals: Vitals) -> None:
+        self._vitals = vitals
         self.routes = [Route("/live", self.live), Route("/ready", self.ready), Route("/api/v2/health", self.ready)]
 
     async def live(self, request: Request) -> Response:
         return answer({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """503 when requests would fail."""
-        found = await condition.of(self._services.database)
-        told = {"status": Health.of(found).status.value, "database": found.database, "migrated": found.migrated}
-        return answer(told, HTTPStatus.OK if found.is_good else HTTPStatus.SERVICE_UNAVAILABLE)
+        """503 when requests would fail or should go to another process; 200 when degraded."""
+        found = await self._vitals.look()
+        told = {**vars(Health.of(found)), "status": Health.of(found).status.value}
+        return answer(told, HTTPStatus.OK if found.serves else HTTPStatus.SERVICE_UNAVAILABLE)

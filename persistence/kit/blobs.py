@@ -56,6 +56,10 @@ class Blobs(ABC):
     def older_than(self, age: timedelta) -> AsyncGenerator[str]:
         """Keys of the blobs that were complete this long ago. What an interrupted write left behind, as old as that, is removed on the way."""
 
+    @abstractmethod
+    async def check(self) -> None:
+        """Raises whatever would keep blobs from being read and written now."""
+
 
 async def store(blobs: Blobs, parts: AsyncIterable[bytes], *, most_bytes: int) -> Written:
     """Write a new blob. Raises: TooLarge as soon as it is, StorageFull, and whatever `parts` raises. Then nothing is left behind."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import obstore
 
-from persistence.kit.blobs import Blobs, is_key
+from persistence.kit.blobs import Blobs, is_key, new_key
 from persistence.kit.columns import utc_now
 
 if TYPE_CHECKING:
@@ -48,3 +49,8 @@ class Bucket(Blobs):
             for blob in found:
                 if blob["last_modified"] < before and is_key(blob["path"]):
                     yield blob["path"]
+
+    async def check(self) -> None:
+        """A store that can say that there is no such blob is reached, and knows our key."""
+        with suppress(FileNotFoundError):
+            await obstore.head_async(self._store, new_key())

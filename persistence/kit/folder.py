@@ -63,6 +63,9 @@ class Folder(Blobs):
         for key in await asyncio.to_thread(self._scan, time.time() - age.total_seconds()):
             yield key
 
+    async def check(self) -> None:
+        await asyncio.to_thread(_check, self._root)
+
     def _scan(self, before: float) -> list[str]:
         keys: list[str] = []
         for folder in self._root.glob("[0-9a-f][0-9a-f]"):
@@ -85,6 +88,13 @@ def _age(entry: os.DirEntry[str]) -> float:
     with suppress(FileNotFoundError):
         return entry.stat(follow_symlinks=False).st_mtime
     return time.time()
+
+
+def _check(root: Path) -> None:
+    """A folder that does not exist yet is made with the first blob."""
+    place = next(place for place in (root, *root.parents) if place.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder that can be written to", str(place))
 
 
 def _opened(path: Path) -> BinaryIO:
