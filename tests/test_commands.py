@@ -107,6 +107,16 @@ async def test_sees_that_migrations_are_missing(tmp_path: Path) -> None:
     assert re.search(r"bad +Database +sqlite\+aiosqlite [0-9.]+, at migration none instead of \d{4}\n +Run scripts/migrate", told.out)
 
 
+def test_needs_no_settings_on_the_machine_of_a_developer(tmp_path: Path) -> None:
+    named = {name.upper() for name in Settings.model_fields}
+    environment = {name: value for name, value in os.environ.items() if name not in named}
+    environment |= {"DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'new.db'}"}
+    done = subprocess.run(
+        [ROOT / "scripts/storegraph", "seed", "--items", "3"], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Added 3 items and 1 users with 7 purchases.\n", "")
+
+
 async def test_refuses_bad_settings_by_name_with_code_2(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DATABASE_ULR=sqlite+aiosqlite:///x.db\nLOG_LEVEL=LOUD\nDEBUG=true\n")
     told = await run(Settings.model_construct(), tmp_path, "migrate")
