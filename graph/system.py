@@ -36,7 +36,9 @@ class SystemQuery:
         return list(await asyncio.gather(*(find(info, id_) for id_ in ids)))
 
     @query(
-        scope=None, description="The n-th Fibonacci number, worked out by addition: work for a processor, done beside the service.", cost=10
+        scope=None,
+        description="The n-th Fibonacci number, worked out by addition: work for a processor, done beside the service.",
+        cost=100,
     )
     async def compute(self, info: Info, n: Annotated[int, strawberry.argument(description=f"0 to {FIBONACCI_MAX}.")]) -> BigInt:
         if not 0 <= n <= FIBONACCI_MAX:

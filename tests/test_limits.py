@@ -55,7 +55,8 @@ async def restored(service: Service) -> None:
     """Everybody's budget full, and nobody's use counted."""
     for port in (service.services.ports[Meter]._quota, service.services.ports[Windows]):
         for store in (port, getattr(port, "_local", port)):
-            getattr(store, "_buckets", getattr(store, "_uses", {})).clear()
+            for kept in ("_buckets", "_owed", "_uses"):
+                getattr(store, kept, {}).clear()
     if service.settings.redis_url:
         async with connected(service.settings.redis_url) as client:
             await forget(client)
@@ -207,6 +208,17 @@ async def test_are_local_while_redis_is_away(limited: Service):
         assert left(await service.send(COUNT)) == "r=992"
         assert left(await service.send(COUNT)) == "r=986"
         assert service.services.ports[Meter]._quota.outage.failures == 1
+
+
+async def test_pay_for_rest_routes_from_the_same_budget(limited: Service):
+    user = await limited.make_user()
+    bearer = {"Authorization": f"Bearer {limited.tokens.issue(user.id, tuple(Scope))}"}
+    response = await limited.http.get("/api/v2/files/list", headers=bearer)
+    assert (response.status_code, left(response)) == (200, "r=980")
+    await limited.services.ports[Meter]._quota.charge(f"user:{user.id}", 975)
+    response = await limited.http.get("/api/v2/files/list", headers=bearer)
+    assert (response.status_code, left(response), response.headers["retry-after"]) == (429, "r=5", "15000")
+    assert response.json()["error"]["code"] == "RATE_LIMITED"
 
 
 # The price of one operation

@@ -39,7 +39,6 @@ from graph.kit.tariff import Repeats, Rule, Tariff, is_list, type_name
 from persistence.kit.paging import PAGE_SIZE
 
 Variables: TypeAlias = Mapping[str, Any]
-Count: TypeAlias = Callable[[Variables], "int | None"]
 Size: TypeAlias = Callable[[Variables], int]
 Charges: TypeAlias = "tuple[Charge, ...]"  # Of the fields of one object.
 Below: TypeAlias = "tuple[Charges, ...]"
@@ -47,6 +46,21 @@ Named: TypeAlias = "tuple[tuple[str, list[Charge]], ...]"
 
 REMEMBERED = 100  # Sizes of which an operation's bill remembers the sum: clients ask for the same few pages.
 MAX_COUNT = 1_000_000  # Of elements; a larger number in an argument is as good as this one for a refusal.
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A number of elements, as an argument says it: by a variable that may be absent, or by itself. None is no word on it."""
+
+    variable: str | None
+    count: int | None
+    listed: bool
+
+    def read(self, variables: Variables) -> int | None:
+        if self.variable is None or self.variable not in variables:
+            return self.count
+        value = variables[self.variable]
+        return _length(value) if self.listed else _number(value)
 
 
 @dataclass(slots=True, eq=False)
@@ -101,7 +115,7 @@ class Bill:
     def __init__(self, charges: Charges) -> None:
         self._charges = charges
         self._named = _named((charges,))
-        self._sizes = tuple(_sizes(charges))
+        self._sizes = tuple(dict.fromkeys(_sizes(charges)))
         self._requested: dict[tuple[int, ...], int] = {}
 
     def requested(self, variables: Variables | None) -> int:
@@ -137,6 +151,7 @@ class Biller:
         self._tariff, self._schema, self._operation = tariff, tariff.schema, operation
         self._fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
         self._defaults = {node.variable.name.value: node.default_value for node in operation.variable_definitions or ()}
+        self._shared: dict[tuple[tuple[Source, ...], int | None], Size] = {}
         self._drawn: dict[tuple[str, tuple[int, ...]], Charges] = {}
 
     def bill(self) -> Bill:
@@ -179,10 +194,10 @@ class Biller:
         if name.startswith("__"):
             return Charge(key, nodes[0], rule, PAGE_SIZE, (), ())
         field = parent.fields[name]
-        counts = [self._count(nodes[0], argument, field.args[argument]) for argument in rule.sizes]
+        sources = tuple(self._source(nodes[0], argument, field.args[argument]) for argument in rule.sizes)
         selections = [node.selection_set for node in nodes if node.selection_set]
         below = self._below(self._schema.type_map[type_name(field)], selections)
-        return Charge(key, nodes[0], rule, _size(counts, rule), below, _named(below))
+        return Charge(key, nodes[0], rule, self._size(sources, rule.most), below, _named(below))
 
     def _below(self, named: GraphQLNamedType, selections: Sequence[SelectionSetNode]) -> Below:
         if not is_composite_type(named):
@@ -190,18 +205,29 @@ class Biller:
         types = self._schema.get_possible_types(named) if is_abstract_type(named) else (cast("GraphQLObjectType", named),)
         return tuple({charges: None for type_ in types if (charges := self._charges(type_, selections))})
 
-    def _count(self, node: FieldNode, name: str, argument: GraphQLArgument) -> int | Count | None:
-        """How many elements an argument says there are: None if it says nothing."""
-        measure = _length if is_list(argument) else _number
+    def _source(self, node: FieldNode, name: str, argument: GraphQLArgument) -> Source:
+        """Where an argument's word on the number of elements comes from."""
         given = next((given.value for given in node.arguments or () if given.name.value == name), None)
-        absent = measure(coerce_default_value(argument))
-        if given is None:
-            return absent
-        if not isinstance(given, VariableNode):
-            return measure(_untyped(given))
-        variable, default = given.name.value, self._defaults.get(given.name.value)
-        fallback = absent if default is None else measure(_untyped(default))
-        return lambda variables: measure(variables[variable]) if variable in variables else fallback
+        listed = is_list(argument)
+        count = _length if listed else _number
+        absent = count(coerce_default_value(argument))
+        if isinstance(given, VariableNode):
+            default = self._defaults.get(given.name.value)
+            return Source(given.name.value, absent if default is None else count(_untyped(default)), listed)
+        return Source(None, absent if given is None else count(_untyped(given)), listed)
+
+    def _size(self, sources: tuple[Source, ...], most: int | None) -> int | Size:
+        """Fields that ask in the same way share their size, so that it is worked out once for all of them."""
+        if all(source.variable is None for source in sources):
+            return _largest([source.count for source in sources], most)
+        if (sources, most) not in self._shared:
+            self._shared[sources, most] = lambda variables: _largest([source.read(variables) for source in sources], most)
+        return self._shared[sources, most]
+
+
+def _largest(counts: Sequence[int | None], most: int | None) -> int:
+    largest = max([count for count in counts if count is not None], default=PAGE_SIZE)
+    return max(0, largest if most is None else min(largest, most))
 
 
 def _untyped(value: ValueNode) -> object:
@@ -217,12 +243,3 @@ def _length(value: object) -> int | None:
     if value is None or value is Undefined:
         return None
     return len(cast("list[object]", value)) if isinstance(value, list | tuple) else 1  # A single value stands for a list of one.
-
-
-def _size(counts: Sequence[int | Count | None], rule: Rule) -> int | Size:
-    def size(variables: Variables) -> int:
-        given = [count(variables) if callable(count) else count for count in counts]
-        largest = max([count for count in given if count is not None], default=PAGE_SIZE)
-        return max(0, largest if rule.most is None else min(largest, rule.most))
-
-    return size if any(map(callable, counts)) else size({})

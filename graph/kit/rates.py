@@ -13,7 +13,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -55,6 +55,7 @@ class Limit:
         return (field, self.by.words, self.by.key(caller, arguments))
 
 
+@lru_cache(10_000)
 def network(address: str) -> str:
     """An address to count a client by. An IPv6 client has a network of 2**64 of them, which count as one. Source: RFC 6177."""
     try:

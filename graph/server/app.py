@@ -113,7 +113,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     explorer = Explorer()
     http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections), page=explorer.page)
     socket = SocketEndpoint(pipeline, callers, origins, connections)
-    shims = Shims(services, callers, origins, Throttle(settings.redis_url, enabled=settings.rate_limits_enabled))
+    shims = Shims(services, callers, origins, Throttle(settings.redis_url, enabled=settings.rate_limits_enabled), limits)
     file_routes = FileRoutes(blobs, most_bytes=settings.max_upload_bytes)
 
     @asynccontextmanager
@@ -131,6 +131,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         await services.ports[Computing].stop()
         await feed.stop()
         await broker.stop()
+        await quota.close()
         if redis:
             await redis.aclose()
         await database.close()

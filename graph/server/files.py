@@ -40,9 +40,9 @@ class FileRoutes:
 
     def routes(self, shims: Shims) -> list[Route]:
         return [
-            shims.route("/api/v2/files/upload", self.upload, methods=["POST"], scope=Scope.FILES_WRITE, limit="60/minute"),
-            shims.route(f"{DOWNLOAD}{{filename}}", self.download, scope=Scope.FILES_READ, limit="600/minute"),
-            shims.route("/api/v2/files/list", self.list, scope=Scope.FILES_READ, limit="120/minute"),
+            shims.route("/api/v2/files/upload", self.upload, methods=["POST"], scope=Scope.FILES_WRITE, limit="60/minute", points=100),
+            shims.route(f"{DOWNLOAD}{{filename}}", self.download, scope=Scope.FILES_READ, limit="600/minute", points=10),
+            shims.route("/api/v2/files/list", self.list, scope=Scope.FILES_READ, limit="120/minute", points=20),
         ]
 
     async def upload(self, request: Request, context: Context) -> Response:

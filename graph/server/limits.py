@@ -72,11 +72,16 @@ class Limits:
             return await self.spend(caller, requested)
         return Grant(self._quota, payer(caller), requested, None)
 
+    async def admit(self, caller: Caller, points: int) -> dict[str, str]:
+        """Charge for what is no operation; the headers that tell what is left. Raises: Refused."""
+        return (await self.spend(caller, points)).headers if self.enabled else {}
+
     async def spend(self, caller: Caller, points: int) -> Grant:
         """Raises: Refused RATE_LIMITED, if so many points are not there."""
-        level = await self._quota.charge(payer(caller), points)
+        name = payer(caller)
+        level = await self._quota.charge(name, points)
         if level.granted:
-            return Grant(self._quota, payer(caller), points, level)
+            return Grant(self._quota, name, points, level)
         wait = level.wait_seconds(points)
         message = f"This takes {points} points of your budget, which holds {level.remaining} now: try again in {wait} s."
         raise refusal(RATE_LIMITED, message, headers=headers(level, wait), retryAfter=wait, requested=points, budget=figures(level))

@@ -20,9 +20,10 @@ from graph.kit.context import Context, Services
 from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, UNAUTHENTICATED, Refused, out_of_service, refusal
 from graph.server.bodies import Body, ClientGone
 from graph.server.callers import Callers, headers_of
+from graph.server.limits import Limits
 from graph.server.origins import Origins
 from graph.server.statuses import BAD_METHOD, NOT_FOUND, code_of, status_of
-from graph.server.throttle import Throttle
+from graph.server.throttle import Gate, Throttle
 from persistence.kit.availability import is_outage
 from persistence.kit.errors import DomainError
 
@@ -34,12 +35,13 @@ Endpoint = Callable[[Request, Context], Awaitable[Response]]
 class Shims:
     """Makes routes. Each knows its caller before it begins, and whatever it refuses leaves in one form."""
 
-    def __init__(self, services: Services, callers: Callers, origins: Origins, throttle: Throttle) -> None:
+    def __init__(self, services: Services, callers: Callers, origins: Origins, throttle: Throttle, limits: Limits) -> None:
         self._services, self._callers, self._origins, self._throttle = services, callers, origins, throttle
+        self.limits = limits
 
-    def route(self, path: str, endpoint: Endpoint, *, scope: Scope, limit: str, methods: Sequence[str] = ("GET",)) -> Route:
-        """`limit` is per caller, in the syntax of the `limits` library: `60/minute`."""
-        return Route(path, _Shim(self, endpoint, scope, self._throttle.gate(endpoint.__name__, limit)), methods=methods)
+    def route(self, path: str, endpoint: Endpoint, *, scope: Scope, limit: str, points: int, methods: Sequence[str] = ("GET",)) -> Route:
+        """`limit` is per caller, in the syntax of the `limits` library: `60/minute`. `points` are charged to the caller's budget."""
+        return Route(path, _Shim(self, endpoint, scope, self._throttle.gate(endpoint.__name__, limit), points), methods=methods)
 
     async def context(self, request: Request, scope: Scope) -> Context:
         """Raises: Refused, unless the caller may use the route."""
@@ -52,8 +54,8 @@ class Shims:
 
 
 class _Shim:
-    def __init__(self, shims: Shims, endpoint: Endpoint, scope: Scope, gate: Callable[[Request, Caller], Awaitable[None]]) -> None:
-        self._shims, self._endpoint, self._scope, self._gate = shims, endpoint, scope, gate
+    def __init__(self, shims: Shims, endpoint: Endpoint, scope: Scope, gate: Gate, points: int) -> None:
+        self._shims, self._endpoint, self._scope, self._gate, self._points = shims, endpoint, scope, gate, points
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         body = Body(scope, receive)
@@ -71,7 +73,7 @@ class _Shim:
         try:
             context = await self._shims.context(request, self._scope)
             await self._gate(request, context.caller)
-            return await self._endpoint(request, context)
+            return await self._charged(request, context)
         except (Refused, DomainError) as error:
             return refused(error, request.url.path)
         except ClientGone:
@@ -81,6 +83,12 @@ class _Shim:
                 return refused(out_of_service(error), request.url.path)
             log.exception("unexpected error on a route", path=request.url.path)
             return told(INTERNAL, f"Internal error. Request id: {request.state.request_id}", request.url.path)
+
+    async def _charged(self, request: Request, context: Context) -> Response:
+        figures = await self._shims.limits.admit(context.caller, self._points)
+        response = await self._endpoint(request, context)
+        response.headers.update(figures)
+        return response
 
 
 def require(caller: Caller, scope: Scope) -> None:

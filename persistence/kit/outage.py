@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-PATIENCE_SECONDS = 0.5  # A Redis that is well answers in a millisecond, and takes a connection in a few.
+PATIENCE_SECONDS = 1.0  # A Redis that is well answers in a millisecond; on a machine with ten times too much to do, in half a second.
 RETRY_SECONDS = 1.0
 TROUBLE = (RedisError, OSError, TimeoutError)
 

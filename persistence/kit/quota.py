@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from persistence.kit.outage import Outage
 
 PREFIX = "storegraph:budget:"
+PAYMENT_SECONDS = 0.05
 BUCKETS = 50_000  # That one process keeps, 15 MB; the one used longest ago goes first, and by then is mostly full again.
 
 
@@ -69,8 +70,10 @@ class Quota(Protocol):
         ...
 
     def refund(self, caller: str, points: int) -> None:
-        """Give points back. It may take a moment; nobody waits for it."""
+        """Give points back. Other processes may see them a moment later; nobody waits for it."""
         ...
+
+    async def close(self) -> None: ...
 
 
 class LocalQuota:
@@ -85,6 +88,9 @@ class LocalQuota:
 
     def refund(self, caller: str, points: int) -> None:
         self._change(caller, -points)
+
+    async def close(self) -> None:
+        self._buckets.clear()
 
     def _change(self, caller: str, points: int) -> Level:
         budget, now = self.budget, self._clock()
@@ -122,27 +128,47 @@ return {granted, string.format('%.6f', held)}
 
 
 class SharedQuota:
-    """Through Redis, for all processes. A bucket that is full again is forgotten there."""
+    """Through Redis, for all processes. A bucket that is full again is forgotten there.
+
+    What is given back goes with the caller's next charge, so that an operation is one question to Redis and not two, or after a moment by itself.
+    """
 
     def __init__(self, redis: Redis, budget: Budget, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.budget = budget
         self._script: Any = redis.register_script(CHANGE)
         self._local = LocalQuota(budget)
-        self._refunds: set[asyncio.Task[None]] = set()  # On their way; the event loop alone would not keep them.
+        self._owed: dict[str, int] = {}
+        self._payment: asyncio.Task[None] | None = None
         self.outage = Outage("budget", clock)
 
     async def charge(self, caller: str, points: int) -> Level:
-        level = await self._change(caller, points)
-        return await self._local.charge(caller, points) if level is None else level
+        owed = self._owed.pop(caller, 0)
+        level = await self._change(caller, points - owed)
+        if level is None:
+            self._local.refund(caller, owed)
+            return await self._local.charge(caller, points)
+        if level.granted or not owed:
+            return level
+        self.refund(caller, owed)
+        return level.plus(owed)
 
     def refund(self, caller: str, points: int) -> None:
-        refund = asyncio.create_task(self._refund(caller, points))
-        self._refunds.add(refund)
-        refund.add_done_callback(self._refunds.discard)
+        self._owed[caller] = self._owed.get(caller, 0) + points
+        if self._payment is None or self._payment.done():
+            self._payment = asyncio.create_task(self._pay())
 
-    async def _refund(self, caller: str, points: int) -> None:
-        if await self._change(caller, -points) is None:
-            self._local.refund(caller, points)
+    async def close(self) -> None:
+        if self._payment:
+            self._payment.cancel()
+            await asyncio.wait([self._payment])
+
+    async def _pay(self) -> None:
+        while self._owed:
+            await asyncio.sleep(PAYMENT_SECONDS)
+            owed, self._owed = self._owed, {}
+            for caller, points in owed.items():
+                if await self._change(caller, -points) is None:
+                    self._local.refund(caller, points)
 
     async def _change(self, caller: str, points: int) -> Level | None:
         arguments = [self.budget.capacity, self.budget.per_second, points]
