@@ -1,4 +1,4 @@
-"""The catalogue as CSV, made by the database: byte for byte the same on both. Source: RFC 4180.
+"""The catalogue as CSV, made by the database: byte for byte the same on both. Sources: RFC 4180; RFC 3339 for instants.
 
 A cell that begins like a formula gets an apostrophe in front, or a spreadsheet would run it; one that begins with apostrophes and then like a
 formula gets one more, so that taking one off (`plain`) always gives back what there was.
@@ -25,7 +25,8 @@ SEPARATOR = ";"  # Between tags, which hold none.
 
 _DISGUISED = re.compile(rf"'+[{re.escape(FORMULA)}]")
 _CODES = ", ".join(str(ord(char)) for char in FORMULA)
-_SQLITE_CREATED = "rtrim(rtrim(items.created_at, '0'), '.') || '+00'"  # As PostgreSQL writes it, which takes it no time.
+_SQLITE_CREATED = "replace(rtrim(rtrim(items.created_at, '0'), '.'), ' ', 'T') || '+00:00'"
+_POSTGRESQL_CREATED = "replace(items.created_at::text, ' ', 'T') || ':00'"  # Of a session in UTC. A third of the time of to_char.
 _FEW_TAGS = 4  # Picked one by one, these take a tenth of the time that unpacking the list takes.
 
 
@@ -101,7 +102,7 @@ def _postgresql_cells(raw: bool) -> Iterable[str]:
     yield joined if raw else f"CASE WHEN {_is_formula(first, 'ascii')} THEN '''' ELSE '' END || {joined}"
     yield "items.inventory"
     yield "encode(('Item:' || items.id)::bytea, 'base64')"
-    yield "items.created_at"
+    yield _POSTGRESQL_CREATED
 
 
 def _picked(tags: int) -> str:
