@@ -1,0 +1,135 @@
+"""A small shop and the people who look at it, and what each of them gets to see of it: for the table in docs/access.md."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from graph.kit.access import Scope
+from graph.kit.nodes import global_id
+from persistence.kit import events
+
+if TYPE_CHECKING:
+    from persistence.users import User
+    from tests.service import Service
+
+READ = (Scope.ITEMS_READ, Scope.FILES_READ)
+WRITE = (*READ, Scope.ITEMS_WRITE, Scope.FILES_WRITE)
+# In the order of the columns. All but the first two look at what is somebody else's.
+VIEWERS: dict[str, tuple[Scope, ...]] = {"anonymous": (), "owner": READ, "reader": READ, "writer": WRITE, "admin": tuple(Scope)}
+MARK = "mark: __typename"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to come to an object of a type: an operation with `*` where the type's fields go. `own` is whose row it is."""
+
+    operation: str
+    heading: str | None = None
+    own: str = "owner"
+
+
+class World:
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.people: dict[str, User] = {}
+        self._ids: dict[str, str] = {}
+        self._headers: dict[str, dict[str, str]] = {}
+        self._numbers = itertools.count()
+
+    async def settle(self) -> None:
+        for name, scopes in {**VIEWERS, "hermit": READ}.items():
+            if name != "anonymous":
+                # Every scope for the owner as a user: what is sold and uploaded here needs them, the owner's token below does not carry them.
+                held = tuple(Scope) if name == "owner" else scopes
+                self.people[name] = await self.service.make_user(name, held, full_name=name.title(), email=f"{name}@shop.test")
+        owner = self.service.tokens.issue(self.people["owner"].id, tuple(Scope))
+        draft = 'name: "Kettle", description: "Sings.", price: "9.50", tags: ["kitchen"], inventory: 1000'
+        made = await self.service.ask(f"mutation {{ createItem(input: {{{draft}}}) {{ ... on Item {{ id }} }} }}", token=owner)
+        item = made["createItem"]["id"]
+        await self.service.ask(f'mutation {{ updateItem(id: "{item}", input: {{inventory: 999}}) {{ __typename }} }}', token=owner)
+        sold = await self.service.ask(f'mutation {{ purchaseItem(itemId: "{item}") {{ ... on Purchase {{ id }} }} }}', token=owner)
+        await self.service.background_done()
+        gone = await self.service.make_item()
+        await self.service.ask(f'mutation {{ deleteItem(id: "{gone}") {{ __typename }} }}', token=owner)
+        entry = await self.service.ask("{ auditLog(last: 1) { nodes { id } } }", token=owner)
+        self._ids = {
+            "item": item,
+            "purchase": sold["purchaseItem"]["id"],
+            "file": await self.upload("plan.txt"),
+            "entry": entry["auditLog"]["nodes"][0]["id"],
+            "owner": await self._user_id("owner", owner),
+            "hermit": await self._user_id("hermit", owner),
+            "foreign": events.cursor("00000000", 1),
+            **await self._cursors(),
+            **{f"no_{name}": global_id(kind, 10**9) for name, kind in (("purchase", "Purchase"), ("entry", "Audit"), ("hermit", "User"))},
+        }
+
+    async def _user_id(self, name: str, token: str) -> str:
+        return (await self.service.ask(f'{{ user(username: "{name}") {{ id }} }}', token=token))["user"]["id"]
+
+    async def _cursors(self) -> dict[str, str]:
+        """For each kind of event the cursor before the first one: `created`, `purchased` …"""
+        feed = self.service.services.feed
+        async with self.service.database.reading() as session:
+            log = await events.between(session, 0, 2**31, most=100)
+        return {event.kind.removeprefix("item."): feed.cursor(event.id - 1) for event in reversed(log) if event.kind.startswith("item.")}
+
+    async def upload(self, name: str) -> str:
+        token = self.service.tokens.issue(self.people["owner"].id, tuple(Scope))
+        sent = await self.service.http.post("/api/v2/files/upload", headers=_bearer(token), files={"file": (name, b"text")})
+        return sent.json()["id"]
+
+    def headers(self, viewer: str) -> dict[str, str]:
+        if viewer == "anonymous":
+            return {}
+        if viewer not in self._headers:
+            self._headers[viewer] = _bearer(self.service.tokens.issue(self.people[viewer].id, VIEWERS.get(viewer, READ)))
+        return self._headers[viewer]
+
+    async def sees(self, operation: str, viewer: str) -> dict[str, Any]:
+        """The response: for a subscription its first result."""
+        query = await self._filled(operation)
+        headers = self.headers(viewer)
+        if not query.startswith("subscription"):
+            return (await self.service.http.post("/graphql", json={"query": query}, headers=headers)).json()
+        accept = {"Accept": "text/event-stream"}
+        async with self.service.http.stream("POST", "/graphql", json={"query": query}, headers=headers | accept) as response:
+            async for line in response.aiter_lines():
+                if line.startswith("data: "):
+                    return json.loads(line.removeprefix("data: "))
+        raise AssertionError("the stream ended without a result")
+
+    async def _filled(self, operation: str) -> str:
+        """Put ids in for their names; `$fresh_item` and the like are made for this operation alone."""
+        number = next(self._numbers)
+        if "$fresh_item" in operation:
+            self._ids["fresh_item"] = await self.service.make_item(f"Cup {number}", inventory=5)
+        if "$fresh_user" in operation:
+            self._ids["fresh_user"] = (await self.service.make_user(f"guest{number}", READ)).username
+        if "$fresh_file" in operation:
+            self._ids["fresh_file"] = f"{number}.txt"
+            await self.upload(f"{number}.txt")
+        self._ids["new_name"] = f"new{number}"
+        return re.sub(r"\$(\w+)", lambda name: json.dumps(self._ids[name[1]]), operation)
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def marked(value: Any) -> dict[str, Any] | None:
+    """The first object in a response that carries the mark."""
+    if isinstance(value, dict):
+        found = cast("dict[str, Any]", value)
+        return found if "mark" in found else next(filter(None, map(marked, found.values())), None)
+    return next(filter(None, map(marked, cast("list[Any]", value))), None) if isinstance(value, list) else None
+
+
+def code(answer: dict[str, Any]) -> str:
+    """Of the answer's one error, which every error must have."""
+    (error,) = answer["errors"]
+    return error["extensions"]["code"]

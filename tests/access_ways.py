@@ -1,0 +1,102 @@
+"""How to ask for each field of the roots, and how to come to an object of each type, in the shop of `access.py`."""
+
+from tests.access import Way
+
+ROOTS: dict[str, dict[str, str]] = {
+    "Query": {
+        "item": "item(id: $item)",
+        "items": "items",
+        "itemsPage": "itemsPage",
+        "itemSummary": "itemSummary(id: $item)",
+        "files": "files",
+        "me": "me",
+        "user": 'user(username: "hermit")',
+        "users": "users",
+        "auditLog": "auditLog",
+        "rateLimit": "rateLimit",
+        "health": "health",
+        "node": "node(id: $item)",
+        "nodes": "nodes(ids: [$item])",
+        "compute": "compute(n: 1)",
+    },
+    "Mutation": {
+        "createItem": 'createItem(input: {name: "Pan", price: 1})',
+        "updateItem": 'updateItem(id: $item, input: {description: "Sings well."})',
+        "deleteItem": "deleteItem(id: $fresh_item)",
+        "bulkCreateItems": 'bulkCreateItems(inputs: [{name: "Pan", price: 1}])',
+        "purchaseItem": "purchaseItem(itemId: $item)",
+        "deleteFile": "deleteFile(filename: $fresh_file)",
+        "signup": 'signup(input: {username: $new_name, password: "correct horse"})',
+        "grantScopes": "grantScopes(username: $fresh_user, scopes: [ITEMS_READ])",
+        "revokeScopes": "revokeScopes(username: $fresh_user, scopes: [ITEMS_READ])",
+        "deactivateUser": "deactivateUser(username: $fresh_user)",
+        "reactivateUser": "reactivateUser(username: $fresh_user)",
+        "token": 'token(username: "hermit", password: "correct horse battery")',
+        "refreshToken": 'refreshToken(refreshToken: "nobody\'s")',
+        "revokeToken": 'revokeToken(token: "nobody\'s")',
+        "sendEcho": 'sendEcho(channel: "a", message: "b")',
+    },
+    "Subscription": {
+        "itemEvents": "itemEvents(after: $created)",
+        "purchaseStatus": "purchaseStatus(id: $purchase)",
+        "echo": 'echo(channel: "a", message: "b")',
+    },
+}
+PAN = '{name: "Pan", price: 1}'
+WAYS: dict[str, Way | tuple[Way, ...]] = {
+    "Item": Way("{ item(id: $item) { * } }"),
+    "ItemConnection": Way("{ items { * } }"),
+    "ItemEdge": Way("{ items { edges { * } } }"),
+    "PageInfo": Way("{ items { pageInfo { * } } }"),
+    "ItemPage": Way("{ itemsPage { * } }"),
+    "ItemSummary": Way("{ itemSummary(id: $item) { * } }"),
+    "User": (
+        Way("{ node(id: $owner) { ... on User { * } } }", "User, who has an item in the catalogue"),
+        Way("{ node(id: $hermit) { ... on User { * } } }", "User, who has none", own="hermit"),
+        Way("{ item(id: $item) { owner { * } } }", "User, as the owner of an item"),
+    ),
+    "UserConnection": Way("{ users { * } }"),
+    "UserEdge": Way("{ users { edges { * } } }"),
+    "Purchase": Way("{ node(id: $purchase) { ... on Purchase { * } } }"),
+    "PurchaseConnection": Way("{ node(id: $owner) { ... on User { purchases { * } } } }"),
+    "PurchaseEdge": Way("{ node(id: $owner) { ... on User { purchases { edges { * } } } } }"),
+    "StoredFile": Way("{ node(id: $file) { ... on StoredFile { * } } }"),
+    "StoredFileConnection": Way("{ files { * } }"),
+    "StoredFileEdge": Way("{ files { edges { * } } }"),
+    "Audit": Way("{ node(id: $entry) { ... on Audit { * } } }"),
+    "AuditConnection": Way("{ auditLog { * } }"),
+    "AuditEdge": Way("{ auditLog { edges { * } } }"),
+    "Health": Way("{ health { * } }"),
+    "RateLimit": Way('{ rateLimit(document: "{ __typename }") { * } }'),
+    "ItemCreated": Way("subscription { itemEvents(after: $created) { ... on ItemCreated { * } } }"),
+    "ItemUpdated": Way("subscription { itemEvents(after: $updated) { ... on ItemUpdated { * } } }"),
+    "ItemPurchased": Way("subscription { itemEvents(after: $purchased) { ... on ItemPurchased { * } } }"),
+    "ItemDeleted": Way("subscription { itemEvents(after: $deleted) { ... on ItemDeleted { * } } }"),
+    "Gap": Way("subscription { itemEvents(after: $foreign) { ... on Gap { * } } }"),
+    "EchoMessage": Way('subscription { echo(channel: "a", message: "b") { * } }'),
+    "Token": Way('mutation { token(username: "hermit", password: "correct horse battery") { ... on Token { * } } }'),
+    "RevokedToken": Way('mutation { revokeToken(token: "nobody\'s") { ... on RevokedToken { * } } }'),
+    "BulkCreateItems": Way(f"mutation {{ bulkCreateItems(inputs: [{PAN}]) {{ ... on BulkCreateItems {{ * }} }} }}"),
+    "NotCreated": Way(
+        f"mutation {{ bulkCreateItems(inputs: [{PAN}], dryRun: true) {{ ... on BulkCreateItems {{ results {{ ... on NotCreated {{ * }} }} }} }} }}"
+    ),
+    "DeletedItem": Way("mutation { deleteItem(id: $fresh_item) { ... on DeletedItem { * } } }"),
+    "DeletedFile": Way("mutation { deleteFile(filename: $fresh_file) { ... on DeletedFile { * } } }"),
+    "InvalidInput": Way('mutation { signup(input: {username: "", password: ""}) { ... on InvalidInput { * } } }'),
+    "InputProblem": Way('mutation { signup(input: {username: "", password: ""}) { ... on InvalidInput { problems { * } } } }'),
+    "UsernameTaken": Way('mutation { signup(input: {username: "Hermit", password: "correct horse"}) { ... on UsernameTaken { * } } }'),
+    "InvalidCredentials": Way('mutation { refreshToken(refreshToken: "nobody\'s") { ... on InvalidCredentials { * } } }'),
+    "IdempotencyKeyReused": Way(
+        'mutation { first: purchaseItem(itemId: $item, idempotencyKey: "key") { ... on Purchase { id } } '
+        'second: purchaseItem(itemId: $item, quantity: 2, idempotencyKey: "key") { ... on IdempotencyKeyReused { * } } }'
+    ),
+    "OutOfStock": Way("mutation { purchaseItem(itemId: $item, quantity: 9999) { ... on OutOfStock { * } } }"),
+    "NotFound": Way('mutation { purchaseItem(itemId: "nothing") { ... on NotFound { * } } }'),
+    "VersionConflict": Way('mutation { updateItem(id: $item, input: {name: "Pot"}, expectedVersion: 1) { ... on VersionConflict { * } } }'),
+}
+ROUTES: dict[str, str] = {
+    "/api/v2/files/download/{filename}": "/api/v2/files/download/plan.txt",
+    "/docs/{path:path}": "/docs/README.md",
+    "/explorer/{name}": "/explorer/page.css",
+    "/explorer/assets/{name}": "/explorer/assets/none.js",
+}
