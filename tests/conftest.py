@@ -62,6 +62,20 @@ async def embedded(embedded_service: Service) -> AsyncGenerator[Service]:
     await embedded_service.empty()
 
 
+@pytest.fixture(scope="session")
+async def deployed_service(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Service]:
+    settings = await settings_for("sqlite", tmp_path_factory.mktemp("deployed"), debug=False)
+    async with running(settings) as service:
+        yield service
+
+
+@pytest.fixture
+async def deployed(deployed_service: Service) -> AsyncGenerator[Service]:
+    """A service outside development, as strangers meet it, without budgets."""
+    yield deployed_service
+    await deployed_service.empty()
+
+
 @pytest.fixture
 def statements(service: Service) -> Callable[[], AbstractContextManager[list[str]]]:
     """Counts the SQL of requests: `with statements() as sent: …`, then `sent` holds each statement."""

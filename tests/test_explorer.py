@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from graph.schema import executable
-from graph.server.explorer import EXPLORER_POLICY, HERE, PLAIN_POLICY, Explorer
+from graph.server.explorer import EXPLORER_POLICY, HERE, PLAIN_POLICY, STYLES, Explorer
 from tests.conftest import settings_for
 from tests.servers import unavailable
 from tests.service import running
@@ -102,7 +102,7 @@ def browse(play: Play, shop: Service) -> Browse:
 
 def client(dist: Path) -> httpx.AsyncClient:
     explorer = Explorer(dist)
-    app = Starlette(routes=[Mount("/graphql", explorer.page), *explorer.routes])
+    app = Starlette(routes=[Mount("/graphql", explorer.page), *STYLES, *explorer.routes])
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.test", follow_redirects=True)
 
 
@@ -264,8 +264,8 @@ async def test_completes_and_formats_what_is_typed(browse: Browse) -> None:
 
 @pytest.mark.parametrize("debug", [True, False])
 async def test_documents_the_schema(play: Play, tmp_path: Path, debug: bool) -> None:
-    """Outside development the server answers no introspection: the explorer reads schema.graphql then."""
-    async with running(await settings_for("sqlite", tmp_path, debug=debug)) as service:
+    """Outside development the server answers no introspection: an explorer that is wanted there reads schema.graphql."""
+    async with running(await settings_for("sqlite", tmp_path, debug=debug, explorer_enabled=True)) as service:
         seen = await play("schema", service)
     field = executable.mutation_type and executable.mutation_type.fields["createItem"].description
     assert field

@@ -53,7 +53,7 @@ async def test_serves_the_schema_as_text(service: Service) -> None:
 
 
 async def test_takes_a_name_with_markup_for_text() -> None:
-    app = Starlette(routes=Landing("<b>Shop & $co</b>", "").routes)
+    app = Starlette(routes=Landing("<b>Shop & $co</b>", "", explorer=True).routes)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.test") as client:
         page = await client.get("/", headers=BROWSER)
     assert "<title>&lt;b&gt;Shop &amp; $co&lt;/b&gt;</title>" in page.text

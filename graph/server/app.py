@@ -28,7 +28,7 @@ from graph.server.compression import Compression
 from graph.server.connections import Connections
 from graph.server.docs import Docs
 from graph.server.documents import Documents, Trusted
-from graph.server.explorer import Explorer
+from graph.server.explorer import STYLES, Explorer
 from graph.server.files import FileRoutes
 from graph.server.health import HealthRoutes
 from graph.server.http import HttpEndpoint
@@ -83,7 +83,9 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             "logins": logins.prune,
         },
     )
-    engine = Engine(executable, telemetry, suggestions=settings.debug, introspection=settings.debug, fast=settings.fast_path_enabled)
+    engine = Engine(
+        executable, telemetry, suggestions=settings.suggestions, introspection=settings.introspection, fast=settings.fast_path_enabled
+    )
     documents = Documents(
         Trusted.read(settings.documents_manifest), mode=settings.documents_mode, mode_by_client=settings.documents_mode_by_client
     )
@@ -110,8 +112,8 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     monitoring = Monitoring(telemetry.metrics, services, token=settings.metrics_token)
     callers, origins = Callers(tokens), Origins(settings.allowed_origins)
     connections = Connections(tokens, per_caller=settings.connections_per_caller)
-    explorer = Explorer()
-    http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections), page=explorer.page)
+    explorer = Explorer() if settings.explorer else None
+    http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections), page=explorer.page if explorer else None)
     socket = SocketEndpoint(pipeline, callers, origins, connections)
     shims = Shims(services, callers, origins, Throttle(settings.redis_url, enabled=settings.rate_limits_enabled), limits)
     file_routes = FileRoutes(blobs, most_bytes=settings.max_upload_bytes)
@@ -137,7 +139,6 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         await database.close()
         await telemetry.close()
 
-    pages = [*Landing(settings.app_name, schema.as_str()).routes, *explorer.routes, *Docs().routes]
     app = Starlette(
         routes=[
             Route("/graphql", http),
@@ -146,7 +147,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             *file_routes.routes(shims),
             *exports.routes(shims),
             *HealthRoutes(vitals).routes,
-            *pages,
+            *pages(settings, explorer),
         ],
         middleware=[
             Middleware(TrustedProxies, trusted=networks(settings.trusted_proxies)),
@@ -161,6 +162,14 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     app.state.services, app.state.tokens, app.state.connections = services, tokens, connections
     app.state.pipeline = pipeline
     return app
+
+
+def pages(settings: Settings, explorer: Explorer | None) -> list[Route]:
+    """What is for people."""
+    # The explorer reads the schema there where introspection is off.
+    sdl = schema.as_str() if settings.introspection or explorer else None
+    landing = Landing(settings.app_name, sdl, explorer=explorer is not None)
+    return [*landing.routes, *STYLES, *(explorer.routes if explorer else ()), *Docs().routes]
 
 
 def observed(database: Database, settings: Settings) -> Telemetry:

@@ -24,19 +24,34 @@ LINKS = {
     "metrics": "/metrics",
     "docs": "/docs",
 }
+# The links that are for people.
+CARDS = {
+    "explorer": '<li><a class="first" href="graphql"><strong>Explorer</strong>'
+    "<span>Write and run documents, with examples that work at once.</span></a></li>",
+    "docs": '<li><a href="docs"><strong>Documentation</strong><span>A five-minute tour, and a page for each subject.</span></a></li>',
+    "schema": '<li><a href="schema.graphql"><strong>schema.graphql</strong>'
+    "<span>The whole contract, with a description of every field.</span></a></li>",
+    "health": '<li><a href="api/v2/health"><strong>Health</strong><span>Whether the service and what it stands on are well.</span></a></li>',
+}
 
 
 class Landing:
-    def __init__(self, app_name: str, sdl: str) -> None:
-        self._name, self._sdl = app_name, sdl
+    """Without `sdl` the schema is not told, and without `explorer` there is nothing for a browser at the GraphQL address."""
+
+    def __init__(self, app_name: str, sdl: str | None, *, explorer: bool) -> None:
+        self._name, self._sdl = app_name, sdl or ""
+        hidden = {"explorer": not explorer, "schema": sdl is None}
+        self._links = {name: path for name, path in LINKS.items() if not hidden.get(name)}
+        self._cards = "\n".join(card for name, card in CARDS.items() if name in self._links)
         self._template = Template((STATIC / "landing.html").read_text())
-        self.routes = [Route("/", self._home), Route("/schema.graphql", self._schema)]
+        self.routes = [Route("/", self._home), *([] if sdl is None else [Route("/schema.graphql", self._schema)])]
 
     async def _home(self, request: Request) -> Response:
         if media.negotiate(request.headers.get("Accept")).page:
             address = str(request.base_url).rstrip("/")
-            return html(self._template.substitute(name=escape(self._name), description=escape(DESCRIPTION), address=escape(address)))
-        return JSONResponse({"name": self._name, "description": DESCRIPTION, "links": LINKS}, headers={"Vary": "Accept"})
+            words = {"name": escape(self._name), "description": escape(DESCRIPTION), "address": escape(address), "cards": self._cards}
+            return html(self._template.substitute(words))
+        return JSONResponse({"name": self._name, "description": DESCRIPTION, "links": self._links}, headers={"Vary": "Accept"})
 
     async def _schema(self, request: Request) -> Response:
         # As plain text a browser shows it; under a media type of its own it would be saved instead.

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     files_url: str = Field(default_factory=(VAR.absolute() / "files").as_uri)
     max_upload_bytes: Annotated[int, Field(gt=0)] = 256 * 2**20
     signup_scopes: Annotated[tuple[Scope, ...] | None, NoDecode] = None
+    introspection_enabled: bool | None = None
+    explorer_enabled: bool | None = None
+    suggestions_enabled: bool | None = None
     rate_limits_enabled: bool = True
     budget_points: Annotated[int | None, Field(gt=0)] = None
     budget_points_per_second: Annotated[float | None, Field(gt=0)] = None
@@ -133,6 +136,22 @@ class Settings(BaseSettings):
         """Each caller's. A developer's own programs are let run wild, on a machine that is theirs."""
         usual = DEVELOPMENT_BUDGET if self.debug else BUDGET
         return Budget(self.budget_points or usual.capacity, self.budget_points_per_second or usual.per_second)
+
+    @property
+    def introspection(self) -> bool:
+        return self._unless_said(self.introspection_enabled)
+
+    @property
+    def explorer(self) -> bool:
+        return self._unless_said(self.explorer_enabled)
+
+    @property
+    def suggestions(self) -> bool:
+        return self._unless_said(self.suggestions_enabled)
+
+    def _unless_said(self, setting: bool | None) -> bool:
+        """What helps a developer helps an attacker: without a word on it, it is for development alone."""
+        return self.debug if setting is None else setting
 
     @property
     def signing_key(self) -> bytes:

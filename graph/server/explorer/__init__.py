@@ -52,15 +52,12 @@ def html(text: str, policy: str = PLAIN_POLICY) -> HTMLResponse:
 
 
 class Explorer:
-    """`page` answers a browser at the GraphQL address; `routes` are what its pages load, and the landing page too."""
+    """`page` answers a browser at the GraphQL address; `routes` are what it loads."""
 
     def __init__(self, dist: Path = HERE / "dist") -> None:
         self._index = dist / "index.html"
         self._assets = dist / "assets"
-        self.routes = [
-            Route("/explorer/assets/{name}", self._asset),
-            Route("/explorer/{name}", _static),
-        ]
+        self.routes = [Route("/explorer/assets/{name}", self._asset)]
 
     async def page(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Looked for each time: the bundle may be made while the service runs.
@@ -75,6 +72,10 @@ class Explorer:
 
 async def _static(request: Request) -> Response:
     return _file(request, STATIC, "public, max-age=3600")
+
+
+# What every page loads.
+STYLES = [Route("/explorer/{name}", _static)]
 
 
 def _file(request: Request, folder: Path, cache_control: str) -> Response:
