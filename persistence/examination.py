@@ -9,11 +9,11 @@ from typing import Any
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from redis.asyncio import Redis
 from sqlalchemy import Connection, text
 
 from persistence.kit.columns import utc_now
 from persistence.kit.database import Database
+from persistence.kit.redis_client import connect
 from persistence.schema import MIGRATIONS
 
 REDIS_SECONDS = 2.0
@@ -64,7 +64,7 @@ _FACTS = {
 
 async def of_redis(url: str) -> RedisState:
     """Raises: whatever keeps Redis from answering."""
-    client: Any = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS)  # pyright: ignore[reportUnknownMemberType] -- partly untyped
+    client: Any = connect(url, patience_seconds=REDIS_SECONDS)
     try:
         seconds, microseconds = await client.time()
         ahead = datetime.fromtimestamp(seconds + microseconds / 1e6, UTC) - utc_now()

@@ -16,11 +16,11 @@ import tempfile
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import ClassVar, NoReturn, Self
 
 import psutil
 import pytest
@@ -153,6 +153,8 @@ class Postgres(Server):
 
 
 class Redis(Server):
+    settings: ClassVar[Mapping[str, str]] = {}
+    """Beyond the usual ones."""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -170,6 +172,7 @@ class Redis(Server):
             "dir": str(self.folder),
             "save": "",
             "loglevel": "warning",
+            **self.settings,
         }
         arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
         self._process = subprocess.Popen([redis_program(), *arguments], stdout=subprocess.DEVNULL)

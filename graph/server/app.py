@@ -57,9 +57,9 @@ from persistence.kit.broker import LocalBroker
 from persistence.kit.database import Database
 from persistence.kit.feed import Feed
 from persistence.kit.notices import LogNotifier, Notifier
-from persistence.kit.outage import connect
 from persistence.kit.quota import LocalQuota, SharedQuota
 from persistence.kit.redis_broker import RedisBroker
+from persistence.kit.redis_client import connect
 from persistence.kit.runner import Runner
 from persistence.kit.storage import blobs_at
 from persistence.kit.upkeep import Upkeep

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from graph.kit.access import Scope
 from graph.server.addresses import networks
 from graph.server.documents import DocumentMode, read_manifest
+from persistence.kit import redis_client
 from persistence.kit.database import DRIVERS, driver
 from persistence.kit.events import History
 from persistence.kit.quota import Budget
@@ -100,6 +101,13 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str | None) -> str | None:
         if value is not None and driver(value) not in DRIVERS:
             raise ValueError(f"must begin with {' or '.join(f'{name}://' for name in DRIVERS)}")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis(cls, value: str | None) -> str | None:
+        if value is not None:
+            redis_client.check(value)
         return value
 
     @field_validator("files_url")

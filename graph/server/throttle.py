@@ -1,7 +1,8 @@
 """How often one caller may use a REST route: slowapi's limits, never on the event loop where they could wait.
 
 slowapi is synchronous. Its memory storage answers in microseconds and is asked directly. Its Redis storage waits for the network, so a thread asks
-it: a Redis that hangs then delays one caller, not the loop. While Redis is away each process counts for itself.
+it: a Redis that hangs then delays one caller, not the loop. While Redis is away each process counts for itself; with a Redis Cluster it always
+does, as the library's client of a cluster cannot be made while the cluster is away, and the service has to start then too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from starlette.responses import Response
 from graph.kit.access import Caller
 from graph.kit.errors import RATE_LIMITED, refusal
 from graph.kit.rates import payer
+from persistence.kit.redis_client import blocking_options, is_cluster
 
 PATIENCE_SECONDS = 0.25  # A Redis that is well answers in a millisecond.
 THREADS = 4  # So that a Redis that hangs cannot take the threads that files are read with.
@@ -32,7 +34,8 @@ Gate = Callable[[Request, Caller], Awaitable[None]]
 
 class Throttle:
     def __init__(self, redis_url: str | None, *, enabled: bool) -> None:
-        waits: dict[str, Any] = {"socket_timeout": PATIENCE_SECONDS, "socket_connect_timeout": PATIENCE_SECONDS}
+        if redis_url and is_cluster(redis_url):
+            redis_url = None
         self._remote = redis_url is not None
         self._threads = anyio.CapacityLimiter(THREADS)
         with warnings.catch_warnings():
@@ -42,7 +45,7 @@ class Throttle:
                 key_func=_caller_name,
                 strategy="moving-window",  # A fixed window lets through the double at its edge.
                 storage_uri=redis_url or "memory://",
-                storage_options=waits if redis_url else {},
+                storage_options=blocking_options(PATIENCE_SECONDS) if redis_url else {},
                 in_memory_fallback_enabled=self._remote,
                 key_prefix="storegraph:rest",
                 key_style="endpoint",

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 T = TypeVar("T")
 
@@ -17,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 1.0  # A Redis that is well answers in a millisecond; on a machine with ten times too much to do, in half a second.
 RETRY_SECONDS = 1.0
-TROUBLE = (RedisError, OSError, TimeoutError)
+TROUBLE = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 
 class Outage:
@@ -50,9 +49,3 @@ class Outage:
         if self._until is None:
             log.warning("shared service is away, going on alone", use=self._use, error=repr(error))
         self._until = self._clock() + RETRY_SECONDS
-
-
-def connect(url: str) -> Redis:
-    library: Any = Redis  # Partly untyped there.
-    client: Redis = library.from_url(url)
-    return client

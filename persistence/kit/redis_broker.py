@@ -16,16 +16,12 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from persistence.kit.broker import LocalBroker
 from persistence.kit.outage import TROUBLE, Outage
+from persistence.kit.redis_client import connect
 
 log = structlog.get_logger(__name__)
-
-_redis: Any = Redis  # Partly untyped.
 
 ORIGIN_BYTES = 8
 WAITING_MESSAGES = 1_024  # Beyond that the oldest are dropped: Redis is slow, and nobody waits for it.
@@ -41,9 +37,7 @@ class RedisBroker:
         self._local = LocalBroker()
         self._origin = secrets.token_bytes(ORIGIN_BYTES)
         self._channel = f"storegraph:broker:{hashlib.blake2b(namespace.encode(), digest_size=6).hexdigest()}"
-        # One retry: after a restart of Redis the first word goes into a connection that is dead.
-        waits = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": CONNECT_SECONDS, "socket_keepalive": True}
-        self._client = _redis.from_url(url, retry=Retry(NoBackoff(), 1), **waits)
+        self._client: Any = connect(url, patience_seconds=CONNECT_SECONDS)
         self._outgoing: deque[bytes] = deque(maxlen=WAITING_MESSAGES)
         self._waiting = asyncio.Event()
         self._outage = Outage("broker")
@@ -82,6 +76,7 @@ class RedisBroker:
     async def _receive(self) -> None:
         while not self._stopped:
             try:
+                await self._client.ping()  # A cluster's client knows its nodes once it has been asked something.
                 async with self._client.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(self._channel)
                     await self._hear(subscription)

@@ -71,8 +71,15 @@ class SharedWindows:
     """Through Redis, for all processes."""
 
     def __init__(self, redis: Redis, *, clock: Callable[[], float] = time.monotonic) -> None:
-        pool = redis.connection_pool
-        storage = RedisStorage("async+redis://", implementation="redispy", key_prefix=PREFIX, connection_pool=pool)  # pyright: ignore[reportArgumentType] -- the option is documented, its type is not
+        storage = RedisStorage("async+redis://", implementation="redispy", key_prefix=PREFIX)
+        bridge: Any = storage.bridge
+
+        def ours(_readonly: bool) -> Redis:
+            """The library would make a client of its own; this one may be a cluster's."""
+            return redis
+
+        bridge.connection_getter = ours
+        bridge.register_scripts()
         self._redis: Any = redis
         self._limiter = MovingWindowRateLimiter(storage)
         self._local = LocalWindows()

@@ -1,0 +1,56 @@
+"""The one place that makes clients of Redis, from a URL: `redis://`, encrypted `rediss://`, and with `+cluster` behind it for a Redis Cluster.
+
+What the URL's query says goes to the client, as in `rediss://host:6379/0?ssl_ca_certs=/etc/redis/ca.pem`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.retry import Retry as BlockingRetry
+
+from persistence.kit.outage import PATIENCE_SECONDS
+
+CLUSTER = "+cluster"
+SCHEMES = ("redis", "rediss", f"redis{CLUSTER}", f"rediss{CLUSTER}")
+RETRIES = 1  # At once: after a restart of Redis the first word goes into a connection that is dead.
+
+_library: Any = Redis  # Partly untyped, as is the other.
+_cluster: Any = RedisCluster
+
+
+def connect(url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> Redis:
+    """Nothing is opened before the first use. A cluster's client takes the same commands, each for keys of one slot."""
+    make = _cluster.from_url if is_cluster(url) else _library.from_url
+    client: Redis = make(plain(url), retry=Retry(NoBackoff(), RETRIES), **_waits(patience_seconds))
+    return client
+
+
+def blocking_options(patience_seconds: float) -> dict[str, Any]:
+    """For a client that another library makes, to be used in threads."""
+    return {"retry": BlockingRetry(NoBackoff(), RETRIES), **_waits(patience_seconds)}
+
+
+def _waits(seconds: float) -> dict[str, Any]:
+    return {"socket_connect_timeout": seconds, "socket_timeout": seconds, "socket_keepalive": True}
+
+
+def is_cluster(url: str) -> bool:
+    return url.partition("://")[0].endswith(CLUSTER)
+
+
+def plain(url: str) -> str:
+    """The URL as the client library knows it."""
+    scheme, separator, rest = url.partition("://")
+    return scheme.removesuffix(CLUSTER) + separator + rest
+
+
+def check(url: str) -> None:
+    """Raises: ValueError, saying what the URL must be."""
+    if url.partition("://")[0] not in SCHEMES:
+        raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in SCHEMES)}")
+    parse_url(plain(url))
