@@ -43,7 +43,11 @@ class Purchase(Base):
     status: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
-    __table_args__ = (Index("ix_purchases_buyer_id", "buyer_id", "id"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        Index("ix_purchases_buyer_id", "buyer_id", "id"),
+        Index("ix_purchases_created_at", "created_at"),
+        {"sqlite_autoincrement": True},
+    )
 
     @property
     def total(self) -> Decimal:

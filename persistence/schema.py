@@ -15,6 +15,7 @@ from sqlalchemy import Connection, make_url
 from persistence.kit.database import Database
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 7_310_544_211  # Any number: the same in all processes that start at once.
 
 
 def configuration(url: str) -> Config:

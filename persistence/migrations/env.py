@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, pool, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Connection, event, pool, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import persistence
 from persistence.kit.database import Base
+from persistence.schema import MIGRATION_LOCK
 
-MIGRATION_LOCK = 7_310_544_211  # Any number: the same in all processes that start at once.
+TURN_SECONDS = 300  # How long a process waits while another one migrates.
 
 
 def load_tables() -> None:
@@ -29,7 +30,21 @@ def included(_thing: Any, name: str | None, kind: str, _reflected: bool, _other:
     return not (kind in {"table", "index"} and name is not None and "_search" in name)
 
 
+def connected(url: str) -> AsyncEngine:
+    if not url.startswith("sqlite"):
+        return create_async_engine(url, poolclass=pool.NullPool)
+    # The driver would begin by itself, and only before a change of rows: tables would be made outside any transaction.
+    engine = create_async_engine(url, poolclass=pool.NullPool, connect_args={"isolation_level": None, "timeout": TURN_SECONDS})
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def take_turn(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
 def migrate(connection: Connection) -> None:
+    """All or nothing, and one process at a time: what is found to do is found after the turn has come."""
     sqlite = connection.dialect.name == "sqlite"
     context.configure(
         connection=connection,
@@ -37,6 +52,7 @@ def migrate(connection: Connection) -> None:
         render_as_batch=sqlite,
         include_object=included,
         transaction_per_migration=False,
+        transactional_ddl=True,
     )
     with context.begin_transaction():
         if not sqlite:
@@ -47,10 +63,9 @@ def migrate(connection: Connection) -> None:
 
 async def main() -> None:
     url = context.config.get_main_option("sqlalchemy.url") or os.environ["DATABASE_URL"]
-    engine = create_async_engine(url, poolclass=pool.NullPool)
+    engine = connected(url)
     async with engine.connect() as connection:
         await connection.run_sync(migrate)
-        await connection.commit()
     await engine.dispose()
 
 

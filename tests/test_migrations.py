@@ -1,0 +1,147 @@
+"""Migrations …"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, create_subprocess_exec
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import JSON, Boolean, Connection, Date, DateTime, Integer, MetaData, NullPool, inspect, select, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from persistence.schema import MIGRATION_LOCK, MIGRATIONS, configuration, downgrade, upgrade
+from tests import servers
+from tests.processes import ROOT
+
+T = TypeVar("T")
+
+REVISIONS = [script.revision for script in reversed([*ScriptDirectory(str(MIGRATIONS)).walk_revisions()])]
+PROCESSES = 2  # A second of a processor each.
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'storegraph.db'}"
+    return await servers.create_database(servers.postgres(), tmp_path.name)
+
+
+async def looked(url: str, look: Callable[[Connection], T]) -> T:
+    engine = create_async_engine(url, poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(look)
+    finally:
+        await engine.dispose()
+
+
+def shape(connection: Connection) -> dict[str, Any]:
+    """Everything that a migration may make, in an order of its own."""
+    inspector = inspect(connection)
+    made: dict[str, Any] = {table: _table(inspector, table) for table in inspector.get_table_names() if table != "alembic_version"}
+    others = connection.execute(text(OTHERS[connection.dialect.name]))
+    return made | {"": {tuple(row) for row in others if "alembic_version" not in row[0]}}
+
+
+OTHERS = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE type IN ('index', 'trigger') OR sql LIKE 'CREATE VIRTUAL%'",
+    "postgresql": "SELECT relname, pg_get_indexdef(oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind <> 'r'",
+}
+
+
+def _table(inspector: Any, table: str) -> list[list[str]]:
+    columns = [{**column, "type": repr(column["type"])} for column in inspector.get_columns(table)]
+    keys = (inspector.get_unique_constraints(table), inspector.get_foreign_keys(table), inspector.get_check_constraints(table))
+    return [sorted(map(repr, found)) for found in (columns, *keys, [inspector.get_pk_constraint(table)])]
+
+
+def fill(connection: Connection) -> tuple[MetaData, dict[str, Any]]:
+    """Put a row into each table that has none; tells the tables and their rows. These refer to each other, as all their numbers and all their words are the same."""
+    tables = reflected(connection)
+    for table in tables.sorted_tables:
+        if table.name != "alembic_version" and connection.execute(select(table)).first() is None:
+            values = {column.name: _value(column.type) for column in table.columns if column.computed is None}
+            connection.execute(table.insert().values(values))
+    return tables, rows(connection, tables)
+
+
+def reflected(connection: Connection) -> MetaData:
+    tables = MetaData()
+    # SQLite's search indexes are tables to look at; what is in them comes by triggers.
+    tables.reflect(connection, only=lambda name, _: "_search" not in name)
+    return tables
+
+
+def _value(type_: Any) -> Any:
+    if isinstance(type_, JSON):
+        return []
+    if isinstance(type_, Boolean):
+        return True
+    if isinstance(type_, DateTime):
+        return datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
+    if isinstance(type_, Date):
+        return date(2026, 11, 24)
+    return 1 if isinstance(type_, Integer) else "Ada"
+
+
+def rows(connection: Connection, tables: MetaData) -> dict[str, Any]:
+    """What is in these columns of these tables."""
+    kept = [table for table in tables.sorted_tables if table.name != "alembic_version"]
+    return {table.name: [tuple(row) for row in connection.execute(select(*table.columns))] for table in kept}
+
+
+async def test_lead_from_nothing_to_what_the_code_expects(url: str) -> None:
+    await upgrade(url)
+    await asyncio.to_thread(command.check, configuration(url))
+
+
+async def test_keep_every_row_on_the_way_up_and_lead_back_to_exactly_what_was_before(url: str) -> None:
+    before, kept = dict[str, Any](), list[tuple[MetaData, dict[str, Any]]]()
+    for revision in REVISIONS:
+        await upgrade(url, revision)
+        for tables, found in kept:
+            assert await looked(url, partial(rows, tables=tables)) == found
+        before[revision] = await looked(url, shape)
+        kept.append(await looked(url, fill))
+    for revision in reversed(REVISIONS[:-1]):
+        await downgrade(url, revision)
+        assert await looked(url, shape) == before[revision]
+    await downgrade(url, "base")
+    assert await looked(url, shape) == {"": set()}
+
+
+async def test_are_made_once_when_several_processes_start_at_once(url: str) -> None:
+    program = f"import asyncio; from persistence.schema import upgrade; print(flush=True); asyncio.run(upgrade({url!r}))"
+    async with held(url):
+        started = [
+            await create_subprocess_exec(sys.executable, "-c", program, cwd=ROOT, stdout=PIPE, stderr=PIPE) for _ in range(PROCESSES)
+        ]
+        for process in started:
+            assert process.stdout
+            await process.stdout.readline()  # Then it waits for its turn, or is about to.
+    async with asyncio.timeout(200):
+        ended = [await process.communicate() for process in started]
+    assert [process.returncode for process in started] == [0] * PROCESSES, ended
+    # The log's identity is made by a migration: one more would be there for each that made it again.
+    assert await looked(url, lambda connection: connection.execute(text("SELECT count(*) FROM event_log")).scalar()) == 1
+
+
+@asynccontextmanager
+async def held(url: str) -> AsyncGenerator[None]:
+    """The turn of a process that migrates."""
+    engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    take = "BEGIN IMMEDIATE" if url.startswith("sqlite") else f"SELECT pg_advisory_lock({MIGRATION_LOCK})"
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql(take)
+        yield
+    await engine.dispose()
