@@ -128,8 +128,7 @@ class PurchaseSubscription:
         purchase = await _present(context, key)
         yield purchase
         async with aclosing(feed.subscribe(position)) as events:
-            while purchase.status is not PurchaseStatus.COMPLETED:
-                event = await anext(events)
+            while purchase.status is not PurchaseStatus.COMPLETED and (event := await anext(events, None)):
                 if isinstance(event, Missed) or (event.kind.startswith("purchase.") and event.subject_id == key):
                     purchase, before = await _present(context, key), purchase
                     if purchase.status is not before.status:

@@ -26,6 +26,7 @@ from graph.server.addresses import TrustedProxies, networks
 from graph.server.callers import Callers
 from graph.server.compression import Compression
 from graph.server.connections import Connections
+from graph.server.departure import Departure, Farewell
 from graph.server.docs import Docs
 from graph.server.documents import Documents, Trusted
 from graph.server.explorer import STYLES, Explorer
@@ -112,6 +113,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     monitoring = Monitoring(telemetry.metrics, services, token=settings.metrics_token)
     callers, origins = Callers(tokens), Origins(settings.allowed_origins)
     connections = Connections(tokens, per_caller=settings.connections_per_caller)
+    departure = Departure(feed, connections, seconds=settings.drain_seconds)
     explorer = Explorer() if settings.explorer else None
     http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections), page=explorer.page if explorer else None)
     socket = SocketEndpoint(pipeline, callers, origins, connections)
@@ -119,17 +121,17 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     file_routes = FileRoutes(blobs, most_bytes=settings.max_upload_bytes)
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
+    async def lifespan(_app: Starlette) -> AsyncGenerator[dict[str, Any]]:
         await broker.start()
         await feed.start()
         await runner.start()
         forever = (connections.watch(), files.keep_swept(database, blobs), upkeep.keep())
         tasks = [asyncio.create_task(each) for each in forever]
         async with monitoring.running():
-            yield
+            yield {"departure": departure}
         for task in tasks:
             task.cancel()
-        await runner.stop()
+        await runner.stop(seconds=settings.drain_seconds / 10)
         await services.ports[Computing].stop()
         await feed.stop()
         await broker.stop()
@@ -152,6 +154,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         middleware=[
             Middleware(TrustedProxies, trusted=networks(settings.trusted_proxies)),
             Middleware(RequestTrace),
+            Middleware(Farewell, departure=departure),
             *telemetry.middleware,
             Middleware(Compression),
             Middleware(CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=["*"], allow_headers=["*"], max_age=600),

@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 
 from graph.kit.access import Caller, Principal
-from graph.kit.errors import RATE_LIMITED, Refused, refusal
+from graph.kit.errors import RATE_LIMITED, UNAVAILABLE, Refused, refusal
 from graph.server.tokens import Tokens
 
 log = structlog.get_logger()
@@ -25,6 +25,8 @@ log = structlog.get_logger()
 CHECK_SECONDS = 0.5
 # A client that has not read for this long holds memory and listens to nothing.
 STALLED_SECONDS = 30.0
+# Streams that can end by themselves do so at once; what goes on after that, such as a wait for the next echo, is cut off.
+FLUSH_SECONDS = 0.5
 # How long a goodbye may take before the connection is dropped without one.
 _GOODBYE_SECONDS = 1.0
 
@@ -42,7 +44,7 @@ class Connection(Protocol):
         ...
 
     async def drain(self) -> None:
-        """The process stops: finish what is short, cut off what is not, so that the client comes back elsewhere."""
+        """The process stops: finish what is short, end what is not, so that the client comes back elsewhere."""
         ...
 
     def abandon(self) -> None:
@@ -58,6 +60,8 @@ class Connections:
         self._names: dict[Connection, str] = {}
         self._count: Counter[str] = Counter()
         self.draining = False
+        self.cursor: str | None = None
+        """While draining: streams of the event log that ended by themselves have told everything up to here."""
 
     def __len__(self) -> int:
         return len(self._names)
@@ -66,10 +70,12 @@ class Connections:
         return self._count[caller.name] >= self._per_caller
 
     def seat(self, connection: Connection) -> None:
-        """Count a connection among its caller's: a new one, or one whose caller has signed in. Raises: Refused RATE_LIMITED."""
+        """Count a connection among its caller's: a new one, or one whose caller has signed in. Raises: Refused RATE_LIMITED, UNAVAILABLE."""
         name = connection.caller.name
         if name == self._names.get(connection):
             return
+        if self.draining and connection not in self._names:
+            raise refusal(UNAVAILABLE, "This process ends: connect again.", headers={"Retry-After": "1"}, retryAfter=1)
         if self.full(connection.caller):
             raise refusal(
                 RATE_LIMITED, f"You have {self._per_caller} connections open; close one.", headers={"Retry-After": "10"}, retryAfter=10

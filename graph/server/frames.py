@@ -89,6 +89,10 @@ def complete(id_: str) -> str:
     return f'{{"id":{_text(id_)},"type":"complete"}}'
 
 
+def ping(payload: Mapping[str, Any]) -> str:
+    return f'{{"type":"ping","payload":{orjson.dumps(payload).decode()}}}'
+
+
 def pong(payload: Mapping[str, Any] | None) -> str:
     return '{"type":"pong"}' if payload is None else f'{{"type":"pong","payload":{orjson.dumps(payload).decode()}}}'
 

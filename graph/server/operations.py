@@ -14,6 +14,7 @@ from graph.kit.access import Caller
 from graph.kit.errors import INTERNAL, RATE_LIMITED, Refused, refusal
 from graph.kit.execution import Operation
 from graph.server import frames
+from graph.server.connections import FLUSH_SECONDS, Connections
 from graph.server.frames import Closed
 from graph.server.pipeline import Answer, Pipeline
 from graph.server.requests import GraphQLRequest
@@ -38,11 +39,11 @@ class _Running:
 class Operations:
     """Starts operations and sends what they give, through `write`, which raises Disconnected or OSError when nobody listens."""
 
-    def __init__(self, pipeline: Pipeline, write: Callable[[str], Awaitable[None]], *, limit: int) -> None:
-        self._pipeline, self._write, self._limit = pipeline, write, limit
+    def __init__(self, pipeline: Pipeline, write: Callable[[str], Awaitable[None]], connections: Connections, *, limit: int) -> None:
+        self._pipeline, self._write, self._connections, self._limit = pipeline, write, connections, limit
         self._speaking: dict[str, _Running] = {}
         self._running: set[_Running] = set()
-        self._draining = False
+        self._ended = False  # Whether a subscription did, while draining.
 
     async def start(self, id_: str, request: GraphQLRequest, caller: Caller) -> None:
         """Raises: Closed 4409."""
@@ -61,13 +62,14 @@ class Operations:
         if running := self._speaking.pop(id_, None):
             _cancel(running)
 
-    async def drain(self) -> None:
-        """Cut subscriptions off, and wait for single results to be sent."""
-        self._draining = True
-        for running in self._running:
-            if running.kind is OperationType.SUBSCRIPTION:
-                _cancel(running)
+    async def drain(self) -> bool:
+        """Let subscriptions end, or cut them off, and wait for single results to be sent. Whether there were subscriptions that ended by themselves, and no others."""
+        subscriptions = {running.task for running in self._running if running.kind is OperationType.SUBSCRIPTION and running.task}
+        late = (await asyncio.wait(subscriptions, timeout=FLUSH_SECONDS))[1] if subscriptions else set[asyncio.Task[None]]()
+        for task in late:
+            task.cancel()
         await self._finished()
+        return self._ended and not late
 
     async def stop(self) -> None:
         """Nobody listens any longer."""
@@ -106,7 +108,7 @@ class Operations:
         try:
             operation = await self._pipeline.prepare(request, caller)
             running.kind = operation.kind
-            if self._draining and running.kind is OperationType.SUBSCRIPTION:
+            if self._connections.draining and running.kind is OperationType.SUBSCRIPTION:
                 return None
             async with aclosing(self._answers(operation, request, caller)) as answers:
                 async for answer in answers:
@@ -119,6 +121,9 @@ class Operations:
         except Exception:
             log.exception("operation failed", request_id=caller.request_id)
             return frames.error(running.id, refusal(INTERNAL, f"Internal error. Request id: {caller.request_id}"))
+        if self._connections.draining and running.kind is OperationType.SUBSCRIPTION:
+            self._ended = True
+            return None  # A client takes a `complete` for the end: without one it subscribes again elsewhere.
         return frames.complete(running.id)
 
     async def _answers(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[Answer, None]:

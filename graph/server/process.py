@@ -1,18 +1,158 @@
-"""What each worker process of uvicorn runs."""
+"""The processes that serve: what each runs, and how it ends.
+
+A first SIGTERM or SIGINT begins the departure, a second one ends the process at once, and so does the end of the time that a departure may take.
+As process 1 of a container nothing ends by the kernel's default, so each has a handler.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import structlog
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
 from graph.server import logs
 from graph.server.app import create_app
 from graph.server.settings import load
 
 if TYPE_CHECKING:
+    import socket
+    from types import FrameType
+
     from starlette.applications import Starlette
+
+    from graph.server.departure import Departure
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.02
+IDLE_SECONDS = (
+    1.0  # A proxy's next request on a kept connection is answered, and that is the connection's last: few are left to close on it.
+)
+CLIENTS_SHARE = 0.8  # Of the whole time; the rest is for background work in hand.
+CLEAN_UP_SECONDS = 1.0  # What is cut off removes its traces.
+LATE_SECONDS = 1.0  # After the deadline the process ends whatever hangs, such as a thread on a disk that does not answer.
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def app() -> Starlette:
     settings = load()
     logs.configure(settings)
     return create_app(settings)
+
+
+def run(config: uvicorn.Config) -> None:
+    """Serve until a signal: here, or in workers."""
+    server = Server(config)
+    try:
+        if config.should_reload:
+            ChangeReload(config, target=server.run, sockets=[config.bind_socket()]).run()
+        elif config.workers > 1:
+            Workers(config, sockets=[config.bind_socket()]).run()
+        else:
+            server.run()
+    except KeyboardInterrupt:
+        pass  # The signal that ended it, raised again.
+    if not server.started and not config.should_reload and config.workers == 1:
+        sys.exit(STARTUP_FAILURE)
+
+
+class Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig == signal.SIGINT and self.config.workers > 1:
+            return  # Ctrl-C reaches the whole group; the parent says to its workers what it means.
+        super().handle_exit(sig, frame)
+        if self.started:
+            self._departure.begin()
+        for number in STOPS:
+            signal.signal(number, _end_at_once)
+
+    @property
+    def _departure(self) -> Departure:
+        return self.lifespan.state["departure"]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Before uvicorn's own: it would drop kept connections at once, and wait for subscriptions as long as they like."""
+        departure, began = self._departure, time.monotonic()
+        ends = began + departure.seconds * CLIENTS_SHARE
+        departure.begin()
+        _end_after(departure.seconds + LATE_SECONDS)
+        log.info("departure", seconds=departure.seconds, connections=len(self.server_state.connections))
+        for listener in [*self.servers, *(sockets or ())]:
+            listener.close()
+        await departure.take_leave(max(0.0, ends - CLEAN_UP_SECONDS - time.monotonic()))
+        await self._until_unused(ends - CLEAN_UP_SECONDS, idle_until=began + min(IDLE_SECONDS, departure.seconds / 4))
+        await self._cut_off(ends)
+        self.config.timeout_graceful_shutdown = 1  # Nothing is left to wait for.
+        await super().shutdown(sockets)
+
+    async def _until_unused(self, deadline: float, *, idle_until: float) -> None:
+        """Until no request runs, and a little longer while connections are kept."""
+        while time.monotonic() < deadline:
+            if not self.server_state.tasks and (not self.server_state.connections or time.monotonic() > idle_until):
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _cut_off(self, deadline: float) -> None:
+        if tasks := set(self.server_state.tasks):
+            log.warning("requests are cut off", count=len(tasks))
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=max(0.0, deadline - time.monotonic()))
+
+
+class Worker(multiprocess.Process):
+    @property
+    def server(self) -> uvicorn.Server:
+        if self._server is None:
+            self._server = Server(self.config)
+        return self._server
+
+    def is_alive(self, timeout: float = 0) -> bool:
+        """Without a word with it: one that needs longer to start on a busy machine is not hung, and nobody may wait for it when all are to end."""
+        return self.process.is_alive()
+
+
+class Workers(Multiprocess):
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        setattr(multiprocess, "Process", Worker)  # noqa: B010 -- there is no other way to say which; typed, it would not fit
+        super().__init__(config, sockets)
+
+    def handle_term(self) -> None:
+        self._stop()
+
+    def handle_int(self) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.should_exit.is_set():
+            self._end_at_once()
+        self.should_exit.set()
+        for number in STOPS:
+            signal.signal(number, self._end_at_once)
+
+    def terminate_all(self) -> None:
+        # A connection that none of the workers accepts any more must be refused, not kept waiting.
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
+
+    def _end_at_once(self, *_: Any) -> None:
+        for worker in self.processes:
+            worker.process.kill()
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> NoReturn:
+    os._exit(128 + number)
+
+
+def _end_after(seconds: float) -> None:
+    signal.signal(signal.SIGALRM, _end_at_once)
+    signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     event_history_hours: Annotated[int, Field(gt=0)] = 168
     event_history_count: Annotated[int, Field(gt=0)] = 1_000_000  # About 200 bytes each.
     connections_per_caller: Annotated[int, Field(gt=0)] = 100
+    drain_seconds: Annotated[float, Field(ge=1)] = 25
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     slow_operation_ms: Annotated[int, Field(ge=0)] = 500
     metrics_folder: Path | None = None

@@ -3,8 +3,9 @@
 Two things go beyond the protocol, within what it leaves open:
 - A `ping` whose payload has an `Authorization` replaces the token of the open socket before the old one expires. It must be
   the same user's. The `pong` comes back without it.
-- When the process stops, single results are finished, and subscriptions are cut off by close code 1012 without `complete`:
-  after a `complete` a client believes that the stream is over, after 1012 it reconnects and subscribes again.
+- When the process stops, single results are finished, and subscriptions are ended by close code 1012 without `complete`:
+  after a `complete` a client believes that the stream is over, after 1012 it reconnects and subscribes again. A `ping` before it has
+  the payload `{"cursor": …}`: where to go on in the event log, also for a subscriber whose filter let nothing through yet.
 
 Source: graphql-ws PROTOCOL.md; RFC 6455 and its registry for the codes 1009, 1012 and 1013.
 """
@@ -88,7 +89,7 @@ class Socket:
         self.token: str | None = None
         self.writing_since: float | None = None
         self._callers, self._connections, self._limits = callers, connections, limits
-        self._operations = Operations(pipeline, self._write, limit=limits.operations)
+        self._operations = Operations(pipeline, self._write, connections, limit=limits.operations)
         self._authorization: str | None = None
         self._initialised = self._acknowledged = self._closed = self._abandoned = False
         self._task = asyncio.current_task()
@@ -196,7 +197,9 @@ class Socket:
         await self._close(4403, reason)
 
     async def drain(self) -> None:
-        await self._operations.drain()
+        if await self._operations.drain() and self._connections.cursor:
+            with suppress(Disconnected, OSError):
+                await self._write(frames.ping({"cursor": self._connections.cursor}))
         await self._close(1012, "Service restart")
 
     def abandon(self) -> None:

@@ -1,7 +1,7 @@
 """GraphQL over server-sent events: the graphql-sse protocol's "distinct connections mode", one stream for one operation.
 
-Two things go beyond the protocol: an event that has a cursor carries it as its `id:`, and a client that reconnects with
-`Last-Event-ID` (browsers do it by themselves) goes on after it.
+Two things go beyond the protocol: an event that has a cursor carries it as its `id:`, as does the end when the process stops, and a client
+that reconnects with `Last-Event-ID` (browsers do it by themselves) goes on after it.
 Source: graphql-sse PROTOCOL.md; HTML Living Standard, section 9.2.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, cast
 
@@ -34,7 +34,7 @@ from graph.kit.access import Caller
 from graph.kit.errors import Refused
 from graph.kit.execution import Operation
 from graph.server.callers import Headers, text
-from graph.server.connections import Connections
+from graph.server.connections import FLUSH_SECONDS, Connections
 from graph.server.pipeline import Pipeline, refused_body
 from graph.server.requests import GraphQLRequest
 from graph.server.tokens import bearer
@@ -67,7 +67,7 @@ class EventStreams:
     ) -> None:
         """Raises: Refused, if the caller has too many connections: a status says it best."""
         is_endless = operation.kind is OperationType.SUBSCRIPTION
-        stream = EventStream(caller, bearer(text(headers, b"authorization")), send, is_endless=is_endless)
+        stream = EventStream(caller, bearer(text(headers, b"authorization")), send, self._connections, is_endless=is_endless)
         self._connections.seat(stream)
         try:
             if is_endless and (cursor := text(headers, b"last-event-id")):
@@ -96,8 +96,8 @@ class EventStreams:
 class EventStream:
     """One response that stays open."""
 
-    def __init__(self, caller: Caller, token: str | None, send: Send, *, is_endless: bool) -> None:
-        self.caller, self.token, self._send, self._is_endless = caller, token, send, is_endless
+    def __init__(self, caller: Caller, token: str | None, send: Send, connections: Connections, *, is_endless: bool) -> None:
+        self.caller, self.token, self._send, self._connections, self._is_endless = caller, token, send, connections, is_endless
         self.writing_since: float | None = None
         self._cut, self._finished = asyncio.Event(), asyncio.Event()
         self._task = asyncio.current_task()
@@ -126,9 +126,10 @@ class EventStream:
         await self._finished.wait()
 
     async def drain(self) -> None:
-        """A subscription is cut off, so that the client resumes elsewhere; a single result is waited for."""
-        if self._is_endless:
-            self._cut.set()
+        """A subscription ends where it can be resumed elsewhere; a single result is waited for."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._finished.wait(), FLUSH_SECONDS if self._is_endless else None)
+        self._cut.set()
         await self._finished.wait()
 
     def abandon(self) -> None:
@@ -138,7 +139,11 @@ class EventStream:
     async def _pump(self, bodies: AsyncGenerator[bytes, None]) -> None:
         async for body in bodies:
             await self._write(_next(body))
-        await self._write(_COMPLETE)
+        if not (self._connections.draining and self._is_endless):
+            await self._write(_COMPLETE)
+        elif self._connections.cursor:
+            # An id without data is no event, but it is what the client resumes from.
+            await self._write(b"id: %b\n\n" % self._connections.cursor.encode())
 
     async def _write(self, event: bytes) -> None:
         self.writing_since = time.monotonic()

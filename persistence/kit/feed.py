@@ -73,6 +73,7 @@ class Feed:
         self._watermark: Watermark = SerialWatermark() if database.dialect == "sqlite" else ConcurrentWatermark()
         self._identity = ""
         self._released = NOTHING_YET
+        self._end: int | None = None  # Where subscriptions end, once the process does.
         self._histories = 0  # Grows when the log was set back: positions of before mean nothing then.
         self._recent = Recent(NOTHING_YET)
         self._look, self._news, self._ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -91,6 +92,15 @@ class Feed:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def finish(self) -> str | None:
+        """End every subscription after what is released now. The cursor of that place, which they all have reached by their end."""
+        if not self._ready.is_set():
+            return None
+        self._end = self._released
+        self._news, news = asyncio.Event(), self._news
+        news.set()
+        return self.cursor(self._end)
 
     def cursor(self, event_id: int) -> str:
         return events.cursor(self._identity, event_id)
@@ -114,11 +124,11 @@ class Feed:
             yield event
 
     async def subscribe(self, after: int) -> AsyncGenerator[Event | Missed]:
-        """Events after `after`, then live ones."""
+        """Events after `after`, then live ones, until the feed is finished."""
         await self._ready.wait()
         position, history, too_late = after, self._histories, Reason.EXPIRED
         while True:
-            news, released = self._news, self._released
+            news, released = self._news, self._released if self._end is None else self._end
             if history != self._histories or (position > released and await self._is_unknown(position)):
                 position, history = released, self._histories
                 yield Missed(position, Reason.UNKNOWN)
@@ -131,6 +141,8 @@ class Feed:
                 for event in batch:
                     yield event
                 position = batch[-1].id if batch else released
+            if position == self._end:
+                return
             if position >= released:
                 too_late = Reason.OVERFLOW
                 await news.wait()

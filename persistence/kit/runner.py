@@ -42,13 +42,14 @@ class Runner:
         self._database.listen(self._hear)
         self._task = asyncio.create_task(self._follow())
 
-    async def stop(self) -> None:
-        """Finish the jobs in hand, and take no more."""
+    async def stop(self, *, seconds: float = 5) -> None:
+        """Finish the jobs in hand, and take no more. What takes longer is cut off: it is taken up again when its lease runs out."""
         self._draining = True
         self._wake.set()
         if self._task:
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task], timeout=seconds)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _hear(self, changes: Sequence[Change]) -> None:
         if any(change.kind == jobs.QUEUED for change in changes):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from graph.server import logs
+from graph.server import logs, process
 from graph.server.commands.terminal import fail, loaded
 from persistence.schema import upgrade
 
@@ -46,7 +46,7 @@ def serve(
         os.environ["METRICS_FOLDER"] = tempfile.mkdtemp(prefix="storegraph-metrics-")
     if settings.debug and port:
         typer.echo(THINGS_TO_TRY.format(name=settings.app_name, url=f"http://{host}:{port}"))
-    uvicorn.run(
+    config = uvicorn.Config(
         "graph.server.process:app",
         factory=True,
         host=host,
@@ -63,3 +63,4 @@ def serve(
         http="httptools",
         ws_per_message_deflate=False,
     )
+    process.run(config)

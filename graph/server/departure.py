@@ -1,0 +1,74 @@
+"""How a process takes its leave: it is not ready any more, ends its subscriptions where they can be taken up again, and finishes what it has begun.
+
+uvicorn waits for open connections before it tells the application of its end, so this begins with the signal: see `process`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import orjson
+
+from graph.kit.errors import UNAVAILABLE
+from graph.server.rest import told
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from graph.server.connections import Connections
+    from persistence.kit.feed import Feed
+
+MESSAGE = "The service ends here before it could answer: repeat the request. A mutation with an idempotency key is safe to repeat."
+
+
+class Departure:
+    """`seconds` is the time that it may take as a whole."""
+
+    def __init__(self, feed: Feed, connections: Connections, *, seconds: float) -> None:
+        self._feed, self._connections, self.seconds = feed, connections, seconds
+
+    @property
+    def begun(self) -> bool:
+        return self._connections.draining
+
+    def begin(self) -> None:
+        """Not ready any more. Safe in a signal handler."""
+        self._connections.draining = True
+
+    async def take_leave(self, deadline_seconds: float) -> None:
+        """End sockets and event streams."""
+        self._connections.cursor = self._feed.finish()
+        await self._connections.drain(deadline_seconds)
+
+
+class Farewell:
+    """Around requests during the departure: each connection's next answer is its last, and what is cut off at the deadline is told so."""
+
+    def __init__(self, app: ASGIApp, departure: Departure) -> None:
+        self._app, self._departure = app, departure
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def last(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, last if self._departure.begun else send)
+        except asyncio.CancelledError:
+            if not self._departure.begun or scope["type"] != "http":
+                raise
+            with suppress(RuntimeError):  # The server's word for an answer that has begun: that one breaks off.
+                await _cut_off(scope, send)
+
+
+async def _cut_off(scope: Scope, send: Send) -> None:
+    response = told(UNAVAILABLE, MESSAGE, scope["path"], {"Retry-After": "1", "Connection": "close"})
+    body = response.body
+    if scope["path"] == "/graphql":
+        body = orjson.dumps({"errors": [{"message": MESSAGE, "extensions": {"code": UNAVAILABLE}}]})
+        response.headers["Content-Length"] = str(len(body))
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": body})
