@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from persistence.kit.columns import utc_now
 from persistence.kit.database import Database
+from persistence.kit.engines import PoolSize
 from persistence.kit.redis_client import connect
 from persistence.schema import MIGRATIONS
 
@@ -37,9 +38,9 @@ class RedisState:
     """Whether it drops keys that have not expired when its memory is full."""
 
 
-async def of_database(url: str) -> DatabaseState:
+async def of_database(url: str, pool: PoolSize) -> DatabaseState:
     """Raises: whatever keeps the database from answering or from being written to."""
-    database = Database.connect(url)
+    database = Database.connect(url, pool=pool)
     try:
         async with database.reading() as session:
             revision = await (await session.connection()).run_sync(_revision)
@@ -74,9 +75,9 @@ async def of_redis(url: str) -> RedisState:
         await client.aclose()
 
 
-async def of_replica(url: str) -> timedelta:
+async def of_replica(url: str, pool: PoolSize) -> timedelta:
     """How far it is behind. Raises: whatever keeps it from answering."""
-    database = Database.connect(url)
+    database = Database.connect(url, pool=pool)
     try:
         async with database.reading() as session:
             behind = text("SELECT extract(epoch FROM now() - pg_last_xact_replay_timestamp())::float8")

@@ -43,7 +43,7 @@ async def token(settings: Settings, username: str, scopes: Collection[Scope] | N
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncGenerator[Database]:
     await upgrade(settings.database_url)
-    database = Database.connect(settings.database_url)
+    database = Database.connect(settings.database_url, pool=settings.pool)
     try:
         yield database
     finally:

@@ -69,7 +69,7 @@ from persistence.kit.windows import Windows, windows
 
 def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = None) -> Starlette:
     """`replaced` puts other ports in the place of the service's own."""
-    database = Database.connect(settings.database_url, replica_url=settings.database_replica_url)
+    database = Database.connect(settings.database_url, replica_url=settings.database_replica_url, pool=settings.pool)
     broker = RedisBroker(settings.redis_url, settings.database_url) if settings.redis_url else LocalBroker()
     feed = Feed(database, broker)
     redis = connect(settings.redis_url) if settings.redis_url else None

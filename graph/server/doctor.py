@@ -74,7 +74,7 @@ async def secret(settings: Settings) -> Finding:
 
 
 async def database(settings: Settings) -> Finding:
-    found = await examination.of_database(settings.database_url)
+    found = await examination.of_database(settings.database_url, settings.pool)
     name = settings.database_url.split(":", 1)[0]
     if found.revision != found.newest_revision:
         told = f"{name} {found.version}, at migration {found.revision or 'none'} instead of {found.newest_revision}"
@@ -88,7 +88,7 @@ async def database(settings: Settings) -> Finding:
 async def replica(settings: Settings) -> Finding:
     if settings.database_replica_url is None:
         return good("none: all reads go to the database")
-    found = await examination.of_replica(settings.database_replica_url)
+    found = await examination.of_replica(settings.database_replica_url, settings.pool)
     return good(f"answers, {found.total_seconds():.1f} s behind")
 
 

@@ -14,7 +14,7 @@ from graph.kit.access import Scope
 from graph.server.addresses import networks
 from graph.server.documents import DocumentMode, read_manifest
 from persistence.kit import redis_client
-from persistence.kit.database import DRIVERS, driver
+from persistence.kit.engines import DRIVERS, PoolSize, driver
 from persistence.kit.events import History
 from persistence.kit.quota import Budget
 from persistence.kit.storage import blobs_at
@@ -40,6 +40,12 @@ class Settings(BaseSettings):
     secret_keys_old: Annotated[tuple[str, ...], NoDecode] = ()  # Former keys: tokens that they signed stay good until they expire.
     database_url: str = Field(default_factory=lambda: f"sqlite+aiosqlite:///{VAR.absolute() / 'storegraph.db'}")
     database_replica_url: str | None = None
+    database_pool_size: Annotated[int, Field(gt=0)] = PoolSize.size
+    database_pool_overflow: Annotated[int, Field(ge=0)] = PoolSize.overflow
+    database_pool_wait_seconds: Annotated[float, Field(gt=0)] = PoolSize.wait_seconds
+    database_pool_recycle_seconds: Annotated[int, Field(gt=0)] = PoolSize.recycle_seconds
+    database_statement_timeout_ms: Annotated[int, Field(ge=0)] = PoolSize.statement_timeout_ms
+    database_statement_cache: bool = PoolSize.statement_cache
     redis_url: str | None = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     files_url: str = Field(default_factory=(VAR.absolute() / "files").as_uri)
@@ -161,6 +167,17 @@ class Settings(BaseSettings):
     def _unless_said(self, setting: bool | None) -> bool:
         """What helps a developer helps an attacker: without a word on it, it is for development alone."""
         return self.debug if setting is None else setting
+
+    @property
+    def pool(self) -> PoolSize:
+        return PoolSize(
+            self.database_pool_size,
+            self.database_pool_overflow,
+            self.database_pool_wait_seconds,
+            self.database_pool_recycle_seconds,
+            self.database_statement_timeout_ms,
+            self.database_statement_cache,
+        )
 
     @property
     def signing_key(self) -> bytes:

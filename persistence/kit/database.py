@@ -12,17 +12,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
-from sqlalchemy import MetaData, QueuePool, event, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import MetaData, QueuePool, event, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
 from persistence.kit import raw
+from persistence.kit.engines import PoolSize, postgresql, reads, sqlite
 from persistence.kit.errors import Busy
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, Engine, ExceptionContext
+    from sqlalchemy import Engine, ExceptionContext
 
     from persistence.kit.raw import RawReads, Watch
 
@@ -32,11 +32,9 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 Batch = Callable[[AsyncSession, Sequence[K]], Awaitable[Mapping[K, V]]]
 
-DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 SQLITE_READERS = 4  # Threads; reads are short and SQLite answers them from the page cache.
 STREAMS = 4  # At once, in one process; each may last as long as its reader is slow.
 STREAM_WAIT_SECONDS = 5.0
-SQLITE_BUSY_SECONDS = 10  # How long a writer waits for one in another process, such as an import on the command line.
 
 
 class Base(DeclarativeBase):
@@ -81,17 +79,6 @@ class PoolUse:
     most: int
 
 
-@dataclass(frozen=True)
-class PoolSize:
-    """Bounds of the PostgreSQL pool of one process; `size + overflow` times the processes must stay below max_connections."""
-
-    size: int = 10
-    overflow: int = 10
-    wait_seconds: float = 10
-    recycle_seconds: int = 1800
-    statement_timeout_ms: int = 30_000
-
-
 class Database:
     def __init__(
         self, writer: AsyncEngine, reader: AsyncEngine, streamer: AsyncEngine, raw: RawReads, write_turn: AbstractAsyncContextManager[Any]
@@ -101,21 +88,22 @@ class Database:
         self._listeners: list[Listener] = []
         self.raw: RawReads = raw
         self._writing = async_sessionmaker(writer, expire_on_commit=False)
-        self._reading = _reads(reader)
-        self._latest = self._reading if self.dialect == "sqlite" else _reads(writer)
+        self._reading = reads(reader)
+        self._latest = self._reading if self.dialect == "sqlite" else reads(writer)
         self._streaming = async_sessionmaker(streamer, expire_on_commit=False)
 
     @classmethod
     def connect(cls, url: str, *, replica_url: str | None = None, pool: PoolSize | None = None) -> Database:
         """Engines for `sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`; nothing is opened before the first use."""
-        target = make_url(url)
-        if target.get_backend_name() == "sqlite":
-            reader, streamer = _sqlite(target, readers=SQLITE_READERS), _sqlite(target, readers=STREAMS, wait_seconds=STREAM_WAIT_SECONDS)
-            return cls(_sqlite(target, readers=None), reader, streamer, raw.connect(url), asyncio.Lock())
-        source, size = make_url(replica_url) if replica_url else target, pool or PoolSize()
-        writer = _postgresql(target, size)
-        streamer = _postgresql(source, replace(size, size=1, overflow=STREAMS - 1, wait_seconds=STREAM_WAIT_SECONDS))
-        return cls(writer, _postgresql(source, size) if replica_url else writer, streamer, raw.connect(replica_url or url), nullcontext())
+        size = pool or PoolSize()
+        if url.startswith("sqlite"):
+            reader, streamer = sqlite(url, readers=SQLITE_READERS), sqlite(url, readers=STREAMS, wait_seconds=STREAM_WAIT_SECONDS)
+            return cls(sqlite(url, readers=None), reader, streamer, raw.connect(url), asyncio.Lock())
+        source = replica_url or url
+        writer = postgresql(url, size)
+        streamer = postgresql(source, replace(size, size=1, overflow=STREAMS - 1, wait_seconds=STREAM_WAIT_SECONDS))
+        rows = raw.connect(source, statement_cache=size.statement_cache, statement_timeout_ms=size.statement_timeout_ms)
+        return cls(writer, postgresql(source, size) if replica_url else writer, streamer, rows, nullcontext())
 
     @property
     def engines(self) -> tuple[AsyncEngine, ...]:
@@ -182,10 +170,6 @@ class Database:
             await engine.dispose()
 
 
-def _reads(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
-    return async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
-
-
 def _watch(engine: Engine, watch: Watch) -> None:
     @event.listens_for(engine, "before_cursor_execute")
     def begin(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
@@ -220,53 +204,3 @@ async def _to_its_end(checkout: Awaitable[object]) -> None:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
-
-
-def driver(url: str) -> str | None:
-    """The dialect and driver that a URL names, or None if it is no database URL."""
-    try:
-        return make_url(url).drivername
-    except ArgumentError:
-        return None
-
-
-def _sqlite(url: URL, *, readers: int | None, wait_seconds: float = SQLITE_BUSY_SECONDS * 3) -> AsyncEngine:
-    """The writer (readers None) is one connection, whose transactions take the write lock at once instead of failing half-way."""
-    engine = create_async_engine(
-        url,
-        pool_size=readers or 1,
-        max_overflow=0,
-        pool_timeout=wait_seconds,
-        hide_parameters=True,
-        connect_args={"isolation_level": None, "timeout": SQLITE_BUSY_SECONDS},
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        # FULL syncs the log at every commit: an acknowledged write survives loss of power, not only of the process.
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "mmap_size=268435456"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.execute(f"PRAGMA query_only={'ON' if readers else 'OFF'}")
-        cursor.close()
-
-    if readers is None:
-
-        @event.listens_for(engine.sync_engine, "begin")
-        def begin(connection: Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _postgresql(url: URL, pool: PoolSize) -> AsyncEngine:
-    return create_async_engine(
-        url,
-        pool_size=pool.size,
-        max_overflow=pool.overflow,
-        pool_timeout=pool.wait_seconds,
-        pool_recycle=pool.recycle_seconds,
-        pool_use_lifo=True,
-        hide_parameters=True,  # An error's text goes to the log, and parameters hold names, addresses and password hashes.
-        connect_args={"server_settings": {"timezone": "UTC", "statement_timeout": str(pool.statement_timeout_ms)}},
-    )

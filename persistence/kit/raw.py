@@ -55,17 +55,23 @@ class RawReads(Protocol):
 
 
 class PostgresReads:
-    def __init__(self, url: str, *, statement_cache: bool = True) -> None:
+    def __init__(self, url: str, *, statement_cache: bool, statement_timeout_ms: int) -> None:
         self.dialect: Dialect = postgresql.asyncpg.dialect()
         self._dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-        self._cache_size = 200 if statement_cache else 0
+        self._statement_cache = statement_cache
+        self._settings = {"timezone": "UTC"} | ({"statement_timeout": str(statement_timeout_ms)} if statement_timeout_ms else {})
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
 
     async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]:
         pool = self._pool or await self._open()
         async with pool.acquire() as connection:
-            return await connection.fetch(prepared.sql, *prepared.arguments(values))
+            if self._statement_cache:
+                return await connection.fetch(prepared.sql, *prepared.arguments(values))
+            async with connection.transaction(
+                readonly=True
+            ):  # What parses a statement must also run it; a pooler keeps that for transactions.
+                return await connection.fetch(prepared.sql, *prepared.arguments(values))
 
     async def _open(self) -> asyncpg.Pool[asyncpg.Record]:
         async with self._opening:
@@ -74,8 +80,8 @@ class PostgresReads:
                     self._dsn,
                     min_size=1,
                     max_size=CONNECTIONS,
-                    statement_cache_size=self._cache_size,
-                    server_settings={"timezone": "UTC", "default_transaction_read_only": "on"},
+                    statement_cache_size=200 if self._statement_cache else 0,
+                    server_settings=self._settings,
                     reset=_nothing_to_reset,
                 )
             return self._pool
@@ -136,8 +142,10 @@ class WatchedReads:
         await self._reads.close()
 
 
-def connect(url: str) -> RawReads:
-    return SqliteReads(url) if url.startswith("sqlite") else PostgresReads(url)
+def connect(url: str, *, statement_cache: bool = True, statement_timeout_ms: int = 0) -> RawReads:
+    if url.startswith("sqlite"):
+        return SqliteReads(url)
+    return PostgresReads(url, statement_cache=statement_cache, statement_timeout_ms=statement_timeout_ms)
 
 
 def prepare(statement: Select[Any], dialect: Dialect) -> Prepared:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import persistence
 from persistence.kit.database import Base
+from persistence.kit.engines import UNPREPARED
 from persistence.schema import MIGRATION_LOCK
 
 TURN_SECONDS = 300  # How long a process waits while another one migrates.
@@ -32,7 +33,7 @@ def included(_thing: Any, name: str | None, kind: str, _reflected: bool, _other:
 
 def connected(url: str) -> AsyncEngine:
     if not url.startswith("sqlite"):
-        return create_async_engine(url, poolclass=pool.NullPool)
+        return create_async_engine(url, poolclass=pool.NullPool, connect_args=UNPREPARED)
     # The driver would begin by itself, and only before a change of rows: tables would be made outside any transaction.
     engine = create_async_engine(url, poolclass=pool.NullPool, connect_args={"isolation_level": None, "timeout": TURN_SECONDS})
 

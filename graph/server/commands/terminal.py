@@ -36,7 +36,7 @@ def loaded() -> settings.Settings:
 async def opened(chosen: settings.Settings) -> AsyncGenerator[Database]:
     """The service's database, brought up to date."""
     await upgrade(chosen.database_url)
-    database = Database.connect(chosen.database_url)
+    database = Database.connect(chosen.database_url, pool=chosen.pool)
     try:
         yield database
     finally:

@@ -1,0 +1,92 @@
+"""Engines of SQLAlchemy for each kind of database: their pools, and how a connection of each is set up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
+SQLITE_BUSY_SECONDS = 10  # How long a writer waits for one in another process, such as an import on the command line.
+
+
+@dataclass(frozen=True)
+class PoolSize:
+    """Of one process on PostgreSQL: `size + overflow` times the processes must stay below max_connections."""
+
+    size: int = 10
+    overflow: int = 10
+    wait_seconds: float = 10
+    recycle_seconds: int = 1800
+    statement_timeout_ms: int = 30_000
+    """0 leaves it to the server."""
+    statement_cache: bool = True
+    """False behind a pooler that shares server connections and does not follow prepared statements."""
+
+
+# Each statement is parsed anew under no name, so that none is left behind on a server connection that the next transaction may not get.
+UNPREPARED: dict[str, Any] = {"statement_cache_size": 0, "prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
+
+
+def driver(url: str) -> str | None:
+    """The dialect and driver that a URL names, or None if it is no database URL."""
+    try:
+        return make_url(url).drivername
+    except ArgumentError:
+        return None
+
+
+def sqlite(url: str, *, readers: int | None, wait_seconds: float = SQLITE_BUSY_SECONDS * 3) -> AsyncEngine:
+    """The writer (readers None) is one connection, whose transactions take the write lock at once instead of failing half-way."""
+    engine = create_async_engine(
+        url,
+        pool_size=readers or 1,
+        max_overflow=0,
+        pool_timeout=wait_seconds,
+        hide_parameters=True,
+        connect_args={"isolation_level": None, "timeout": SQLITE_BUSY_SECONDS},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        # FULL syncs the log at every commit: an acknowledged write survives loss of power, not only of the process.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "mmap_size=268435456"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.execute(f"PRAGMA query_only={'ON' if readers else 'OFF'}")
+        cursor.close()
+
+    if readers is None:
+
+        @event.listens_for(engine.sync_engine, "begin")
+        def begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def postgresql(url: str, pool: PoolSize) -> AsyncEngine:
+    settings = {"timezone": "UTC"} | ({"statement_timeout": str(pool.statement_timeout_ms)} if pool.statement_timeout_ms else {})
+    engine = create_async_engine(
+        url,
+        pool_size=pool.size,
+        max_overflow=pool.overflow,
+        pool_timeout=pool.wait_seconds,
+        pool_recycle=pool.recycle_seconds,
+        pool_use_lifo=True,
+        hide_parameters=True,  # An error's text goes to the log, and parameters hold names, addresses and password hashes.
+        connect_args={"server_settings": settings, **({} if pool.statement_cache else UNPREPARED)},
+    )
+    return engine.execution_options(unprepared=not pool.statement_cache)
+
+
+def reads(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
+    """Sessions for short reads. Each statement is its own transaction, unless a pooler might then run it elsewhere than it was parsed."""
+    unprepared = engine.sync_engine.get_execution_options().get("unprepared", False)
+    return async_sessionmaker(engine if unprepared else engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
