@@ -144,6 +144,10 @@ class Postgres(Server):
         if self.pid is not None and psutil.pid_exists(self.pid):
             self._control("stop", "-m", "fast")
 
+    def program(self, name: str) -> Path:
+        """One of the programs that came with it, such as `psql`."""
+        return self._programs / name
+
     def _control(self, action: str, *arguments: str) -> None:
         program = [self._programs / "pg_ctl", action, "-w", "-D", self._data, *arguments]
         # Its output is not captured: the server would inherit the pipe and hold it open.

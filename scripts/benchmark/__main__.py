@@ -1,0 +1,65 @@
+"""`scripts/bench`: everything beside everybody on one machine, in interleaved rounds, and what came of it as a table and a picture."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.benchmark import ground, picture, trials
+from scripts.benchmark.contestants import ROOT
+from scripts.benchmark.findings import HEAD, Finding, line
+from scripts.benchmark.ground import Ground
+from scripts.benchmark.rounds import FULL, QUICK, Pace
+
+PICTURE = ROOT / "docs" / "bench.svg"
+CASES = ("W1", "W4", "W5", "W7", "W8", "SQLite", "W6", "L")  # W1 stands for W1 to W3.
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="little data and short rounds: a minute or two, for orientation")
+    parser.add_argument("--only", default=",".join(CASES), help=f"some of {','.join(CASES)}, in any order; W1 stands for W1 to W3")
+    parser.add_argument("--picture", type=Path, help=f"where to write it; a full run writes {PICTURE.relative_to(ROOT)}")
+    arguments = parser.parse_args()
+    wanted = set(arguments.only.split(","))
+    if unknown := wanted - set(CASES):
+        parser.error(f"there is no case {' or '.join(sorted(unknown))}")
+    pace = QUICK if arguments.quick else FULL
+    print(HEAD, flush=True)
+    with ground.laid(pace.items) as laid:
+        findings = _measured(laid, pace, wanted)
+    target = arguments.picture or (PICTURE if wanted == set(CASES) and not arguments.quick else None)
+    if target:
+        target.write_text(picture.drawn(findings))
+
+
+def _measured(laid: Ground, pace: Pace, wanted: set[str]) -> list[Finding]:
+    findings: list[Finding] = []
+
+    def add(case: str, trial: Callable[[], list[Finding]]) -> None:
+        if case in wanted:
+            found = trial()
+            findings.extend(found)
+            print("\n".join(map(line, found)), flush=True)
+
+    add("W1", lambda: trials.reads(laid, pace))
+    add("W4", lambda: trials.cached_page(laid, pace))
+    add("W5", lambda: trials.deliveries(laid, pace))
+    add("W7", lambda: trials.files(laid, pace))
+    add("W8", lambda: trials.purchases(laid, pace))
+    if "SQLite" in wanted:
+        laid.lay_sqlite()
+    add("SQLite", lambda: trials.sqlite_reads(laid, pace))
+    add("SQLite", lambda: trials.cached_page(laid, pace, sqlite=True))
+    add("SQLite", lambda: trials.exports(laid, pace, sqlite=True))
+    small = trials.lists(laid, pace) if "L" in wanted else {}
+    if wanted & {"W6", "L"}:
+        asyncio.run(laid.grow(pace.big))
+    add("W6", lambda: trials.exports(laid, pace))
+    add("L", lambda: [trials.growth(small, trials.lists(laid, pace), laid, pace)])
+    return findings
+
+
+main()
