@@ -7,25 +7,17 @@ from graphql import FieldNode
 
 from graph.items import listing_of
 from graph.kit.context import Context
-from graph.kit.nodes import global_id, row_id
-from graph.kit.plans import NotPlannable, Plannable, Run, Selection
-from persistence.item_rows import ItemRows, RowPage
+from graph.kit.nodes import row_id
+from graph.kit.plans import NULL, NotPlannable, Part, Plannable, Run, Selection, joined, outline
+from persistence.item_rows import Asked, ItemRows, RowPage
+from persistence.kit.raw import Row
+from persistence.kit.written import Written
 
-Part = Callable[[RowPage], Any]
-
-
-def _item_id(id_: int) -> str:
-    return global_id("Item", id_)
-
-
-def _user_id(id_: int) -> str:
-    return global_id("User", id_)
-
+Show = Callable[[RowPage], Part]
 
 OWNER = Plannable(
     "User",
     {"id": "owner.id", "username": "owner.username", "fullName": "owner.full_name", "createdAt": "owner.created_at"},
-    shown={"id": _user_id},
 )
 ITEM = Plannable(
     "Item",
@@ -42,78 +34,115 @@ ITEM = Plannable(
         "updatedAt": "updated_at",
     },
     objects={"owner": ("owner.id", OWNER)},
-    shown={"id": _item_id},
 )
 
 
 def item(selection: Selection, nodes: Sequence[FieldNode]) -> Run:
     rows = selection.services.port(ItemRows)
-    columns: list[str] = []
-    shape = selection.shape(ITEM, nodes, columns, rows.show)
-    wanted = tuple(columns)
+    written = selection.written(ITEM, nodes)
+    one = outline(written)
 
-    async def run(_context: Context, arguments: Mapping[str, Any]) -> Any:
+    async def run(_context: Context, arguments: Mapping[str, Any]) -> Part:
         key = row_id("Item", arguments["id"])
-        row = None if key is None else await rows.by_id(wanted, key)
-        return None if row is None else shape(row)
+        json = None if key is None else await rows.by_id(written, key)
+        return NULL if json is None else Part(json, one)
 
     return run
 
 
 def items(selection: Selection, nodes: Sequence[FieldNode]) -> Run:
     rows = selection.services.port(ItemRows)
-    columns: list[str] = []
-    parts = {name: _part(selection, below, columns, rows) for name, below in selection.fields("ItemConnection", nodes).items()}
-    wanted = tuple(columns)
+    wanted = _Wanted(selection)
+    shows = {name: _connection(wanted, below) for name, below in selection.fields("ItemConnection", nodes).items()}
+    asked = Asked(tuple(wanted.objects), wanted.cursors)
 
-    async def run(_context: Context, arguments: Mapping[str, Any]) -> Any:
-        page = await rows.page(wanted, *listing_of(**arguments))
-        return {name: part(page) for name, part in parts.items()}
+    async def run(_context: Context, arguments: Mapping[str, Any]) -> Part:
+        page = await rows.page(asked, *listing_of(**arguments))
+        return joined({name: show(page) for name, show in shows.items()})
 
     return run
 
 
-def _part(selection: Selection, nodes: Sequence[FieldNode], columns: list[str], rows: ItemRows) -> Part:
+class _Wanted:
+    """What the parts of a connection turn out to need of its rows."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.objects: list[Written] = []
+        self.cursors = False
+
+    def place(self, written: Written) -> int:
+        if written not in self.objects:
+            self.objects.append(written)
+        return self.objects.index(written)
+
+
+def _connection(wanted: _Wanted, nodes: Sequence[FieldNode]) -> Show:
     match nodes[0].name.value:
         case "nodes":
-            shape = selection.shape(ITEM, nodes, columns, rows.show)
-            return lambda page: [shape(row) for row in page.rows]
+            return _nodes(wanted, nodes)
         case "edges":
-            edges = {name: _edge(selection, below, columns, rows) for name, below in selection.fields("ItemEdge", nodes).items()}
-            return lambda page: [{name: edge(page, row) for name, edge in edges.items()} for row in page.rows]
+            return _edges(wanted, nodes)
         case "pageInfo":
-            infos = {name: _page_info(below[0].name.value) for name, below in selection.fields("PageInfo", nodes).items()}
-            return lambda page: {name: info(page) for name, info in infos.items()}
+            infos = {name: _page_info(wanted, below[0].name.value) for name, below in wanted.selection.fields("PageInfo", nodes).items()}
+            return lambda page: joined({name: info(page) for name, info in infos.items()})
         case "__typename":
-            return lambda _: "ItemConnection"
+            return _always("ItemConnection")
         case _:
             raise NotPlannable
 
 
-def _edge(selection: Selection, nodes: Sequence[FieldNode], columns: list[str], rows: ItemRows) -> Callable[[RowPage, Any], Any]:
+def _nodes(wanted: _Wanted, nodes: Sequence[FieldNode]) -> Show:
+    written = wanted.selection.written(ITEM, nodes)
+    place, one = wanted.place(written), outline(written)
+    return lambda page: Part(f"[{','.join([row[place] for row in page.rows])}]", [one] * len(page.rows))
+
+
+def _edges(wanted: _Wanted, nodes: Sequence[FieldNode]) -> Show:
+    fields = {name: _edge(wanted, below) for name, below in wanted.selection.fields("ItemEdge", nodes).items()}
+    one = {name: about for name, (_, about) in fields.items()}
+
+    def edge(page: RowPage, row: Row) -> str:
+        return ",".join([f'"{name}":{show(page, row)}' for name, (show, _) in fields.items()])
+
+    return lambda page: Part(f"[{','.join([f'{{{edge(page, row)}}}' for row in page.rows])}]", [one] * len(page.rows))
+
+
+def _edge(wanted: _Wanted, nodes: Sequence[FieldNode]) -> tuple[Callable[[RowPage, Row], str], Any]:
+    """How a field of an edge is written, and its outline."""
     match nodes[0].name.value:
         case "node":
-            shape = selection.shape(ITEM, nodes, columns, rows.show)
-            return lambda _, row: shape(row)
+            written = wanted.selection.written(ITEM, nodes)
+            place = wanted.place(written)
+            return lambda _, row: row[place], outline(written)
         case "cursor":
-            return lambda page, row: page.cursor(row)
+            wanted.cursors = True
+            return lambda page, row: f'"{page.cursor(row)}"', None
         case "__typename":
-            return lambda _, __: "ItemEdge"
+            return lambda _page, _row: '"ItemEdge"', None
         case _:
             raise NotPlannable
 
 
-def _page_info(name: str) -> Part:
+def _page_info(wanted: _Wanted, name: str) -> Show:
     match name:
         case "hasNextPage":
-            return lambda page: page.has_next
+            return lambda page: Part("true" if page.has_next else "false", None)
         case "hasPreviousPage":
-            return lambda page: page.has_previous
-        case "startCursor":
-            return lambda page: page.cursor(page.rows[0]) if page.rows else None
-        case "endCursor":
-            return lambda page: page.cursor(page.rows[-1]) if page.rows else None
+            return lambda page: Part("true" if page.has_previous else "false", None)
+        case "startCursor" | "endCursor":
+            wanted.cursors = True
+            return _cursor_of(0 if name == "startCursor" else -1)
         case "__typename":
-            return lambda _: "PageInfo"
+            return _always("PageInfo")
         case _:
             raise NotPlannable
+
+
+def _cursor_of(place: int) -> Show:
+    return lambda page: Part(f'"{page.cursor(page.rows[place])}"', None) if page.rows else NULL
+
+
+def _always(name: str) -> Show:
+    part = Part(f'"{name}"', None)
+    return lambda _: part

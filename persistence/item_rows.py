@@ -1,4 +1,4 @@
-"""Items, and their owners beside them, as plain rows of just the columns that a plan asks for."""
+"""Items, and their owners within them, as JSON of just what a plan asks for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from sqlalchemy import Select, bindparam, func, select
@@ -18,7 +18,8 @@ from persistence.catalogue import EVERYTHING, Filter, Order
 from persistence.items import Item
 from persistence.kit.database import Database
 from persistence.kit.paging import Listing, Window
-from persistence.kit.raw import Prepared, Row, Show, plain, prepare
+from persistence.kit.raw import Composed, Prepared, Row, Show, plain, prepare
+from persistence.kit.written import Written, columns, expression
 from persistence.users import User
 
 COLUMNS: Mapping[str, Any] = {
@@ -37,14 +38,20 @@ COLUMNS: Mapping[str, Any] = {
     "owner.full_name": User.full_name,
     "owner.created_at": User.created_at,
 }
-BATCHES_UNDER_WAY = 2  # For one set of columns. While they run, further look-ups gather into the next.
+BATCHES_UNDER_WAY = 2  # For one form of an item. While they run, further look-ups gather into the next.
 
-Columns = tuple[str, ...]
+
+@dataclass(frozen=True)
+class Asked:
+    """What a page's rows must hold: objects, in this order, and the place of each row in the list, where cursors are asked for."""
+
+    objects: tuple[Written, ...]
+    cursors: bool = False
 
 
 @dataclass(frozen=True)
 class RowPage:
-    """Rows of the columns asked for, with the sort key and the id as the last two."""
+    """Rows of the objects asked for, then, for cursors, the sort key and the id."""
 
     rows: Sequence[Row]
     listing: Listing[Item]
@@ -58,58 +65,52 @@ class RowPage:
 
 class ItemRows:
     def __init__(self, database: Database) -> None:
-        self._database, self._raw = database, database.raw
-        self._lookups: dict[Columns, _Lookup] = {}
+        self._raw, self._statements = database.raw, Composed(database.raw.dialect)
+        self._sqlite = database.dialect == "sqlite"
+        self._lookups: dict[Written, _Lookup] = {}
         self._pages: dict[Any, Prepared] = {}
 
-    def show(self, column: str) -> Show | None:
-        """How a value of this column becomes JSON; None if as it is."""
-        return plain(COLUMNS[column], self._raw.dialect).show
-
-    async def by_id(self, columns: Columns, id_: int) -> Row | None:
-        """One row. Look-ups of the same columns that come at the same time, whoever asks, share a statement."""
-        lookup = self._lookups.get(columns)
+    async def by_id(self, written: Written, id_: int) -> str | None:
+        """One item's JSON. Look-ups of the same form that come at the same time, whoever asks, share a statement."""
+        lookup = self._lookups.get(written)
         if lookup is None:
-            lookup = self._lookups[columns] = _Lookup(self._fetch_by_id(columns))
+            lookup = self._lookups[written] = _Lookup(self._fetch_by_id(written))
         return await lookup.row(id_)
 
-    def _fetch_by_id(self, columns: Columns) -> Callable[[list[int]], Any]:
-        sqlite = self._raw.dialect.name == "sqlite"
-        if sqlite:
+    def _fetch_by_id(self, written: Written) -> Callable[[list[int]], Any]:
+        if self._sqlite:
             among = Item.id.in_(select(func.json_each(bindparam("ids", type_=Text)).table_valued("value").c.value))
         else:
             among = Item.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))
-        statement = self._columns(select(Item).where(Item.deleted_at.is_(None), among), (*columns, "id"))
+        statement = self._columns(select(Item).where(Item.deleted_at.is_(None), among), Asked((written,)), Item.id)
         prepared = prepare(statement, self._raw.dialect)
 
-        async def fetch(ids: list[int]) -> dict[int, Row]:
-            rows = await self._raw.fetch(prepared, {"ids": orjson.dumps(ids).decode() if sqlite else ids})
-            return {row[-1]: row for row in rows}
+        async def fetch(ids: list[int]) -> dict[int, str]:
+            rows = await self._raw.fetch(prepared, {"ids": orjson.dumps(ids).decode() if self._sqlite else ids})
+            return {id_: json for json, id_ in rows}
 
         return fetch
 
-    async def page(self, columns: Columns, filter_: Filter, order: Order, window: Window) -> RowPage:
+    async def page(self, asked: Asked, filter_: Filter, order: Order, window: Window) -> RowPage:
         """Raises: InvalidInput."""
         window.check()
         listing = _unfiltered(order) if filter_ == EVERYTHING else catalogue.listing(filter_, order)
-        key = order.field.value
-        rows = await (self._prepared if filter_ == EVERYTHING else self._composed)((*columns, key, "id"), listing, window)
+        rows = await (self._prepared if filter_ == EVERYTHING else self._composed)(asked, listing, window)
         more, rows = len(rows) > window.size, rows[: window.size]
-        show_key = self.show(key)
+        show_key = plain(listing.key, self._raw.dialect).show
         if window.backward:
             return RowPage(rows[::-1], listing, window.before is not None, more, show_key)
         return RowPage(rows, listing, more, window.after is not None, show_key)
 
-    async def _composed(self, columns: Columns, listing: Listing[Item], window: Window) -> Sequence[Row]:
-        statement = self._columns(listing.windowed(window), columns)
-        async with self._database.reading() as session:
-            return (await session.execute(statement)).all()
+    async def _composed(self, asked: Asked, listing: Listing[Item], window: Window) -> Sequence[Row]:
+        statement = self._page_columns(listing.windowed(window), asked, listing)
+        return await self._raw.fetch(self._statements.prepare(statement), {})
 
-    async def _prepared(self, columns: Columns, listing: Listing[Item], window: Window) -> Sequence[Row]:
-        shape = (columns, listing.tag, window.after is None, window.before is None, window.backward)
+    async def _prepared(self, asked: Asked, listing: Listing[Item], window: Window) -> Sequence[Row]:
+        shape = (asked, listing.tag, window.after is None, window.before is None, window.backward)
         prepared = self._pages.get(shape)
         if prepared is None:
-            prepared = self._pages[shape] = prepare(self._cut(columns, listing, window), self._raw.dialect)
+            prepared = self._pages[shape] = prepare(self._cut(asked, listing, window), self._raw.dialect)
         values: dict[str, Any] = {"size": window.size + 1}
         for name, cursor in (("after", window.after), ("before", window.before)):
             if cursor is not None:
@@ -118,18 +119,25 @@ class ItemRows:
                 values[f"{name}_key"] = bind(key) if bind else key
         return await self._raw.fetch(prepared, values)
 
-    def _cut(self, columns: Columns, listing: Listing[Item], window: Window) -> Select[Any]:
+    def _cut(self, asked: Asked, listing: Listing[Item], window: Window) -> Select[Any]:
         def position(name: str) -> tuple[Any, Any]:
             return bindparam(f"{name}_key", type_=listing.key.type), bindparam(f"{name}_id", type_=listing.id.type)
 
         after = None if window.after is None else position("after")
         before = None if window.before is None else position("before")
         statement = listing.cut(listing.statement, after, before, backward=window.backward).limit(bindparam("size"))
-        return self._columns(statement, columns)
+        return self._page_columns(statement, asked, listing)
 
-    def _columns(self, statement: Select[Any], columns: Columns) -> Select[Any]:
-        statement = statement.with_only_columns(*(plain(COLUMNS[name], self._raw.dialect).column for name in columns))
-        if any(name.startswith("owner.") for name in columns):
+    def _page_columns(self, statement: Select[Any], asked: Asked, listing: Listing[Item]) -> Select[Any]:
+        return self._columns(statement, asked, *((plain(listing.key, self._raw.dialect).column, listing.id) if asked.cursors else ()))
+
+    def _columns(self, statement: Select[Any], asked: Asked, *more: Any) -> Select[Any]:
+        objects: list[Any] = [
+            expression(each, COLUMNS, sqlite=self._sqlite).label(f"json_{place}") for place, each in enumerate(asked.objects)
+        ]
+        # Without objects and cursors only the number of rows is asked for.
+        statement = cast("Select[Any]", statement.with_only_columns(*(objects + list(more) or [Item.id])))
+        if any(name.startswith("owner.") for each in asked.objects for name in columns(each)):
             statement = statement.outerjoin_from(Item, User, Item.owner_id == User.id)
         return statement
 
@@ -139,10 +147,10 @@ class _Lookup:
 
     def __init__(self, fetch: Callable[[list[int]], Any]) -> None:
         self._fetch = fetch
-        self._wanted: dict[int, asyncio.Future[Row | None]] = {}
+        self._wanted: dict[int, asyncio.Future[str | None]] = {}
         self._under_way: set[asyncio.Task[None]] = set()
 
-    async def row(self, id_: int) -> Row | None:
+    async def row(self, id_: int) -> str | None:
         future = self._wanted.get(id_)
         if future is None:
             future = self._wanted[id_] = asyncio.get_running_loop().create_future()

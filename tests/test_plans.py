@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
+from sqlalchemy import insert
 
 from graph.kit.access import Caller
 from graph.kit.errors import Refused
@@ -66,6 +69,17 @@ FAST: dict[str, Case] = {
     "null for an argument": ("query ($s: String) { items(search: $s, first: 1) { nodes { name } } }", {"s": None}),
     "a filter": ('{ items(filter: {priceMin: "1", priceMax: 5, inStock: true, tagsAny: ["rock"]}) { nodes { name price } } }', {}),
     "a filter in a variable": ("query ($f: ItemFilter) { items(filter: $f) { nodes { name } } }", {"f": {"tagsAll": ["rock", "loud"]}}),
+    "another filter of the same form": ("query ($f: ItemFilter) { items(filter: $f) { nodes { name } } }", {"f": {"tagsAll": ["rock"]}}),
+    "a filter's next page": (
+        "{ items(filter: {inStock: true}, first: 1, orderBy: {field: PRICE}) { edges { cursor node { id } } pageInfo { endCursor } } }",
+        {},
+    ),
+    "a search without a word": ('{ items(search: " , ") { nodes { name } } }', {}),
+    "nothing but a page's ends": ("{ items(first: 2) { pageInfo { hasNextPage hasPreviousPage } } }", {}),
+    "two forms of one list": (
+        "{ items(first: 2) { nodes { name } others: nodes { price } edges { node { id } a: cursor } again: edges { node { tags } } } }",
+        {},
+    ),
     "a search": ('{ items(search: "mot") { nodes { name } } }', {}),
     **{
         f"by {field} {direction}": (
@@ -182,6 +196,48 @@ async def test_shares_a_statement_between_callers_who_ask_at_the_same_time(paths
     document, variables = FAST["one item"]
     answers = await asyncio.gather(*(paths.answers(document, variables) for _ in range(20)))
     assert {fast for fast, _ in answers} == {answers[0][1]}
+
+
+HARD = [
+    "".join(map(chr, range(1, 32))) + "\x7f\x80\u2028\ufeff\ufffd\U0010ffff",
+    '"', '", "', "\\", '\\"', "\\u0041", "a, b", "','", '","', "</script>", "é", "",
+]  # fmt: skip
+
+
+async def test_writes_whatever_a_row_can_hold(paths: Paths, service: Service) -> None:
+    moments = [datetime(2026, 1, 2, 3, 4, 5, micros, UTC) for micros in (0, 1, 100_000, 123_400, 999_999)]
+    common = {"inventory": 0, "version": 1, "search_words": ""}
+    rows = [
+        {
+            "name": text,
+            "description": text,
+            "price": Decimal(place) / 100,
+            "tags": HARD[:place],
+            "created_at": moments[place % 5],
+            "updated_at": moments[-1 - place % 5],
+            **common,
+        }
+        for place, text in enumerate(HARD)
+    ]
+    async with service.database.transaction() as work:
+        await work.session.execute(insert(items.Item), rows)
+    fields = "id name description price tags inventory inStock version createdAt updatedAt owner { username }"
+    document = f"{{ items(last: 100) {{ nodes {{ {fields} }} }} }}"
+    assert await paths.is_planned(document, {})
+    fast, reference = await paths.answers(document, {})
+    assert fast == reference
+    assert [node["name"] for node in orjson.loads(fast)["data"]["items"]["nodes"]][-len(HARD) :] == HARD
+
+
+@pytest.mark.parametrize(
+    "name", ["one item", "no such item", "an owner", "nothing but owners", "edges", "an empty page", "two forms of one list"]
+)
+async def test_charges_what_the_reference_executor_charges(paths: Paths, name: str) -> None:
+    document, variables = FAST[name]
+    request = paths.request(document, variables)
+    request.extensions = {"cost": True}
+    costs = [orjson.loads(await answer(pipeline, request))["extensions"]["cost"] for pipeline in (paths.fast, paths.reference)]
+    assert costs[0] == costs[1]
 
 
 async def test_sees_a_write_at_once(paths: Paths, service: Service) -> None:

@@ -1,8 +1,8 @@
 """The fast path: a query compiled once, from its selection to columns to JSON, for root fields that declare how.
 
 How it works. `Plans.of(operation)` looks at each root field. If all are declared, and below them stand only declared leaves, declared objects and
-`__typename`, the document becomes a `Plan`: the columns that it needs, and functions that make response objects of rows. Running a plan coerces
-variables and arguments as the reference executor does, asks for the rows, and encodes.
+`__typename`, the document becomes a plan: the objects that it wants of the database as JSON, and what stands around them. Running a plan coerces
+variables and arguments as the reference executor does, asks for the rows, and puts their JSON together.
 
 What keeps it honest. Only public fields without a resolver, arguments or rules of their own may be declared, so there is nothing to skip. On any
 doubt the answer is None and the reference executor runs the operation: a directive, an undeclared field, a variable that does not fit, an exception
@@ -19,7 +19,16 @@ from typing import Any, cast
 
 import strawberry
 import structlog
-from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, GraphQLError, GraphQLField, SelectionSetNode
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    GraphQLField,
+    GraphQLNonNull,
+    GraphQLScalarType,
+    SelectionSetNode,
+)
 from graphql.execution import get_argument_values, get_variable_values
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
@@ -27,13 +36,24 @@ from strawberry.types.field import StrawberryField
 from graph.kit.context import Context, Services
 from graph.kit.execution import Operation
 from persistence.kit.errors import DomainError
+from persistence.kit.written import Constant, Field, Value, Written
 
 log = structlog.get_logger(__name__)
 
 PLANS = 1_000  # As many as there are parsed documents.
 
-Show = Callable[[Any], Any]
-Run = Callable[[Context, Mapping[str, Any]], Awaitable[Any]]
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of the response's JSON, and its outline: the same with null for each leaf, by which the operation is charged."""
+
+    json: str
+    outline: Any
+
+
+Run = Callable[[Context, Mapping[str, Any]], Awaitable[Part]]
+
+NULL = Part("null", None)
 
 
 class NotPlannable(Exception):
@@ -45,27 +65,12 @@ class Plannable:
     """A type whose fields are columns of a row.
 
     `leaves` gives the column of each leaf by field name; `objects`, for each to-one object in the same row, the column that is null when there is
-    none, and its type; `shown` says how a leaf becomes JSON where the graph decides, not the column.
+    none, and its type. The field `id` is the type's name and the column, as global ids are made.
     """
 
     name: str
     leaves: Mapping[str, str]
     objects: Mapping[str, tuple[str, Plannable]] = field(default_factory=dict[str, "tuple[str, Plannable]"])
-    shown: Mapping[str, Show] = field(default_factory=dict[str, Show])
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How a response object is made of a row: the place and form of each leaf, then what is not a leaf, in the place that a leaf kept for it."""
-
-    leaves: Sequence[tuple[str, int, Show | None]]
-    others: Sequence[tuple[str, Show]]
-
-    def __call__(self, row: Sequence[Any]) -> dict[str, Any]:
-        shown = {name: row[place] if show is None else show(row[place]) for name, place, show in self.leaves}
-        for name, show in self.others:
-            shown[name] = show(row)
-        return shown
 
 
 class Selection:
@@ -96,38 +101,32 @@ class Selection:
                 raise NotPlannable
             self.gather(type_name, target.selection_set, fields)
 
-    def shape(self, type_: Plannable, nodes: Sequence[FieldNode], columns: list[str], show: Callable[[str], Show | None]) -> Shape:
-        """Raises: NotPlannable. Adds the columns that are needed to `columns`; `show` tells a column's form."""
-        leaves: list[tuple[str, int, Show | None]] = []
-        others: list[tuple[str, Show]] = []
+    def written(self, type_: Plannable, nodes: Sequence[FieldNode], present: str | None = None) -> Written:
+        """How the database writes such an object. Raises: NotPlannable."""
+        fields: list[tuple[str, Field]] = []
         for response_name, selected in self.fields(type_.name, nodes).items():
             name = selected[0].name.value
             if name == "__typename":
-                leaves.append((response_name, 0, _always(type_.name)))
+                fields.append((response_name, Constant(f'"{type_.name}"')))
             elif name in type_.leaves:
-                column = type_.leaves[name]
-                leaves.append((response_name, _place(columns, column), type_.shown.get(name) or show(column)))
+                fields.append((response_name, Value(type_.leaves[name], f"{type_.name}:" if name == "id" else None)))
             elif name in type_.objects:
-                present, inner = type_.objects[name]
-                leaves.append((response_name, _place(columns, present), None))
-                others.append((response_name, _unless_null(_place(columns, present), self.shape(inner, selected, columns, show))))
+                column, inner = type_.objects[name]
+                fields.append((response_name, self.written(inner, selected, column)))
             else:
                 raise NotPlannable
-        return Shape(leaves, others)
+        return Written(tuple(fields), present)
 
 
-def _place(columns: list[str], column: str) -> int:
-    if column not in columns:
-        columns.append(column)
-    return columns.index(column)
+def outline(written: Written) -> dict[str, Any]:
+    """Of an object that the database writes. One that turns out to be null is charged as well."""
+    return {name: outline(field) if isinstance(field, Written) else None for name, field in written.fields}
 
 
-def _always(value: str) -> Show:
-    return lambda _: value
-
-
-def _unless_null(place: int, shape: Shape) -> Show:
-    return lambda row: None if row[place] is None else shape(row)
+def joined(parts: Mapping[str, Part]) -> Part:
+    """An object of these fields."""
+    json = ",".join([f'"{name}":{part.json}' for name, part in parts.items()])
+    return Part(f"{{{json}}}", {name: part.outline for name, part in parts.items()})
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,16 @@ class Root:
     definition: GraphQLField
     node: FieldNode
     run: Run
+    names: Mapping[str, str]
+    """Of arguments that are taken as they are: their names in Python."""
+    convert: Callable[[dict[str, Any]], dict[str, Any]]
+
+    def arguments(self, variables: Any) -> dict[str, Any]:
+        """As the resolver would get them. Raises: GraphQLError."""
+        given, names = get_argument_values(self.definition, self.node, variables), self.names
+        if given.keys() <= names.keys():
+            return {names[name]: value for name, value in given.items()}
+        return self.convert(given)
 
 
 Compile = Callable[[Selection, Sequence[FieldNode]], Run]
@@ -151,7 +160,7 @@ class Plans:
         self._core = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- as in graph/schema.py
         self._plans: OrderedDict[Operation, list[Root] | None] = OrderedDict()
 
-    async def answer(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> dict[str, Any] | None:
+    async def answer(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Part | None:
         """The response's `data`, or None where the reference executor must run."""
         roots = self._roots(operation)
         if roots is None:
@@ -186,22 +195,33 @@ class Plans:
         name = nodes[0].name.value
         if name not in self._declared:
             raise NotPlannable
-        definition = cast("Any", self._core.query_type).fields[name]
-        return Root(response_name, definition, nodes[0], self._declared[name](selection, nodes))
+        definition: Any = cast("Any", self._core.query_type).fields[name]
+        field_: StrawberryField = definition.extensions["strawberry-definition"]
+        registry, config = self._schema.schema_converter.scalar_registry, self._schema.config
+        plain = {
+            config.name_converter.get_graphql_name(argument): argument.python_name
+            for argument in field_.arguments
+            if _is_plain(definition.args[config.name_converter.get_graphql_name(argument)].type)
+        }
+        return Root(
+            response_name,
+            definition,
+            nodes[0],
+            self._declared[name](selection, nodes),
+            plain,
+            lambda given: convert_arguments(given, field_.arguments, registry, config),
+        )
 
-    async def _data(
-        self, roots: Sequence[Root], operation: Operation, variables: Mapping[str, Any] | None, context: Context
-    ) -> dict[str, Any]:
+    async def _data(self, roots: Sequence[Root], operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Part:
         values = get_variable_values(self._core, operation.definition.variable_definitions or (), dict(variables or {}))
         if isinstance(values, list):
             raise NotPlannable
-        data: dict[str, Any] = {}
+        parts: dict[str, Part] = {}
         for root in roots:
-            arguments = get_argument_values(root.definition, root.node, values)
-            data[root.response_name] = await root.run(context, self._converted(root.definition, arguments))
-        return data
+            parts[root.response_name] = await root.run(context, root.arguments(values))
+        return joined(parts)
 
-    def _converted(self, definition: GraphQLField, arguments: dict[str, Any]) -> dict[str, Any]:
-        field_: StrawberryField = definition.extensions["strawberry-definition"]
-        registry = self._schema.schema_converter.scalar_registry
-        return convert_arguments(arguments, field_.arguments, registry, self._schema.config)
+
+def _is_plain(type_: Any) -> bool:
+    """Whether a coerced value of it is what the resolver gets."""
+    return (type_.of_type if type_.__class__ is GraphQLNonNull else type_).__class__ is GraphQLScalarType

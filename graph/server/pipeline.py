@@ -49,7 +49,7 @@ class Pipeline:
             grant = await self._limits.charge(operation, request.variables, caller)
             context = self.context(operation, caller)
             try:
-                result = await self._result(operation, request, context)
+                result, json = await self._result(operation, request, context)
             except Refused as refused:
                 grant.settle(1)
                 refused.headers |= grant.headers
@@ -59,12 +59,13 @@ class Pipeline:
             if wanted(request.extensions):
                 context.extensions["cost"] = grant.figures
             replayed = {"Idempotency-Replayed": "true"} if context.replayed else {}
-            return Answer(encode(result, context.extensions), grant.headers | retry_after(result) | replayed)
+            return Answer(encode(result, context.extensions, json), grant.headers | retry_after(result) | replayed)
 
-    async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> ExecutionResult:
-        if self._plans and (data := await self._plans.answer(operation, request.variables, context)) is not None:
-            return ExecutionResult(data)
-        return await self._engine.execute(operation, request.variables, context)
+    async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> tuple[ExecutionResult, str | None]:
+        """The result; from the fast path its outline, and its `data` as JSON."""
+        if self._plans and (part := await self._plans.answer(operation, request.variables, context)) is not None:
+            return ExecutionResult(part.outline), part.json
+        return await self._engine.execute(operation, request.variables, context), None
 
     def context(self, operation: Operation, caller: Caller) -> Context:
         return Context.fresh(self._services, caller, cache=operation.is_query)
@@ -85,13 +86,20 @@ class Pipeline:
                 extensions = None
 
 
-def encode(result: ExecutionResult, extensions: Mapping[str, Any] | None = None) -> bytes:
+def encode(result: ExecutionResult, extensions: Mapping[str, Any] | None = None, json: str | None = None) -> bytes:
+    """`json` is the result's `data`, where it is JSON already."""
+    if json is not None:
+        return f'{{"data":{json}{_extended(extensions)}}}'.encode()
     response: dict[str, Any] = {"data": result.data}
     if result.errors:
         response = {"errors": [error.formatted for error in result.errors], **response}
     if extensions:
         response["extensions"] = extensions
     return orjson.dumps(response)
+
+
+def _extended(extensions: Mapping[str, Any] | None) -> str:
+    return f',"extensions":{orjson.dumps(extensions).decode()}' if extensions else ""
 
 
 def refused_body(refused: Refused) -> bytes:

@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import asyncpg
-import orjson
-from sqlalchemy import BigInteger, ColumnElement, Select, String, Text, make_url, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, Select, String, make_url, type_coerce
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
+from sqlalchemy.util import LRUCache
 
-from persistence.kit.columns import Document, Money, UtcDateTime
+from persistence.kit.columns import Money, UtcDateTime
 
 CONNECTIONS = 4  # Of one process: its single core is busy with fewer.
 SQLITE_BUSY_SECONDS = 10
+COMPOSED = 500  # Forms of statements: which filters are set, by which order.
 
 Row = Any  # A tuple of the driver's own kind.
 Show = Callable[[Any], Any]
@@ -113,6 +115,7 @@ class SqliteReads:
         connection = sqlite3.connect(self._file, timeout=SQLITE_BUSY_SECONDS, isolation_level=None)
         connection.execute("PRAGMA query_only=ON")
         connection.execute("PRAGMA mmap_size=268435456")
+        connection.create_function("base64", 1, _base64, deterministic=True)
         self._local.connection = connection
         return connection
 
@@ -154,9 +157,23 @@ def prepare(statement: Select[Any], dialect: Dialect) -> Prepared:
     return Prepared(str(compiled), tuple(compiled.positiontup or ()), compiled.params)
 
 
+class Composed:
+    """Statements that differ in more than their values: each form is compiled once, and kept by SQLAlchemy's own key for it."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect, self._compiled = dialect, LRUCache[Any, Any](COMPOSED)
+
+    def prepare(self, statement: Any) -> Prepared:
+        compiled, extracted, *_ = statement._compile_w_cache(self._dialect, compiled_cache=self._compiled, column_keys=[])  # noqa: SLF001 -- as its engine does
+        processors: Mapping[str, Callable[[Any], Any]] = compiled._bind_processors  # noqa: SLF001 -- the same
+        values = compiled.construct_params(extracted_parameters=extracted)
+        values = {name: processors[name](value) if name in processors else value for name, value in values.items()}
+        return Prepared(compiled.string, tuple(compiled.positiontup or ()), values)
+
+
 @dataclass(frozen=True)
 class Plain:
-    """A column as the driver gives it, and how such a value is shown in JSON; None if as it is."""
+    """A sort key as the driver gives it, and how such a value is shown in a cursor; None if as it is."""
 
     column: ColumnElement[Any]
     show: Show | None
@@ -168,9 +185,11 @@ def plain(column: Any, dialect: Dialect) -> Plain:
         return Plain(type_coerce(column, BigInteger), money)
     if isinstance(column.type, UtcDateTime):
         return Plain(type_coerce(column, String) if sqlite_file else column, _sqlite_instant if sqlite_file else _instant)
-    if isinstance(column.type, type(Document)):
-        return Plain(type_coerce(column, Text), orjson.loads)
-    return Plain(column, bool if sqlite_file and column.type.python_type is bool else None)
+    return Plain(column, None)
+
+
+def _base64(text: str) -> str:
+    return b64encode(text.encode()).decode()
 
 
 def money(cents: int) -> str:
