@@ -34,8 +34,12 @@ class Subscriber:
     items: list[str] | None = None
     cut_after: int | None = None
     heard: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    may_read: asyncio.Event = field(default_factory=asyncio.Event)
     connections: int = 0
     refusals: list[Any] = field(default_factory=list[Any])
+
+    def __post_init__(self) -> None:
+        self.may_read.set()
 
     async def listen(self) -> None:
         """Until cancelled."""
@@ -49,12 +53,13 @@ class Subscriber:
 
     async def _listen_once(self) -> None:
         cut = random.randint(1, self.cut_after * 2) if self.cut_after else None
-        async with websockets.connect(self.url, subprotocols=[PROTOCOL], max_queue=None, compression=None) as socket:
+        async with websockets.connect(self.url, subprotocols=[PROTOCOL], compression=None) as socket:
             await socket.send(json.dumps({"type": "connection_init"}))
             variables = {"after": self.after, "items": self.items}
             await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": EVENTS, "variables": variables}}))
             self.connections += 1
             async for text in socket:
+                await self.may_read.wait()
                 self._take(json.loads(text))
                 if cut is not None:
                     cut -= 1

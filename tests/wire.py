@@ -35,6 +35,6 @@ class Wire:
 
 async def until(condition: Callable[[], bool]) -> None:
     """For what the other side does without a word to us."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 -- nothing could set an event
             await asyncio.sleep(0.01)

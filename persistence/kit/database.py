@@ -20,6 +20,7 @@ from sqlalchemy.orm import DeclarativeBase
 from persistence.kit import raw
 from persistence.kit.engines import PoolSize, postgresql, reads, sqlite
 from persistence.kit.errors import Busy
+from persistence.kit.turn import Turn
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, ExceptionContext
@@ -98,7 +99,7 @@ class Database:
         size = pool or PoolSize()
         if url.startswith("sqlite"):
             reader, streamer = sqlite(url, readers=SQLITE_READERS), sqlite(url, readers=STREAMS, wait_seconds=STREAM_WAIT_SECONDS)
-            return cls(sqlite(url, readers=None), reader, streamer, raw.connect(url), asyncio.Lock())
+            return cls(sqlite(url, readers=None), reader, streamer, raw.connect(url), Turn())
         source = replica_url or url
         writer = postgresql(url, size)
         streamer = postgresql(source, replace(size, size=1, overflow=STREAMS - 1, wait_seconds=STREAM_WAIT_SECONDS))
