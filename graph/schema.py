@@ -14,6 +14,7 @@ from graph.items import Item, ItemQuery
 from graph.kit.scalars import SCALARS
 from graph.limits import LimitQuery
 from graph.purchases import PurchaseMutation, PurchaseSubscription
+from graph.sales import SalesQuery
 from graph.summaries import SummaryQuery
 from graph.system import SystemQuery
 from graph.tokens import TokenMutation
@@ -22,7 +23,7 @@ from graph.users import UserQuery
 
 
 @strawberry.type(description="Everything that can be read.")
-class Query(ItemQuery, SummaryQuery, FileQuery, UserQuery, AuditQuery, LimitQuery, HealthQuery, SystemQuery):
+class Query(ItemQuery, SummaryQuery, SalesQuery, FileQuery, UserQuery, AuditQuery, LimitQuery, HealthQuery, SystemQuery):
     pass
 
 

@@ -142,6 +142,20 @@ async def test_ends_with_code_2_when_it_is_used_wrongly(tmp_path: Path) -> None:
     assert (await run(Settings.model_construct(), tmp_path, "seed", "--items", "none")).code == 2
 
 
+async def test_draws_what_was_sold(settings: Settings, tmp_path: Path) -> None:
+    await run(settings, tmp_path, "seed", "--items", "300")
+    told = await run(settings, tmp_path, "report", "--out", "sales.svg", "--by", "week")
+    assert (told.code, told.err) == (0, "")
+    assert re.fullmatch(r"sales\.svg: [0-9,]+\.\d\d in \d+ purchases\.\n", told.out)
+    picture = (tmp_path / "sales.svg").read_text()
+    assert all(f">{label}<" in picture for label in ("Revenue", "Units"))
+    await run(settings, tmp_path, "report", "--out", "again.svg", "--by", "week")
+    assert (tmp_path / "again.svg").read_text() == picture
+    assert (await run(settings, tmp_path, "report", "--out", "sales.txt")).code == 2
+    backwards = await run(settings, tmp_path, "report", "--from", "2026-02-01", "--to", "2026-01-01")
+    assert (backwards.code, backwards.err) == (1, "to: must be later than from\n")
+
+
 async def test_says_that_nobody_uses_what_is_deprecated(settings: Settings, tmp_path: Path) -> None:
     told = await run(settings, tmp_path, "deprecations")
     assert (told.code, told.out) == (0, "Nobody used anything deprecated in the last 30 days.\n")

@@ -53,7 +53,8 @@ class Metrics:
         self.oldest_job = Reading("storegraph_jobs_oldest_seconds", "Age of the oldest background work that waits.")
         self.database_up = Reading("storegraph_database_up", "Whether the database answers a scrape: 1 or 0.")
         self.event_lag = Reading("storegraph_event_lag_seconds", "How long an open transaction has kept events from being delivered.")
-        self._meters = Meters((meter for meter in self._all()), folder)
+        self.meters = [*self.phases.values(), *(meter for meter in vars(self).values() if isinstance(meter, Meter))]
+        self._meters = Meters(self.meters, folder)
         self._registry = CollectorRegistry()
         self._registry.register(self._meters)
         if folder is None:  # Of several processes these would be whichever was asked.
@@ -67,9 +68,6 @@ class Metrics:
         """The answer to a scrape, and its content type."""
         encoder, content_type = choose_encoder(accept)
         return encoder(self._registry), content_type
-
-    def _all(self) -> list[Meter]:
-        return [*self.phases.values(), *(meter for meter in vars(self).values() if isinstance(meter, Meter))]
 
 
 def _step(name: str, description: str) -> Histogram:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from graph.server.commands import contract, demonstration, health, people, serving, tables, transfers
+from graph.server.commands import contract, demonstration, figures, health, people, serving, tables, transfers
 
 cli = typer.Typer(
     help="Storegraph: a store catalogue as one GraphQL API. Settings come from the environment and .env.",
@@ -18,7 +18,7 @@ cli = typer.Typer(
 for panel, commands in {
     "Run": (serving.serve, tables.migrate, health.doctor),
     "People": (people.grant, people.token),
-    "The catalogue": (transfers.import_items, transfers.export_items),
+    "The catalogue": (transfers.import_items, transfers.export_items, figures.report),
     "Try": (demonstration.seed,),
     "The schema": (contract.schema, contract.deprecations),
 }.items():
