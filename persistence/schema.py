@@ -1,4 +1,4 @@
-"""Bringing the database to this version's tables."""
+"""Bringing the database to this version's tables, or to an earlier one's, and writing what leads to the next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, make_url
 
 from persistence.kit.database import Database
@@ -22,6 +22,14 @@ def configuration(url: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    for name, value in {
+        "hooks": "ruff",
+        "ruff.type": "module",
+        "ruff.module": "ruff",
+        "ruff.options": "format -q REVISION_SCRIPT_FILENAME",
+    }.items():
+        config.set_section_option("post_write_hooks", name, value)
     return config
 
 
@@ -34,6 +42,14 @@ async def upgrade(url: str, revision: str = "head") -> None:
 
 async def downgrade(url: str, revision: str) -> None:
     await asyncio.to_thread(command.downgrade, configuration(url), revision)
+
+
+async def revise(url: str, message: str) -> Path:
+    """Write a migration from what the tables have and the database, which is up to date otherwise, has not. Raises: CommandError."""
+    number = f"{int(_newest_revision() or 0) + 1:04}"
+    written = await asyncio.to_thread(command.revision, configuration(url), message, autogenerate=True, rev_id=number)
+    assert isinstance(written, Script)
+    return Path(written.path)
 
 
 async def is_current(database: Database) -> bool:

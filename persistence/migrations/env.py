@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import pkgutil
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
 from sqlalchemy import Connection, event, pool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import persistence
+from persistence.kit import columns
 from persistence.kit.database import Base
 from persistence.kit.engines import UNPREPARED
 from persistence.schema import MIGRATION_LOCK
@@ -44,6 +44,17 @@ def connected(url: str) -> AsyncEngine:
     return engine
 
 
+def named(kind: str, item: Any, rendering: Any) -> str | Literal[False]:
+    """Our own types under their own names, in a migration that is written from the tables."""
+    name = next((name for name, type_ in vars(columns).items() if type_ is item), None) if kind == "type" else None
+    if name is None and type(item).__module__ == columns.__name__:
+        name = f"{type(item).__name__}()"
+    if name is None:
+        return False
+    rendering.imports.add(f"from {columns.__name__} import {name.removesuffix('()')}")
+    return name
+
+
 def migrate(connection: Connection) -> None:
     """All or nothing, and one process at a time: what is found to do is found after the turn has come."""
     sqlite = connection.dialect.name == "sqlite"
@@ -52,6 +63,7 @@ def migrate(connection: Connection) -> None:
         target_metadata=Base.metadata,
         render_as_batch=sqlite,
         include_object=included,
+        render_item=named,
         transaction_per_migration=False,
         transactional_ddl=True,
     )
@@ -63,8 +75,7 @@ def migrate(connection: Connection) -> None:
 
 
 async def main() -> None:
-    url = context.config.get_main_option("sqlalchemy.url") or os.environ["DATABASE_URL"]
-    engine = connected(url)
+    engine = connected(str(context.config.get_main_option("sqlalchemy.url")))
     async with engine.connect() as connection:
         await connection.run_sync(migrate)
     await engine.dispose()
