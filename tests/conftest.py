@@ -12,6 +12,7 @@ from sqlalchemy import event
 
 from graph.server.settings import Settings
 from persistence.schema import upgrade
+from tests import node as nodejs
 from tests import servers
 from tests.service import SECRET, Service, running
 
@@ -74,6 +75,11 @@ async def deployed(deployed_service: Service) -> AsyncGenerator[Service]:
     """A service outside development, as strangers meet it, without budgets."""
     yield deployed_service
     await deployed_service.empty()
+
+
+@pytest.fixture(scope="session")
+async def node() -> str:
+    return await nodejs.installed()
 
 
 @pytest.fixture

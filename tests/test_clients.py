@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,43 +12,15 @@ from gql.transport.exceptions import TransportQueryError
 from gql.transport.httpx import HTTPXAsyncTransport
 from gql.transport.websockets import WebsocketsTransport
 
+from tests.node import CLIENTS, run
+
 if TYPE_CHECKING:
     from gql.transport import AsyncTransport
 
     from tests.service import Service
 
-CLIENTS = Path(__file__).parent / "clients"
 SCHEMA = CLIENTS.parents[1] / "schema.graphql"
 SCRIPTS = sorted(script.stem for script in CLIENTS.glob("*.mjs") if script.stem != "expect")
-
-
-async def run(*command: str, **environment: str) -> str:
-    """What a command in the clients' folder said; the empty string, if it succeeded."""
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=CLIENTS, env=os.environ | environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    try:
-        said, _ = await asyncio.wait_for(process.communicate(), 200)
-    except TimeoutError:
-        process.kill()
-        return f"{command} did not end"
-    return said.decode() if process.returncode else ""
-
-
-@pytest.fixture(scope="session")
-async def node() -> str:
-    """Node, with the locked packages installed."""
-    found = shutil.which("node")
-    if found is None or shutil.which("npm") is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI has to run the JavaScript clients: install node and npm")
-        pytest.skip("the JavaScript clients need node and npm")
-    installed = CLIENTS / "node_modules" / ".installed.lock"
-    lock = (CLIENTS / "package-lock.json").read_bytes()
-    if not installed.exists() or installed.read_bytes() != lock:
-        assert not await run("npm", "ci", "--no-progress")
-        installed.write_bytes(lock)
-    return found
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -1,0 +1,88 @@
+"""The README and the pages of docs/ are true: what they show runs, and prints what they say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from graphql import parse, validate
+from typer.main import get_command
+
+from graph.schema import executable
+from graph.server.commands import cli
+from graph.server.settings import Settings
+from tests.conftest import settings_for
+from tests.service import running
+from tests.tours import RUNNERS, Shell, agrees, blocks
+
+if TYPE_CHECKING:
+    from typer.core import TyperGroup
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+TOURS = [page for page in PAGES if any(block.kind in RUNNERS for block in blocks(ROOT / page))]
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+
+
+def test_name_every_setting_and_no_other() -> None:
+    table = (ROOT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)) == {name.upper() for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("page", TOURS)
+async def test_show_what_happens(page: str, node: str, tmp_path: Path) -> None:
+    async with running(await settings_for("sqlite", tmp_path, rate_limits_enabled=True)) as service:
+        shell = await Shell.start(service, tmp_path)
+        behind: list[tuple[str, str]] = []
+        try:
+            for block in blocks(ROOT / page):
+                if block.kind not in RUNNERS:
+                    continue
+                said = await shell.run(block)
+                if block.in_background:
+                    behind.append((said, block.shown or ""))
+                elif block.shown is not None:
+                    assert agrees(block.shown, said), f"{block.text}\nprinted\n{said}\ninstead of\n{block.shown}"
+            for name, shown in behind:
+                said = await shell.heard(name)
+                assert agrees(shown, said), f"heard\n{said}\ninstead of\n{shown}"
+        finally:
+            await shell.end()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_hold_documents_that_the_schema_allows(page: str) -> None:
+    for block in blocks(ROOT / page):
+        if block.kind == "graphql":
+            assert validate(executable, parse(block.text)) == [], block.text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_name_commands_that_there_are(page: str) -> None:
+    for block in blocks(ROOT / page):
+        for line in block.text.splitlines() if block.kind in {"console", "sh"} else ():
+            for script in re.findall(r"(?:^|\s)(?:\./)?(scripts/[a-z-]+)", line):
+                assert (ROOT / script).exists(), line
+            for command, options in re.findall(r"(?:scripts/storegraph|-m graph) ([a-z]+)([^|#]*)", line):
+                assert set(re.findall(r"(?<=\s)--[a-z-]+", options)) <= options_of(command), line
+
+
+def options_of(command: str) -> set[str]:
+    commands: TyperGroup = get_command(cli)  # pyright: ignore[reportAssignmentType] -- of an application with several commands
+    return {option for parameter in commands.commands[command].params for option in parameter.opts} | {"--help"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lead_to_places_that_there_are(page: str) -> None:
+    for path, anchor in LINK.findall((ROOT / page).read_text()):
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), path
+        if anchor:
+            assert anchor in anchors(target), f"{path}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
