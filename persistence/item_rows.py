@@ -18,7 +18,7 @@ from persistence.catalogue import EVERYTHING, Filter, Order
 from persistence.items import Item
 from persistence.kit.database import Database
 from persistence.kit.paging import Listing, Window
-from persistence.kit.raw import Composed, Prepared, Row, Show, plain, prepare
+from persistence.kit.raw import Composed, Prepared, RawReads, Row, Show, plain, prepare
 from persistence.kit.written import Written, columns, expression
 from persistence.users import User
 
@@ -65,28 +65,29 @@ class RowPage:
 
 class ItemRows:
     def __init__(self, database: Database) -> None:
-        self._raw, self._statements = database.raw, Composed(database.raw.dialect)
+        self._database, self._dialect, self._statements = database, database.raw_dialect, Composed(database.raw_dialect)
         self._sqlite = database.dialect == "sqlite"
-        self._lookups: dict[Written, _Lookup] = {}
+        self._lookups: dict[tuple[Written, RawReads], _Lookup] = {}
         self._pages: dict[Any, Prepared] = {}
 
     async def by_id(self, written: Written, id_: int) -> str | None:
         """One item's JSON. Look-ups of the same form that come at the same time, whoever asks, share a statement."""
-        lookup = self._lookups.get(written)
+        raw = await self._database.raw()
+        lookup = self._lookups.get((written, raw))
         if lookup is None:
-            lookup = self._lookups[written] = _Lookup(self._fetch_by_id(written))
+            lookup = self._lookups[written, raw] = _Lookup(self._fetch_by_id(written, raw))
         return await lookup.row(id_)
 
-    def _fetch_by_id(self, written: Written) -> Callable[[list[int]], Any]:
+    def _fetch_by_id(self, written: Written, raw: RawReads) -> Callable[[list[int]], Any]:
         if self._sqlite:
             among = Item.id.in_(select(func.json_each(bindparam("ids", type_=Text)).table_valued("value").c.value))
         else:
             among = Item.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))
         statement = self._columns(select(Item).where(Item.deleted_at.is_(None), among), Asked((written,)), Item.id)
-        prepared = prepare(statement, self._raw.dialect)
+        prepared = prepare(statement, self._dialect)
 
         async def fetch(ids: list[int]) -> dict[int, str]:
-            rows = await self._raw.fetch(prepared, {"ids": orjson.dumps(ids).decode() if self._sqlite else ids})
+            rows = await raw.fetch(prepared, {"ids": orjson.dumps(ids).decode() if self._sqlite else ids})
             return {id_: json for json, id_ in rows}
 
         return fetch
@@ -97,27 +98,27 @@ class ItemRows:
         listing = _unfiltered(order) if filter_ == EVERYTHING else catalogue.listing(filter_, order)
         rows = await (self._prepared if filter_ == EVERYTHING else self._composed)(asked, listing, window)
         more, rows = len(rows) > window.size, rows[: window.size]
-        show_key = plain(listing.key, self._raw.dialect).show
+        show_key = plain(listing.key, self._dialect).show
         if window.backward:
             return RowPage(rows[::-1], listing, window.before is not None, more, show_key)
         return RowPage(rows, listing, more, window.after is not None, show_key)
 
     async def _composed(self, asked: Asked, listing: Listing[Item], window: Window) -> Sequence[Row]:
         statement = self._page_columns(listing.windowed(window), asked, listing)
-        return await self._raw.fetch(self._statements.prepare(statement), {})
+        return await (await self._database.raw()).fetch(self._statements.prepare(statement), {})
 
     async def _prepared(self, asked: Asked, listing: Listing[Item], window: Window) -> Sequence[Row]:
         shape = (asked, listing.tag, window.after is None, window.before is None, window.backward)
         prepared = self._pages.get(shape)
         if prepared is None:
-            prepared = self._pages[shape] = prepare(self._cut(asked, listing, window), self._raw.dialect)
+            prepared = self._pages[shape] = prepare(self._cut(asked, listing, window), self._dialect)
         values: dict[str, Any] = {"size": window.size + 1}
         for name, cursor in (("after", window.after), ("before", window.before)):
             if cursor is not None:
                 key, values[f"{name}_id"] = listing.position(cursor, name)
-                bind = listing.key.type.bind_processor(self._raw.dialect)
+                bind = listing.key.type.bind_processor(self._dialect)
                 values[f"{name}_key"] = bind(key) if bind else key
-        return await self._raw.fetch(prepared, values)
+        return await (await self._database.raw()).fetch(prepared, values)
 
     def _cut(self, asked: Asked, listing: Listing[Item], window: Window) -> Select[Any]:
         def position(name: str) -> tuple[Any, Any]:
@@ -129,7 +130,7 @@ class ItemRows:
         return self._page_columns(statement, asked, listing)
 
     def _page_columns(self, statement: Select[Any], asked: Asked, listing: Listing[Item]) -> Select[Any]:
-        return self._columns(statement, asked, *((plain(listing.key, self._raw.dialect).column, listing.id) if asked.cursors else ()))
+        return self._columns(statement, asked, *((plain(listing.key, self._dialect).column, listing.id) if asked.cursors else ()))
 
     def _columns(self, statement: Select[Any], asked: Asked, *more: Any) -> Select[Any]:
         objects: list[Any] = [

@@ -58,7 +58,7 @@ async def is_current(database: Database) -> bool:
     def revision(connection: Connection) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
-    async with database.reading() as session:
+    async with database.reading_latest() as session:
         found = await (await session.connection()).run_sync(revision)
     return found == _newest_revision()
 

@@ -156,6 +156,29 @@ class Postgres(Server):
             raise RuntimeError(f"pg_ctl {action} failed:\n{(self._data / 'log').read_text()}")
 
 
+class Standby(Postgres):
+    """A streaming replica of a server that runs."""
+
+    def __init__(self, primary: Postgres) -> None:
+        Server.__init__(self)
+        self._data, self._programs, self._user = self.folder / "data", primary._programs, primary._user
+        self._settings = primary._settings | {"port": str(self.port), "hot_standby": "on"}
+        if self._user:
+            shutil.chown(self.folder, self._user)
+        copy = [self._programs / "pg_basebackup", "-D", self._data, "-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres"]
+        subprocess.run([*copy, "-R", "-X", "stream", "-c", "fast"], check=True, user=self._user, cwd=self.folder)
+
+    @classmethod
+    @contextmanager
+    def of(cls, primary: Postgres) -> Generator[Self]:
+        server = cls(primary)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.remove()
+
+
 class Redis(Server):
     settings: ClassVar[Mapping[str, str]] = {}
     """Beyond the usual ones."""

@@ -48,9 +48,9 @@ async def test_stops_a_statement_that_takes_too_long() -> None:
         async with database.reading() as session:
             with pytest.raises(DBAPIError) as stopped:
                 await session.execute(select(func.pg_sleep(60)))
-        slow = raw.prepare(select(func.pg_sleep(bindparam("seconds"))), database.raw.dialect)
+        slow = raw.prepare(select(func.pg_sleep(bindparam("seconds"))), database.raw_dialect)
         with pytest.raises(Exception, match="statement timeout") as stopped_too:
-            await database.raw.fetch(slow, {"seconds": 60})
+            await (await database.raw()).fetch(slow, {"seconds": 60})
         assert is_outage(stopped.value)
         assert is_outage(stopped_too.value)
 
@@ -71,7 +71,7 @@ async def test_keeps_prepared_statements_unless_a_pooler_could_lose_them(cache: 
         async with database.reading() as session:
             assert (await session.scalar(PREPARED) > 1) is kept
         counted = raw.prepare(
-            select(func.count()).select_from(func.pg_prepared_statement().table_valued(column("name"))), database.raw.dialect
+            select(func.count()).select_from(func.pg_prepared_statement().table_valued(column("name"))), database.raw_dialect
         )
-        [(count,)] = await database.raw.fetch(counted, {})
+        [(count,)] = await (await database.raw()).fetch(counted, {})
         assert (count > 0) is kept

@@ -51,6 +51,11 @@ class Caller:
         """Keeps one caller's keys and budgets apart from another's."""
         return f"user:{self.principal.user_id}" if self.principal else f"ip:{self.client_ip}"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All by which a later request may turn out to be the same caller's: whoever signs up has no user yet."""
+        return (f"ip:{self.client_ip}", *((f"user:{self.principal.user_id}",) if self.principal else ()))
+
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:

@@ -61,6 +61,7 @@ from persistence.kit.notices import LogNotifier, Notifier
 from persistence.kit.quota import LocalQuota, SharedQuota
 from persistence.kit.redis_broker import RedisBroker
 from persistence.kit.redis_client import connect
+from persistence.kit.replica import SharedPositions
 from persistence.kit.runner import Runner
 from persistence.kit.storage import blobs_at
 from persistence.kit.upkeep import Upkeep
@@ -69,10 +70,15 @@ from persistence.kit.windows import Windows, windows
 
 def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = None) -> Starlette:
     """`replaced` puts other ports in the place of the service's own."""
-    database = Database.connect(settings.database_url, replica_url=settings.database_replica_url, pool=settings.pool)
+    redis = connect(settings.redis_url) if settings.redis_url else None
+    database = Database.connect(
+        settings.database_url,
+        replica_url=settings.database_replica_url,
+        pool=settings.pool,
+        positions=SharedPositions(redis) if redis else None,
+    )
     broker = RedisBroker(settings.redis_url, settings.database_url) if settings.redis_url else LocalBroker()
     feed = Feed(database, broker)
-    redis = connect(settings.redis_url) if settings.redis_url else None
     telemetry = observed(database, settings)
     tokens = Tokens(database, settings.signing_key, settings.older_keys)
     blobs = blobs_at(settings.files_url)

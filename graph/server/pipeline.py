@@ -21,6 +21,7 @@ from graph.server.documents import Documents
 from graph.server.limits import Limits, retry_after, wanted
 from graph.server.requests import GraphQLRequest
 from graph.server.telemetry import Telemetry
+from persistence.kit.replica import reading_as
 
 
 @dataclass(slots=True)
@@ -45,7 +46,11 @@ class Pipeline:
 
     async def run(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> Answer:
         """Run a query or a mutation. Raises: Refused, before execution began."""
-        with self._telemetry.operation(operation, request, caller) as seen, self._telemetry.phase("execute", operation):
+        with (
+            self._telemetry.operation(operation, request, caller) as seen,
+            self._telemetry.phase("execute", operation),
+            reading_as(*caller.names),
+        ):
             grant = await self._limits.charge(operation, request.variables, caller)
             context = self.context(operation, caller)
             try:

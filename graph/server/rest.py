@@ -26,6 +26,7 @@ from graph.server.statuses import BAD_METHOD, NOT_FOUND, code_of, status_of
 from graph.server.throttle import Gate, Throttle
 from persistence.kit.availability import is_outage
 from persistence.kit.errors import DomainError
+from persistence.kit.replica import reading_as
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +74,8 @@ class _Shim:
         try:
             context = await self._shims.context(request, self._scope)
             await self._gate(request, context.caller)
-            return await self._charged(request, context)
+            with reading_as(*context.caller.names):
+                return await self._charged(request, context)
         except (Refused, DomainError) as error:
             return refused(error, request.url.path)
         except ClientGone:

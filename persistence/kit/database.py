@@ -20,10 +20,12 @@ from sqlalchemy.orm import DeclarativeBase
 from persistence.kit import raw
 from persistence.kit.engines import PoolSize, postgresql, reads, sqlite
 from persistence.kit.errors import Busy
+from persistence.kit.replica import LocalPositions, Positions, Replica
 from persistence.kit.turn import Turn
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, ExceptionContext
+    from sqlalchemy.engine import Dialect
 
     from persistence.kit.raw import RawReads, Watch
 
@@ -82,46 +84,70 @@ class PoolUse:
 
 class Database:
     def __init__(
-        self, writer: AsyncEngine, reader: AsyncEngine, streamer: AsyncEngine, raw: RawReads, write_turn: AbstractAsyncContextManager[Any]
+        self,
+        writer: AsyncEngine,
+        reader: AsyncEngine,
+        streamer: AsyncEngine,
+        raw: RawReads,
+        *,
+        write_turn: AbstractAsyncContextManager[Any] | None = None,
+        replica: Replica | None = None,
     ) -> None:
         self.dialect = writer.dialect.name
-        self._writer, self._reader, self._streamer, self._write_turn = writer, reader, streamer, write_turn
+        self._writer, self._reader, self._streamer, self._replica = writer, reader, streamer, replica
+        self._write_turn = write_turn or nullcontext()
         self._listeners: list[Listener] = []
-        self.raw: RawReads = raw
+        self._raw: RawReads = raw
         self._writing = async_sessionmaker(writer, expire_on_commit=False)
-        self._reading = reads(reader)
-        self._latest = self._reading if self.dialect == "sqlite" else reads(writer)
-        self._streaming = async_sessionmaker(streamer, expire_on_commit=False)
+        self._latest = reads(reader)
 
     @classmethod
-    def connect(cls, url: str, *, replica_url: str | None = None, pool: PoolSize | None = None) -> Database:
+    def connect(
+        cls, url: str, *, replica_url: str | None = None, pool: PoolSize | None = None, positions: Positions | None = None
+    ) -> Database:
         """Engines for `sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`; nothing is opened before the first use."""
-        size = pool or PoolSize()
         if url.startswith("sqlite"):
             reader, streamer = sqlite(url, readers=SQLITE_READERS), sqlite(url, readers=STREAMS, wait_seconds=STREAM_WAIT_SECONDS)
-            return cls(sqlite(url, readers=None), reader, streamer, raw.connect(url), Turn())
-        source = replica_url or url
-        writer = postgresql(url, size)
-        streamer = postgresql(source, replace(size, size=1, overflow=STREAMS - 1, wait_seconds=STREAM_WAIT_SECONDS))
-        rows = raw.connect(source, statement_cache=size.statement_cache, statement_timeout_ms=size.statement_timeout_ms)
-        return cls(writer, postgresql(source, size) if replica_url else writer, streamer, rows, nullcontext())
+            return cls(sqlite(url, readers=None), reader, streamer, raw.connect(url), write_turn=Turn())
+        size = pool or PoolSize()
+        replica = Replica(*_postgresql_reads(replica_url, size), positions or LocalPositions()) if replica_url else None
+        writer, streamer, rows = _postgresql_reads(url, size)
+        return cls(writer, writer, streamer, rows, replica=replica)
 
     @property
     def engines(self) -> tuple[AsyncEngine, ...]:
-        return (self._writer, *(() if self._writer is self._reader else (self._reader,)), self._streamer)
+        reader = () if self._writer is self._reader else (self._reader,)
+        return (self._writer, *reader, self._streamer, *((self._replica.reader, self._replica.streamer) if self._replica else ()))
 
     def pools(self) -> dict[str, PoolUse]:
         """How far each pool is used, by its purpose."""
-        pools = [("write", self._writer), ("read", self._reader), ("stream", self._streamer)]
-        return {name: _use(cast("QueuePool", engine.pool)) for name, engine in pools if name == "write" or engine is not self._writer}
+        pools = {"write": self._writer, "stream": self._streamer}
+        if self._reader is not self._writer:
+            pools["read"] = self._reader
+        if self._replica:
+            pools |= {"replica_read": self._replica.reader, "replica_stream": self._replica.streamer}
+        return {name: _use(cast("QueuePool", engine.pool)) for name, engine in pools.items()}
 
     def reading(self) -> AbstractAsyncContextManager[AsyncSession]:
         """A session for a few short statements, each its own transaction: no BEGIN and ROLLBACK on the wire."""
-        return _connected(self._reading)
+        return self._reading_somewhere(self._replica) if self._replica else _connected(self._latest)
+
+    @asynccontextmanager
+    async def _reading_somewhere(self, replica: Replica) -> AsyncGenerator[AsyncSession]:
+        async with _connected(replica.reading if await replica.may_answer() else self._latest) as session:
+            yield session
 
     def reading_latest(self) -> AbstractAsyncContextManager[AsyncSession]:
         """The same, but never from a replica, which may be seconds behind: for what decides who may do what."""
         return _connected(self._latest)
+
+    async def raw(self) -> RawReads:
+        """Where a hot read goes now. Reads of several callers may only be put together if they go to the same place."""
+        return self._replica.raw if self._replica and await self._replica.may_answer() else self._raw
+
+    @property
+    def raw_dialect(self) -> Dialect:
+        return self._raw.dialect
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncGenerator[AsyncSession]:
@@ -129,7 +155,8 @@ class Database:
 
         It has connections of its own: a slow reader of a stream keeps one for minutes, and must not keep it from a page.
         """
-        async with self._streaming() as session:
+        replica = self._replica if self._replica and await self._replica.may_answer() else None
+        async with AsyncSession(replica.streamer if replica else self._streamer, expire_on_commit=False) as session:
             options = {} if self.dialect == "sqlite" else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
             try:
                 await _to_its_end(session.connection(execution_options=options))
@@ -145,14 +172,25 @@ class Database:
             await _to_its_end(session.connection())
             work = UnitOfWork(session)
             yield work
+        if self._replica:
+            await self._mark(self._replica)
         if work.changes:
             await self._tell(work.changes)
+
+    async def _mark(self, replica: Replica) -> None:
+        try:
+            async with self.reading_latest() as session:
+                await replica.written(session)
+        except Exception:  # The change is durable, and whoever made it reads from the primary from now on.
+            log.exception("how far the log has come is not known after a commit")
 
     def watch(self, watch: Watch) -> None:
         """Call `watch` before each statement, and what it returns after it."""
         for engine in self.engines:
             _watch(engine.sync_engine, watch)
-        self.raw = raw.WatchedReads(self.raw, watch)
+        self._raw = raw.WatchedReads(self._raw, watch)
+        if self._replica:
+            self._replica.raw = raw.WatchedReads(self._replica.raw, watch)
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` after each commit that changed something, before the caller goes on."""
@@ -166,9 +204,17 @@ class Database:
                 log.exception("a listener failed after a commit")
 
     async def close(self) -> None:
-        await self.raw.close()
+        await self._raw.close()
+        if self._replica:
+            await self._replica.close()
         for engine in self.engines:
             await engine.dispose()
+
+
+def _postgresql_reads(url: str, size: PoolSize) -> tuple[AsyncEngine, AsyncEngine, RawReads]:
+    streamer = postgresql(url, replace(size, size=1, overflow=STREAMS - 1, wait_seconds=STREAM_WAIT_SECONDS))
+    rows = raw.connect(url, statement_cache=size.statement_cache, statement_timeout_ms=size.statement_timeout_ms)
+    return postgresql(url, size), streamer, rows
 
 
 def _watch(engine: Engine, watch: Watch) -> None:

@@ -1,0 +1,166 @@
+"""Reads from a replica, which is behind by a moment: never for a caller whose own last change has not reached it yet.
+
+After a commit the primary tells how far its log has come. That position is kept for the caller, in Redis for all processes; a later read of the
+same caller asks how far the replica has replayed the log, and goes to the primary until that is as far. Nobody ever waits. When it is not
+known who reads, or what they wrote, the primary is read: a subscription's events, background work and look-ups of tokens go there always.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from persistence.kit.engines import reads
+from persistence.kit.outage import Outage
+from persistence.kit.raw import RawReads
+
+log = structlog.get_logger(__name__)
+
+WRITERS = 50_000  # That one process remembers.
+REMEMBERED_SECONDS = 600  # A replica that is further behind than this is of no use.
+LOOK_SECONDS = 1.0  # How long a replica may be away before that is noticed, and how long it is left alone then.
+ANSWER_SECONDS = 0.5
+PREFIX = "storegraph:written:"
+
+# Bytes since the beginning of the log. A replica that was promoted has its own.
+WRITTEN = text("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
+REPLAYED = text("SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0')::bigint")
+NEVER = 2**62  # The position of a change that is known to have been made, and not where.
+
+
+@dataclass
+class Reader:
+    """One operation, by the names of whoever asked for it."""
+
+    names: tuple[str, ...]
+    needs: int | None = None
+    """The position from which on a replica has all that they wrote; None until looked up."""
+
+
+_reader: ContextVar[Reader | None] = ContextVar("reader", default=None)
+
+
+@contextmanager
+def reading_as(*names: str) -> Generator[None]:
+    """Reads in this block may come from a replica, if it has what these callers wrote."""
+    token = _reader.set(Reader(names))
+    try:
+        yield
+    finally:
+        _reader.reset(token)
+
+
+class Positions(Protocol):
+    """How far the log had come when each caller last wrote."""
+
+    async def note(self, names: Sequence[str], position: int) -> None: ...
+
+    async def of(self, names: Sequence[str]) -> int:
+        """0 for callers that have not written lately."""
+        ...
+
+
+class LocalPositions:
+    """Of one process."""
+
+    def __init__(self) -> None:
+        self._written: OrderedDict[str, int] = OrderedDict()
+
+    async def note(self, names: Sequence[str], position: int) -> None:
+        for name in names:
+            self._written[name] = max(position, self._written.get(name, 0))
+            self._written.move_to_end(name)
+        while len(self._written) > WRITERS:
+            self._written.popitem(last=False)
+
+    async def of(self, names: Sequence[str]) -> int:
+        return max(self._written.get(name, 0) for name in names)
+
+
+# Two changes of one caller, in two processes, may arrive in the other order.
+ADVANCE = """
+if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[1]) then
+    redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+end
+"""
+
+
+class SharedPositions:
+    """Of all processes. While Redis is away nobody knows who wrote elsewhere, so the primary is read."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Any = redis
+        self._advance: Any = redis.register_script(ADVANCE)
+        self._own = LocalPositions()
+        self.outage = Outage("replica")
+
+    async def note(self, names: Sequence[str], position: int) -> None:
+        await self._own.note(names, position)
+        await self.outage.shielded(lambda: self._note(names, position))
+
+    async def of(self, names: Sequence[str]) -> int:
+        shared = await self.outage.shielded(lambda: asyncio.gather(*(self._redis.get(PREFIX + name) for name in names)))
+        return NEVER if shared is None else max(await self._own.of(names), *(int(position or 0) for position in shared))
+
+    async def _note(self, names: Sequence[str], position: int) -> None:
+        await asyncio.gather(*(self._advance(keys=[PREFIX + name], args=[position, REMEMBERED_SECONDS]) for name in names))
+
+
+class Replica:
+    def __init__(self, reader: AsyncEngine, streamer: AsyncEngine, raw: RawReads, positions: Positions) -> None:
+        self.reader, self.streamer, self.raw = reader, streamer, raw
+        self.reading = reads(reader)
+        self._positions = positions
+        self._replayed, self._looked_at = -1, -LOOK_SECONDS
+        self._away = False
+
+    async def may_answer(self) -> bool:
+        reader = _reader.get()
+        if reader is None:
+            return False
+        if reader.needs is None:
+            reader.needs = await self._positions.of(reader.names)
+        if time.monotonic() - self._looked_at >= LOOK_SECONDS or (reader.needs > self._replayed and not self._away):
+            await self._look()
+        return not self._away and reader.needs <= self._replayed
+
+    async def written(self, primary: AsyncSession) -> None:
+        """The reader of this block has changed something on the primary."""
+        reader = _reader.get()
+        if reader is None:
+            return
+        reader.needs = position = NEVER
+        try:
+            reader.needs = position = (await primary.execute(WRITTEN)).scalar_one()
+        finally:
+            await self._positions.note(reader.names, position)
+
+    async def _look(self) -> None:
+        self._looked_at = time.monotonic()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS), self.reading() as session:
+                self._replayed = (await session.execute(REPLAYED)).scalar_one()
+        except Exception as error:  # noqa: BLE001 -- whatever keeps it from answering, there is the primary
+            if not self._away:
+                log.warning("the replica is away, reading from the primary", error=repr(error))
+            self._away = True
+            return
+        if self._away:
+            log.info("the replica is back")
+        self._away = False
+
+    async def close(self) -> None:
+        await self.raw.close()
+        await self.reader.dispose()
+        await self.streamer.dispose()

@@ -1,0 +1,147 @@
+"""A streaming replica of PostgreSQL …"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests import servers
+from tests.conftest import settings_for
+from tests.servers import Postgres, Standby
+from tests.service import Service, running
+
+ITEM = "query ($id: ID!) { item(id: $id) { name } }"
+SEARCH = "query ($words: String!) { items(search: $words) { nodes { name } } }"
+CREATE = 'mutation ($name: String!) { createItem(input: {name: $name, price: "1.00"}) { ... on Item { id name owner { username } } } }'
+RENAME = "mutation ($id: ID!, $name: String!) { updateItem(id: $id, input: {name: $name}) { ... on Item { name } } }"
+addresses = (f"203.0.113.{number}" for number in count(1))
+
+
+@pytest.fixture(scope="module")
+def primary() -> Generator[Postgres]:
+    with Postgres.own() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def processes(primary: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[tuple[Service, Service, Standby]]:
+    """Two of one service, which read from a replica."""
+    database_url = await servers.create_database(primary.url, "shop")
+    with Standby.of(primary) as replica:
+        replica_url = replica.url.set(database="shop").render_as_string()
+        folder = tmp_path_factory.mktemp("replica")
+        urls = {"database_url": database_url, "database_replica_url": replica_url, "redis_url": servers.redis()}
+        settings = await settings_for("sqlite", folder, **urls, trusted_proxies=("127.0.0.1",))
+        async with running(settings) as here, running(settings) as there:
+            yield here, there, replica
+
+
+class Client:
+    """One caller, from an address of their own."""
+
+    def __init__(self, token: str | None) -> None:
+        self.headers = {"X-Forwarded-For": next(addresses)} | ({"Authorization": f"Bearer {token}"} if token else {})
+
+    async def ask(self, service: Service, query: str, **variables: Any) -> Any:
+        answer = await service.http.post("/graphql", json={"query": query, "variables": variables}, headers=self.headers)
+        body = answer.json()
+        assert "errors" not in body, body
+        (value,) = body["data"].values()
+        return value
+
+    async def get(self, service: Service, path: str) -> httpx.Response:
+        return await service.http.get(path, headers=self.headers)
+
+
+@asynccontextmanager
+async def behind(replica: Standby) -> AsyncGenerator[None]:
+    """The replica takes nothing new over while the block runs."""
+    engine = create_async_engine(replica.url, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(text("SELECT pg_wal_replay_pause()"))
+        while await connection.scalar(text("SELECT pg_get_wal_replay_pause_state()")) != "paused":  # noqa: ASYNC110 -- the same
+            await asyncio.sleep(0.01)
+        yield
+        await connection.execute(text("SELECT pg_wal_replay_resume()"))
+    await engine.dispose()
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(30):
+        while not await holds():  # noqa: ASYNC110 -- a replica tells nobody
+            await asyncio.sleep(0.02)
+
+
+async def test_answers_strangers_and_is_not_asked_for_what_the_caller_has_just_changed(
+    processes: tuple[Service, Service, Standby],
+) -> None:
+    here, there, replica = processes
+    writer, stranger = Client(await here.sign_in()), Client(None)
+    id_ = (await writer.ask(here, CREATE, name="Kettle"))["id"]
+    await eventually(lambda: knows(there, id_, "Kettle"))
+
+    async with behind(replica):
+        assert await writer.ask(here, RENAME, id=id_, name="Samovar") == {"name": "Samovar"}
+        made = await writer.ask(here, CREATE, name="Teapot")
+        assert made["owner"] == {"username": "ada"}
+        for service in (here, there):
+            assert await writer.ask(service, ITEM, id=id_) == {"name": "Samovar"}
+            assert await writer.ask(service, SEARCH, words="teapot") == {"nodes": [{"name": "Teapot"}]}
+            assert "Teapot" in (await writer.get(service, "/api/v2/stream/items.csv")).text
+            assert await stranger.ask(service, ITEM, id=id_) == {"name": "Kettle"}
+            assert await stranger.ask(service, SEARCH, words="teapot") == {"nodes": []}
+        both = await asyncio.gather(*(client.ask(there, ITEM, id=id_) for client in (stranger, writer) * 5))
+        assert [item["name"] for item in both] == ["Kettle", "Samovar"] * 5
+
+    await eventually(lambda: knows(there, id_, "Samovar"))
+    assert await writer.ask(there, ITEM, id=id_) == {"name": "Samovar"}
+    await here.empty()
+
+
+async def knows(service: Service, id_: str, name: str) -> bool:
+    """Whether the replica, from which strangers are answered, has an item by this name."""
+    return await Client(None).ask(service, ITEM, id=id_) == {"name": name}
+
+
+async def test_shows_new_users_themselves_at_once(processes: tuple[Service, Service, Standby]) -> None:
+    here, there, replica = processes
+    somebody = Client(None)
+    async with behind(replica):
+        signup = 'mutation { signup(input: {username: "eve", password: "correct horse battery"}) { ... on User { username } } }'
+        assert await somebody.ask(here, signup) == {"username": "eve"}
+        token = 'mutation { token(username: "eve", password: "correct horse battery") { ... on Token { accessToken } } }'
+        somebody.headers["Authorization"] = f"Bearer {(await somebody.ask(here, token))['accessToken']}"
+        assert await somebody.ask(there, "{ me { username } }") == {"username": "eve"}
+    await here.empty()
+
+
+async def test_is_done_without_while_it_is_away(processes: tuple[Service, Service, Standby]) -> None:
+    here, _, replica = processes
+    id_ = await here.make_item("Kettle")
+    await eventually(lambda: knows(here, id_, "Kettle"))
+    replica.stop()
+
+    async def answered() -> bool:
+        answer = await here.send(ITEM, {"id": id_})
+        return answer.json().get("data") == {"item": {"name": "Kettle"}}
+
+    await eventually(answered)
+    for _ in range(5):
+        assert await answered()
+    replica.start()
+    async with behind(replica):
+        later = await here.make_item("Teapot")
+
+        async def unknown() -> bool:
+            return await Client(None).ask(here, ITEM, id=later) is None
+
+        await eventually(unknown)  # From the primary, it would be known.
+    await here.empty()
