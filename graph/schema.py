@@ -11,6 +11,7 @@ from graph.health import HealthQuery
 from graph.item_changes import ItemMutation
 from graph.item_events import ItemEventSubscription
 from graph.items import Item, ItemQuery
+from graph.jobs import JobQuery
 from graph.kit.scalars import SCALARS
 from graph.limits import LimitQuery
 from graph.purchases import PurchaseMutation, PurchaseSubscription
@@ -23,7 +24,7 @@ from graph.users import UserQuery
 
 
 @strawberry.type(description="Everything that can be read.")
-class Query(ItemQuery, SummaryQuery, SalesQuery, FileQuery, UserQuery, AuditQuery, LimitQuery, HealthQuery, SystemQuery):
+class Query(ItemQuery, SummaryQuery, SalesQuery, FileQuery, UserQuery, AuditQuery, JobQuery, LimitQuery, HealthQuery, SystemQuery):
     pass
 
 

@@ -53,6 +53,7 @@ class World:
         await self.service.ask(f'mutation {{ updateItem(id: "{item}", input: {{inventory: 999}}) {{ __typename }} }}', token=owner)
         sold = await self.service.ask(f'mutation {{ purchaseItem(itemId: "{item}") {{ ... on Purchase {{ id }} }} }}', token=owner)
         await self.service.background_done()
+        await self.service.park("letter", "letter:1")
         gone = await self.service.make_item()
         await self.service.ask(f'mutation {{ deleteItem(id: "{gone}") {{ __typename }} }}', token=owner)
         entry = await self.service.ask("{ auditLog(last: 1) { nodes { id } } }", token=owner)

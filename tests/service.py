@@ -94,6 +94,14 @@ class Service:
             selects = (select(func.count()).select_from(Base.metadata.tables[table]) for table in tables)
             return [(await session.execute(statement)).scalar_one() for statement in selects]
 
+    async def park(self, kind: str, key: str, data: Mapping[str, Any] | None = None) -> int:
+        """The number of a new job that has failed too often."""
+        async with self.database.transaction() as work:
+            await jobs.enqueue(work, kind, key, data or {})
+            job = (await work.session.scalars(select(jobs.Job).where(jobs.Job.key == key))).one()
+            await jobs.put_off(work, job, delay=None, error="TimeoutError()")
+            return job.id
+
     async def background_done(self) -> None:
         """Wait for the background work that is queued."""
         async with asyncio.timeout(30):

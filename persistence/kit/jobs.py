@@ -21,6 +21,7 @@ from persistence.kit.database import Base, Change, UnitOfWork
 
 QUEUED = "job.queued"
 LONGEST_DELAY = timedelta(hours=1)  # Nothing is ever put off further, so a later turn means that a clock was set back.
+SHOWN = 100  # Parked jobs, at most.
 ERROR_LENGTH = 2_000  # Characters of an error that are kept.
 
 
@@ -93,7 +94,7 @@ async def retry(work: UnitOfWork, ids: Sequence[int] | None = None) -> int:
     return len(again)
 
 
-async def parked(session: AsyncSession, *, most: int = 100) -> Sequence[Job]:
+async def parked(session: AsyncSession, *, most: int = SHOWN) -> Sequence[Job]:
     return (await session.scalars(select(Job).where(Job.parked_at.is_not(None)).order_by(Job.id).limit(most))).all()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from graph.server.commands import contract, demonstration, figures, health, people, serving, tables, transfers
+from graph.server.commands import contract, demonstration, figures, health, people, serving, tables, transfers, work
 
 cli = typer.Typer(
     help="Storegraph: a store catalogue as one GraphQL API. Settings come from the environment and .env.",
@@ -25,3 +25,5 @@ for panel, commands in {
     for command in commands:
         # The first word: `import` alone cannot be the name of a function.
         cli.command(command.__name__.partition("_")[0], rich_help_panel=panel)(command)
+
+cli.add_typer(work.commands, name="jobs", rich_help_panel="Run")

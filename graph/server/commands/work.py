@@ -1,0 +1,49 @@
+"""`jobs list` and `jobs retry`: background work that failed too often."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from graph.server.commands.terminal import fail, loaded, opened
+from graph.server.settings import Settings
+from persistence.kit import jobs
+
+commands = typer.Typer(help="Look at background work that failed too often, and try it again.", no_args_is_help=True)
+
+
+@commands.command("list")
+def list_jobs() -> None:
+    """Show parked jobs, the oldest first: number, kind, key, attempts and last error."""
+    waiting, parked = asyncio.run(_listed(loaded()))
+    for job in parked:
+        since = f"{job.parked_at:%Y-%m-%d %H:%M}" if job.parked_at else ""
+        typer.echo(f"{job.id:>6}  {job.kind}  {job.key}  parked {since} after {job.attempts} attempts: {job.error or 'no error'}")
+    typer.echo(f"{waiting.parked} parked, {waiting.waiting} waiting.")
+
+
+@commands.command("retry")
+def retry_jobs(
+    numbers: Annotated[list[int] | None, typer.Argument(help="Which, by their numbers in `jobs list`.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that are parked.")] = False,
+) -> None:
+    """Queue parked jobs again, as if they had never failed. A running service takes them up within a second."""
+    if bool(numbers) == everything:
+        raise typer.BadParameter("name the jobs by their numbers, or say --all")
+    count = asyncio.run(_retried(loaded(), numbers or None))
+    if not count:
+        fail("There is no such parked job.")
+    typer.echo(f"{count} queued again.")
+
+
+async def _listed(settings: Settings) -> tuple[jobs.Backlog, Sequence[jobs.Job]]:
+    async with opened(settings) as database, database.reading_latest() as session:
+        return await jobs.backlog(session), await jobs.parked(session)
+
+
+async def _retried(settings: Settings, numbers: Sequence[int] | None) -> int:
+    async with opened(settings) as database, database.transaction() as work:
+        return await jobs.retry(work, numbers)

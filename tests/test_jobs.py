@@ -1,0 +1,175 @@
+"""Background work …"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import select
+
+from graph.kit.access import Scope
+from persistence import purchases
+from persistence.kit import jobs
+from persistence.kit.database import Database, UnitOfWork
+from persistence.kit.jobs import Job
+from persistence.kit.runner import Pace, Runner
+from tests.conftest import settings_for
+from tests.test_commands import run
+from tests.test_metrics import labels, samples
+from tests.wire import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from tests.service import Service
+
+QUICK = Pace(lease_seconds=60, poll_seconds=0.02, first_delay_seconds=0.001, attempts=3)
+PARKED = "{ parkedJobs { number kind key attempts error } }"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Database]:
+    """Without a service, whose runner would take the jobs."""
+    settings = await settings_for(request.param, tmp_path_factory.mktemp("jobs"))
+    database = Database.connect(settings.database_url)
+    yield database
+    await database.close()
+
+
+class Letters:
+    """Work that is told how often to fail."""
+
+    def __init__(self, *, failures: int = 0) -> None:
+        self.failures, self.performed, self.finished = failures, list[str](), list[str]()
+        self.stuck = asyncio.Event()
+        self.stuck.set()
+
+    async def perform(self, job: Job) -> None:
+        self.performed.append(job.key)
+        await self.stuck.wait()
+        if len(self.performed) <= self.failures:
+            raise TimeoutError
+
+    async def finish(self, work: UnitOfWork, job: Job) -> None:
+        self.finished.append(job.key)
+
+
+async def enqueue(database: Database, key: str) -> None:
+    async with database.transaction() as work:
+        await jobs.enqueue(work, "letter", key, {})
+
+
+async def kept(database: Database, key: str) -> Job | None:
+    async with database.reading() as session:
+        return await session.scalar(select(Job).where(Job.key == key))
+
+
+async def gone(database: Database, key: str) -> None:
+    async with asyncio.timeout(60):
+        while await kept(database, key):  # noqa: ASYNC110 -- another session's work
+            await asyncio.sleep(0.01)
+
+
+async def test_is_tried_again_after_a_failure_and_then_ends(database: Database) -> None:
+    letters = Letters(failures=2)
+    runner = Runner(database, {"letter": letters}, QUICK)
+    await runner.start()
+    await enqueue(database, "a")
+    await gone(database, "a")
+    await runner.stop()
+    assert (letters.performed, letters.finished) == (["a"] * 3, ["a"])
+
+
+async def test_is_parked_after_the_last_failure_and_goes_on_when_told(database: Database) -> None:
+    letters = Letters(failures=3)
+    runner = Runner(database, {"letter": letters}, QUICK)
+    await runner.start()
+    await enqueue(database, "b")
+    async with asyncio.timeout(60):
+        while (job := await kept(database, "b")) is None or job.parked_at is None:  # noqa: ASYNC110 -- the runner tells nobody
+            await asyncio.sleep(0.01)
+    assert (job.attempts, job.error, letters.finished) == (3, "TimeoutError()", [])
+    async with database.transaction() as work:
+        assert await jobs.retry(work, [job.id]) == 1
+        assert await jobs.retry(work, [job.id]) == 0
+    await gone(database, "b")
+    await runner.stop()
+    assert (letters.performed, letters.finished) == (["b"] * 4, ["b"])
+
+
+async def test_of_a_process_that_died_is_taken_up_when_the_lease_runs_out(database: Database) -> None:
+    dead, alive = Letters(), Letters()
+    dead.stuck.clear()
+    first = Runner(database, {"letter": dead}, Pace(lease_seconds=0.2, poll_seconds=0.02))
+    await first.start()
+    await enqueue(database, "c")
+    await until(lambda: dead.performed == ["c"])
+    await first.stop(seconds=0)
+    second = Runner(database, {"letter": alive}, QUICK)
+    await second.start()
+    await gone(database, "c")
+    await second.stop()
+    assert (dead.finished, alive.performed, alive.finished) == ([], ["c"], ["c"])
+
+
+async def test_ends_once_although_two_did_it(database: Database) -> None:
+    """The first outlives its lease: what it did outside stays done, and the rows are the second's to change."""
+    await enqueue(database, "d")
+    async with database.transaction() as work:
+        (slow,) = await jobs.claim(work, most=1, lease=timedelta(0))
+    async with database.transaction() as work:
+        (quick,) = await jobs.claim(work, most=1, lease=timedelta(minutes=1))
+    async with database.transaction() as work:
+        assert not await jobs.end(work, slow)
+    async with database.transaction() as work:
+        assert await jobs.end(work, quick)
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=-400), timedelta(days=400)])
+async def test_does_not_wait_for_a_clock_that_jumps(database: Database, jump: timedelta, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set back, it does not put off for a year what failed before; set forward, it ends leases early, and work still ends once."""
+    await enqueue(database, "e")
+    async with database.transaction() as work:
+        (job,) = await jobs.claim(work, most=1, lease=timedelta(minutes=1))
+        await jobs.put_off(work, job, delay=timedelta(minutes=30), error="")
+        assert not await jobs.is_due(work.session)
+    monkeypatch.setattr(jobs, "utc_now", lambda: datetime.now(UTC) + jump)
+    letters = Letters()
+    runner = Runner(database, {"letter": letters}, QUICK)
+    await runner.start()
+    await gone(database, "e")
+    await runner.stop()
+    assert letters.finished == ["e"]
+
+
+async def test_that_is_parked_is_shown_counted_and_queued_again_by_an_operator(service: Service, tmp_path: Path) -> None:
+    token, item = await service.sign_in(), await service.make_item(inventory=1)
+    bought = await service.ask(f'mutation {{ purchaseItem(itemId: "{item}") {{ ... on Purchase {{ id }} }} }}', token=token)
+    await service.background_done()
+    assert bought
+    number = await service.park(purchases.PLACED, "purchase:again", {"purchase_id": await only_purchase(service)})
+
+    told: dict[str, Any] = {"number": number, "kind": "purchase.placed", "key": "purchase:again", "attempts": 0, "error": "TimeoutError()"}
+    assert await service.ask(PARKED, token=token) == {"parkedJobs": [told]}
+    assert await service.refused(PARKED, token=await service.sign_in(Scope.USERS_READ, username="bob")) == "FORBIDDEN"
+    counted = samples((await service.http.get("/metrics")).text)
+    assert counted["storegraph_jobs", labels(state="parked")] == 1
+    listed = await run(service.settings, tmp_path, "jobs", "list")
+    assert listed.out.splitlines()[-1] == "1 parked, 0 waiting."
+    assert f"{number}  purchase.placed  purchase:again  parked " in listed.out
+
+    assert (await run(service.settings, tmp_path, "jobs", "retry")).code == 2
+    missing = await run(service.settings, tmp_path, "jobs", "retry", str(number + 1))
+    assert (missing.code, missing.err) == (1, "There is no such parked job.\n")
+    again = await run(service.settings, tmp_path, "jobs", "retry", str(number))
+    assert (again.code, again.out) == (0, "1 queued again.\n")
+    await service.background_done()
+    assert await service.ask(PARKED, token=token) == {"parkedJobs": []}
+
+
+async def only_purchase(service: Service) -> int:
+    async with service.database.reading() as session:
+        return (await session.scalars(select(purchases.Purchase.id))).one()
