@@ -72,7 +72,7 @@ def serving(settings: Settings, folder: Path, *arguments: str, port: int | None 
         popen = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
     process = Process(port, popen, log)
     try:
-        wait_until_listening(popen, port, seconds=60)
+        wait_until_listening(popen, port, seconds=180)
         yield process
     finally:
         if popen.poll() is None:

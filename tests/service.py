@@ -158,7 +158,7 @@ async def running(settings: Settings, replaced: Mapping[type[Any], Any] | None =
             task.result()
     url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=120) as http:
             yield Service(url, settings, app.state.services, app.state.tokens, http, app)
     finally:
         server.should_exit = True
