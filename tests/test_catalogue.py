@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from decimal import Decimal
@@ -172,6 +174,28 @@ async def test_refuses_a_bad_argument(service: Service, arguments: str) -> None:
         "BAD_USER_INPUT",
         "GRAPHQL_VALIDATION_FAILED",
     }
+
+
+@pytest.mark.parametrize(
+    ("field", "place"),
+    [
+        ("CREATED_AT", "0001-01-01T00:00:00+14:00"),
+        ("CREATED_AT", "9999-12-31T23:59:59-14:00"),
+        ("INVENTORY", 2**31),
+        ("INVENTORY", -(2**62)),
+        ("PRICE", "1e30"),
+        ("PRICE", "NaN"),
+        ("NAME", "a\0"),
+    ],
+)
+async def test_refuses_a_cursor_to_a_place_that_cannot_be(service: Service, field: str, place: object) -> None:
+    """Its mark is right: anybody can take it from a real cursor."""
+    await service.make_item()
+    order = {"field": field}
+    cursor = (await service.ask(PAGE, {"order": order, "first": 1}))["items"]["pageInfo"]["endCursor"]
+    mark, _, id_ = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    forged = base64.urlsafe_b64encode(json.dumps([mark, place, id_]).encode()).decode().rstrip("=")
+    assert await service.refused(PAGE, {"order": order, "first": 1, "after": forged}) == "BAD_USER_INPUT"
 
 
 async def test_refuses_a_cursor_of_another_list(service: Service) -> None:

@@ -177,7 +177,16 @@ async def test_reads_the_manifests_of_apollo_and_relay(tmp_path: Path, content: 
         assert await trusting.source(GraphQLRequest(document_id=known), STRANGER) == QUERY
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"format": "apollo-persisted-query-manifest", "operations": [{"id": "a"}]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", '{"a": 1}'),
+        *(
+            f'{{"format": "apollo-persisted-query-manifest", "operations": {operations}}}'
+            for operations in ("null", "5", "[null]", '[{"id": "a"}]')
+        ),
+    ],
+)
 async def test_does_not_start_with_a_manifest_it_cannot_read(tmp_path: Path, content: str) -> None:
     path = tmp_path / "manifest.json"
     path.write_text(content)

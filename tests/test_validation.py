@@ -153,3 +153,7 @@ def test_that_is_merely_long_is_accepted():
         refused(f"{{ {names} }} fragment All on Item {{ id name description price tags inventory version owner {{ username fullName }} }}")
         == []
     )
+
+
+def test_says_nothing_of_python_when_a_number_is_too_long_for_it():
+    assert [error.message for error in refused(f"{{ compute(n: {'9' * 5_000}) }}")] == ["The value here cannot be read."]

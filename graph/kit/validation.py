@@ -28,6 +28,7 @@ MAX_TOKENS = 2_000  # The usual introspection query has 183.
 MAX_COMMENTS = 500
 MAX_ERRORS = 5  # A person mends one at a time; a program gets no list to fill the network with.
 MAX_MESSAGE = 300  # Characters: messages quote the document, which may hold one name of 100,000 letters.
+UNREADABLE = "The value here cannot be read."
 MAX_COMPARISONS = 15_000  # About 0.04 s. Twelve fragments that overlap in every field take 2,200, forty of them 26,000.
 
 
@@ -73,5 +74,7 @@ def problems(schema: GraphQLSchema, document: DocumentNode, *, introspection: bo
 
 
 def _coded(error: GraphQLError, code: str) -> GraphQLError:
-    message = error.message if len(error.message) <= MAX_MESSAGE else error.message[:MAX_MESSAGE] + "…"
+    # What Python says of a value, such as of a number with 5,000 digits, is not meant for clients.
+    message = UNREADABLE if error.original_error and not isinstance(error.original_error, GraphQLError) else error.message
+    message = message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "…"
     return GraphQLError(message, error.nodes, error.source, error.positions, extensions={"code": code})

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -81,15 +81,24 @@ def read_manifest(path: Path) -> dict[str, str]:
         content: object = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise BadManifest(f"{path}: {error}") from error
-    if isinstance(content, dict):
-        manifest = cast("dict[str, Any]", content)
-        entries: Iterable[tuple[object, object]] = manifest.items()
-        if manifest.get("format") == "apollo-persisted-query-manifest":
-            entries = ((each.get("id"), each.get("body")) for each in manifest.get("operations", ()))
-        found = {key: text for key, text in entries if isinstance(key, str) and isinstance(text, str)}
-        if len(found) == len(manifest.get("operations", manifest)):
-            return found
-    raise BadManifest(f"{path}: this is neither Apollo's persisted query manifest nor Relay's map from id to text")
+    entries = _entries(content)
+    if entries is None or not all(isinstance(part, str) for entry in entries for part in entry):
+        raise BadManifest(f"{path}: this is neither Apollo's persisted query manifest nor Relay's map from id to text")
+    return dict(cast("list[tuple[str, str]]", entries))
+
+
+def _entries(content: object) -> list[tuple[object, object]] | None:
+    """Identifiers and texts, whatever they are; None for what has no place for them."""
+    if not isinstance(content, dict):
+        return None
+    manifest = cast("dict[str, object]", content)
+    if manifest.get("format") != "apollo-persisted-query-manifest":
+        return list(manifest.items())
+    operations = manifest.get("operations")
+    if not isinstance(operations, list):
+        return None
+    found = [cast("dict[str, object]", each) if isinstance(each, dict) else {} for each in cast("list[object]", operations)]
+    return [(each.get("id"), each.get("body")) for each in found]
 
 
 class Documents:

@@ -10,13 +10,13 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import orjson
-from sqlalchemy import Select, tuple_
+from sqlalchemy import BigInteger, Select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.kit.errors import InvalidInput
@@ -28,6 +28,7 @@ PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
 CURSOR_LENGTH = 2_000  # Characters; the longest honest one holds a name of 200 characters, escaped.
 ID_BOUND = 2**63
+INTEGER_BOUND = 2**31  # Beyond, PostgreSQL compares no column of type INTEGER with it.
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ class Listing(Generic[T]):
         try:
             tag, plain, id_ = orjson.loads(_transparent(cursor))
             key = _KEYS[self.key.type.python_type](plain)
-        except (ValueError, TypeError, KeyError, InvalidOperation) as error:
+            if isinstance(key, int) and not isinstance(self.key.type, BigInteger) and abs(key) >= INTEGER_BOUND:
+                raise ValueError  # noqa: TRY301 -- one answer to all that is wrong
+        except (ArithmeticError, ValueError, TypeError, KeyError) as error:
             raise InvalidInput.at(argument, "this is not a cursor: pass one that a page returned, unchanged") from error
         if tag != self.tag or type(id_) is not int or not 0 < id_ < ID_BOUND:
             raise InvalidInput.at(argument, "this cursor belongs to another list, filter or order: start again without it")
@@ -166,7 +169,7 @@ def _moment(value: object) -> datetime:
     moment = datetime.fromisoformat(_text(value))
     if moment.tzinfo is None:
         raise ValueError
-    return moment
+    return moment.astimezone(UTC)
 
 
 def _amount(value: object) -> Decimal:
