@@ -6,11 +6,13 @@ import itertools
 import json
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from graph.kit.access import Scope
 from graph.kit.nodes import global_id
 from persistence.kit import events
+from persistence.kit.columns import utc_now
 
 if TYPE_CHECKING:
     from persistence.users import User
@@ -41,6 +43,7 @@ class World:
         self._numbers = itertools.count()
 
     async def settle(self) -> None:
+        opened = utc_now()
         for name, scopes in {**VIEWERS, "hermit": READ}.items():
             if name != "anonymous":
                 # Every scope for the owner as a user: what is sold and uploaded here needs them, the owner's token below does not carry them.
@@ -65,6 +68,8 @@ class World:
             "owner": await self._user_id("owner", owner),
             "hermit": await self._user_id("hermit", owner),
             "foreign": events.cursor("00000000", 1),
+            "opened": opened.isoformat(),
+            "closed": (opened + timedelta(hours=1)).isoformat(),
             **await self._cursors(),
             **{f"no_{name}": global_id(kind, 10**9) for name, kind in (("purchase", "Purchase"), ("entry", "Audit"), ("hermit", "User"))},
         }

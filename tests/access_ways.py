@@ -2,6 +2,7 @@
 
 from tests.access import Way
 
+SALES = "salesReport(from: $opened, to: $closed)"
 ROOTS: dict[str, dict[str, str]] = {
     "Query": {
         "item": "item(id: $item)",
@@ -19,6 +20,7 @@ ROOTS: dict[str, dict[str, str]] = {
         "node": "node(id: $item)",
         "nodes": "nodes(ids: [$item])",
         "compute": "compute(n: 1)",
+        "salesReport": SALES,
     },
     "Mutation": {
         "createItem": 'createItem(input: {name: "Pan", price: 1})',
@@ -75,6 +77,8 @@ WAYS: dict[str, Way | tuple[Way, ...]] = {
     "ItemPurchased": Way("subscription { itemEvents(after: $purchased) { ... on ItemPurchased { * } } }"),
     "ItemDeleted": Way("subscription { itemEvents(after: $deleted) { ... on ItemDeleted { * } } }"),
     "Gap": Way("subscription { itemEvents(after: $foreign) { ... on Gap { * } } }"),
+    "SalesReport": Way(f"{{ {SALES} {{ * }} }}"),
+    "SalesTotal": Way(f"{{ {SALES} {{ periods {{ * }} }} }}"),
     "EchoMessage": Way('subscription { echo(channel: "a", message: "b") { * } }'),
     "Token": Way('mutation { token(username: "hermit", password: "correct horse battery") { ... on Token { * } } }'),
     "RevokedToken": Way('mutation { revokeToken(token: "nobody\'s") { ... on RevokedToken { * } } }'),

@@ -32,7 +32,7 @@ what somebody may see: review it as one.
 - **anonymous** sends no token; **owner** is the user whose item, file, purchase or account it is; the others look at what is the owner's.
 - Tokens carry: owner and reader `{"` `".join(scope.value for scope in VIEWERS["reader"])}`; writer `{"` `".join(scope.value for scope in VIEWERS["writer"])}`;
   admin every scope.
-- **yes**: the value; **null**: none, without an error; **empty**: a list without the rows, or their count, 0; **no row**: no object, as if it did not exist;
+- **yes**: the value; **null**: none, without an error; **empty**: a list without the rows, their count or their sum, 0; **no row**: no object, as if it did not exist;
   a code in capitals: the error's `extensions.code`, or for REST the status. A mutation's cell is the member of its result union.
 """
 Rows = list[tuple[str, ...]]
@@ -147,7 +147,7 @@ def _cells(answer: dict[str, Any], fields: Iterable[str]) -> dict[str, str]:
 def _word(value: Any) -> str:
     if value is None:
         return "null"
-    return "empty" if value in ([], {"totalCount": 0}) or (type(value) is int and value == 0) else "yes"
+    return "empty" if value in ([], {"totalCount": 0}, "0.00") or (type(value) is int and value == 0) else "yes"
 
 
 async def _rest(world: World) -> str:
