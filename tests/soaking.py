@@ -60,7 +60,7 @@ class Outcome:
 
     @property
     def faults(self) -> tuple[int, int, int, int, list[Any]]:
-        return self.lost, self.repeated, self.foreign, self.disordered, self.refused
+        return self.lost, self.repeated, self.foreign, self.disordered, self.refused[:3]
 
 
 class Soak:

@@ -60,7 +60,11 @@ class Subscriber:
             self.connections += 1
             async for text in socket:
                 await self.may_read.wait()
-                self._take(json.loads(text))
+                message = json.loads(text)
+                self._take(message)
+                if message["type"] == "error":
+                    await asyncio.sleep(random.uniform(0.1, 0.5))
+                    return
                 if cut is not None:
                     cut -= 1
                     if cut == 0:

@@ -249,5 +249,5 @@ async def _to_its_end(checkout: Awaitable[object]) -> None:
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        await asyncio.gather(task, return_exceptions=True)  # If it fails too, nobody need hear of it.
         raise

@@ -28,6 +28,7 @@ RECENT_EVENTS = 4_096  # Kept in memory: about 4 MB.
 PAGE_EVENTS = 200  # Read at a time for one subscriber: what a slow one holds.
 POLL_SECONDS = 1.0  # The longest delay when a wake-up is lost.
 HELD_BACK_POLL_SECONDS = 0.02  # While an older transaction is open; grows by half with each look, up to POLL_SECONDS.
+READERS = 2  # Subscribers that read from the table at once; the others wait their turn, and leave connections to everybody else.
 NOTHING_YET = -1
 
 
@@ -74,6 +75,7 @@ class Feed:
         self._identity = ""
         self._released = NOTHING_YET
         self._end: int | None = None  # Where subscriptions end, once the process does.
+        self._reading = asyncio.Semaphore(READERS)
         self._histories = 0  # Grows when the log was set back: positions of before mean nothing then.
         self._recent = Recent(NOTHING_YET)
         self._look, self._news, self._ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -150,7 +152,7 @@ class Feed:
     async def _after(self, position: int, released: int, too_late: Reason) -> list[Event] | Missed:
         if position >= self._recent.after:
             return self._recent.between(position, released)
-        async with self._database.reading_latest() as session:
+        async with self._reading, self._database.reading_latest() as session:
             found = await events.between(session, position, released, most=PAGE_EVENTS)
             pruned = await events.pruned_through(session)  # Read last: events that were still there do not matter, missing ones do.
         return Missed(pruned, too_late) if pruned > position else found
