@@ -28,7 +28,7 @@ STALLED_SECONDS = 30.0
 # Streams that can end by themselves do so at once; what goes on after that, such as a wait for the next echo, is cut off.
 FLUSH_SECONDS = 0.5
 # How long a goodbye may take before the connection is dropped without one.
-_GOODBYE_SECONDS = 1.0
+GOODBYE_SECONDS = 1.0
 
 
 class Connection(Protocol):
@@ -148,7 +148,7 @@ class Connections:
 
 async def _within(connection: Connection, goodbye: Coroutine[None, None, None]) -> None:
     try:
-        async with asyncio.timeout(_GOODBYE_SECONDS):
+        async with asyncio.timeout(GOODBYE_SECONDS):
             await goodbye
     except TimeoutError:
         connection.abandon()

@@ -26,7 +26,7 @@ from graph.kit.access import Caller
 from graph.kit.errors import Refused
 from graph.server import callers, frames
 from graph.server.callers import Callers
-from graph.server.connections import Connections
+from graph.server.connections import GOODBYE_SECONDS, Connections
 from graph.server.frames import Closed, Message
 from graph.server.operations import Disconnected, Operations
 from graph.server.origins import Origins
@@ -197,10 +197,15 @@ class Socket:
         await self._close(4403, reason)
 
     async def drain(self) -> None:
-        if await self._operations.drain() and self._connections.cursor:
-            with suppress(Disconnected, OSError):
-                await self._write(frames.ping({"cursor": self._connections.cursor}))
-        await self._close(1012, "Service restart")
+        all_told = await self._operations.drain()
+        try:
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                if all_told and self._connections.cursor:
+                    with suppress(Disconnected, OSError):
+                        await self._write(frames.ping({"cursor": self._connections.cursor}))
+                await self._close(1012, "Service restart")
+        except TimeoutError:  # The client does not read; what it got so far ends where it can go on.
+            self.abandon()
 
     def abandon(self) -> None:
         self._abandoned = True

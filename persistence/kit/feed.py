@@ -28,6 +28,7 @@ RECENT_EVENTS = 4_096  # Kept in memory: about 4 MB.
 PAGE_EVENTS = 200  # Read at a time for one subscriber: what a slow one holds.
 POLL_SECONDS = 1.0  # The longest delay when a wake-up is lost.
 HELD_BACK_POLL_SECONDS = 0.02  # While an older transaction is open; grows by half with each look, up to POLL_SECONDS.
+TURN_EVENTS = 8  # Told to one subscriber before others have their turn: none of them may wait anywhere on the way to its socket.
 READERS = 2  # Subscribers that read from the table at once; the others wait their turn, and leave connections to everybody else.
 NOTHING_YET = -1
 
@@ -140,7 +141,9 @@ class Feed:
                     position = batch.resume_from
                     yield batch
                     continue
-                for event in batch:
+                for number, event in enumerate(batch):
+                    if number % TURN_EVENTS == 0:
+                        await asyncio.sleep(0)
                     yield event
                 position = batch[-1].id if batch else released
             if position == self._end:
