@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, make_url
@@ -40,6 +41,12 @@ def driver(url: str) -> str | None:
         return make_url(url).drivername
     except ArgumentError:
         return None
+
+
+def file_of(url: str) -> Path | None:
+    """The file of a SQLite database; None for any other."""
+    target = make_url(url)
+    return Path(target.database) if target.get_backend_name() == "sqlite" and target.database else None
 
 
 def sqlite(url: str, *, readers: int | None, wait_seconds: float = SQLITE_BUSY_SECONDS * 3) -> AsyncEngine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from graph.server.commands import contract, demonstration, figures, health, people, serving, tables, transfers, work
+from graph.server.commands import contract, copies, demonstration, figures, health, people, serving, tables, transfers, work
 
 cli = typer.Typer(
     help="Storegraph: a store catalogue as one GraphQL API. Settings come from the environment and .env.",
@@ -17,6 +17,7 @@ cli = typer.Typer(
 
 for panel, commands in {
     "Run": (serving.serve, tables.migrate, health.doctor),
+    "Keep": (copies.backup, copies.restore),
     "People": (people.grant, people.token),
     "The catalogue": (transfers.import_items, transfers.export_items, figures.report),
     "Try": (demonstration.seed,),

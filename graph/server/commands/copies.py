@@ -1,0 +1,56 @@
+"""`backup` and `restore`."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graph.server.commands.terminal import fail, loaded, progress
+from graph.server.settings import Settings
+from persistence.kit import backups
+from persistence.kit.columns import utc_now
+from persistence.kit.engines import file_of
+from persistence.schema import upgrade
+
+POSTGRESQL_BACKUP = "PostgreSQL has its own tool, which works while the service runs: pg_dump --format=custom --file={file} DATABASE"
+POSTGRESQL_RESTORE = """PostgreSQL has its own tool; stop the service first:
+  pg_restore --clean --if-exists --dbname=DATABASE {file}
+  psql DATABASE -c "UPDATE event_log SET identity = substr(md5(random()::text), 1, 8)"
+The second line tells subscribers that what came after the backup is another history."""
+
+
+def backup(file: Annotated[Path, typer.Argument(dir_okay=False, help="Where to; it appears when it is whole.")]) -> None:
+    """Copy the database of this instant to a file, also while the service runs. Uploaded files are not in it: copy FILES_URL after it."""
+    database = _database(loaded(), POSTGRESQL_BACKUP.format(file=file))
+    try:
+        with progress("Percent", 100) as report:
+            backups.back_up(database, file, lambda done, total: report(100 * done // max(total, 1)))
+    except (OSError, backups.Unusable, sqlite3.Error) as error:
+        fail(f"Nothing was written: {error}")
+    typer.echo(f"{file}: {file.stat().st_size:,} bytes, whole and checked.")
+
+
+def restore(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What `backup` wrote.")]) -> None:
+    """Put a backup in the database's place. Stop the service first. What was there is kept beside it."""
+    settings = loaded()
+    database = _database(settings, POSTGRESQL_RESTORE.format(file=file))
+    aside = database.with_name(f"{database.name}.before-{utc_now():%Y%m%dT%H%M%S}")
+    try:
+        backups.restore(file, database, aside=aside)
+    except backups.InUse:
+        fail("Nothing was changed: the database is open. Stop the service, and whatever else uses it.")
+    except (OSError, backups.Unusable, sqlite3.Error) as error:
+        fail(f"Nothing was changed: {error}")
+    asyncio.run(upgrade(settings.database_url))
+    typer.echo(f"{database} is as it was when {file} was written." + (f" What it was before is {aside}." if aside.exists() else ""))
+
+
+def _database(settings: Settings, otherwise: str) -> Path:
+    file = file_of(settings.database_url)
+    if file is None:
+        fail(otherwise, 2)
+    return file

@@ -1,0 +1,105 @@
+"""Copies of a SQLite database: taken of one instant while others write, and put in its place again.
+
+A restored log is another history: what came after the copy never happened for it. So it gets a new identity, and subscribers who bring a cursor of
+the old one are told.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+from persistence.kit import events
+
+PAGES_AT_ONCE = 1_024  # 4 MB.
+
+
+class Unusable(Exception):
+    """There is nothing to copy, or it is no copy. Its text says what."""
+
+
+class InUse(Exception):
+    """Somebody has the database open."""
+
+
+def back_up(database: Path, target: Path, progress: Callable[[int, int], None]) -> None:
+    """Copy the database of this instant; the file appears when it is whole and on the disk. `progress` hears pages done and pages in all.
+
+    Raises: FileExistsError, Unusable, sqlite3.Error.
+    """
+    if not database.exists():
+        raise Unusable(f"There is no database at {database}.")
+    if target.exists():
+        raise FileExistsError(f"There is a file {target} already.")
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        with closing(sqlite3.connect(database, isolation_level=None)) as source, closing(sqlite3.connect(partial)) as copy:
+            # An open read keeps to one instant; without it each change by others would begin the copy anew.
+            source.execute("BEGIN")
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            source.backup(copy, pages=PAGES_AT_ONCE, progress=lambda _, left, total: progress(total - left, total))
+            copy.execute("PRAGMA journal_mode=DELETE")
+            _check(copy, partial)
+        _sync(partial)
+        partial.rename(target)
+        _sync(target.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def restore(copy: Path, database: Path, *, aside: Path) -> None:
+    """Put a copy in the database's place; what stood there is kept as `aside`. Raises: InUse, Unusable, sqlite3.Error."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    _take(database)
+    partial = database.with_name(f"{database.name}.{os.getpid()}.partial")
+    try:
+        with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?mode=ro", uri=True)) as source, closing(sqlite3.connect(partial)) as new:
+            _check(source, copy)
+            source.backup(new)
+            new.execute("UPDATE event_log SET identity = ?", (events.new_identity(),))
+            new.commit()
+        _sync(partial)
+        if database.exists():
+            database.rename(aside)
+        partial.rename(database)
+        _sync(database.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _take(database: Path) -> None:
+    """Bring its log into the file, and leave nothing beside it. Raises: InUse."""
+    if not database.exists():
+        return
+    with closing(sqlite3.connect(database, isolation_level=None, timeout=0)) as connection:
+        try:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            connection.execute("BEGIN EXCLUSIVE")
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:
+            raise InUse from error
+    for suffix in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            database.with_name(database.name + suffix).unlink()
+
+
+def _check(connection: sqlite3.Connection, file: Path) -> None:
+    try:
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        connection.execute("SELECT identity FROM event_log").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise Unusable(f"{file} is no database of this service: {error}.") from error
+    if found != "ok":
+        raise Unusable(f"{file} is damaged: {found}")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
