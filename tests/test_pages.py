@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +24,19 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
 TOURS = [page for page in PAGES if any(block.kind in RUNNERS for block in blocks(ROOT / page))]
+PARTS = {"python", "system-packages", "tidy"}  # Of other scripts.
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 
 
 def test_name_every_setting_and_no_other() -> None:
     table = (ROOT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)) == {name.upper() for name in Settings.model_fields}
+
+
+def test_name_every_script() -> None:
+    table = (ROOT / "README.md").read_text().partition("## Commands")[2]
+    programs = {path.name for path in (ROOT / "scripts").iterdir() if path.is_file() and os.access(path, os.X_OK)}
+    assert set(re.findall(r"^\| `scripts/([a-z-]+)", table, re.MULTILINE)) == programs - PARTS
 
 
 @pytest.mark.parametrize("page", TOURS)
