@@ -106,10 +106,10 @@ class Database:
         cls, url: str, *, replica_url: str | None = None, pool: PoolSize | None = None, positions: Positions | None = None
     ) -> Database:
         """Engines for `sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`; nothing is opened before the first use."""
+        size = pool or PoolSize()
         if url.startswith("sqlite"):
             reader, streamer = sqlite(url, readers=SQLITE_READERS), sqlite(url, readers=STREAMS, wait_seconds=STREAM_WAIT_SECONDS)
-            return cls(sqlite(url, readers=None), reader, streamer, raw.connect(url), write_turn=Turn())
-        size = pool or PoolSize()
+            return cls(sqlite(url, readers=None), reader, streamer, raw.connect(url, size), write_turn=Turn())
         replica = Replica(*_postgresql_reads(replica_url, size), positions or LocalPositions()) if replica_url else None
         writer, streamer, rows = _postgresql_reads(url, size)
         return cls(writer, writer, streamer, rows, replica=replica)
@@ -213,8 +213,7 @@ class Database:
 
 def _postgresql_reads(url: str, size: PoolSize) -> tuple[AsyncEngine, AsyncEngine, RawReads]:
     streamer = postgresql(url, replace(size, size=1, overflow=STREAMS - 1, wait_seconds=STREAM_WAIT_SECONDS))
-    rows = raw.connect(url, statement_cache=size.statement_cache, statement_timeout_ms=size.statement_timeout_ms)
-    return postgresql(url, size), streamer, rows
+    return postgresql(url, size), streamer, raw.connect(url, size)
 
 
 def _watch(engine: Engine, watch: Watch) -> None:

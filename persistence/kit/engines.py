@@ -30,6 +30,16 @@ class PoolSize:
     statement_cache: bool = True
     """False behind a pooler that shares server connections and does not follow prepared statements."""
 
+    @property
+    def session_settings(self) -> dict[str, str]:
+        settings = {"timezone": "UTC"}
+        if self.statement_timeout_ms:
+            settings["statement_timeout"] = str(self.statement_timeout_ms)
+        if self.statement_cache:
+            # A plan for any words at all, which would be made after five uses, fits neither common nor rare ones.
+            settings["plan_cache_mode"] = "force_custom_plan"
+        return settings
+
 
 # Each statement is parsed anew under no name, so that none is left behind on a server connection that the next transaction may not get.
 UNPREPARED: dict[str, Any] = {"statement_cache_size": 0, "prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
@@ -79,7 +89,6 @@ def sqlite(url: str, *, readers: int | None, wait_seconds: float = SQLITE_BUSY_S
 
 
 def postgresql(url: str, pool: PoolSize) -> AsyncEngine:
-    settings = {"timezone": "UTC"} | ({"statement_timeout": str(pool.statement_timeout_ms)} if pool.statement_timeout_ms else {})
     engine = create_async_engine(
         url,
         pool_size=pool.size,
@@ -88,7 +97,7 @@ def postgresql(url: str, pool: PoolSize) -> AsyncEngine:
         pool_recycle=pool.recycle_seconds,
         pool_use_lifo=True,
         hide_parameters=True,  # An error's text goes to the log, and parameters hold names, addresses and password hashes.
-        connect_args={"server_settings": settings, **({} if pool.statement_cache else UNPREPARED)},
+        connect_args={"server_settings": pool.session_settings, **({} if pool.statement_cache else UNPREPARED)},
     )
     return engine.execution_options(unprepared=not pool.statement_cache)
 

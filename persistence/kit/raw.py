@@ -22,6 +22,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.util import LRUCache
 
 from persistence.kit.columns import Money, UtcDateTime
+from persistence.kit.engines import PoolSize
 
 CONNECTIONS = 4  # Of one process: its single core is busy with fewer.
 SQLITE_BUSY_SECONDS = 10
@@ -57,11 +58,10 @@ class RawReads(Protocol):
 
 
 class PostgresReads:
-    def __init__(self, url: str, *, statement_cache: bool, statement_timeout_ms: int) -> None:
+    def __init__(self, url: str, pool: PoolSize) -> None:
         self.dialect: Dialect = postgresql.asyncpg.dialect()
         self._dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-        self._statement_cache = statement_cache
-        self._settings = {"timezone": "UTC"} | ({"statement_timeout": str(statement_timeout_ms)} if statement_timeout_ms else {})
+        self._statement_cache, self._settings = pool.statement_cache, pool.session_settings
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
 
@@ -145,10 +145,8 @@ class WatchedReads:
         await self._reads.close()
 
 
-def connect(url: str, *, statement_cache: bool = True, statement_timeout_ms: int = 0) -> RawReads:
-    if url.startswith("sqlite"):
-        return SqliteReads(url)
-    return PostgresReads(url, statement_cache=statement_cache, statement_timeout_ms=statement_timeout_ms)
+def connect(url: str, pool: PoolSize) -> RawReads:
+    return SqliteReads(url) if url.startswith("sqlite") else PostgresReads(url, pool)
 
 
 def prepare(statement: Select[Any], dialect: Dialect) -> Prepared:

@@ -1,0 +1,108 @@
+"""Times pages of a large catalogue in the database that DATABASE_URL names: each order at its start and in its middle, and searches."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import func, select, text
+
+from graph.server.settings import Settings, load
+from persistence import catalogue
+from persistence.catalogue import Filter, Order, OrderField
+from persistence.items import Item
+from persistence.kit.database import Database
+from persistence.kit.paging import Listing, Window
+from persistence.kit.raw import Composed, Prepared
+
+PAGE = 50
+RUNS = 7
+SAMPLE = 997  # Every so many items' words are counted.
+EXPLAIN = {"postgresql": "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, SUMMARY ON) ", "sqlite": "EXPLAIN QUERY PLAN "}
+
+Case = tuple[str, Listing[Item], Window]
+
+
+async def main(settings: Settings, *, plans: bool) -> None:
+    database = Database.connect(settings.database_url, pool=settings.pool)
+    composed = Composed(database.raw_dialect)
+    try:
+        items = await analysed(database)
+        print(f"{items:,} items, pages of {PAGE}, {database.dialect}\n\n| page | ms | rows |\n|---|---|---|")
+        for name, listing, window in await cases(database):
+            prepared = composed.prepare(listing.windowed(window))
+            milliseconds, rows = await timed(database, prepared)
+            print(f"| {name} | {milliseconds:.1f} | {rows} |")
+            if plans:
+                print("\n```\n" + "\n".join(await plan(database, prepared)) + "\n```\n")
+    finally:
+        await database.close()
+
+
+async def analysed(database: Database) -> int:
+    """Planning goes wrong without statistics, which a database gathers some time after a large import."""
+    async with database.reading_latest() as session:
+        if database.dialect == "postgresql":
+            await session.execute(text("ANALYZE items"))
+        return await session.scalar(select(func.count()).select_from(Item)) or 0
+
+
+async def cases(database: Database) -> list[Case]:
+    found: list[Case] = []
+    async with database.reading() as session:
+        last = await session.scalar(select(func.max(Item.id))) or 0
+        middle = await session.get_one(Item, last // 2)
+        sample = (await session.scalars(select(Item.search_words).where(Item.id % SAMPLE == 0))).all()
+    for field in OrderField:
+        for descending in (False, True):
+            listing = catalogue.listing(Filter(), Order(field, descending=descending))
+            name = f"{field.name}{' descending' if descending else ''}"
+            found.append((f"{name}, first", listing, Window(PAGE)))
+            found.append((f"{name}, after the middle", listing, Window(PAGE, after=listing.cursor(middle))))
+    for name, words in searches(sample).items():
+        for order in (Order(), Order(OrderField.PRICE, descending=True)):
+            listing = catalogue.listing(Filter(search=words), order)
+            by = "" if order == Order() else ", by price"
+            found.append((f"{name}: `{words}`{by}", listing, Window(PAGE)))
+            if order == Order():
+                found.append((f"{name}: `{words}`, after the middle", listing, Window(PAGE, after=listing.cursor(middle))))
+    return found
+
+
+def searches(sample: Any) -> dict[str, str]:
+    """By how often a word occurs."""
+    count = Counter(word for line in sample for word in line.split())
+    ordered = [word for word, _ in count.most_common()]
+    return {
+        "common word": ordered[0],
+        "usual word": ordered[len(ordered) // 10],
+        "rarest word": ordered[-1],
+        "two common words": " ".join(ordered[:2]),
+        "a common and a rare word": f"{ordered[0]} {ordered[-1]}",
+        "beginning of words": ordered[0][:2],
+        "no such word": "qqqq",
+    }
+
+
+async def timed(database: Database, prepared: Prepared) -> tuple[float, int]:
+    """The median, as asked by one caller after the other over one connection, and how many rows there were."""
+    raw, times, rows = await database.raw(), list[float](), 0
+    for _ in range(RUNS):
+        began = time.perf_counter()
+        rows = len(await raw.fetch(prepared, {}))
+        times.append(time.perf_counter() - began)
+    return statistics.median(times) * 1_000, rows
+
+
+async def plan(database: Database, prepared: Prepared) -> list[str]:
+    explained = replace(prepared, sql=EXPLAIN[database.dialect] + prepared.sql)
+    return [str(row[-1]) for row in await (await database.raw()).fetch(explained, {})]
+
+
+if __name__ == "__main__":
+    asyncio.run(main(load(debug=True), plans="--plans" in sys.argv[1:]))
