@@ -57,9 +57,12 @@ class Shopping:
                 self.broken += 1
                 await asyncio.sleep(0.02)
                 continue
-            if "errors" not in answer.json():
-                return answer.json()["data"]
-            (error,) = answer.json()["errors"]
+            told: dict[str, Any] = (
+                answer.json() if "json" in answer.headers["content-type"] else {"errors": [{"extensions": {"code": "from the proxy"}}]}
+            )
+            if "errors" not in told:
+                return told["data"]
+            (error,) = told["errors"]
             self.refusals[answer.status_code, error["extensions"]["code"]] += 1
             await asyncio.sleep(0.02)
 

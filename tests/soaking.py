@@ -24,7 +24,9 @@ from persistence.items import Draft, Item
 from persistence.kit import events
 from persistence.kit.database import Database
 from persistence.kit.events import Event
+from tests import rolling
 from tests.conftest import settings_for
+from tests.deployment import deployed
 from tests.processes import serving
 from tests.subscribers import Subscriber
 
@@ -188,12 +190,24 @@ async def soak(backend: str, folder: Path, plan: Plan) -> Outcome:
         await database.close()
 
 
+async def _rolling(folder: Path) -> rolling.Outcome:
+    async with deployed(folder) as deployment:
+        return await rolling.rolled(deployment, subscribers=200)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", choices=("sqlite", "postgresql"), action="append", help="which database; both without it")
     parser.add_argument("--events", type=int, default=Plan.events)
     parser.add_argument("--subscribers", type=int, default=Plan.subscribers)
+    parser.add_argument(
+        "--rolling", action="store_true", help="restart two processes behind nginx under load instead, before 200 subscribers"
+    )
     arguments = parser.parse_args()
+    if arguments.rolling:
+        with tempfile.TemporaryDirectory(prefix="storegraph-rolling-") as folder:
+            print(asyncio.run(_rolling(Path(folder))))  # noqa: T201
+        return
     for backend in arguments.backend or ("sqlite", "postgresql"):
         with tempfile.TemporaryDirectory(prefix="storegraph-soak-") as folder:
             plan = Plan(events=arguments.events, subscribers=arguments.subscribers)

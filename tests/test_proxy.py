@@ -4,13 +4,8 @@ import asyncio
 import hashlib
 import json
 import random
-import shutil
-import subprocess
-import tempfile
-from collections.abc import AsyncGenerator, Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from string import Template
 
 import httpx
 import pytest
@@ -18,13 +13,11 @@ from sqlalchemy import select
 
 from graph.kit.access import Scope
 from graph.kit.nodes import global_id, row_id
-from graph.server.app import create_app
 from persistence import purchases
 from persistence.kit import events
-from tests.conftest import settings_for
+from tests.deployment import Deployment, deployed
 from tests.listening import listening
-from tests.processes import ROOT, Process, serving
-from tests.servers import free_port, unavailable, wait_until_listening
+from tests.rolling import Outcome, rolled
 from tests.service import Service
 
 PURCHASE = """
@@ -36,48 +29,10 @@ CLIENTS = 8
 PURCHASES_EACH = 40
 
 
-@contextmanager
-def nginx(*ports: int) -> Generator[str]:
-    """The address of nginx before services on these ports."""
-    program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/bin:/usr/local/bin:/usr/bin")
-    if program is None:
-        unavailable("nginx", "it is not installed (on Debian: apt-get install nginx)")
-    folder = Path(tempfile.mkdtemp(prefix="storegraph-nginx-"))
-    folder.chmod(0o755)  # nginx's workers are another user when root starts it.
-    listen = free_port()
-    servers = " ".join(f"server 127.0.0.1:{port} max_fails=1 fail_timeout=2s;" for port in ports)
-    values = {"LISTEN": f"127.0.0.1:{listen}", "FOLDER": str(folder), "RESOLVER": "", "SERVERS": servers}
-    template = Template((ROOT / "scripts/deploy/nginx.conf").read_text())
-    (folder / "nginx.conf").write_text(template.safe_substitute(values))
-    process = subprocess.Popen([program, "-e", "stderr", "-c", folder / "nginx.conf", "-g", "daemon off;"])
-    try:
-        wait_until_listening(process, listen)
-        yield f"http://127.0.0.1:{listen}"
-    finally:
-        process.terminate()
-        process.wait(10)
-        shutil.rmtree(folder)
-
-
-class Deployment:
-    """The service seen through the proxy; `processes` are what stands behind."""
-
-    def __init__(self, service: Service, processes: list[Process]) -> None:
-        self.service, self.processes = service, processes
-
-
 @pytest.fixture(scope="module")
 async def deployment(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Deployment]:
-    folder = tmp_path_factory.mktemp("proxy")
-    settings = await settings_for("postgresql", folder)
-    with ExitStack() as stack:
-        processes = [stack.enter_context(serving(settings, folder, DEBUG="false", TRUSTED_PROXIES="127.0.0.1")) for _ in range(2)]
-        url = stack.enter_context(nginx(*(process.port for process in processes)))
-        app = create_app(settings)
-        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
-            service = Service(url, settings, app.state.services, app.state.tokens, http, app)
-            yield Deployment(service, processes)
-        await service.database.close()
+    async with deployed(tmp_path_factory.mktemp("proxy")) as deployment:
+        yield deployment
 
 
 async def now(service: Service) -> str:
@@ -177,6 +132,13 @@ async def test_an_upload_too_large_is_refused_in_the_words_of_the_service(deploy
 
 async def test_figures_are_for_the_inside(deployment: Deployment) -> None:
     assert (await deployment.service.http.get("/metrics")).status_code == 404
+
+
+async def test_a_rolling_restart_is_noticed_by_nobody_but_as_a_reconnect(deployment: Deployment) -> None:
+    outcome = await rolled(deployment, subscribers=20)
+    assert outcome == Outcome(acknowledged=outcome.acknowledged, reconnects=outcome.reconnects)
+    assert outcome.acknowledged > 0
+    assert outcome.reconnects >= 20  # Each subscriber was at one of the two.
 
 
 async def test_no_acknowledged_write_is_lost_when_a_process_is_killed_under_load(deployment: Deployment) -> None:
