@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+from starlette.routing import Route
+from structlog.testing import capture_logs
 
+from graph.server.guard import HEADERS
+from persistence.sources import PriceSource
+from tests.access_ways import ROUTES
 from tests.conftest import settings_for
+from tests.listening import listening
 from tests.service import Service, running
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -61,3 +70,154 @@ async def test_is_what_each_setting_says(tmp_path: Path, setting: str, gives: se
         found = await help_given(service)
     given = {name for name, shown in found.items() if shown}
     assert given == (gives if not debug else {*NOTHING} - gives | ({"schema.graphql"} if "schema.graphql" in gives else set()))
+
+
+# Headers
+
+
+def unguarded(response: httpx.Response) -> set[str]:
+    """Which of the protecting headers a response lacks or weakens."""
+    found = response.headers
+    wrong = {name.decode() for name, _ in HEADERS if name.decode() not in found}
+    wrong |= {
+        name
+        for name in ("x-content-type-options", "x-frame-options", "referrer-policy")
+        if found.get_list(name) != found.get_list(name)[:1]
+    }
+    policy = found["content-security-policy"]
+    sandboxed = "sandbox" in policy
+    if not policy.startswith("default-src 'none'") and not sandboxed:
+        wrong.add("content-security-policy")
+    if "frame-ancestors 'none'" not in policy and not sandboxed:
+        wrong.add("frame-ancestors")
+    is_for_all = response.url.path.startswith("/explorer/")
+    if (
+        "authorization" in response.request.headers
+        and not is_for_all
+        and not {"no-store", "no-cache"} & set(found["cache-control"].split(", "))
+    ):
+        wrong.add("cache-control")
+    return wrong
+
+
+@pytest.mark.parametrize("debug", [False, True])
+async def test_is_guarded_by_headers_on_every_route_and_status(deployed: Service, embedded: Service, debug: bool):
+    service = embedded if debug else deployed
+    token = await service.sign_in()
+    headers = {"Authorization": f"Bearer {token}"}
+    await service.http.post("/api/v2/files/upload", files={"file": ("plan.txt", b"text")}, headers=headers)
+    paths = {ROUTES.get(route.path, route.path) for route in service.app.routes if isinstance(route, Route)}
+    seen = set[int]()
+    for path in sorted(paths | {"/nothing", "/docs/nothing.md", "/explorer/nothing.css"}):
+        for method, more in (
+            *(("GET", more) for more in ({}, headers, BROWSER, {"Authorization": "Bearer bad"}, {"Sec-Fetch-Site": "cross-site"})),
+            *((method, headers) for method in ("HEAD", "POST", "PUT", "OPTIONS")),
+            ("POST", {"Accept": "text/event-stream", "Content-Type": "application/json"}),
+        ):
+            response = await service.http.request(method, path, headers=more)
+            assert unguarded(response) == set(), (method, path, response.status_code, response.headers)
+            seen.add(response.status_code)
+    assert seen >= {200, 307, 400, 401, 403, 404, 405, 415}
+
+
+async def test_is_nothing_of_what_is_private_in_a_cache(deployed: Service):
+    headers = {"Authorization": f"Bearer {await deployed.sign_in()}"}
+    await deployed.http.post("/api/v2/files/upload", files={"file": ("plan.txt", b"text")}, headers=headers)
+    asked = {
+        "/graphql?query={me{email}}": "private, no-store",
+        "/api/v2/files/list": "private, no-store",
+        "/api/v2/stream/items.csv": "private, no-store",
+        "/api/v2/files/download/plan.txt": "private, no-cache",
+        "/api/v2/files/download/none.txt": "private, no-store",
+    }
+    assert {path: (await deployed.http.get(path, headers=headers)).headers["cache-control"] for path in asked} == asked
+
+
+# Request ids
+
+
+@pytest.mark.parametrize("offered", ["a", "A-1_b.c", "0" * 64])
+async def test_is_the_clients_request_id_where_it_is_sane(embedded: Service, offered: str):
+    assert (await embedded.http.get("/live", headers={"X-Request-ID": offered})).headers["x-request-id"] == offered
+
+
+@pytest.mark.parametrize("offered", ["", "a b", "0" * 65, "a\tb", "é", "<b>", "a,b", "${x}", "a;b"])
+async def test_is_a_request_id_of_its_own_where_the_clients_is_not(embedded: Service, offered: str):
+    told = (await embedded.http.get("/live", headers={b"X-Request-ID": offered.encode()})).headers["x-request-id"]
+    assert len(told) == 16
+    assert set(told) <= set("0123456789abcdef")
+
+
+# Faults
+
+
+class BrokenSource:
+    async def price(self, item_id: int) -> Any:
+        raise RuntimeError("postgresql://shop:secret@10.0.0.1")
+
+
+@pytest.fixture
+async def broken(tmp_path: Path) -> AsyncGenerator[Service]:
+    async with running(await settings_for("sqlite", tmp_path, debug=False), {PriceSource: BrokenSource()}) as service:
+        yield service
+
+
+ID = "the-request"
+BREAK = "{ itemSummary(id: $id) { price } }"
+WORDS = f"Internal error. Request id: {ID}"
+
+
+async def asked(service: Service, transport: str, query: str) -> list[dict[str, Any]]:
+    """The errors of an operation, sent under ID, except for sockets."""
+    if transport == "WebSocket":
+        async with listening(service, query) as listener:
+            message = await listener.message()
+            return message["payload"] if message["type"] == "error" else message["payload"]["errors"]
+    accept = {"HTTP": "application/json", "SSE": "text/event-stream"}[transport]
+    answer = await service.http.post("/graphql", json={"query": query}, headers={"X-Request-ID": ID, "Accept": accept})
+    data = answer.text if transport == "HTTP" else next(line[6:] for line in answer.text.splitlines() if line.startswith("data: "))
+    return json.loads(data)["errors"]
+
+
+def faults(logs: list[Any], words: str) -> list[str]:
+    """The request ids of the lines that tell a fault with its cause."""
+    return [line["request_id"] for line in logs if words in repr(line.get("exc_info"))]
+
+
+@pytest.mark.parametrize("transport", ["HTTP", "SSE", "WebSocket"])
+@pytest.mark.parametrize("place", ["in a resolver", "around the operation"])
+async def test_is_only_the_request_id_of_a_fault_which_is_logged_once(
+    broken: Service, transport: str, place: str, monkeypatch: pytest.MonkeyPatch
+):
+    query = BREAK.replace("$id", json.dumps(await broken.make_item()))
+    if place == "around the operation":
+
+        async def charge(*_: object) -> None:
+            raise RuntimeError("postgresql://shop:secret@10.0.0.1")
+
+        monkeypatch.setattr(broken.app.state.pipeline._limits, "charge", charge)
+    with capture_logs() as logs:
+        errors = await asked(broken, transport, query)
+    (request_id,) = faults(logs, "shop:secret")
+    assert [(error["message"], error["extensions"]) for error in errors] == [
+        (f"Internal error. Request id: {request_id}", {"code": "INTERNAL_SERVER_ERROR"})
+    ]
+    assert transport == "WebSocket" or request_id == ID
+
+
+@pytest.mark.parametrize(
+    ("path", "part"), [("/api/v2/files/list", "persistence.files.page"), ("/ready", "persistence.condition.Vitals.look")]
+)
+async def test_is_only_the_request_id_of_a_fault_on_a_route(broken: Service, path: str, part: str, monkeypatch: pytest.MonkeyPatch):
+    headers = {"X-Request-ID": ID, "Authorization": f"Bearer {await broken.sign_in()}"}
+
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("postgresql://shop:secret@10.0.0.1")
+
+    monkeypatch.setattr(part, fail)
+    with capture_logs() as logs:
+        answer = await broken.http.get(path, headers=headers)
+    assert (answer.status_code, answer.headers["x-request-id"]) == (500, ID)
+    assert answer.json() == {"error": {"code": "INTERNAL_SERVER_ERROR", "message": WORDS}, "path": path}
+    assert unguarded(answer) == set()
+    assert [line["path"] for line in logs if line.get("exc_info")] == [path]

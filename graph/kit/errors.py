@@ -140,6 +140,11 @@ def refusal(code: str, message: str, *, headers: Mapping[str, str] | None = None
     return Refused([GraphQLError(message, extensions={"code": code, **extensions})], headers)
 
 
+def internal(request_id: str) -> GraphQLError:
+    """All that a client is told of a fault of ours; the log has the rest under the same id."""
+    return GraphQLError(f"Internal error. Request id: {request_id}", extensions={"code": INTERNAL})
+
+
 def unavailable(outage: Exception) -> GraphQLError:
     """It promises nothing about a mutation: its transaction may have been committed when the connection broke."""
     log.warning("the database is away or overloaded", error=repr(outage))

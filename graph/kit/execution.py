@@ -35,7 +35,7 @@ from graph.kit.bill import Bill, Biller
 from graph.kit.completion import LeafExecutor
 from graph.kit.context import Context
 from graph.kit.deprecation import Deprecations
-from graph.kit.errors import BAD_USER_INPUT, INTERNAL, Refused, as_error, refusal, unavailable
+from graph.kit.errors import BAD_USER_INPUT, Refused, as_error, internal, refusal, unavailable
 from graph.kit.observer import Observer
 from graph.kit.tariff import Tariff
 from graph.kit.validation import parsed, problems
@@ -208,7 +208,7 @@ def _masked(error: GraphQLError, request_id: str) -> GraphQLError:
     if is_outage(cause):
         return _located(unavailable(cause), error)
     log.error("unexpected error in a resolver", path=error.path, request_id=request_id, exc_info=cause)
-    return _located(GraphQLError(f"Internal error. Request id: {request_id}", extensions={"code": INTERNAL}), error)
+    return _located(internal(request_id), error)
 
 
 def _located(error: GraphQLError, at: GraphQLError) -> GraphQLError:

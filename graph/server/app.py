@@ -31,6 +31,7 @@ from graph.server.docs import Docs
 from graph.server.documents import Documents, Trusted
 from graph.server.explorer import STYLES, Explorer
 from graph.server.files import FileRoutes
+from graph.server.guard import Guard
 from graph.server.health import HealthRoutes
 from graph.server.http import HttpEndpoint
 from graph.server.landing import Landing
@@ -160,6 +161,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         middleware=[
             Middleware(TrustedProxies, trusted=networks(settings.trusted_proxies)),
             Middleware(RequestTrace),
+            Middleware(Guard),
             Middleware(Farewell, departure=departure),
             *telemetry.middleware,
             Middleware(Compression),

@@ -11,7 +11,7 @@ import structlog
 from graphql import OperationType
 
 from graph.kit.access import Caller
-from graph.kit.errors import INTERNAL, RATE_LIMITED, Refused, refusal
+from graph.kit.errors import RATE_LIMITED, Refused, internal, refusal
 from graph.kit.execution import Operation
 from graph.server import frames
 from graph.server.connections import FLUSH_SECONDS, Connections
@@ -120,7 +120,7 @@ class Operations:
             raise
         except Exception:
             log.exception("operation failed", request_id=caller.request_id)
-            return frames.error(running.id, refusal(INTERNAL, f"Internal error. Request id: {caller.request_id}"))
+            return frames.error(running.id, Refused([internal(caller.request_id)]))
         if self._connections.draining and running.kind is OperationType.SUBSCRIPTION:
             self._ended = True
             return None  # A client takes a `complete` for the end: without one it subscribes again elsewhere.

@@ -19,6 +19,7 @@ from graph.kit.execution import Engine, Operation
 from graph.kit.plans import Plans
 from graph.server.documents import Documents
 from graph.server.limits import Limits, retry_after, wanted
+from graph.server.masking import Masked
 from graph.server.requests import GraphQLRequest
 from graph.server.telemetry import Telemetry
 from persistence.kit.replica import reading_as
@@ -41,12 +42,13 @@ class Pipeline:
 
     async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:
         """Raises: Refused."""
-        with self._telemetry.preparing(request, caller):
+        with Masked(caller), self._telemetry.preparing(request, caller):
             return await self._limits.prepare(await self._documents.source(request, caller), request.operation_name, caller)
 
     async def run(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> Answer:
         """Run a query or a mutation. Raises: Refused, before execution began."""
         with (
+            Masked(caller),
             self._telemetry.operation(operation, request, caller) as seen,
             self._telemetry.phase("execute", operation),
             reading_as(*caller.names),
@@ -81,7 +83,7 @@ class Pipeline:
         def fresh() -> Context:
             return Context.fresh(self._services, caller, cache=False)
 
-        with self._telemetry.operation(operation, request, caller) as seen:
+        with Masked(caller), self._telemetry.operation(operation, request, caller) as seen:
             grant = await self._limits.charge(operation, request.variables, caller)
             seen.cost = grant.requested
             extensions = {"cost": grant.figures} if wanted(request.extensions) else None
