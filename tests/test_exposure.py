@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -10,7 +11,12 @@ import pytest
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
+from graph.kit import validation
+from graph.kit.access import TOKEN_LENGTH
+from graph.kit.measure import SizeLimits
+from graph.server import settings, tokens
 from graph.server.guard import HEADERS
+from graph.server.socket import SocketLimits
 from persistence.sources import PriceSource
 from tests.access_ways import ROUTES
 from tests.conftest import settings_for
@@ -19,7 +25,6 @@ from tests.service import Service, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
@@ -221,3 +226,23 @@ async def test_is_only_the_request_id_of_a_fault_on_a_route(broken: Service, pat
     assert answer.json() == {"error": {"code": "INTERNAL_SERVER_ERROR", "message": WORDS}, "path": path}
     assert unguarded(answer) == set()
     assert [line["path"] for line in logs if line.get("exc_info")] == [path]
+
+
+# The page that says so
+
+
+def test_is_defended_as_security_md_says():
+    page = " ".join((Path(__file__).parent.parent / "SECURITY.md").read_text().split())
+    limits, sockets, budget = SizeLimits(), SocketLimits(), settings.BUDGET
+    for words in (
+        f"{limits.depth} levels, {limits.aliases} aliases, {limits.query_roots} root fields, {limits.mutation_roots} for mutations",
+        f"{limits.directives} directives, {limits.selections:,} selections, and {settings.Settings.model_fields['max_cost'].default:,} points",
+        f"{validation.MAX_CHARACTERS:,} characters, {validation.MAX_TOKENS:,} tokens, {validation.MAX_COMMENTS} comments",
+        f"{budget.capacity:,} points, {budget.per_second:,} back each second",
+        f"{settings.Settings.model_fields['connections_per_caller'].default} open connections each",
+        f"at most {TOKEN_LENGTH:,} characters, {tokens.ACCESS_SECONDS // 60} minutes, {tokens.LEEWAY_SECONDS} s for clocks",
+        f"sign-in within {sockets.init_seconds:.0f} s; {sockets.message_characters // 1024} kB a message, {sockets.operations} operations",
+        f"{settings.Settings.model_fields['max_upload_bytes'].default // 2**20} MiB",
+        "argon2id, 19 MiB, 2 passes",
+    ):
+        assert words in page

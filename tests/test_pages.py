@@ -1,4 +1,4 @@
-"""The README and the pages of docs/ are true: what they show runs, and prints what they say."""
+"""The README, SECURITY.md and the pages of docs/ are true: what they show runs, and prints what they say."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typer.core import TyperGroup
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")))
 TOURS = [page for page in PAGES if any(block.kind in RUNNERS for block in blocks(ROOT / page))]
 PARTS = {"python", "system-packages", "tidy"}  # Of other scripts.
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")

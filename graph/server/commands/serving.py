@@ -62,5 +62,6 @@ def serve(
         loop="uvloop",
         http="httptools",
         ws_per_message_deflate=False,
+        server_header=False,  # Nobody needs to know what to look up the weaknesses of.
     )
     process.run(config)
