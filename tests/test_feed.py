@@ -1,0 +1,122 @@
+"""The feed of events …"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from persistence.kit import events, feed, watermark
+from persistence.kit.broker import LocalBroker
+from persistence.kit.database import Database
+from persistence.kit.events import Event, History
+from persistence.kit.feed import Feed, Missed, Reason
+from tests.test_metrics import samples
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tests.service import Service
+
+
+@asynccontextmanager
+async def started(service: Service) -> AsyncGenerator[Feed]:
+    """As a process has it that starts now: it knows what is in the table."""
+    fresh = Feed(service.database, LocalBroker())
+    await fresh.start()
+    await fresh.position()
+    yield fresh
+    await fresh.stop()
+
+
+async def tell(database: Database, *subjects: int) -> list[int]:
+    """The ids of new events, one for each subject."""
+    ids: list[int] = []
+    for subject in subjects:
+        async with database.transaction() as work:
+            await events.record(work, "item.updated", subject, {"fields": []})
+            ids.append(await events.newest(work.session))
+    return ids
+
+
+async def prune_to_the_newest(database: Database) -> None:
+    async with database.transaction() as work:
+        await events.prune(work, History(timedelta(days=1), count=1))
+
+
+async def take(stream: AsyncGenerator[Event | Missed], count: int) -> list[Any]:
+    """Ids of events, and what was missed."""
+    async with asyncio.timeout(60):
+        found = [await anext(stream) for _ in range(count)]
+    return [each.id if isinstance(each, Event) else each for each in found]
+
+
+async def test_says_that_a_cursor_has_expired_and_goes_on_after_the_hole(service: Service) -> None:
+    first, second, third = await tell(service.database, 1, 2, 3)
+    await prune_to_the_newest(service.database)
+    async with started(service) as fresh:
+        stream = fresh.resume(fresh.cursor(first - 1))
+        assert await take(stream, 2) == [Missed(second, Reason.EXPIRED), third]
+        await stream.aclose()
+
+
+async def test_says_that_a_subscriber_was_too_slow(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "RECENT_EVENTS", 1)
+    async with started(service) as fresh:
+        stream = fresh.resume(None)
+        reading = asyncio.ensure_future(take(stream, 1))
+        await asyncio.sleep(0)
+        (first,) = await tell(service.database, 1)
+        assert await reading == [first]
+        second, third, fourth = await tell(service.database, 2, 3, 4)
+        await prune_to_the_newest(service.database)
+        assert await take(stream, 2) == [Missed(third, Reason.OVERFLOW), fourth]
+        assert second < third
+        await stream.aclose()
+
+
+async def test_finds_what_nobody_woke_it_for(service: Service) -> None:
+    """Wake-ups are lost with Redis; the clock stands in for them."""
+    silent = Database.connect(service.settings.database_url)
+    async with started(service) as fresh:
+        stream = fresh.resume(None)
+        reading = asyncio.ensure_future(take(stream, 2))
+        await asyncio.sleep(0)
+        told = await tell(silent, 1, 2)
+        assert await reading == told
+        await stream.aclose()
+    await silent.close()
+
+
+async def test_holds_back_what_an_older_transaction_may_still_precede(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is measured, it is logged with its culprit, and the order holds."""
+    if service.database.dialect == "sqlite":
+        return  # Its one writer lets nothing overtake.
+    monkeypatch.setattr(watermark, "WARN_SECONDS", 0.0)
+    with capture_logs() as logs:
+        async with started(service) as fresh:
+            start = await fresh.position()
+            async with service.database.transaction() as older:
+                await events.record(older, "item.updated", 1, {"fields": []})
+                (younger,) = await tell(service.database, 2)
+                async with asyncio.timeout(60):
+                    while not (fresh.held_back_seconds and await lag(service) and warned(logs)):  # noqa: ASYNC110 -- it goes by the clock
+                        await asyncio.sleep(0.02)
+                assert await fresh.position() == start
+            assert await take(fresh.subscribe(start), 2) == [younger - 1, younger]
+            async with asyncio.timeout(60):
+                while fresh.held_back_seconds or await lag(service):  # noqa: ASYNC110 -- as above
+                    await asyncio.sleep(0.02)
+    assert {"pid", "state", "seconds", "held_back_seconds"} <= warned(logs)[0].keys()
+
+
+async def lag(service: Service) -> float:
+    return samples((await service.http.get("/metrics")).text)["storegraph_event_lag_seconds", frozenset()]
+
+
+def warned(logs: Any) -> list[dict[str, Any]]:
+    return [each for each in logs if each["event"] == "a long transaction holds back events"]
