@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 
 from graph.kit.access import Scope
 from graph.server.dispositions import disposition
@@ -319,38 +318,6 @@ def test_are_what_name_and_content_agree_on(name: str, head: bytes, expected: st
 def test_are_offered_under_their_name(name: str, content_type: str, expected: str) -> None:
     """RFC 6266, RFC 8187."""
     assert disposition(name, content_type) == expected
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Generator[str]:
-    """An S3 endpoint on a port of its own; credentials are where every S3 client looks for them."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "storegraph")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "storegraph")
-        httpx.put(f"{endpoint}/storegraph").raise_for_status()
-        yield f"s3://storegraph/files?region=eu-central-1&endpoint={endpoint}"
-    server.stop()
-
-
-async def test_are_kept_in_a_bucket(tmp_path: Path, bucket: str) -> None:
-    content = os.urandom(11 * 2**20 + 3)
-    settings = await settings_for("sqlite", tmp_path, files_url=bucket)
-    async with running(settings) as service:
-        token = await service.sign_in()
-        sent = await put(service, token, "large.bin", content)
-        assert (sent.status_code, sent.json()["sha256"]) == (201, hashlib.sha256(content).hexdigest())
-        assert (await get(service, token, "large.bin")).content == content
-        part = await get(service, token, "large.bin", Range=f"bytes=5-{9 * 2**20}")
-        assert part.content == content[5 : 9 * 2**20 + 1]
-        assert (await put(service, token, "large.bin", b"other")).status_code == 409
-        assert await sweep(service) == 0
-        await service.ask(DELETE, {"name": "large.bin"}, token=token)
-        assert (await get(service, token, "large.bin")).status_code == 404
-        assert [key async for key in blobs_at(bucket).older_than(timedelta(0))] == []
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +50,7 @@ class Bucket(Blobs):
                     yield blob["path"]
 
     async def check(self) -> None:
-        """A store that can say that there is no such blob is reached, and knows our key."""
-        with suppress(FileNotFoundError):
-            await obstore.head_async(self._store, new_key())
+        """Asks for what is not there: a store that can say so is reached, has our bucket and knows our key."""
+        pages: AsyncIterable[object] = _obstore.list(self._store, prefix=new_key())
+        async for _ in pages:
+            break
