@@ -19,12 +19,8 @@ from persistence import files
 from persistence.kit import filenames, media
 from persistence.kit.blobs import new_key
 from persistence.kit.storage import blobs_at
-from tests.conftest import settings_for
-from tests.service import running
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from tests.service import Service
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
