@@ -8,6 +8,7 @@ import strawberry
 import structlog
 
 from graph.kit.access import Scope
+from graph.kit.caching import reads
 from graph.kit.context import Context, Info
 from graph.kit.errors import IdempotencyKeyReused, InvalidInput, NotFound
 from graph.kit.fields import mutation, query
@@ -51,7 +52,7 @@ class StoredFile(Node):
             owner_id=row.owner_id,
         )
 
-    @strawberry.field(description="Who uploaded it; null if the account is gone.")
+    @strawberry.field(description="Who uploaded it; null if the account is gone.", metadata={"cache": reads(users.User)})
     async def owner(self, info: Info) -> User | None:
         row = None if self.owner_id is None else await info.context.load(users.by_id, self.owner_id)
         return User.of(row) if row else None
@@ -74,7 +75,7 @@ DeleteFileResult = Annotated[
 
 @strawberry.type
 class FileQuery:
-    @query(scope=Scope.FILES_READ, description="The files, in the order they were uploaded.")
+    @query(scope=Scope.FILES_READ, description="The files, in the order they were uploaded.", cache=reads(files.StoredFile))
     async def files(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[StoredFile]:

@@ -8,6 +8,7 @@ from typing import Annotated, Self
 import strawberry
 
 from graph.kit.access import Scope
+from graph.kit.caching import reads
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.nodes import Node, global_id, refetched, row_id
@@ -53,7 +54,7 @@ class Item(Node):
             owner_id=row.owner_id,
         )
 
-    @strawberry.field(description="Who added it; null for what was imported.")
+    @strawberry.field(description="Who added it; null for what was imported.", metadata={"cache": reads(users.User)})
     async def owner(self, info: Info) -> User | None:
         row = None if self.owner_id is None else await info.context.load(users.by_id, self.owner_id)
         return User.of(row) if row else None
@@ -115,13 +116,13 @@ Search = Annotated[
 
 @strawberry.type
 class ItemQuery:
-    @query(scope=None, description="One item, or null if there is none with this id.")
+    @query(scope=None, description="One item, or null if there is none with this id.", cache=reads(items.Item))
     async def item(self, info: Info, id: strawberry.ID) -> Item | None:
         key = row_id("Item", id)
         row = None if key is None else await info.context.load(items.by_id, key)
         return Item.of(row) if row else None
 
-    @query(scope=None, description="The catalogue, page by page.")
+    @query(scope=None, description="The catalogue, page by page.", cache=reads(items.Item))
     async def items(
         self,
         info: Info,

@@ -11,6 +11,7 @@ import strawberry
 
 from graph.items import Item
 from graph.kit.access import Scope
+from graph.kit.caching import reads
 from graph.kit.context import Context, Info
 from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, member_for
 from graph.kit.fields import mutation, subscription
@@ -54,13 +55,15 @@ class Purchase(Node):
             buyer_id=row.buyer_id,
         )
 
-    @strawberry.field(description="What was bought, as it is now; also when it has left the catalogue since.")
+    @strawberry.field(
+        description="What was bought, as it is now; also when it has left the catalogue since.", metadata={"cache": reads(items.Item)}
+    )
     async def item(self, info: Info) -> Item:
         row = await info.context.load(items.by_id_even_deleted, self.item_id)
         assert row is not None, "a foreign key holds it"
         return Item.of(row)
 
-    @strawberry.field(description="Who bought it.")
+    @strawberry.field(description="Who bought it.", metadata={"cache": reads(users.User)})
     async def buyer(self, info: Info) -> User:
         row = await info.context.load(users.by_id, self.buyer_id)
         assert row is not None, "a foreign key holds it"

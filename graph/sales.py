@@ -8,10 +8,11 @@ from typing import Annotated, Self
 import strawberry
 
 from graph.kit.access import Scope
+from graph.kit.caching import reads
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.scalars import BigInt
-from persistence import sales
+from persistence import items, purchases, sales
 
 
 @strawberry.enum(description="What sales are added up by. All periods begin at midnight UTC.")
@@ -60,6 +61,7 @@ class SalesQuery:
         scope=(),
         description="What was sold: of all items for those who hold `users:read`, of your own items for everybody else.",
         cost=20,
+        cache=reads(items.Item, purchases.Purchase),
     )
     async def sales_report(
         self,

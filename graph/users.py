@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import strawberry
 
 from graph.kit.access import Scope
+from graph.kit.caching import reads
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.nodes import Node, global_id, refetched
@@ -17,6 +18,9 @@ from persistence.kit.paging import Window
 if TYPE_CHECKING:
     from graph.items import Item
     from graph.purchases import Purchase
+
+
+_PRIVATE = {"cache": reads(personal=True)}
 
 
 @strawberry.type(description="Somebody with an account.")
@@ -33,26 +37,34 @@ class User(Node):
         id_ = global_id("User", row.id)
         return cls(id=id_, username=row.username, full_name=row.full_name, created_at=row.created_at, row=row, yours=yours)
 
-    @strawberry.field(description="Where to write to, if it was given. Null unless it is you, or you hold `users:read`.")
+    @strawberry.field(description="Where to write to, if it was given. Null unless it is you, or you hold `users:read`.", metadata=_PRIVATE)
     def email(self, info: Info) -> str | None:
         return self.row.email if self._open_to(info) else None
 
-    @strawberry.field(description="Whether the user may sign in. Null unless it is you, or you hold `users:read`.")
+    @strawberry.field(description="Whether the user may sign in. Null unless it is you, or you hold `users:read`.", metadata=_PRIVATE)
     def is_active(self, info: Info) -> bool | None:
         return self.row.is_active if self._open_to(info) else None
 
-    @strawberry.field(description="What the user may do; a token may carry less. Null unless it is you, or you hold `users:read`.")
+    @strawberry.field(
+        description="What the user may do; a token may carry less. Null unless it is you, or you hold `users:read`.", metadata=_PRIVATE
+    )
     def scopes(self, info: Info) -> list[Scope] | None:
         return known_scopes(self.row.scopes) if self._open_to(info) else None
 
-    @strawberry.field(description="What this user added to the catalogue and is there still, in the order it was added.")
+    @strawberry.field(
+        description="What this user added to the catalogue and is there still, in the order it was added.",
+        metadata={"cache": reads(items.Item)},
+    )
     async def items(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Annotated["Item", strawberry.lazy("graph.items")]]:
         window = Window(first, after, last, before)
         return await owned(info, "Item", catalogue.pages_by_owner, catalogue.counts_by_owner, self.row.id, window)
 
-    @strawberry.field(description="What this user bought, oldest first. Empty unless it is you, or you hold `users:read`.")
+    @strawberry.field(
+        description="What this user bought, oldest first. Empty unless it is you, or you hold `users:read`.",
+        metadata={"cache": reads(purchases.Purchase, personal=True)},
+    )
     async def purchases(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Annotated["Purchase", strawberry.lazy("graph.purchases")]]:
@@ -82,18 +94,18 @@ refetched(users.by_id, _found_by)(User)
 
 @strawberry.type
 class UserQuery:
-    @query(scope=(), description="You: the user whose token came with this request.")
+    @query(scope=(), description="You: the user whose token came with this request.", cache=reads(users.User))
     async def me(self, info: Info) -> User:
         row = await info.context.load(users.by_id, info.context.require().user_id)
         assert row is not None, "a token is refused when its user is gone"
         return User.of(row)
 
-    @query(scope=Scope.USERS_READ, description="One user, or null if there is none of this name.")
+    @query(scope=Scope.USERS_READ, description="One user, or null if there is none of this name.", cache=reads(users.User))
     async def user(self, info: Info, username: Annotated[str, strawberry.argument(description="In any case.")]) -> User | None:
         row = await info.context.load(users.by_username, username)
         return User.of(row) if row else None
 
-    @query(scope=Scope.USERS_READ, description="All users in order of their names, page by page.")
+    @query(scope=Scope.USERS_READ, description="All users in order of their names, page by page.", cache=reads(users.User))
     async def users(
         self,
         info: Info,

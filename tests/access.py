@@ -98,7 +98,7 @@ class World:
 
     async def sees(self, operation: str, viewer: str) -> dict[str, Any]:
         """The response: for a subscription its first result."""
-        query = await self._filled(operation)
+        query = await self.filled(operation)
         headers = self.headers(viewer)
         if not query.startswith("subscription"):
             return (await self.service.http.post("/graphql", json={"query": query}, headers=headers)).json()
@@ -109,7 +109,7 @@ class World:
                     return json.loads(line.removeprefix("data: "))
         raise AssertionError("the stream ended without a result")
 
-    async def _filled(self, operation: str) -> str:
+    async def filled(self, operation: str) -> str:
         """Put ids in for their names; `$fresh_item` and the like are made for this operation alone."""
         number = next(self._numbers)
         if "$fresh_item" in operation:

@@ -116,12 +116,12 @@ class Memory:
     """What processes share."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, tuple[bytes, int]] = {}
+        self.kept: dict[str, tuple[bytes, float]] = {}
 
     async def get(self, key: str) -> bytes | None:
         return self.kept[key][0] if key in self.kept else None
 
-    async def put(self, key: str, value: bytes, ttl_seconds: int) -> None:
+    async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
         self.kept[key] = value, ttl_seconds
 
 
@@ -132,10 +132,18 @@ async def test_shares_registered_documents_between_processes() -> None:
     shared = Memory()
     here, there = Documents(shared=shared), Documents(shared=shared)
     await here.source(GraphQLRequest(query=QUERY, document_id=f"sha256:{HASH}"), STRANGER)
-    assert shared.kept == {f"document:sha256:{HASH}": (QUERY.encode(), 7 * 24 * 3600)}
+    assert shared.kept == {f"document:{HASH[:3]}": (QUERY.encode(), 7 * 24 * 3600)}
     assert await there.source(GraphQLRequest(document_id=f"sha256:{HASH}"), STRANGER) == QUERY
     shared.kept.clear()
     assert await there.source(GraphQLRequest(document_id=f"sha256:{HASH}"), STRANGER) == QUERY
+
+
+async def test_takes_nothing_for_a_document_that_has_another_hash() -> None:
+    """Its place in what is shared is one of 4,096: others come to it too."""
+    shared = Memory()
+    there = Documents(shared=shared)
+    await shared.put(f"document:{HASH[:3]}", b"query Other { __typename }", 60)
+    assert not await found(there, QUERY)
 
 
 async def test_keeps_a_bounded_number_of_documents(monkeypatch: pytest.MonkeyPatch) -> None:

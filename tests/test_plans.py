@@ -124,7 +124,7 @@ class Paths:
         telemetry = Telemetry(Metrics(None), OperationLog(self.service.settings))
         engine = Engine(executable, telemetry, suggestions=True, introspection=True, fast=plans is not None)
         limits = Limits(engine, LocalQuota(BUDGET), max_cost=BUDGET.capacity, enabled=False)
-        return Pipeline(engine, self.service.services, Documents(), limits, telemetry, plans)
+        return Pipeline(engine, self.service.services, Documents(), limits, telemetry, plans=plans)
 
     def request(self, document: str, variables: dict[str, Any]) -> GraphQLRequest:
         filled = {name: value.format(**self.names) if isinstance(value, str) else value for name, value in variables.items()}

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any, cast
 
 import structlog
@@ -32,6 +33,7 @@ from graphql import (
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as Executor
 
 from graph.kit.bill import Bill, Biller
+from graph.kit.caching import Reader, Reads
 from graph.kit.completion import LeafExecutor
 from graph.kit.context import Context
 from graph.kit.deprecation import Deprecations
@@ -59,6 +61,7 @@ class Operation:
     definition: OperationDefinitionNode
     bill: Bill
     deprecated: tuple[str, ...] = ()  # What it uses of the schema that is deprecated.
+    reads: Reads | None = None  # What its answer is made of; None if that must not be kept.
 
     @property
     def name(self) -> str | None:
@@ -73,6 +76,14 @@ class Operation:
         """The first field that it asks of the root: what it is about, in one of few words."""
         return _first_field(self.definition.selection_set, self.document)
 
+    @cached_property
+    def digest(self) -> bytes:
+        return blake2b(self.source.encode(), digest_size=16).digest()
+
+    @cached_property
+    def variable_names(self) -> tuple[str, ...]:
+        return tuple(node.variable.name.value for node in self.definition.variable_definitions or ())
+
     @property
     def size_bytes(self) -> int:
         return len(self.source) + TOKEN_BYTES * self.document.token_count
@@ -85,7 +96,7 @@ class Operation:
 class Engine:
     def __init__(self, schema: GraphQLSchema, observer: Observer, *, suggestions: bool, introspection: bool, fast: bool) -> None:
         self.schema, self._observer = schema, observer
-        self._tariff, self._deprecations = Tariff(schema), Deprecations(schema)
+        self._tariff, self._deprecations, self._reader = Tariff(schema), Deprecations(schema), Reader(schema)
         self._suggestions, self._introspection = suggestions, introspection
         self._builder: Any = LeafExecutor if fast else Executor
         self._operations: OrderedDict[tuple[str, str | None], Operation] = OrderedDict()
@@ -123,7 +134,8 @@ class Engine:
             wanted = f"no operation {operation_name!r}" if operation_name else "several operations: say which with operationName"
             raise refusal(BAD_USER_INPUT, f"The document has {wanted}.")
         bill = Biller(self._tariff, document, definition).bill()
-        return Operation(source, document, definition, bill, self._deprecations.used(document, definition))
+        deprecated, reads = self._deprecations.used(document, definition), self._reader.of(document, definition)
+        return Operation(source, document, definition, bill, deprecated, reads)
 
     async def execute(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> ExecutionResult:
         """Run a query or a mutation. Raises: Refused, if the variables do not fit."""

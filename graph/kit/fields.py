@@ -1,7 +1,8 @@
 """How fields that need a rule are declared. Scope and description are required, so nobody forgets them.
 
 `scope=None` says that a field is public, `scope=()` that any signed-in user may ask it. The scopes are printed in the schema as `@requiresScopes`.
-`cost` is for what the tariff's general rules do not price right, `limit` for what may be asked so often and no more, whatever it costs.
+`cost` is for what the tariff's general rules do not price right, `limit` for what may be asked so often and no more, whatever it costs, and `cache`
+for what may be kept (see `graph.kit.caching`): it is for everybody if the field is public, otherwise for the one who asked.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from strawberry.schema_directive import Location
 from strawberry.types.field import StrawberryField
 
 from graph.kit.access import Scope
+from graph.kit.caching import Reads
 from graph.kit.context import Info
 from graph.kit.errors import as_data, as_error
 from graph.kit.rates import Counted, Limit
@@ -38,8 +40,13 @@ class RequiresScopes:
     scopes: list[Scope]
 
 
-def query(*, scope: Scopes, description: str, cost: int | Cost | None = None, limit: Limits = ()) -> Callable[[Resolver], StrawberryField]:
+def query(
+    *, scope: Scopes, description: str, cost: int | Cost | None = None, limit: Limits = (), cache: Reads | None = None
+) -> Callable[[Resolver], StrawberryField]:
     """A field that reads. An expected refusal becomes a top-level error."""
+    if limit and cache:
+        raise TypeError("an answer that is found in the cache is not counted: a field is limited or kept")
+    kept = None if cache is None else cache | Reads(personal=scope is not None)
 
     def declare(resolver: Resolver) -> StrawberryField:
         @wraps(resolver)
@@ -50,7 +57,7 @@ def query(*, scope: Scopes, description: str, cost: int | Cost | None = None, li
             except DomainError as error:
                 raise as_error(error) from error
 
-        return _field(guarded, scope, _limited(description, limit), cost)
+        return _field(guarded, scope, _limited(description, limit), _metadata(cost=cost, cache=kept))
 
     return declare
 
@@ -72,7 +79,7 @@ def mutation(
                 await _counted(info, arguments).succeed(_listed(limit))
             return payload
 
-        return _field(guarded, scope, _limited(description, limit), cost)
+        return _field(guarded, scope, _limited(description, limit), _metadata(cost=cost))
 
     return declare
 
@@ -89,7 +96,7 @@ def subscription(
             return _events(resolver(root, info=info, **arguments))
 
         declared: Any = strawberry.subscription(
-            resolver=guarded, description=_limited(description, limit), directives=_directives(scope), metadata=_metadata(cost)
+            resolver=guarded, description=_limited(description, limit), directives=_directives(scope), metadata=_metadata(cost=cost)
         )
         return declared
 
@@ -120,8 +127,8 @@ def _limited(description: str, limit: Limits) -> str:
     return " ".join([description, *map(str, _listed(limit))])
 
 
-def _field(resolver: Resolver, scope: Scopes, description: str, cost: int | Cost | None) -> StrawberryField:
-    return strawberry.field(resolver=resolver, description=description, directives=_directives(scope), metadata=_metadata(cost))
+def _field(resolver: Resolver, scope: Scopes, description: str, metadata: dict[str, object]) -> StrawberryField:
+    return strawberry.field(resolver=resolver, description=description, directives=_directives(scope), metadata=metadata)
 
 
 def _listed(one_or_more: T | tuple[T, ...]) -> tuple[T, ...]:
@@ -132,5 +139,5 @@ def _directives(scope: Scopes) -> list[object]:
     return [] if scope is None else [RequiresScopes(scopes=list(_listed(scope)))]
 
 
-def _metadata(cost: int | Cost | None) -> dict[str, int | Cost]:
-    return {} if cost is None else {"cost": cost}
+def _metadata(**declared: object) -> dict[str, object]:
+    return {name: value for name, value in declared.items() if value is not None}

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import strawberry
 
+from graph.kit.caching import reads
 from graph.kit.context import Info
 from graph.kit.nodes import seen_as
 from persistence.kit.database import Batch
@@ -38,21 +39,22 @@ class Edge(Generic[T]):
     cursor: str = strawberry.field(description="Its place in this list with this filter and order: for `after` and `before`.")
 
 
+# The field that gives a connection says which tables it reads: they are those of the rows and of their count.
 @strawberry.type(description=f"A page of a list: at most {MAX_PAGE_SIZE} objects.")
 class Connection(Generic[T]):
     page: strawberry.Private[Page[Any]]
     of: strawberry.Private[Callable[[Any], Any]]
     count: strawberry.Private[Callable[[], Awaitable[int]]]
 
-    @strawberry.field(description="The objects with their cursors, in the list's order.")
+    @strawberry.field(description="The objects with their cursors, in the list's order.", metadata={"cache": reads()})
     def edges(self) -> list[Edge[T]]:
         return [Edge(node=self.of(row), cursor=self.page.listing.cursor(row)) for row in self.page.rows]
 
-    @strawberry.field(description="The objects alone, in the list's order.")
+    @strawberry.field(description="The objects alone, in the list's order.", metadata={"cache": reads()})
     def nodes(self) -> list[T]:
         return [self.of(row) for row in self.page.rows]
 
-    @strawberry.field(description="Where the page stands.")
+    @strawberry.field(description="Where the page stands.", metadata={"cache": reads()})
     def page_info(self) -> PageInfo:
         rows, cursor = self.page.rows, self.page.listing.cursor
         return PageInfo(
@@ -64,7 +66,7 @@ class Connection(Generic[T]):
 
     @strawberry.field(
         description="How many objects the whole list holds. Counted only when asked for, which costs a look at each of them.",
-        metadata={"cost": 5},
+        metadata={"cost": 5, "cache": reads()},
     )
     async def total_count(self) -> int:
         return await self.count()

@@ -12,6 +12,7 @@ from graph.users import known_scopes
 from persistence import audit, users
 from persistence.kit.database import Database
 from persistence.kit.errors import NotFound
+from persistence.kit.versions import told
 from persistence.schema import upgrade
 
 
@@ -45,6 +46,7 @@ async def _opened(settings: Settings) -> AsyncGenerator[Database]:
     await upgrade(settings.database_url)
     database = Database.connect(settings.database_url, pool=settings.pool)
     try:
-        yield database
+        async with told(database, settings.redis_url, settings.database_url):
+            yield database
     finally:
         await database.close()

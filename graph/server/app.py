@@ -33,7 +33,7 @@ from graph.server.explorer import STYLES, Explorer
 from graph.server.files import FileRoutes
 from graph.server.guard import Guard
 from graph.server.health import HealthRoutes
-from graph.server.http import HttpEndpoint
+from graph.server.http import METHODS, HttpEndpoint
 from graph.server.landing import Landing
 from graph.server.limits import Limits
 from graph.server.logs import OperationLog
@@ -42,6 +42,7 @@ from graph.server.middleware import RequestTrace
 from graph.server.monitoring import Monitoring
 from graph.server.origins import Origins
 from graph.server.pipeline import Pipeline
+from graph.server.responses import Responses
 from graph.server.rest import Shims, not_served
 from graph.server.settings import Settings
 from graph.server.socket import SocketEndpoint
@@ -56,6 +57,7 @@ from persistence.item_rows import ItemRows
 from persistence.kit import events, idempotency
 from persistence.kit.blobs import Blobs
 from persistence.kit.broker import LocalBroker
+from persistence.kit.cache import SharedCache
 from persistence.kit.database import Database
 from persistence.kit.feed import Feed
 from persistence.kit.notices import LogNotifier, Notifier
@@ -66,6 +68,7 @@ from persistence.kit.replica import SharedPositions
 from persistence.kit.runner import Runner
 from persistence.kit.storage import blobs_at
 from persistence.kit.upkeep import Upkeep
+from persistence.kit.versions import followed
 from persistence.kit.windows import Windows, windows
 
 
@@ -94,9 +97,8 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     engine = Engine(
         executable, telemetry, suggestions=settings.suggestions, introspection=settings.introspection, fast=settings.fast_path_enabled
     )
-    documents = Documents(
-        Trusted.read(settings.documents_manifest), mode=settings.documents_mode, mode_by_client=settings.documents_mode_by_client
-    )
+    cache = SharedCache(redis, "storegraph:cache") if redis else None
+    versions = followed(database, redis, settings.database_url)
     quota = SharedQuota(redis, settings.budget) if redis else LocalQuota(settings.budget)
     limits = Limits(engine, quota, max_cost=settings.max_cost, enabled=settings.rate_limits_enabled)
     vitals = Vitals(database, blobs, redis, draining=lambda: connections.draining)
@@ -115,8 +117,22 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     }
     services = Services(database, feed, broker, telemetry, ports | dict(replaced or {}))
     runner = Runner(database, {purchases.PLACED: purchases.Completion(services.ports[Notifier])})
-    plans = Plans(schema, services, PLANNED) if settings.fast_path_enabled else None
-    pipeline = Pipeline(engine, services, documents, limits, telemetry, plans)
+    # What a replica answers may be older than the versions under which it would be kept.
+    keeps = settings.response_cache_enabled and settings.database_replica_url is None
+    pipeline = Pipeline(
+        engine,
+        services,
+        Documents(
+            Trusted.read(settings.documents_manifest),
+            mode=settings.documents_mode,
+            mode_by_client=settings.documents_mode_by_client,
+            shared=cache,
+        ),
+        limits,
+        telemetry,
+        plans=Plans(schema, services, PLANNED) if settings.fast_path_enabled else None,
+        responses=Responses(versions, telemetry.metrics.cache, shared=cache, edition=schema.as_str()) if keeps else None,
+    )
     monitoring = Monitoring(telemetry.metrics, services, token=settings.metrics_token)
     callers, origins = Callers(tokens), Origins(settings.allowed_origins)
     connections = Connections(tokens, per_caller=settings.connections_per_caller)
@@ -125,7 +141,6 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections), page=explorer.page if explorer else None)
     socket = SocketEndpoint(pipeline, callers, origins, connections)
     shims = Shims(services, callers, origins, Throttle(settings.redis_url, enabled=settings.rate_limits_enabled), limits)
-    file_routes = FileRoutes(blobs, most_bytes=settings.max_upload_bytes)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[dict[str, Any]]:
@@ -143,6 +158,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         await feed.stop()
         await broker.stop()
         await quota.close()
+        await versions.stop()
         if redis:
             await redis.aclose()
         await database.close()
@@ -153,7 +169,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             Route("/graphql", http),
             WebSocketRoute("/graphql", socket),
             Route("/metrics", monitoring.scrape),
-            *file_routes.routes(shims),
+            *FileRoutes(blobs, most_bytes=settings.max_upload_bytes).routes(shims),
             *exports.routes(shims),
             *HealthRoutes(vitals).routes,
             *pages(settings, explorer),
@@ -165,7 +181,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             Middleware(Farewell, departure=departure),
             *telemetry.middleware,
             Middleware(Compression),
-            Middleware(CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=["*"], allow_headers=["*"], max_age=600),
+            Middleware(CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=METHODS, allow_headers=["*"], max_age=600),
         ],
         exception_handlers={HTTPException: not_served},
         lifespan=lifespan,

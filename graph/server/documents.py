@@ -1,7 +1,7 @@
 """Documents that are known by an identifier instead of being sent: by agreement at run time, or by a list made at build time.
 
 - Automatic persisted queries: the client sends a hash; if it is unknown, the document once with it. Saves bandwidth and makes
-  GET cacheable; it is no allow list, as anybody may register.
+  GET cacheable; it is no allow list, as anybody may register. Processes share them through Redis, which they do without while it is away.
 - Trusted documents: a manifest written by the client's build. In `shadow` mode what is not in it is logged, in `enforce` mode
   it is refused, and nothing can be registered. A client's name is its own claim: modes by client are for rolling out, and only
   `enforce` without exceptions keeps strangers to the list.
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import orjson
 import structlog
@@ -26,6 +26,7 @@ import structlog
 from graph.kit.access import Caller
 from graph.kit.errors import BAD_USER_INPUT, DOCUMENT_NOT_FOUND, FORBIDDEN, refusal
 from graph.server.requests import GraphQLRequest
+from persistence.kit.cache import Cache
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,8 @@ KEPT_DOCUMENTS = 500
 # 500 of these are 16 MB. The longest real ones, of Relay applications, have some 30 kB; a longer one runs but is not kept.
 KEPT_CHARACTERS = 32_768
 SHARED_SECONDS = 7 * 24 * 3600
+# Anybody may register, so the places are counted: the first digits of a hash say which of 4,096 is the document's, whoever had it before.
+PLACE_DIGITS = 3
 _SHA256 = "sha256:"
 _HEX = re.compile(r"[0-9a-f]{64}")
 _CUSTOM = re.compile(r"(x-[A-Za-z0-9._~-]+:)?[A-Za-z0-9._~-]{1,256}")
@@ -42,14 +45,6 @@ class DocumentMode(Enum):
     OFF = "off"
     SHADOW = "shadow"
     ENFORCE = "enforce"
-
-
-class Shared(Protocol):
-    """Where processes leave documents for each other."""
-
-    async def get(self, key: str) -> bytes | None: ...
-
-    async def put(self, key: str, value: bytes, ttl_seconds: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,7 @@ class Documents:
         *,
         mode: DocumentMode = DocumentMode.OFF,
         mode_by_client: Mapping[str, DocumentMode] | None = None,
-        shared: Shared | None = None,
+        shared: Cache | None = None,
     ) -> None:
         self._trusted, self._mode, self._mode_by_client = trusted or Trusted(), mode, mode_by_client or {}
         self._kept = _Kept(shared)
@@ -158,7 +153,7 @@ class Documents:
 class _Kept:
     """Registered documents, the last used ones in this process and, if there is a place for it, those of all processes."""
 
-    def __init__(self, shared: Shared | None) -> None:
+    def __init__(self, shared: Cache | None) -> None:
         self._shared = shared
         self._texts: OrderedDict[str, str] = OrderedDict()
 
@@ -167,22 +162,29 @@ class _Kept:
         if text is not None:
             self._texts.move_to_end(identifier)
             return text
-        if self._shared is None or (found := await self._shared.get(f"document:{identifier}")) is None:
+        if self._shared is None or (found := await self._shared.get(_place(identifier))) is None:
             return None
-        self._keep(identifier, found.decode())
-        return found.decode()
+        text = found.decode()
+        if identifier != f"{_SHA256}{sha256(text)}":
+            return None
+        self._keep(identifier, text)
+        return text
 
     async def put(self, identifier: str, text: str) -> None:
         if identifier in self._texts or len(text) > KEPT_CHARACTERS:
             return
         self._keep(identifier, text)
         if self._shared is not None:
-            await self._shared.put(f"document:{identifier}", text.encode(), SHARED_SECONDS)
+            await self._shared.put(_place(identifier), text.encode(), SHARED_SECONDS)
 
     def _keep(self, identifier: str, text: str) -> None:
         self._texts[identifier] = text
         if len(self._texts) > KEPT_DOCUMENTS:
             self._texts.popitem(last=False)
+
+
+def _place(identifier: str) -> str:
+    return f"document:{identifier.removeprefix(_SHA256)[:PLACE_DIGITS]}"
 
 
 def sha256(text: str) -> str:

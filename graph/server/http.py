@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -69,7 +70,7 @@ STATUSES = {
     UNAVAILABLE: Status(503, 503),
 }
 
-METHODS = "GET, HEAD, POST, QUERY"
+METHODS = ("GET", "HEAD", "POST", "QUERY")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "QUERY"})
 _URL_METHODS = frozenset({"GET", "HEAD"})
 
@@ -152,7 +153,7 @@ class HttpEndpoint:
     def _check(self, method: str, headers: Headers, accept: media.Acceptable) -> None:
         """Refuse what needs no look at the body."""
         if method != "POST" and method not in _SAFE_METHODS:
-            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"Use one of {METHODS}.", Allow=METHODS)
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"Use one of {', '.join(METHODS)}.", Allow=", ".join(METHODS))
         if not self._origins.permit(headers):
             raise Refusal(HTTPStatus.FORBIDDEN, "Pages of that origin may not ask here.", code=FORBIDDEN)
         if accept.result is None and not accept.stream:
@@ -189,12 +190,19 @@ class HttpEndpoint:
 
 
 async def _respond(scope: Scope, send: Send, headers: Headers, media_type: str, answer: Answer) -> None:
-    """Write an answer, or 304 where the client already has it. Only an answer that anybody may see carries an ETag."""
-    etag = answer.headers.get("ETag")
-    if etag and scope["method"] in _SAFE_METHODS and _has(headers.get(b"if-none-match"), etag.encode()):
-        await _write(send, 304, None, b"", answer.headers)
-    else:
+    """Write an answer, or 304 where the client already has it. Only an answer that anybody may see can be kept on the way, or by a browser.
+
+    Whoever keeps it must ask each time whether it is still true (`no-cache`): a change is visible to the next who asks.
+    """
+    if not answer.public or scope["method"] not in _SAFE_METHODS:
         await _write(send, 200, media_type, answer.body, answer.headers)
+        return
+    etag = f'"{blake2b(answer.body, digest_size=12).hexdigest()}"'
+    fields = answer.headers | {"ETag": etag, "Cache-Control": "public, no-cache"}
+    if _has(headers.get(b"if-none-match"), etag.encode()):
+        await _write(send, 304, None, b"", fields)
+    else:
+        await _write(send, 200, media_type, answer.body, fields)
 
 
 def _has(if_none_match: bytes | None, etag: bytes) -> bool:

@@ -18,10 +18,11 @@ from graph.kit.errors import Refused
 from graph.kit.execution import Engine, Operation
 from graph.kit.plans import Plans
 from graph.server.documents import Documents
-from graph.server.limits import Limits, retry_after, wanted
+from graph.server.limits import Grant, Limits, retry_after, wanted
 from graph.server.masking import Masked
 from graph.server.requests import GraphQLRequest
-from graph.server.telemetry import Telemetry
+from graph.server.responses import Kept, Responses
+from graph.server.telemetry import Seen, Telemetry
 from persistence.kit.replica import reading_as
 
 
@@ -31,14 +32,25 @@ class Answer:
 
     body: bytes
     headers: dict[str, str] = field(default_factory=dict[str, str])
+    public: bool = False
+    """Whether everybody who asks gets these very bytes."""
 
 
 class Pipeline:
     def __init__(
-        self, engine: Engine, services: Services, documents: Documents, limits: Limits, telemetry: Telemetry, plans: Plans | None
+        self,
+        engine: Engine,
+        services: Services,
+        documents: Documents,
+        limits: Limits,
+        telemetry: Telemetry,
+        *,
+        plans: Plans | None = None,
+        responses: Responses | None = None,
     ) -> None:
+        """Without `plans` the reference executor runs everything; without `responses` nothing is kept."""
         self._engine, self._services, self._documents = engine, services, documents
-        self._limits, self._telemetry, self._plans = limits, telemetry, plans
+        self._limits, self._telemetry, self._plans, self._responses = limits, telemetry, plans, responses
 
     async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:
         """Raises: Refused."""
@@ -54,19 +66,42 @@ class Pipeline:
             reading_as(*caller.names),
         ):
             grant = await self._limits.charge(operation, request.variables, caller)
-            context = self.context(operation, caller)
-            try:
-                result, json = await self._result(operation, request, context)
-            except Refused as refused:
-                grant.settle(1)
-                refused.headers |= grant.headers
-                raise
-            grant.settle(operation.bill.actual(request.variables, result.data))
-            seen.errors, seen.cost = result.errors or (), grant.actual
-            if wanted(request.extensions):
-                context.extensions["cost"] = grant.figures
-            replayed = {"Idempotency-Replayed": "true"} if context.replayed else {}
-            return Answer(encode(result, context.extensions, json), grant.headers | retry_after(result) | replayed)
+            place = await self._responses.place(operation, request.variables, caller) if self._responses else None
+            if self._responses and place and (kept := await self._responses.find(place)):
+                grant.settle(kept.cost)
+                seen.cost = grant.actual
+                return self._answer(operation, request, grant, kept.body)
+            return await self._made(operation, request, caller, grant, seen, place)
+
+    async def _made(
+        self, operation: Operation, request: GraphQLRequest, caller: Caller, grant: Grant, seen: Seen, place: str | None
+    ) -> Answer:
+        context = self.context(operation, caller)
+        try:
+            result, json = await self._result(operation, request, context)
+        except Refused as refused:
+            grant.settle(1)
+            refused.headers |= grant.headers
+            raise
+        grant.settle(operation.bill.actual(request.variables, result.data))
+        seen.errors, seen.cost = result.errors or (), grant.actual
+        if operation.reads is not None and not result.errors:
+            body = encode(result, json=json)
+            if self._responses and place:
+                await self._responses.keep(place, Kept(body, grant.actual or 1))
+            return self._answer(operation, request, grant, body)
+        if wanted(request.extensions):
+            context.extensions["cost"] = grant.figures
+        replayed = {"Idempotency-Replayed": "true"} if context.replayed else {}
+        return Answer(encode(result, context.extensions, json), grant.headers | retry_after(result) | replayed)
+
+    def _answer(self, operation: Operation, request: GraphQLRequest, grant: Grant, body: bytes) -> Answer:
+        """Of a whole answer to a query, whose every field says what it reads."""
+        assert operation.reads is not None
+        if not wanted(request.extensions):
+            return Answer(body, grant.headers, public=not operation.reads.personal)
+        extensions = orjson.dumps({"extensions": {"cost": grant.figures}})
+        return Answer(body[:-1] + b"," + extensions[1:], grant.headers)
 
     async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> tuple[ExecutionResult, str | None]:
         """The result; from the fast path its outline, and its `data` as JSON."""

@@ -6,7 +6,7 @@ A session is never shared by two tasks: `AsyncSession` allows one statement at a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
 from persistence.kit import raw
-from persistence.kit.engines import PoolSize, postgresql, reads, sqlite
+from persistence.kit.engines import TABLES, PoolSize, note_tables, postgresql, reads, sqlite
 from persistence.kit.errors import Busy
 from persistence.kit.replica import LocalPositions, Positions, Replica
 from persistence.kit.turn import Turn
@@ -63,14 +63,17 @@ class Change:
 
 
 Listener = Callable[[Sequence[Change]], Awaitable[None]]
+TableListener = Callable[[Collection[str]], Awaitable[None]]
 
 
 @dataclass
 class UnitOfWork:
-    """One transaction and what it changed."""
+    """One transaction and what it changed: in words for whoever follows events, and by the tables that its statements wrote to."""
 
     session: AsyncSession
     changes: list[Change] = field(default_factory=list[Change])
+    tables: set[str] = field(default_factory=set[str])
+    rolled_back: bool = True  # Until its block ends. Whether a commit that fails has taken effect, nobody knows.
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class Database:
         self._writer, self._reader, self._streamer, self._replica = writer, reader, streamer, replica
         self._write_turn = write_turn or nullcontext()
         self._listeners: list[Listener] = []
+        self._table_listeners: list[TableListener] = []
+        note_tables(writer)
         self._raw: RawReads = raw
         self._writing = async_sessionmaker(writer, expire_on_commit=False)
         self._latest = reads(reader)
@@ -168,10 +173,18 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[UnitOfWork]:
         """One change: committed at the end of the block, rolled back on an exception; listeners hear of it after the commit."""
-        async with self._write_turn, self._writing.begin() as session:
-            await _to_its_end(session.connection())
+        async with self._writing() as session:
             work = UnitOfWork(session)
-            yield work
+            try:
+                async with self._write_turn, session.begin():
+                    await _to_its_end(session.connection())
+                    (await session.connection()).info[TABLES] = work.tables
+                    yield work
+                    work.rolled_back = False
+            finally:
+                if work.tables and not work.rolled_back:
+                    for listener in self._table_listeners:
+                        await listener(work.tables)
         if self._replica:
             await self._mark(self._replica)
         if work.changes:
@@ -195,6 +208,10 @@ class Database:
     def listen(self, listener: Listener) -> None:
         """Call `listener` after each commit that changed something, before the caller goes on."""
         self._listeners.append(listener)
+
+    def listen_to_tables(self, listener: TableListener) -> None:
+        """Call `listener`, which never fails, after each commit with the tables that it wrote to: before anybody else can hear of the change."""
+        self._table_listeners.append(listener)
 
     async def _tell(self, changes: Sequence[Change]) -> None:
         for listener in self._listeners:

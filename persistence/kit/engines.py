@@ -45,6 +45,15 @@ class PoolSize:
 UNPREPARED: dict[str, Any] = {"statement_cache_size": 0, "prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
 
 
+TABLES = "tables"  # By this a connection knows the set in which the tables that its transaction writes to are noted.
+
+
+def sqlite_file(url: str) -> str | None:
+    """The file that a URL names, or None if it names another kind of database."""
+    target = make_url(url)
+    return target.database if target.get_backend_name() == "sqlite" else None
+
+
 def driver(url: str) -> str | None:
     """The dialect and driver that a URL names, or None if it is no database URL."""
     try:
@@ -106,3 +115,12 @@ def reads(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
     """Sessions for short reads. Each statement is its own transaction, unless a pooler might then run it elsewhere than it was parsed."""
     unprepared = engine.sync_engine.get_execution_options().get("unprepared", False)
     return async_sessionmaker(engine if unprepared else engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
+
+
+def note_tables(engine: AsyncEngine) -> None:
+    """Note which tables a transaction writes to, whatever code does it: nobody has to remember to say so."""
+
+    @event.listens_for(engine.sync_engine, "before_execute")
+    def note(connection: Connection, statement: Any, _many: Any, _parameters: Any, _options: Any) -> None:
+        if getattr(statement, "is_dml", False) and TABLES in connection.info:
+            connection.info[TABLES].add(statement.table.name)

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from graph.server import settings
 from persistence.kit.database import Database
+from persistence.kit.versions import told
 from persistence.schema import upgrade
 
 console = Console(stderr=True)  # What is asked for goes to standard output, so that it can be piped; everything else here.
@@ -38,7 +39,8 @@ async def opened(chosen: settings.Settings) -> AsyncGenerator[Database]:
     await upgrade(chosen.database_url)
     database = Database.connect(chosen.database_url, pool=chosen.pool)
     try:
-        yield database
+        async with told(database, chosen.redis_url, chosen.database_url):
+            yield database
     finally:
         await database.close()
 

@@ -1,0 +1,86 @@
+"""Answers to queries, kept until something that they were made of changes.
+
+It stands behind authentication, limits and budget, so a hit is charged and counted as a run is. Only whole answers are kept, of operations all of
+whose fields say what they read (`graph.kit.caching`): public ones once for everybody, personal ones for a user with these very scopes.
+
+A place is asked for before the data is read, and has the versions of its tables in its name (`persistence.kit.versions`): what is found in it is as
+true as a new read, and what a change has overtaken stays in a place that nobody asks for again, until it is pushed out or its age ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from struct import Struct
+from typing import Any
+
+import orjson
+
+from graph.kit.access import Caller
+from graph.kit.execution import Operation
+from graph.server.meters import Counter
+from persistence.kit.cache import Cache, MemoryCache
+from persistence.kit.versions import Versions
+
+MOST_BYTES = 2**20  # Of one answer: a page of the longest items.
+_COST = Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An answer that was made before, and what making it cost."""
+
+    body: bytes
+    cost: int
+
+
+class Responses:
+    def __init__(self, versions: Versions, lookups: Counter, *, shared: Cache | None, edition: str) -> None:
+        """`edition` tells this program's answers from those of another version, which may share the cache while it is replaced."""
+        self._versions, self._lookups, self._shared = versions, lookups, shared
+        self._memory = MemoryCache()
+        self._edition = blake2b(edition.encode(), digest_size=8).digest()
+
+    async def place(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> str | None:
+        """Where the answer belongs, to be asked before the data is read; None if it is not to be kept."""
+        if operation.reads is None or (asked := self._asked(operation, variables, caller)) is None:
+            return None
+        versions = await self._versions.of(operation.reads.tables)
+        if versions is None:
+            self._lookups.add(1, "unknown")
+            return None
+        return f"{asked}:{versions}"
+
+    async def find(self, place: str) -> Kept | None:
+        packed = self._memory.peek(place)
+        if packed is None and self._shared and (packed := await self._shared.get(place)) is not None:
+            await self._memory.put(place, packed, self._versions.lifetime_seconds)
+        self._lookups.add(1, "miss" if packed is None else "hit")
+        return None if packed is None else Kept(packed[_COST.size :], _COST.unpack_from(packed)[0])
+
+    async def keep(self, place: str, answer: Kept) -> None:
+        if len(answer.body) > MOST_BYTES:
+            return
+        packed = _COST.pack(answer.cost) + answer.body
+        await self._memory.put(place, packed, self._versions.lifetime_seconds)
+        if self._shared:
+            await self._shared.put(place, packed, self._versions.lifetime_seconds)
+
+    def _asked(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> str | None:
+        """The question in a word of fixed length; None if it cannot be written down."""
+        given = {name: variables[name] for name in operation.variable_names if name in variables} if variables else None
+        try:
+            question = orjson.dumps([operation.name, given or None, _viewer(operation, caller)], option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError:
+            return None
+        digest = blake2b(operation.digest, digest_size=16, key=self._edition)
+        digest.update(question)
+        return digest.hexdigest()
+
+
+def _viewer(operation: Operation, caller: Caller) -> list[Any] | None:
+    """Who alone may see the answer; None for everybody. Signed out, all see the same."""
+    if operation.reads is None or not operation.reads.personal or caller.principal is None:
+        return None
+    return [caller.principal.user_id, sorted(scope.value for scope in caller.principal.scopes)]

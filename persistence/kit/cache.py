@@ -1,0 +1,104 @@
+"""Bytes by key that may be gone at any moment: in the memory of this process, or in Redis for all processes. aiocache underneath.
+
+A value is bytes, never None: aiocache says None for what is not there, so it could not be told from it. A Redis that is away or hangs makes every
+look a miss and every put a loss; nobody waits for it longer than `outage.PATIENCE_SECONDS`, once a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from aiocache import RedisCache, SimpleMemoryCache  # pyright: ignore[reportMissingTypeStubs]
+from aiocache.serializers import NullSerializer  # pyright: ignore[reportMissingTypeStubs]
+from redis.asyncio import Redis
+
+from persistence.kit.outage import Outage
+
+_memory: Any = SimpleMemoryCache
+_redis: Any = RedisCache
+
+MEMORY_BYTES = 64 * 2**20  # Of one process.
+ENTRY_BYTES = 200  # What an entry takes beside its key and value: its place in two dictionaries.
+
+
+class Cache(Protocol):
+    async def get(self, key: str) -> bytes | None: ...
+
+    async def put(self, key: str, value: bytes, ttl_seconds: float) -> None: ...
+
+
+class MemoryCache:
+    """Of this process; the entry that was used longest ago gives way."""
+
+    def __init__(self, most_bytes: int = MEMORY_BYTES, clock: Callable[[], float] = time.monotonic) -> None:
+        self._backend: Any = _Bounded(most_bytes, clock)  # Untyped there.
+
+    async def get(self, key: str) -> bytes | None:
+        found: bytes | None = await self._backend.get(key)
+        return found
+
+    async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
+        await self._backend.set(key, value, ttl=ttl_seconds)
+
+    def peek(self, key: str) -> bytes | None:
+        """`get` without aiocache's hooks: 0.3 µs instead of 7 (measured), which was a third of answering a request from here."""
+        found: bytes | None = self._backend.look(key)
+        return found
+
+
+class SharedCache:
+    """Of all processes, in Redis, under keys that begin with `prefix`."""
+
+    def __init__(self, redis: Redis, prefix: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        # No time limit of its own: the outage has one, and knows to leave a Redis alone that does not keep it.
+        self._backend: Any = _redis(serializer=NullSerializer(encoding=None), namespace=prefix, timeout=None)
+        self._backend.client = redis  # The service's own, with the URL's every option.
+        self.outage = Outage("cache", clock)
+
+    async def get(self, key: str) -> bytes | None:
+        return await self.outage.shielded(lambda: self._backend.get(key))
+
+    async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
+        await self.outage.shielded(lambda: self._backend.set(key, value, ttl=float(ttl_seconds)))
+
+
+class _Bounded(_memory):
+    """aiocache's memory, which by itself grows for ever and keeps a timer for each entry."""
+
+    def __init__(self, most_bytes: int, clock: Callable[[], float]) -> None:
+        super().__init__(timeout=None)  # pyright: ignore[reportUnknownMemberType]
+        self._entries: OrderedDict[str, tuple[bytes, float]] = OrderedDict()  # Each with the instant of its end.
+        self._most_bytes, self._bytes, self._clock = most_bytes, 0, clock
+
+    def look(self, key: str) -> bytes | None:
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry[1] <= self._clock():
+            self._remove(key)
+            return None
+        self._entries.move_to_end(key)
+        return entry[0]
+
+    async def _get(self, key: str, encoding: str | None = None, _conn: object = None) -> bytes | None:
+        return self.look(key)
+
+    async def _set(self, key: str, value: bytes, ttl: float | None = None, _cas_token: object = None, _conn: object = None) -> bool:
+        self._remove(key)
+        self._entries[key] = value, self._clock() + (ttl or 0)
+        self._bytes += _size(key, value)
+        while self._bytes > self._most_bytes:
+            self._remove(next(iter(self._entries)))
+        return True
+
+    def _remove(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= _size(key, entry[0])
+
+
+def _size(key: str, value: bytes) -> int:
+    return len(key) + len(value) + ENTRY_BYTES

@@ -1,0 +1,212 @@
+"""Versions of what tables hold, by which whoever keeps an answer knows whether it is still true.
+
+A version is new after every commit that wrote to its table, before whoever wrote hears of the success. So: read the versions, then the data, and keep
+the answer under those versions. If they are the same at a later look, that began after the question for the answer came in, then no change that
+anybody had heard of by then is missing from the answer. A read that raced a commit has kept its answer under versions that nobody meets again.
+
+Through Redis a look is one round trip, and everybody who asks while a look is under way shares the next one; a look that began before they asked
+could miss a change that they must see. No process can be told of a change in any cheaper way and be sure that it has heard: a message to it may be late.
+
+While Redis is away there are no versions, so nothing can be kept or found. A process that starts, that finds Redis again, or whose own change could
+not be told, makes all versions new as soon as Redis answers it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from typing import Any, Generic, Protocol, TypeVar
+from urllib.parse import quote
+
+import structlog
+from redis.asyncio import Redis
+
+from persistence.kit.database import Database
+from persistence.kit.engines import sqlite_file
+from persistence.kit.outage import RETRY_SECONDS, Outage
+from persistence.kit.redis_client import connect
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+EPOCH = "*"  # Stands for all tables: new when nobody knows what has been missed.
+
+
+class Versions(Protocol):
+    lifetime_seconds: float
+    """How long an answer may be kept although its versions stay: a bound on whatever nobody has thought of."""
+
+    async def of(self, tables: Collection[str]) -> str | None:
+        """What tells this state of the tables from any other; None while that cannot be known."""
+        ...
+
+    async def renew(self, tables: Collection[str]) -> None:
+        """These tables were written to. It never fails."""
+        ...
+
+    async def stop(self) -> None: ...
+
+
+class FileVersions:
+    """Of an SQLite file, which knows by itself: every commit makes everything new, whatever program made it.
+
+    A look takes 4 µs (measured) and waits for nobody, so the event loop does it. Own changes count as others' do: SQLite does not tell them apart.
+    """
+
+    lifetime_seconds = 60.0
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._connection: sqlite3.Connection | None = None
+
+    async def of(self, tables: Collection[str]) -> str | None:
+        try:
+            self._connection = self._connection or sqlite3.connect(f"file:{quote(self._file)}?mode=rw", timeout=0, uri=True)
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error as error:
+            log.warning("the database file does not tell its version", error=repr(error))
+            return None
+        return str(version)
+
+    async def renew(self, tables: Collection[str]) -> None:
+        pass
+
+    async def stop(self) -> None:
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+
+class LocalVersions:
+    """Of one process that is the only one to write, but for the command line: what that changes shows when answers have reached their age."""
+
+    lifetime_seconds = 1.0
+
+    def __init__(self) -> None:
+        self._changes: dict[str, int] = {}
+
+    async def of(self, tables: Collection[str]) -> str | None:
+        return ",".join([f"{table}{self._changes.get(table, 0)}" for table in tables])
+
+    async def renew(self, tables: Collection[str]) -> None:
+        for table in tables:
+            self._changes[table] = self._changes.get(table, 0) + 1
+
+    async def stop(self) -> None:
+        self._changes.clear()
+
+
+class SharedVersions:
+    """Of all processes that share a database and a Redis."""
+
+    lifetime_seconds = 60.0
+
+    def __init__(self, redis: Redis, namespace: str) -> None:
+        """`namespace` keeps services apart that share a Redis."""
+        self._redis: Any = redis  # Partly untyped.
+        self._key = f"storegraph:versions:{blake2b(namespace.encode(), digest_size=6).hexdigest()}"
+        self._outage = Outage("versions")
+        self._all_old = True  # Something may have changed that nobody was told of.
+        self._written: set[str] = set()
+        self._look, self._tell = Joined(self._looked), Joined(self._told)
+        self._mending: asyncio.Task[None] | None = None
+
+    async def of(self, tables: Collection[str]) -> str | None:
+        versions = await self._look.call()
+        if versions is None:
+            return None
+        return b",".join([versions[EPOCH.encode()], *[versions.get(table.encode(), b"") for table in tables]]).decode()
+
+    async def renew(self, tables: Collection[str]) -> None:
+        self._written |= set(tables)
+        if not await self._tell.call():
+            self._mend_later()
+
+    async def stop(self) -> None:
+        if self._mending:
+            self._mending.cancel()
+
+    async def _looked(self) -> dict[bytes, bytes] | None:
+        if self._all_old and not await self._outage.shielded(self._new_epoch):
+            return None
+        versions: dict[bytes, bytes] | None = await self._outage.shielded(lambda: self._redis.hgetall(self._key))
+        if not versions or EPOCH.encode() not in versions:  # Away, or it has forgotten everything.
+            self._all_old = True
+            return None
+        return versions
+
+    async def _told(self) -> bool:
+        written, self._written = self._written, set()
+        told = await self._outage.shielded(lambda: self._set(written))
+        self._all_old = self._all_old or not told
+        return bool(told)
+
+    async def _new_epoch(self) -> bool:
+        self._all_old = False  # What fails to be told while this is under way is old again.
+        try:
+            return await self._set({EPOCH})
+        except BaseException:
+            self._all_old = True
+            raise
+
+    async def _set(self, names: Collection[str]) -> bool:
+        # Drawn, not counted: a Redis that has forgotten everything must not give a number out for the second time.
+        await self._redis.hset(self._key, mapping={name: secrets.token_urlsafe(9) for name in names})
+        return True
+
+    def _mend_later(self) -> None:
+        """Others may reach Redis while we do not: they must not wait for our next reader to learn that there was a change."""
+        if self._mending is None or self._mending.done():
+            self._mending = asyncio.create_task(self._mend())
+
+    async def _mend(self) -> None:
+        while self._all_old:
+            await asyncio.sleep(RETRY_SECONDS)
+            await self._look.call()
+
+
+def followed(database: Database, redis: Redis | None, url: str) -> Versions:
+    """The versions of a database's tables, which each of this process's transactions renews."""
+    file = sqlite_file(url)
+    versions = SharedVersions(redis, url) if redis else FileVersions(file) if file else LocalVersions()
+    database.listen_to_tables(versions.renew)
+    return versions
+
+
+@asynccontextmanager
+async def told(database: Database, redis_url: str | None, url: str) -> AsyncGenerator[None]:
+    """For a program that changes things and keeps no answers: whoever keeps some learns of its changes."""
+    if redis_url is None:
+        yield
+        return
+    async with connect(redis_url) as redis:
+        versions = followed(database, redis, url)
+        try:
+            yield
+        finally:
+            await versions.stop()
+
+
+class Joined(Generic[T]):
+    """Calls that come while one is under way share the next."""
+
+    def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
+        self._function = function
+        self._running: asyncio.Task[T] | None = None
+        self._next: asyncio.Task[T] | None = None
+
+    async def call(self) -> T:
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._running))
+        return await asyncio.shield(self._next)
+
+    async def _after(self, running: asyncio.Task[T] | None) -> T:
+        if running is not None and not running.done():
+            await asyncio.wait([running])
+        self._running, self._next = self._next, None
+        return await self._function()

@@ -1,0 +1,202 @@
+"""What is kept in memory and in Redis, and the versions that say whether it is still true …"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from persistence.kit.cache import MemoryCache, SharedCache
+from persistence.kit.database import Database
+from persistence.kit.redis_client import connect
+from persistence.kit.versions import FileVersions, Joined, LocalVersions, SharedVersions
+from tests import servers
+from tests.conftest import settings_for
+from tests.servers import Redis
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def two_processes(url: str, names: tuple[str, str] = ("a", "a")) -> AsyncGenerator[tuple[SharedVersions, SharedVersions]]:
+    """Their versions, both of which have met Redis."""
+    async with connect(url) as redis:
+        first, second = (SharedVersions(redis, name) for name in names)
+        assert await first.of(("items",)) is not None
+        assert await second.of(("items",)) is not None
+        yield first, second
+        await first.stop()
+        await second.stop()
+
+
+async def test_stay_within_a_bound_of_memory_by_giving_up_what_was_used_longest_ago() -> None:
+    memory = MemoryCache(most_bytes=3_000)
+    for key in "abc":
+        await memory.put(key, key.encode() * 700, 60)
+    assert await memory.get("a") == b"a" * 700
+    await memory.put("d", b"d" * 700, 60)
+    assert [await memory.get(key) for key in "abcd"] == [b"a" * 700, None, b"c" * 700, b"d" * 700]
+    await memory.put("a", b"", 60)
+    assert memory.peek("a") == b""
+    await memory.put("huge", b"x" * 3_000, 60)
+    assert [memory.peek(key) for key in ("a", "c", "d", "huge")] == [None] * 4
+
+
+async def test_end_with_their_age() -> None:
+    clock = Clock()
+    memory = MemoryCache(clock=clock)
+    await memory.put("a", b"1", 60)
+    clock.now += 59.9
+    assert await memory.get("a") == b"1"
+    clock.now += 0.1
+    assert await memory.get("a") is None
+    async with connect(servers.redis()) as redis:
+        shared = SharedCache(redis, "test:cache")
+        await shared.put("a", b"\x00\xff", 60)
+        assert await shared.get("a") == b"\x00\xff"
+        assert 59_000 < await redis.pttl("test:cache:a") <= 60_000
+        await redis.delete("test:cache:a")
+        assert await shared.get("a") is None
+
+
+async def test_are_missing_while_redis_is_away_or_hangs_and_come_back_by_themselves() -> None:
+    clock = Clock()
+    with Redis.own() as server:
+        async with connect(server.url) as redis:
+            shared = SharedCache(redis, "test:cache", clock=clock)
+            await shared.put("a", b"1", 60)
+            server.pause()
+            assert await shared.get("a") is None
+            async with asyncio.timeout(5):  # It is left alone meanwhile: a thousand looks do not wait.
+                assert [await shared.get("a") for _ in range(1_000)] == [None] * 1_000
+            server.resume()
+            clock.now += 2
+            assert await shared.get("a") == b"1"
+            server.stop()
+            assert await shared.get("a") is None
+            await shared.put("a", b"2", 60)
+            server.start()
+            clock.now += 2
+            assert await shared.get("a") is None
+            await shared.put("a", b"3", 60)
+            assert await shared.get("a") == b"3"
+
+
+async def test_are_new_for_every_process_after_a_change_in_one_and_for_no_other_table() -> None:
+    async with two_processes(servers.redis()) as (first, second):
+        before = await first.of(("items",)), await first.of(("users",)), await first.of(("items", "users"))
+        assert before == (await second.of(("items",)), await second.of(("users",)), await second.of(("items", "users")))
+        await second.renew({"items"})
+        after = await first.of(("items",)), await first.of(("users",)), await first.of(("items", "users"))
+        assert [was == now for was, now in zip(before, after, strict=True)] == [False, True, False]
+
+
+async def test_keep_services_apart_that_share_a_redis() -> None:
+    async with two_processes(servers.redis(), ("one", "another")) as (first, second):
+        before = await first.of(("items",))
+        await second.renew({"items"})
+        assert await first.of(("items",)) == before
+
+
+async def test_are_unknown_while_redis_is_away_and_all_new_afterwards() -> None:
+    with Redis.own() as server:
+        async with two_processes(server.url) as (first, second):
+            before = await first.of(("items",))
+            server.stop()
+            await second.renew({"items"})
+            assert (await first.of(("items",)), await second.of(("items",))) == (None, None)
+            server.start()
+            async with asyncio.timeout(20):
+                while (after := await first.of(("items",))) is None:  # noqa: ASYNC110 -- only asking tells
+                    await asyncio.sleep(0.05)
+            assert after != before
+
+
+async def test_are_new_when_a_change_that_could_not_be_told_can_be() -> None:
+    """The process that changed something reaches Redis no more; the others never lost it and ask as before."""
+    with Redis.own() as server:
+        async with two_processes(server.url) as (first, _), connect(f"redis://127.0.0.1:{servers.free_port()}") as nowhere:
+            cut_off = SharedVersions(nowhere, "a")
+            before = await first.of(("items",))
+            await cut_off.renew({"items"})
+            assert await first.of(("items",)) == before
+            async with connect(server.url) as found_again:
+                cut_off._redis = found_again  # pyright: ignore[reportPrivateUsage]
+                async with asyncio.timeout(20):
+                    while await first.of(("items",)) == before:  # noqa: ASYNC110 -- only asking tells
+                        await asyncio.sleep(0.05)
+                await cut_off.stop()
+
+
+async def test_are_new_when_redis_has_forgotten_everything() -> None:
+    async with two_processes(servers.redis()) as (first, second), connect(servers.redis()) as redis:
+        before = await first.of(("items",))
+        await redis.delete(first._key)  # pyright: ignore[reportPrivateUsage]
+        assert await first.of(("items",)) is None
+        after = await first.of(("items",))
+        assert after == await second.of(("items",))
+        assert after not in {None, before}
+
+
+async def test_are_those_of_the_file_on_sqlite_whatever_program_writes_to_it(tmp_path: Path) -> None:
+    settings = await settings_for("sqlite", tmp_path)
+    file = tmp_path / "storegraph.db"
+    versions, other = FileVersions(str(file)), Database.connect(settings.database_url)
+    async with other.transaction():
+        pass  # The first connection to a file writes to it.
+    before = await versions.of(("items",))
+    assert await versions.of(("users",)) == before
+    async with other.transaction():
+        pass
+    assert await versions.of(("items",)) == before
+    async with other.transaction() as work:
+        await (await work.session.connection()).exec_driver_sql("UPDATE event_log SET pruned_through = 1")
+    assert await versions.of(("items",)) not in {None, before}
+    await other.close()
+    await versions.stop()
+    assert await FileVersions(str(tmp_path / "missing.db")).of(("items",)) is None
+    assert not (tmp_path / "missing.db").exists()
+
+
+async def test_count_the_changes_of_a_process_that_is_alone() -> None:
+    versions = LocalVersions()
+    before = await versions.of(("items", "users"))
+    await versions.renew({"stored_files"})
+    assert await versions.of(("items", "users")) == before
+    await versions.renew({"users"})
+    assert await versions.of(("items", "users")) != before
+
+
+async def test_are_looked_at_once_for_all_who_ask_meanwhile_and_never_before_they_asked() -> None:
+    """Whoever asks while a look is under way may have heard of a change that came after it began."""
+    began: list[int] = []
+    go_on = asyncio.Event()
+
+    async def look() -> int:
+        began.append(len(began))
+        number = began[-1]
+        await go_on.wait()
+        return number
+
+    joined = Joined(look)
+    first = asyncio.create_task(joined.call())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert began == [0]
+    later = [asyncio.create_task(joined.call()) for _ in range(10)]
+    await asyncio.sleep(0)
+    assert began == [0]
+    go_on.set()
+    assert await first == 0
+    assert await asyncio.gather(*later) == [1] * 10
+    assert began == [0, 1]
