@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Annotated, Any, Self
 
 import strawberry
@@ -17,7 +18,7 @@ from persistence import items, purchases
 from persistence.kit.columns import utc_now
 from persistence.kit.errors import InvalidInput
 from persistence.kit.events import Event as Row
-from persistence.kit.feed import Feed, Missed, Reason
+from persistence.kit.feed import RECENT_EVENTS, Feed, Missed, Reason
 
 ITEM_IDS = 100
 
@@ -132,8 +133,12 @@ class ItemEventSubscription:
 
 
 def told(feed: Feed, event: Row | Missed) -> Any:
-    if isinstance(event, Missed):
-        return Gap.of(event, feed.cursor(event.resume_from))
+    return Gap.of(event, feed.cursor(event.resume_from)) if isinstance(event, Missed) else _told(feed, event)
+
+
+@lru_cache(maxsize=RECENT_EVENTS)
+def _told(feed: Feed, event: Row) -> ItemChange:
+    """One object for all subscribers, so that its execution can be shared: see `graph.kit.sharing`."""
     return _KINDS[event.kind](event, feed.cursor(event.id))
 
 

@@ -53,12 +53,18 @@ class Listener:
 
 @asynccontextmanager
 async def listening(
-    service: Service, query: str, variables: dict[str, Any] | None = None, *, token: str | None = None
+    service: Service,
+    query: str,
+    variables: dict[str, Any] | None = None,
+    *,
+    token: str | None = None,
+    extensions: dict[str, Any] | None = None,
 ) -> AsyncGenerator[Listener]:
     """A subscription that has been asked for. It need not have begun: only a first result tells that."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with websockets.connect(service.socket_url, subprotocols=[PROTOCOL]) as socket:
         await socket.send(json.dumps({"type": "connection_init", "payload": headers}))
         assert json.loads(await socket.recv())["type"] == "connection_ack"
-        await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": query, "variables": variables}}))
+        payload = {"query": query, "variables": variables, "extensions": extensions}
+        await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
         yield Listener(socket)

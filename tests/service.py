@@ -23,6 +23,7 @@ from graph.server.app import create_app
 from graph.server.commands.serving import KEEP_ALIVE_SECONDS
 from graph.server.settings import Settings
 from graph.server.tokens import Tokens
+from graph.server.wire import Protocol
 from persistence import items, passwords, users
 from persistence.kit import jobs
 from persistence.kit.database import Base, Database
@@ -146,6 +147,7 @@ async def running(settings: Settings, replaced: Mapping[type[Any], Any] | None =
             log_config=None,
             access_log=False,
             proxy_headers=False,
+            http=Protocol,
             ws="websockets-sansio",
             timeout_graceful_shutdown=5,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -74,9 +74,16 @@ class Context:
     """One operation, or one event of a subscription."""
 
     services: Services
-    caller: Caller
+    _caller: Caller
     loaders: Loaders
     extensions: dict[str, Any] = field(default_factory=dict[str, Any])
+    personal: bool = False
+    """Whether something looked at who asks: what came out may be for their eyes only."""
+
+    @property
+    def caller(self) -> Caller:
+        self.personal = True
+        return self._caller
 
     @classmethod
     def fresh(cls, services: Services, caller: Caller, *, cache: bool) -> Context:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -93,6 +93,14 @@ class Operation:
         return self.kind is OperationType.QUERY
 
 
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One event of a subscription's source, and its execution."""
+
+    event: object
+    execute: Callable[[Context], Awaitable[ExecutionResult]]
+
+
 class Engine:
     def __init__(self, schema: GraphQLSchema, observer: Observer, *, suggestions: bool, introspection: bool, fast: bool) -> None:
         self.schema, self._observer = schema, observer
@@ -143,10 +151,12 @@ class Engine:
         return self._masked(await _completed(executor.execute_operation()), context)
 
     async def subscribe(
-        self, operation: Operation, variables: Mapping[str, Any] | None, fresh: Callable[[], Context]
-    ) -> AsyncGenerator[ExecutionResult]:
-        """Run a subscription: one result an event, each in a fresh context. Raises: Refused, before the first event."""
-        context = fresh()
+        self, operation: Operation, variables: Mapping[str, Any] | None, context: Context
+    ) -> AsyncGenerator[Occurrence | ExecutionResult]:
+        """Run a subscription: what occurs, to be executed in a fresh context each, and at most one error, which ends it.
+
+        Raises: Refused, before the first event.
+        """
         executor = self._executor(operation, variables, context)
         stream = await _completed(_core.create_source_event_stream(executor))
         if isinstance(stream, ExecutionResult):
@@ -154,7 +164,7 @@ class Engine:
         async with aclosing(cast("AsyncGenerator[Any]", stream)) as events:
             try:
                 async for event in events:
-                    yield await self._one(operation, executor, event, fresh())
+                    yield Occurrence(event, partial(self._one, operation, executor, event))
             except DomainError as error:
                 yield ExecutionResult(errors=[as_error(error)])
             except Exception as error:  # noqa: BLE001 -- whatever breaks a source, its subscribers get one masked error

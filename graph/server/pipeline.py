@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
@@ -15,8 +16,9 @@ from graphql import ExecutionResult
 from graph.kit.access import Caller
 from graph.kit.context import Context, Services
 from graph.kit.errors import Refused
-from graph.kit.execution import Engine, Operation
+from graph.kit.execution import Engine, Occurrence, Operation
 from graph.kit.plans import Plans
+from graph.kit.sharing import Make, Sharing, Told, asked
 from graph.server.documents import Documents
 from graph.server.limits import Grant, Limits, retry_after, wanted
 from graph.server.masking import Masked
@@ -24,6 +26,8 @@ from graph.server.requests import GraphQLRequest
 from graph.server.responses import Kept, Responses
 from graph.server.telemetry import Seen, Telemetry
 from persistence.kit.replica import reading_as
+
+STRANGER = Caller(None, client_ip="", request_id="")
 
 
 @dataclass(slots=True)
@@ -51,6 +55,7 @@ class Pipeline:
         """Without `plans` the reference executor runs everything; without `responses` nothing is kept."""
         self._engine, self._services, self._documents = engine, services, documents
         self._limits, self._telemetry, self._plans, self._responses = limits, telemetry, plans, responses
+        self._sharing = Sharing()
 
     async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:
         """Raises: Refused."""
@@ -120,12 +125,35 @@ class Pipeline:
 
         with Masked(caller), self._telemetry.operation(operation, request, caller) as seen:
             grant = await self._limits.charge(operation, request.variables, caller)
-            seen.cost = grant.requested
+            seen.cost, headers = grant.requested, grant.headers
             extensions = {"cost": grant.figures} if wanted(request.extensions) else None
-            async for result in self._engine.subscribe(operation, request.variables, fresh):
-                seen.event(result.errors or ())
-                yield Answer(encode(result, extensions), grant.headers)
-                extensions = None
+            question = asked(operation, request.variables)
+            with self._sharing.subscriber(question, partial(self._scout, operation, request), self._strangers):
+                async for found in self._engine.subscribe(operation, request.variables, fresh()):
+                    if isinstance(found, ExecutionResult):
+                        told = Told(encode(found), found.errors or ())
+                    else:
+                        told = await self._sharing.told(question, found.event, fresh, caller, partial(_told, found))
+                    seen.event(told.errors)
+                    yield Answer(_with(told.body, extensions), headers)
+                    extensions = None
+
+    async def _scout(self, operation: Operation, request: GraphQLRequest) -> AsyncGenerator[tuple[object, Make]]:
+        async for found in self._engine.subscribe(operation, request.variables, self._strangers()):
+            if isinstance(found, Occurrence):
+                yield found.event, partial(_told, found)
+
+    def _strangers(self) -> Context:
+        return Context.fresh(self._services, STRANGER, cache=False)
+
+
+async def _told(found: Occurrence, context: Context) -> Told:
+    result = await found.execute(context)
+    return Told(encode(result), result.errors or ())
+
+
+def _with(body: bytes, extensions: Mapping[str, Any] | None) -> bytes:
+    return body[:-1] + _extended(extensions).encode() + b"}" if extensions else body
 
 
 def encode(result: ExecutionResult, extensions: Mapping[str, Any] | None = None, json: str | None = None) -> bytes:

@@ -60,7 +60,7 @@ def serve(
         ws="websockets-sansio",
         ws_max_size=SOCKET_BYTES,
         loop="uvloop",
-        http="httptools",
+        http="graph.server.wire:Protocol",
         ws_per_message_deflate=False,
         server_header=False,  # Nobody needs to know what to look up the weaknesses of.
     )
