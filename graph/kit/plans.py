@@ -25,14 +25,13 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLError,
     GraphQLField,
-    GraphQLNonNull,
-    GraphQLScalarType,
     SelectionSetNode,
 )
 from graphql.execution import get_argument_values, get_variable_values
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
+from graph.kit.arguments import Plain, reader
 from graph.kit.context import Context, Services
 from graph.kit.execution import Operation
 from persistence.kit.errors import DomainError
@@ -137,16 +136,19 @@ class Root:
     definition: GraphQLField
     node: FieldNode
     run: Run
-    names: Mapping[str, str]
-    """Of arguments that are taken as they are: their names in Python."""
+    plain: Callable[[Mapping[str, Any]], dict[str, Any]] | None
+    """Makes the arguments of plain variables, where that is possible."""
     convert: Callable[[dict[str, Any]], dict[str, Any]]
 
     def arguments(self, variables: Any) -> dict[str, Any]:
         """As the resolver would get them. Raises: GraphQLError."""
-        given, names = get_argument_values(self.definition, self.node, variables), self.names
-        if given.keys() <= names.keys():
-            return {names[name]: value for name, value in given.items()}
-        return self.convert(given)
+        return self.convert(get_argument_values(self.definition, self.node, variables))
+
+
+@dataclass(frozen=True)
+class Plan:
+    is_plain: Plain
+    roots: Sequence[Root]
 
 
 Compile = Callable[[Selection, Sequence[FieldNode]], Run]
@@ -158,36 +160,37 @@ class Plans:
     def __init__(self, schema: strawberry.Schema, services: Services, declared: Mapping[str, Compile]) -> None:
         self._schema, self._services, self._declared = schema, services, declared
         self._core = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- as in graph/schema.py
-        self._plans: OrderedDict[Operation, list[Root] | None] = OrderedDict()
+        self._plans: OrderedDict[Operation, Plan | None] = OrderedDict()
 
     async def answer(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Part | None:
         """The response's `data`, or None where the reference executor must run."""
-        roots = self._roots(operation)
-        if roots is None:
+        plan = self._plan(operation)
+        if plan is None:
             return None
         try:
-            return await self._data(roots, operation, variables, context)
+            return await self._data(plan, operation, variables or {}, context)
         except (NotPlannable, DomainError, GraphQLError):
             return None
         except Exception as error:  # noqa: BLE001 -- whatever it is, the reference executor says it as clients know it
             log.warning("the fast path failed", error=repr(error))
             return None
 
-    def _roots(self, operation: Operation) -> list[Root] | None:
+    def _plan(self, operation: Operation) -> Plan | None:
         if operation not in self._plans:
             self._plans[operation] = self._compiled(operation)
             if len(self._plans) > PLANS:
                 self._plans.popitem(last=False)
         return self._plans[operation]
 
-    def _compiled(self, operation: Operation) -> list[Root] | None:
+    def _compiled(self, operation: Operation) -> Plan | None:
         selection = Selection(operation, self._services)
         fields: dict[str, list[FieldNode]] = {}
         if not operation.is_query or operation.definition.directives:
             return None
         try:
             selection.gather("Query", operation.definition.selection_set, fields)
-            return [self._root(name, nodes, selection) for name, nodes in fields.items()]
+            roots = [self._root(name, nodes, selection) for name, nodes in fields.items()]
+            return Plan(Plain(operation.definition.variable_definitions or ()), roots)
         except NotPlannable:
             return None
 
@@ -198,30 +201,31 @@ class Plans:
         definition: Any = cast("Any", self._core.query_type).fields[name]
         field_: StrawberryField = definition.extensions["strawberry-definition"]
         registry, config = self._schema.schema_converter.scalar_registry, self._schema.config
-        plain = {
-            config.name_converter.get_graphql_name(argument): argument.python_name
-            for argument in field_.arguments
-            if _is_plain(definition.args[config.name_converter.get_graphql_name(argument)].type)
-        }
+        names = {config.name_converter.get_graphql_name(argument): argument.python_name for argument in field_.arguments}
         return Root(
             response_name,
             definition,
             nodes[0],
             self._declared[name](selection, nodes),
-            plain,
+            reader(definition, nodes[0], names),
             lambda given: convert_arguments(given, field_.arguments, registry, config),
         )
 
-    async def _data(self, roots: Sequence[Root], operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Part:
-        values = get_variable_values(self._core, operation.definition.variable_definitions or (), dict(variables or {}))
-        if isinstance(values, list):
-            raise NotPlannable
+    async def _data(self, plan: Plan, operation: Operation, variables: Mapping[str, Any], context: Context) -> Part:
         parts: dict[str, Part] = {}
-        for root in roots:
-            parts[root.response_name] = await root.run(context, root.arguments(values))
+        coerced: Any = None
+        for root in plan.roots:
+            if root.plain and plan.is_plain(variables):
+                arguments = root.plain(variables)
+            else:
+                coerced = coerced or self._coerced(operation, variables)
+                arguments = root.arguments(coerced)
+            parts[root.response_name] = await root.run(context, arguments)
         return joined(parts)
 
-
-def _is_plain(type_: Any) -> bool:
-    """Whether a coerced value of it is what the resolver gets."""
-    return (type_.of_type if type_.__class__ is GraphQLNonNull else type_).__class__ is GraphQLScalarType
+    def _coerced(self, operation: Operation, variables: Mapping[str, Any]) -> Any:
+        """Raises: NotPlannable."""
+        values = get_variable_values(self._core, operation.definition.variable_definitions or (), dict(variables))
+        if isinstance(values, list):
+            raise NotPlannable
+        return values

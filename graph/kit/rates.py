@@ -56,6 +56,7 @@ class Limit:
 
 
 @lru_cache(10_000)
+@lru_cache(maxsize=4_096)
 def network(address: str) -> str:
     """An address to count a client by. An IPv6 client has a network of 2**64 of them, which count as one. Source: RFC 6177."""
     try:

@@ -11,7 +11,6 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 
 from graph.kit.access import AccessTokens
@@ -35,6 +34,7 @@ from graph.server.guard import Guard
 from graph.server.health import HealthRoutes
 from graph.server.http import METHODS, HttpEndpoint
 from graph.server.landing import Landing
+from graph.server.lanes import Cors, Direct
 from graph.server.limits import Limits
 from graph.server.logs import OperationLog
 from graph.server.metrics import Metrics
@@ -166,7 +166,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
 
     app = Starlette(
         routes=[
-            Route("/graphql", http),
+            Route("/graphql", http),  # Only for its redirect of `/graphql/`.
             WebSocketRoute("/graphql", socket),
             Route("/metrics", monitoring.scrape),
             *FileRoutes(blobs, most_bytes=settings.max_upload_bytes).routes(shims),
@@ -181,7 +181,8 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             Middleware(Farewell, departure=departure),
             *telemetry.middleware,
             Middleware(Compression),
-            Middleware(CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=METHODS, allow_headers=["*"], max_age=600),
+            Middleware(Cors, allow_origins=settings.allowed_origins, allow_methods=METHODS, allow_headers=["*"], max_age=600),
+            Middleware(Direct, path="/graphql", endpoint=http),
         ],
         exception_handlers={HTTPException: not_served},
         lifespan=lifespan,
