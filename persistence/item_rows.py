@@ -18,7 +18,7 @@ from persistence.catalogue import EVERYTHING, Filter, Order
 from persistence.items import Item
 from persistence.kit.database import Database
 from persistence.kit.paging import Listing, Window
-from persistence.kit.raw import Composed, Prepared, RawReads, Row, Show, plain, prepare
+from persistence.kit.raw import Composed, Plain, Prepared, RawReads, Row, Show, plain, prepare
 from persistence.kit.written import Written, columns, expression
 from persistence.users import User
 
@@ -63,12 +63,21 @@ class RowPage:
         return self.listing.cursor_at(self.show_key(row[-2]) if self.show_key else row[-2], row[-1])
 
 
+@dataclass(frozen=True)
+class _Key:
+    """A sort key: how it is read, and how a value of it is bound; None if as it is."""
+
+    shown: Plain
+    bind: Show | None
+
+
 class ItemRows:
     def __init__(self, database: Database) -> None:
         self._database, self._dialect, self._statements = database, database.raw_dialect, Composed(database.raw_dialect)
         self._sqlite = database.dialect == "sqlite"
         self._lookups: dict[tuple[Written, RawReads], _Lookup] = {}
         self._pages: dict[Any, Prepared] = {}
+        self._keys: dict[str, _Key] = {}
 
     async def by_id(self, written: Written, id_: int) -> str | None:
         """One item's JSON. Look-ups of the same form that come at the same time, whoever asks, share a statement."""
@@ -98,7 +107,7 @@ class ItemRows:
         listing = _unfiltered(order) if filter_ == EVERYTHING else catalogue.listing(filter_, order)
         rows = await (self._prepared if filter_ == EVERYTHING else self._composed)(asked, listing, window)
         more, rows = len(rows) > window.size, rows[: window.size]
-        show_key = plain(listing.key, self._dialect).show
+        show_key = self._key(listing).shown.show
         if window.backward:
             return RowPage(rows[::-1], listing, window.before is not None, more, show_key)
         return RowPage(rows, listing, more, window.after is not None, show_key)
@@ -116,9 +125,17 @@ class ItemRows:
         for name, cursor in (("after", window.after), ("before", window.before)):
             if cursor is not None:
                 key, values[f"{name}_id"] = listing.position(cursor, name)
-                bind = listing.key.type.bind_processor(self._dialect)
+                bind = self._key(listing).bind
                 values[f"{name}_key"] = bind(key) if bind else key
         return await (await self._database.raw()).fetch(prepared, values)
+
+    def _key(self, listing: Listing[Item]) -> _Key:
+        """Kept, since asking the mapper for a column's type takes as long as a small query."""
+        key = self._keys.get(listing.key.key)
+        if key is None:
+            dialect = self._dialect
+            key = self._keys[listing.key.key] = _Key(plain(listing.key, dialect), listing.key.type.bind_processor(dialect))
+        return key
 
     def _cut(self, asked: Asked, listing: Listing[Item], window: Window) -> Select[Any]:
         def position(name: str) -> tuple[Any, Any]:
@@ -130,7 +147,7 @@ class ItemRows:
         return self._page_columns(statement, asked, listing)
 
     def _page_columns(self, statement: Select[Any], asked: Asked, listing: Listing[Item]) -> Select[Any]:
-        return self._columns(statement, asked, *((plain(listing.key, self._dialect).column, listing.id) if asked.cursors else ()))
+        return self._columns(statement, asked, *((self._key(listing).shown.column, listing.id) if asked.cursors else ()))
 
     def _columns(self, statement: Select[Any], asked: Asked, *more: Any) -> Select[Any]:
         objects: list[Any] = [

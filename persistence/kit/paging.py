@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -109,7 +109,7 @@ class Listing(Generic[T]):
         """The sort key and id in a cursor. Raises: InvalidInput, if it is not one of this list's own."""
         try:
             tag, plain, id_ = orjson.loads(_transparent(cursor))
-            key = _KEYS[self.key.type.python_type](plain)
+            key = self._read(plain)
             if isinstance(key, int) and not isinstance(self.key.type, BigInteger) and abs(key) >= INTEGER_BOUND:
                 raise ValueError  # noqa: TRY301 -- one answer to all that is wrong
         except (ArithmeticError, ValueError, TypeError, KeyError) as error:
@@ -117,6 +117,10 @@ class Listing(Generic[T]):
         if tag != self.tag or type(id_) is not int or not 0 < id_ < ID_BOUND:
             raise InvalidInput.at(argument, "this cursor belongs to another list, filter or order: start again without it")
         return key, id_
+
+    @cached_property
+    def _read(self) -> Callable[[object], Any]:
+        return _KEYS[self.key.type.python_type]
 
     @cached_property
     def tag(self) -> str:
@@ -179,4 +183,4 @@ def _amount(value: object) -> Decimal:
     return amount
 
 
-_KEYS = {str: _text, int: _whole, datetime: _moment, Decimal: _amount}
+_KEYS: Mapping[type, Callable[[object], Any]] = {str: _text, int: _whole, datetime: _moment, Decimal: _amount}
