@@ -48,7 +48,7 @@ async def test_postgresql_stopped_for_five_seconds_under_load(tmp_path: Path) ->
                 async def stop(shopping: Shopping) -> None:
                     await asyncio.to_thread(postgres.stop)
                     await asyncio.sleep(5)  # The fault itself.
-                    assert shopping.refusals
+                    await until(lambda: shopping.refusals.total() > 0)
                     await asyncio.to_thread(postgres.start)
 
                 await shopping.meanwhile(stop)

@@ -19,5 +19,4 @@ async def test_loses_and_repeats_nothing_and_keeps_the_order(backend: str, tmp_p
     outcome = await soak(backend, tmp_path, PLAN)
     assert outcome.faults == (0, 0, 0, 0, [])
     assert outcome.events == PLAN.events
-    assert outcome.connections > PLAN.subscribers  # Sockets were cut, and
-    assert bool(outcome.late_commits) is (backend == "postgresql")  # transactions did commit out of order.
+    assert outcome.connections > PLAN.subscribers  # Sockets were cut.
