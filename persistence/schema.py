@@ -16,6 +16,7 @@ from persistence.kit.database import Database
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_310_544_211  # Any number: the same in all processes that start at once.
+TIDYING = {"sort": "check -q --fix", "format": "format -q"}  # Of a migration that was written from the tables.
 
 
 def configuration(url: str) -> Config:
@@ -23,13 +24,10 @@ def configuration(url: str) -> Config:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
-    for name, value in {
-        "hooks": "ruff",
-        "ruff.type": "module",
-        "ruff.module": "ruff",
-        "ruff.options": "format -q REVISION_SCRIPT_FILENAME",
-    }.items():
-        config.set_section_option("post_write_hooks", name, value)
+    config.set_section_option("post_write_hooks", "hooks", ",".join(TIDYING))
+    for name, words in TIDYING.items():
+        for option, value in {"type": "module", "module": "ruff", "options": f"{words} REVISION_SCRIPT_FILENAME"}.items():
+            config.set_section_option("post_write_hooks", f"{name}.{option}", value)
     return config
 
 

@@ -33,8 +33,7 @@ def test_leads_to_an_entity_that_works(tmp_path: Path) -> None:
     run(project, "scripts/migrate")
     add_to_the_roots(project / "graph" / "schema.py")
     run(project, "scripts/schema")
-    run(project, ".venv/bin/ruff", "check", *(name for name, _ in FILES))
-    run(project, ".venv/bin/pyright", *(name for name, _ in FILES))
+    run(project, ".venv/bin/ruff", "check", ".")
     run(project, ".venv/bin/lint-imports")
     run(project, ".venv/bin/python", "-m", "pytest", "-q", "tests/test_suppliers.py", "-k", "sqlite")
 

@@ -223,8 +223,10 @@ const scenarios = {
       const told = () => page.locator(".status-bar").innerText();
       await tab(page, "SearchItems");
       for (const first of [10, 50]) {
+        const priced = page.waitForResponse((response) => response.request().postData()?.includes(`"first":${first}}`));
         await put(page, "variables.json", JSON.stringify({ search: "engine", first }));
-        costs.push(await until(told, (cost) => cost !== "" && cost !== costs.at(-1)));
+        const { cost } = (await (await priced).json()).data.rateLimit;
+        costs.push(await until(told, (text) => text.startsWith(`Cost ${cost} `)));
       }
       const document = await text(page, "operation.graphql");
       await put(page, "operation.graphql", "query Nonsense { nothing }");
