@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 from graphql import parse, validate
@@ -17,9 +17,6 @@ from graph.server.settings import Settings
 from tests.conftest import settings_for
 from tests.service import running
 from tests.tours import RUNNERS, Shell, agrees, blocks
-
-if TYPE_CHECKING:
-    from typer.core import TyperGroup
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")))
@@ -73,13 +70,17 @@ def test_name_commands_that_there_are(page: str) -> None:
         for line in block.text.splitlines() if block.kind in {"console", "sh"} else ():
             for script in re.findall(r"(?:^|\s)(?:\./)?(scripts/[a-z-]+)", line):
                 assert (ROOT / script).exists(), line
-            for command, options in re.findall(r"(?:scripts/storegraph|-m graph) ([a-z]+)([^|#]*)", line):
-                assert set(re.findall(r"(?<=\s)--[a-z-]+", options)) <= options_of(command), line
+            for words in re.findall(r"(?:scripts/storegraph|-m graph) ([^|#]*)", line):
+                assert set(re.findall(r"(?<=\s)--[a-z-]+", words)) <= options_of(words.split()), line
 
 
-def options_of(command: str) -> set[str]:
-    commands: TyperGroup = get_command(cli)  # pyright: ignore[reportAssignmentType] -- of an application with several commands
-    return {option for parameter in commands.commands[command].params for option in parameter.opts} | {"--help"}
+def options_of(words: list[str]) -> set[str]:
+    """The options of the command that the words begin with, which may be below another one."""
+    command: Any = get_command(cli)
+    for word in words:
+        command = getattr(command, "commands", {}).get(word, command)
+    assert not hasattr(command, "commands") or words[0].startswith("-"), words
+    return {option for parameter in command.params for option in parameter.opts} | {"--help"}
 
 
 @pytest.mark.parametrize("page", PAGES)
