@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, one has all tests of each shared service, so that it starts once; other tests stay with their file."""
+    for item in items:
+        parameters: dict[str, Any] = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        item.add_marker(pytest.mark.xdist_group(parameters.get("shared_service", item.path.name)))
+
+
 async def settings_for(backend: str, folder: Path, **overrides: Any) -> Settings:
     """Settings for an empty, migrated database."""
     values: dict[str, Any] = {"debug": True, "secret_key": SECRET, "files_url": (folder / "files").as_uri(), "rate_limits_enabled": False}
