@@ -408,6 +408,9 @@ const scenarios = {
       const suggestion = page.locator(".suggest-widget.visible .monaco-list-row.focused");
       // The language service may still be on its way: whoever gets nothing asks again.
       for (let asked = 0; asked < 10 && !(await suggestion.isVisible()); asked++) {
+        await page.keyboard.press("Escape");
+        await page.keyboard.press("Backspace");
+        await page.keyboard.type("a");
         await page.keyboard.press("Control+Space");
         await suggestion.waitFor({ timeout: 3000 }).catch(() => {});
       }
