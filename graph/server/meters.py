@@ -7,6 +7,7 @@ operation has five of them. With several processes on one machine, each leaves i
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -24,7 +25,7 @@ SERIES = 1_000  # Of one meter; the labels of whatever comes after them become "
 OTHER = "other"
 
 
-class Meter:
+class Meter(ABC):
     """Numbers by labels. `adds` says when one process's numbers are added to another's."""
 
     adds: Literal["always", "while it lives", "never"] = "always"
@@ -45,8 +46,8 @@ class Meter:
             labels = (OTHER,) * len(self.labels)
         return self.series.setdefault(labels, [0.0] * self._size)
 
-    def family(self, series: Series) -> Metric:
-        raise NotImplementedError
+    @abstractmethod
+    def family(self, series: Series) -> Metric: ...
 
 
 class Counter(Meter):
