@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, func, select
+from sqlalchemy import ForeignKey, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -30,14 +31,33 @@ class AuditEntry(Base):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """`subject` is a graph type's name and a row's id; no actor is an operator at the command line."""
+
+    actor_id: int | None
+    subject: tuple[str, int] | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
 async def write(
     work: UnitOfWork, action: str, *, actor_id: int | None, subject: tuple[str, int] | None = None, detail: Mapping[str, Any] | None = None
 ) -> None:
-    """`action` is a word such as `user.scopes_granted`, `subject` a graph type's name and a row's id; no actor is an operator at the command line."""
-    kind, id_ = subject or (None, None)
-    entry = AuditEntry(actor_id=actor_id, action=action, subject_kind=kind, subject_id=id_, detail=dict(detail or {}), at=utc_now())
-    work.session.add(entry)
+    await write_all(work, action, [Entry(actor_id, subject, detail or {})])
+
+
+async def write_all(work: UnitOfWork, action: str, entries: Sequence[Entry]) -> None:
+    """`action` is a word such as `user.scopes_granted`."""
     await work.session.flush()
+    now = utc_now()
+    rows = [_row(entry) | {"action": action, "at": now} for entry in entries]
+    if rows:
+        await work.session.execute(insert(AuditEntry), rows)
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    kind, id_ = entry.subject or (None, None)
+    return {"actor_id": entry.actor_id, "subject_kind": kind, "subject_id": id_, "detail": dict(entry.detail)}
 
 
 async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, AuditEntry]:

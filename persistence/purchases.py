@@ -15,13 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence import audit
+from persistence.audit import Entry
 from persistence.items import Item
 from persistence.kit import jobs, owned
 from persistence.kit.checks import Checks
 from persistence.kit.columns import Money, RowId, UtcDateTime, utc_now
 from persistence.kit.database import Base, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
-from persistence.kit.events import record
+from persistence.kit.events import record, record_all
 from persistence.kit.jobs import Job
 from persistence.kit.notices import Notice, Notifier
 from persistence.kit.paging import Listing, Page, Window
@@ -114,12 +115,16 @@ async def _take(work: UnitOfWork, item_id: int, quantity: int) -> Decimal:
     return price
 
 
-async def complete(work: UnitOfWork, purchase_id: int) -> None:
-    statement = update(Purchase).where(Purchase.id == purchase_id).values(status=COMPLETED).returning(Purchase)
-    sold = (await work.session.scalars(statement)).one()
+async def complete(work: UnitOfWork, ids: Sequence[int]) -> None:
+    statement = update(Purchase).where(Purchase.id.in_(ids)).values(status=COMPLETED).returning(Purchase)
+    completed = sorted(await work.session.scalars(statement), key=lambda sold: sold.id)
+    await audit.write_all(work, "purchase.completed", [_completion(sold) for sold in completed])
+    await record_all(work, "purchase.completed", {sold.id: {} for sold in completed})
+
+
+def _completion(sold: Purchase) -> Entry:
     bought = {"item_id": sold.item_id, "quantity": sold.quantity, "unit_price": str(sold.unit_price)}
-    await audit.write(work, "purchase.completed", actor_id=sold.buyer_id, subject=("Purchase", purchase_id), detail=bought)
-    await record(work, "purchase.completed", purchase_id)
+    return Entry(sold.buyer_id, ("Purchase", sold.id), bought)
 
 
 class Completion:
@@ -131,5 +136,5 @@ class Completion:
     async def perform(self, job: Job) -> None:
         await self._notifier.notify(Notice(job.key, job.kind, job.data))
 
-    async def finish(self, work: UnitOfWork, job: Job) -> None:
-        await complete(work, job.data["purchase_id"])
+    async def finish(self, work: UnitOfWork, ended: Sequence[Job]) -> None:
+        await complete(work, [job.data["purchase_id"] for job in ended])

@@ -117,6 +117,14 @@ class Service:
             for table in (Base.metadata.tables[jobs.Job.__tablename__], *reversed(Base.metadata.sorted_tables)):
                 if table.name != kept:
                     await work.session.execute(table.delete())
+        await self._set_back()
+
+    async def _set_back(self) -> None:
+        """Wait until the feed knows that the log is empty, so that no later subscriber is told of it."""
+        async with asyncio.timeout(30):
+            while await self.services.feed.position() != 0:
+                self.services.feed._look.set()
+                await asyncio.sleep(0.001)
 
 
 _hashes: dict[str, str] = {}

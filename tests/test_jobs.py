@@ -21,7 +21,7 @@ from tests.test_metrics import labels, samples
 from tests.wire import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
     from pathlib import Path
 
     from tests.service import Service
@@ -42,8 +42,8 @@ async def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
 class Letters:
     """Work that is told how often to fail."""
 
-    def __init__(self, *, failures: int = 0) -> None:
-        self.failures, self.performed, self.finished = failures, list[str](), list[str]()
+    def __init__(self, *, failures: int = 0, bad: str | None = None) -> None:
+        self.failures, self.bad, self.performed, self.finished = failures, bad, list[str](), list[str]()
         self.stuck = asyncio.Event()
         self.stuck.set()
 
@@ -53,8 +53,10 @@ class Letters:
         if len(self.performed) <= self.failures:
             raise TimeoutError
 
-    async def finish(self, work: UnitOfWork, job: Job) -> None:
-        self.finished.append(job.key)
+    async def finish(self, work: UnitOfWork, ended: Sequence[Job]) -> None:
+        if any(job.key == self.bad for job in ended):
+            raise ValueError
+        self.finished += [job.key for job in ended]
 
 
 async def enqueue(database: Database, key: str) -> None:
@@ -73,6 +75,13 @@ async def gone(database: Database, key: str) -> None:
             await asyncio.sleep(0.01)
 
 
+async def parked(database: Database, key: str) -> Job:
+    async with asyncio.timeout(60):
+        while (job := await kept(database, key)) is None or job.parked_at is None:  # noqa: ASYNC110 -- the runner tells nobody
+            await asyncio.sleep(0.01)
+    return job
+
+
 async def test_is_tried_again_after_a_failure_and_then_ends(database: Database) -> None:
     letters = Letters(failures=2)
     runner = Runner(database, {"letter": letters}, QUICK)
@@ -88,9 +97,7 @@ async def test_is_parked_after_the_last_failure_and_goes_on_when_told(database: 
     runner = Runner(database, {"letter": letters}, QUICK)
     await runner.start()
     await enqueue(database, "b")
-    async with asyncio.timeout(60):
-        while (job := await kept(database, "b")) is None or job.parked_at is None:  # noqa: ASYNC110 -- the runner tells nobody
-            await asyncio.sleep(0.01)
+    job = await parked(database, "b")
     assert (job.attempts, job.error, letters.finished) == (3, "TimeoutError()", [])
     async with database.transaction() as work:
         assert await jobs.retry(work, [job.id]) == 1
@@ -123,9 +130,22 @@ async def test_ends_once_although_two_did_it(database: Database) -> None:
     async with database.transaction() as work:
         (quick,) = await jobs.claim(work, most=1, lease=timedelta(minutes=1))
     async with database.transaction() as work:
-        assert not await jobs.end(work, slow)
+        assert await jobs.end(work, [slow]) == []
     async with database.transaction() as work:
-        assert await jobs.end(work, quick)
+        assert await jobs.end(work, [slow, quick]) == [quick]
+
+
+async def test_that_end_together_do_not_fail_together(database: Database) -> None:
+    letters = Letters(bad="g")
+    async with database.transaction() as work:
+        for key in ("f", "g", "h"):
+            await jobs.enqueue(work, "letter", key, {})
+    runner = Runner(database, {"letter": letters}, QUICK)
+    await runner.start()
+    await parked(database, "g")
+    await runner.stop()
+    assert letters.finished == ["f", "h"]
+    assert [await kept(database, key) for key in ("f", "h")] == [None, None]
 
 
 @pytest.mark.parametrize("jump", [timedelta(days=-400), timedelta(days=400)])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Text, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Text, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -46,8 +46,8 @@ class Handler(Protocol):
         """Reach outside. Raise to be called again later; `job.key` lets the other side drop a repeat."""
         ...
 
-    async def finish(self, work: UnitOfWork, job: Job) -> None:
-        """Change rows, in the transaction that ends the job."""
+    async def finish(self, work: UnitOfWork, ended: Sequence[Job]) -> None:
+        """Change rows for each job, in the transaction that ends them. Raise, and each is tried by itself."""
         ...
 
 
@@ -72,10 +72,11 @@ async def claim(work: UnitOfWork, *, most: int, lease: timedelta) -> Sequence[Jo
     return (await work.session.scalars(leased)).all()
 
 
-async def end(work: UnitOfWork, job: Job) -> bool:
-    """Remove a job that is done. False, if its lease ran out meanwhile and somebody else took it: then nothing may be committed."""
-    ended = await work.session.scalar(delete(Job).where(_mine(job)).returning(Job.id))
-    return ended is not None
+async def end(work: UnitOfWork, performed: Sequence[Job]) -> Sequence[Job]:
+    """Remove jobs that are done. Returns those that were still ours: if a lease ran out and somebody else took the job, its rows are theirs to change."""
+    ours = tuple_(Job.id, Job.attempts).in_([(job.id, job.attempts) for job in performed])
+    ended = set(await work.session.scalars(delete(Job).where(ours).returning(Job.id)))
+    return [job for job in performed if job.id in ended]
 
 
 async def put_off(work: UnitOfWork, job: Job, *, delay: timedelta | None, error: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import groupby
 
 import structlog
 
@@ -20,15 +21,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Pace:
-    at_once: int = 8  # Jobs that one process does side by side.
+    at_once: int = 32  # Jobs that one process does side by side.
     lease_seconds: float = 30  # How long the work of a process that died stays untouched.
     poll_seconds: float = 1
     first_delay_seconds: float = 1  # Doubles with each failure, up to jobs.LONGEST_DELAY.
     attempts: int = 8  # Then a job is parked: after about two minutes of failing.
-
-
-class LostLease(Exception):
-    """Another process has taken the job over."""
 
 
 class Runner:
@@ -74,7 +71,7 @@ class Runner:
         lease = timedelta(seconds=self._pace.lease_seconds)
         async with self._database.transaction() as work:
             claimed = await jobs.claim(work, most=self._pace.at_once, lease=lease)
-        await asyncio.gather(*(self._do(job) for job in claimed))
+        await self._do(claimed)
         return len(claimed) == self._pace.at_once
 
     async def _something_due(self) -> bool:
@@ -82,19 +79,39 @@ class Runner:
         async with self._database.reading() as session:
             return await jobs.is_due(session)
 
-    async def _do(self, job: Job) -> None:
+    async def _do(self, claimed: Sequence[Job]) -> None:
+        """What is performed by the same time ends in one transaction; nothing waits for a slow job."""
+        performing = {asyncio.create_task(self._perform(job)): job for job in claimed}
+        while performing:
+            done, _ = await asyncio.wait(performing, return_when=asyncio.FIRST_COMPLETED)
+            performed = [(performing.pop(task), task.result()) for task in done]
+            ready = sorted((job for job, succeeded in performed if succeeded), key=lambda job: (job.kind, job.id))
+            for kind, together in groupby(ready, key=lambda job: job.kind):
+                await self._finish(kind, list(together))
+
+    async def _perform(self, job: Job) -> bool:
         try:
             async with asyncio.timeout(self._pace.lease_seconds * 0.8):
-                handler = self._handlers[job.kind]
-                await handler.perform(job)
-                async with self._database.transaction() as work:
-                    if not await jobs.end(work, job):
-                        raise LostLease  # noqa: TRY301 -- rolls the transaction back
-                    await handler.finish(work, job)
-        except LostLease:
-            log.warning("a job outlived its lease and was left to another process", kind=job.kind, key=job.key)
+                await self._handlers[job.kind].perform(job)
         except Exception as error:  # noqa: BLE001 -- whatever fails is tried again, then parked
             await self._failed(job, error)
+            return False
+        return True
+
+    async def _finish(self, kind: str, performed: Sequence[Job]) -> None:
+        try:
+            async with self._database.transaction() as work:
+                ended = await jobs.end(work, performed)
+                await self._handlers[kind].finish(work, ended)
+        except Exception as error:  # noqa: BLE001 -- the same
+            if len(performed) == 1:
+                await self._failed(performed[0], error)
+                return
+            for job in performed:  # Alone, each stands for itself.
+                await self._finish(kind, [job])
+        else:
+            for job in set(performed) - set(ended):
+                log.warning("a job outlived its lease and was left to another process", kind=kind, key=job.key)
 
     async def _failed(self, job: Job, error: Exception) -> None:
         last = job.attempts >= self._pace.attempts

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 CONNECTIONS = 16
+CHUNKED = b"transfer-encoding: chunked"
+LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 class Broken(Exception):
@@ -70,9 +72,9 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data
         if self._whole < 0 and (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            self._start = end + 4
-            self._whole = self._start + _length(self._buffer[:end])
-        if 0 <= self._whole <= len(self._buffer):
+            self._start, head = end + 4, self._buffer[:end].lower()
+            self._chunked, self._whole = CHUNKED in head, self._start + _length(head)
+        if 0 <= self._whole <= len(self._buffer) and (not self._chunked or self._buffer.endswith(LAST_CHUNK)):
             self._answered()
 
     def _answered(self) -> None:
@@ -98,7 +100,7 @@ class Line(asyncio.Protocol):
 
 
 def _length(head: bytes) -> int:
-    for line in head.lower().split(b"\r\n"):
+    for line in head.split(b"\r\n"):
         if line.startswith(b"content-length:"):
             return int(line[15:])
     return 0
