@@ -74,9 +74,9 @@ async def claim(work: UnitOfWork, *, most: int, lease: timedelta) -> Sequence[Jo
 
 async def end(work: UnitOfWork, performed: Sequence[Job]) -> Sequence[Job]:
     """Remove jobs that are done. Returns those that were still ours: if a lease ran out and somebody else took the job, its rows are theirs to change."""
-    ours = tuple_(Job.id, Job.attempts).in_([(job.id, job.attempts) for job in performed])
-    ended = set(await work.session.scalars(delete(Job).where(ours).returning(Job.id)))
-    return [job for job in performed if job.id in ended]
+    claims = {(job.id, job.attempts): job for job in performed}
+    removed = delete(Job).where(tuple_(Job.id, Job.attempts).in_(claims)).returning(Job.id, Job.attempts)
+    return [claims[id_, attempts] for id_, attempts in await work.session.execute(removed)]
 
 
 async def put_off(work: UnitOfWork, job: Job, *, delay: timedelta | None, error: str) -> None:

@@ -68,7 +68,7 @@ class Place:
 
 
 @contextmanager
-def product(place: Place, *, cache: bool = False, name: str = PRODUCT) -> Generator[Contestant]:
+def product(place: Place, *, cache: bool = False, limits: bool = True, name: str = PRODUCT) -> Generator[Contestant]:
     """As it is run in production, except that budgets never run out and each operation is not logged, as no rival does either."""
     settings = {
         "SECRET_KEY": place.secret,
@@ -80,6 +80,7 @@ def product(place: Place, *, cache: bool = False, name: str = PRODUCT) -> Genera
         "CONNECTIONS_PER_CALLER": "100000",
         "LOG_LEVEL": "WARNING",
         "RESPONSE_CACHE_ENABLED": str(cache).lower(),
+        "RATE_LIMITS_ENABLED": str(limits).lower(),
     }
     port = free_port()
     with _started(name, [sys.executable, "-m", "graph", "serve", "--port", str(port)], port, settings) as started:
