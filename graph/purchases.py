@@ -18,10 +18,11 @@ from graph.kit.fields import mutation, subscription
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.nodes import Node, global_id, refetched, required_row_id
 from graph.users import User
-from persistence import items, purchases, users
+from persistence import items, purchases, selling, users
 from persistence.kit import errors
 from persistence.kit.database import UnitOfWork
 from persistence.kit.feed import Missed
+from persistence.kit.idempotency import Attempt
 
 
 @strawberry.enum(description="How far a purchase is.")
@@ -112,8 +113,12 @@ class PurchaseMutation:
         async def command(work: UnitOfWork) -> purchases.Purchase:
             return await purchases.purchase(work, key, buyer_id=buyer.user_id, quantity=quantity)
 
-        arguments = [key, quantity]
-        row = await info.context.once(command, purchases.ANSWER, key=idempotency_key, operation="purchaseItem", arguments=arguments)
+        async def at_once(attempt: Attempt | None) -> purchases.Purchase | None:
+            return await selling.sell(info.context.database, key, buyer_id=buyer.user_id, quantity=quantity, attempt=attempt)
+
+        row = await info.context.once(
+            command, purchases.ANSWER, key=idempotency_key, operation="purchaseItem", arguments=[key, quantity], at_once=at_once
+        )
         return Purchase.of(row)
 
 

@@ -88,11 +88,16 @@ async def counts_by_buyer(session: AsyncSession, buyer_ids: Sequence[int]) -> Ma
     return dict(found)
 
 
-async def purchase(work: UnitOfWork, item_id: int, *, buyer_id: int, quantity: int) -> Purchase:
-    """Sell units and queue the purchase's background work. Raises: InvalidInput, NotFound, OutOfStock."""
+def check(quantity: int) -> None:
+    """Raises: InvalidInput."""
     checks = Checks()
     checks.whole("quantity", quantity, least=1)
     checks.finish()
+
+
+async def purchase(work: UnitOfWork, item_id: int, *, buyer_id: int, quantity: int) -> Purchase:
+    """Sell units and queue the purchase's background work. Raises: InvalidInput, NotFound, OutOfStock."""
+    check(quantity)
     price = await _take(work, item_id, quantity)
     sold = Purchase(item_id=item_id, buyer_id=buyer_id, quantity=quantity, unit_price=price, status=QUEUED, created_at=utc_now())
     work.session.add(sold)

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import uvicorn
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from starlette.applications import Starlette
 
 from graph.kit.access import Scope
@@ -117,13 +117,14 @@ class Service:
             for table in (Base.metadata.tables[jobs.Job.__tablename__], *reversed(Base.metadata.sorted_tables)):
                 if table.name != kept:
                     await work.session.execute(table.delete())
+            await work.session.execute(update(EventLog).values(pruned_through=0))
         await self._set_back()
 
     async def _set_back(self) -> None:
         """Wait until the feed knows that the log is empty, so that no later subscriber is told of it."""
         async with asyncio.timeout(30):
             while await self.services.feed.position() != 0:
-                self.services.feed._look.set()
+                self.services.feed._look.set()  # pyright: ignore[reportPrivateUsage] -- nobody else has to wait for it
                 await asyncio.sleep(0.001)
 
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
 
 from graph.kit.access import Scope
 from graph.kit.nodes import global_id
+from persistence import selling
+from persistence.kit.events import Event
+from persistence.kit.idempotency import IdempotencyKey
+from persistence.purchases import Purchase
 from tests.listening import listening
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
     from tests.service import Service
 
 PURCHASE = """
@@ -101,6 +112,35 @@ async def test_happens_once_however_often_it_is_sent_under_one_key(service: Serv
     assert again == first
     assert other == {"__typename": "IdempotencyKeyReused", "code": "IDEMPOTENCY_KEY_REUSED"}
     assert await service.ask(STOCK, {"id": item}) == {"item": {"inventory": 6, "version": 2}}
+
+
+async def test_leaves_the_same_whichever_way_it_takes(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One statement where the database has such, or the six that every database knows."""
+    token, item = await service.sign_in(), await service.make_item(price="19.90", inventory=5)
+    ways: list[Callable[..., Any]] = [selling.sell, the_long_way]
+    for number, way in enumerate(ways):
+        monkeypatch.setattr(selling, "sell", way)
+        await buy(service, token, item, quantity=2, key=f"key {number}")
+    await service.background_done()
+    async with service.database.reading() as session:
+        told = (await session.scalars(select(Event).where(Event.kind == "item.purchased").order_by(Event.id))).all()
+        sold = (await session.scalars(select(Purchase).order_by(Purchase.id))).all()
+        keys = (await session.scalars(select(IdempotencyKey).order_by(IdempotencyKey.key))).all()
+    bought = {"item_id": told[0].subject_id, "quantity": 2, "unit_price": "19.90", "buyer_id": sold[0].buyer_id}
+    for event, purchase, key in zip(told, sold, keys, strict=True):
+        assert event.data == {"purchase_id": purchase.id, "quantity": 2}
+        assert key.answer == bought | {"id": purchase.id, "status": "QUEUED", "created_at": purchase.created_at.isoformat()}
+        assert (purchase.item_id, purchase.buyer_id, purchase.unit_price, purchase.status) == (
+            bought["item_id"],
+            bought["buyer_id"],
+            Decimal("19.90"),
+            "COMPLETED",
+        )
+    assert [key.fingerprint for key in keys] == [keys[0].fingerprint] * 2
+
+
+async def the_long_way(*_: object, **__: object) -> None:
+    """There is no other."""
 
 
 async def test_is_told_as_it_stands_and_then_when_it_is_complete(service: Service) -> None:

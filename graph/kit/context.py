@@ -120,13 +120,23 @@ class Context:
         return self.viewer
 
     async def once(
-        self, command: Callable[[UnitOfWork], Awaitable[T]], kept: Kept[T], *, key: str | None, operation: str, arguments: object
+        self,
+        command: Callable[[UnitOfWork], Awaitable[T]],
+        kept: Kept[T],
+        *,
+        key: str | None,
+        operation: str,
+        arguments: object,
+        at_once: Callable[[Attempt | None], Awaitable[T | None]] | None = None,
     ) -> T:
         """Run a command in its transaction; under an idempotency key, at most once, and the first answer is given again.
 
         `arguments` tell a repeat from another request under the same key. They are kept as a hash only, but a fast one: no password among them.
+        `at_once` is a shorter way to the same effect, key and answer included; None from it says that it was not to be had.
         """
         attempt = None if key is None else Attempt.of(caller=self.caller.name, key=key, operation=operation, arguments=arguments)
+        if at_once and (answer := await at_once(attempt)) is not None:
+            return answer
         async with self.database.transaction() as work:
             if attempt is None:
                 return await command(work)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine, ExceptionContext
     from sqlalchemy.engine import Dialect
 
-    from persistence.kit.raw import RawReads, Watch
+    from persistence.kit.raw import Prepared, RawReads, Row, Watch
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 Batch = Callable[[AsyncSession, Sequence[K]], Awaitable[Mapping[K, V]]]
 
+STROKES = 8  # Changes of one statement at once: each waits for its commit, and those that wait together are synced together.
 SQLITE_READERS = 4  # Threads; reads are short and SQLite answers them from the page cache.
 STREAMS = 4  # At once, in one process; each may last as long as its reader is slow.
 STREAM_WAIT_SECONDS = 5.0
@@ -77,6 +78,15 @@ class UnitOfWork:
 
 
 @dataclass(frozen=True)
+class Stroke:
+    """A change that is one statement: its own transaction, in one round trip. `changes` reads what it did from its row."""
+
+    prepared: Prepared
+    tables: frozenset[str]
+    changes: Callable[[Row], Sequence[Change]]
+
+
+@dataclass(frozen=True)
 class PoolUse:
     """Connections of one pool: at work, waiting for work, and how many there may be."""
 
@@ -95,6 +105,7 @@ class Database:
         *,
         write_turn: AbstractAsyncContextManager[Any] | None = None,
         replica: Replica | None = None,
+        strokes: RawReads | None = None,
     ) -> None:
         self.dialect = writer.dialect.name
         self._writer, self._reader, self._streamer, self._replica = writer, reader, streamer, replica
@@ -103,6 +114,7 @@ class Database:
         self._table_listeners: list[TableListener] = []
         note_tables(writer)
         self._raw: RawReads = raw
+        self._strokes = strokes
         self._writing = async_sessionmaker(writer, expire_on_commit=False)
         self._latest = reads(reader)
 
@@ -117,7 +129,9 @@ class Database:
             return cls(sqlite(url, readers=None), reader, streamer, raw.connect(url, size), write_turn=Turn())
         replica = Replica(*_postgresql_reads(replica_url, size), positions or LocalPositions()) if replica_url else None
         writer, streamer, rows = _postgresql_reads(url, size)
-        return cls(writer, writer, streamer, rows, replica=replica)
+        return cls(
+            writer, writer, streamer, rows, replica=replica, strokes=raw.PostgresReads(url, size, connections=STROKES, readonly=False)
+        )
 
     @property
     def engines(self) -> tuple[AsyncEngine, ...]:
@@ -190,6 +204,28 @@ class Database:
         if work.changes:
             await self._tell(work.changes)
 
+    @property
+    def has_strokes(self) -> bool:
+        """Whether a statement can change several tables here: SQLite has none that does."""
+        return self._strokes is not None
+
+    async def stroke(self, stroke: Stroke, values: Mapping[str, Any]) -> Row | None:
+        """The row of a change that was made; None if its conditions did not hold, so that nothing is changed."""
+        assert self._strokes is not None
+        rows: Sequence[Row] | None = None
+        try:
+            rows = await self._strokes.fetch(stroke.prepared, values)
+        finally:
+            if rows is None or rows:  # It may have been made although its answer was lost.
+                for listener in self._table_listeners:
+                    await listener(stroke.tables)
+        if not rows:
+            return None
+        if self._replica:
+            await self._mark(self._replica)
+        await self._tell(stroke.changes(rows[0]))
+        return rows[0]
+
     async def _mark(self, replica: Replica) -> None:
         try:
             async with self.reading_latest() as session:
@@ -202,6 +238,7 @@ class Database:
         for engine in self.engines:
             _watch(engine.sync_engine, watch)
         self._raw = raw.WatchedReads(self._raw, watch)
+        self._strokes = self._strokes and raw.WatchedReads(self._strokes, watch)
         if self._replica:
             self._replica.raw = raw.WatchedReads(self._replica.raw, watch)
 
@@ -222,6 +259,8 @@ class Database:
 
     async def close(self) -> None:
         await self._raw.close()
+        if self._strokes:
+            await self._strokes.close()
         if self._replica:
             await self._replica.close()
         for engine in self.engines:

@@ -98,8 +98,9 @@ async def between(session: AsyncSession, after: int, until: int, *, most: int) -
 
 
 async def latest(session: AsyncSession, after: int, until: int, *, most: int) -> list[Event]:
-    """The last events of a range, in order."""
-    statement = select(Event).where(Event.id > after, Event.id <= until).order_by(Event.id.desc()).limit(most)
+    """The last events of a range, in order; none if some of the range may be gone."""
+    whole = select(EventLog.pruned_through).scalar_subquery() <= after
+    statement = select(Event).where(Event.id > after, Event.id <= until, whole).order_by(Event.id.desc()).limit(most)
     return list((await session.scalars(statement)).all())[::-1]
 
 

@@ -27,6 +27,7 @@ WAKE = "events"  # The broker channel that says: look at the log.
 RECENT_EVENTS = 4_096  # Kept in memory: about 4 MB.
 PAGE_EVENTS = 200  # Read at a time for one subscriber: what a slow one holds.
 POLL_SECONDS = 1.0  # The longest delay when a wake-up is lost.
+REST_SECONDS = 0.01  # Between two looks: under many small changes, each look finds several.
 HELD_BACK_POLL_SECONDS = 0.02  # While an older transaction is open; grows by half with each look, up to POLL_SECONDS.
 TURN_EVENTS = 8  # Told to one subscriber before others have their turn: none of them may wait anywhere on the way to its socket.
 READERS = 2  # Subscribers that read from the table at once; the others wait their turn, and leave connections to everybody else.
@@ -186,6 +187,7 @@ class Feed:
                 continue
             except Exception as error:  # noqa: BLE001 -- whatever it is, the next look may find it gone
                 log.warning("the event log cannot be read; trying again", error=repr(error))
+            await asyncio.sleep(REST_SECONDS)
             held_back = self.held_back_seconds > 0
             delay = min(POLL_SECONDS, delay * 1.5) if held_back else HELD_BACK_POLL_SECONDS
             with suppress(TimeoutError):
@@ -200,8 +202,10 @@ class Feed:
             if self._released == NOTHING_YET:
                 self._recent = Recent(final)
                 self._histories += 1
+            elif fresh := await events.latest(session, self._released, final, most=RECENT_EVENTS + 1):
+                self._recent.add(fresh)
             else:
-                self._recent.add(await events.latest(session, self._released, final, most=RECENT_EVENTS + 1))
+                self._recent = Recent(final)  # Some were pruned before they were seen here: the table tells each subscriber which.
         self._released = final
         self._news, news = asyncio.Event(), self._news
         news.set()

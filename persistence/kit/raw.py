@@ -58,10 +58,13 @@ class RawReads(Protocol):
 
 
 class PostgresReads:
-    def __init__(self, url: str, pool: PoolSize) -> None:
+    """Changes, too, of which each is one statement: with `readonly` False, and connections of their own."""
+
+    def __init__(self, url: str, pool: PoolSize, *, connections: int = CONNECTIONS, readonly: bool = True) -> None:
         self.dialect: Dialect = postgresql.asyncpg.dialect()
         self._dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._statement_cache, self._settings = pool.statement_cache, pool.session_settings
+        self._connections, self._readonly = connections, readonly
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
 
@@ -71,7 +74,7 @@ class PostgresReads:
             if self._statement_cache:
                 return await connection.fetch(prepared.sql, *prepared.arguments(values))
             async with connection.transaction(
-                readonly=True
+                readonly=self._readonly
             ):  # What parses a statement must also run it; a pooler keeps that for transactions.
                 return await connection.fetch(prepared.sql, *prepared.arguments(values))
 
@@ -81,7 +84,7 @@ class PostgresReads:
                 self._pool = await asyncpg.create_pool(
                     self._dsn,
                     min_size=1,
-                    max_size=CONNECTIONS,
+                    max_size=self._connections,
                     statement_cache_size=200 if self._statement_cache else 0,
                     server_settings=self._settings,
                     reset=_nothing_to_reset,
@@ -94,7 +97,7 @@ class PostgresReads:
 
 
 async def _nothing_to_reset(_connection: object) -> None:
-    """These connections only ever run single reads: there is no state that another user could meet."""
+    """These connections only ever run single statements: there is no state that another user could meet."""
 
 
 class SqliteReads:

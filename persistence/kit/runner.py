@@ -24,6 +24,7 @@ class Pace:
     at_once: int = 32  # Jobs that one process does side by side.
     lease_seconds: float = 30  # How long the work of a process that died stays untouched.
     poll_seconds: float = 1
+    rest_seconds: float = 0.03  # After a round that was not full: what is queued meanwhile is claimed, and ended, together.
     first_delay_seconds: float = 1  # Doubles with each failure, up to jobs.LONGEST_DELAY.
     attempts: int = 8  # Then a job is parked: after about two minutes of failing.
 
@@ -56,23 +57,27 @@ class Runner:
         while not self._draining:
             self._wake.clear()
             try:
-                busy = await self._round()
+                claimed = await self._round()
             except Exception:
                 log.exception("background work cannot be claimed; trying again")
-                busy = False
-            if not busy:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._pace.poll_seconds * random.uniform(0.75, 1.25))  # noqa: S311 -- spreads processes
+                claimed = 0
+            if claimed < self._pace.at_once:
+                await self._rest(self._pace.rest_seconds if claimed else 0)
 
-    async def _round(self) -> bool:
-        """Do what is due. Whether there may be more."""
+    async def _rest(self, least_seconds: float) -> None:
+        await asyncio.sleep(least_seconds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), self._pace.poll_seconds * random.uniform(0.75, 1.25))  # noqa: S311 -- spreads processes
+
+    async def _round(self) -> int:
+        """Do what is due; how many jobs that were."""
         if not await self._something_due():
-            return False
+            return 0
         lease = timedelta(seconds=self._pace.lease_seconds)
         async with self._database.transaction() as work:
             claimed = await jobs.claim(work, most=self._pace.at_once, lease=lease)
         await self._do(claimed)
-        return len(claimed) == self._pace.at_once
+        return len(claimed)
 
     async def _something_due(self) -> bool:
         """A look without the write lock, which SQLite gives to one at a time."""

@@ -1,0 +1,75 @@
+"""A purchase in one statement, where the database has such statements: what `purchases.purchase` does, in one round trip instead of six.
+
+The event's id is drawn after the item's row is locked, as the event log wants it: `told` is made of `sold`, and that of `taken`. Under an idempotency
+key the answer is kept with it, as `purchases.ANSWER` would have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from asyncpg import UniqueViolationError
+
+from persistence import purchases
+from persistence.items import Item
+from persistence.kit.columns import utc_now
+from persistence.kit.database import Change, Database, Stroke
+from persistence.kit.events import Event
+from persistence.kit.idempotency import Attempt, IdempotencyKey
+from persistence.kit.jobs import QUEUED, Job
+from persistence.kit.raw import Prepared, Row
+from persistence.purchases import Purchase
+
+SALE = """
+WITH taken AS (
+    UPDATE items SET inventory = inventory - $3::integer, version = version + 1, updated_at = $4::timestamptz
+    WHERE id = $1::bigint AND deleted_at IS NULL AND inventory >= $3 RETURNING id, price_cents
+), sold AS (
+    INSERT INTO purchases (item_id, buyer_id, quantity, unit_price_cents, status, created_at)
+    SELECT id, $2::bigint, $3, price_cents, 'QUEUED', $4 FROM taken RETURNING *
+), told AS (
+    INSERT INTO events (kind, subject_id, data, occurred_at)
+    SELECT 'item.purchased', item_id, jsonb_build_object('purchase_id', id, 'quantity', quantity), $4 FROM sold
+), queued AS (
+    INSERT INTO jobs (kind, key, data, attempts, created_at)
+    SELECT 'purchase.placed', 'purchase:' || id, jsonb_build_object('purchase_id', id), 0, $4 FROM sold RETURNING id
+), kept AS (
+    INSERT INTO idempotency_keys (caller, key, fingerprint, answer, created_at)
+    SELECT $5::text, $6::text, $7::text, jsonb_build_object(
+        'id', id, 'item_id', item_id, 'buyer_id', buyer_id, 'quantity', quantity, 'status', status, 'created_at', $8::text,
+        'unit_price', round(unit_price_cents / 100.0, 2)::text
+    ), $4 FROM sold WHERE $6 IS NOT NULL
+)
+SELECT sold.id, sold.item_id, sold.unit_price_cents, queued.id AS job_id FROM sold, queued
+"""
+ARGUMENTS = ("item", "buyer", "quantity", "now", "caller", "key", "fingerprint", "instant")
+TABLES = frozenset(table.__tablename__ for table in (Item, Purchase, Event, Job, IdempotencyKey))
+
+
+async def sell(database: Database, item_id: int, *, buyer_id: int, quantity: int, attempt: Attempt | None) -> Purchase | None:
+    """None if it must go the long way: a repeat, a refusal, or on a database without such statements. Raises: InvalidInput."""
+    if not database.has_strokes:
+        return None
+    purchases.check(quantity)
+    now = utc_now()
+    asked = {"item": item_id, "buyer": buyer_id, "quantity": quantity, "now": now, "instant": now.isoformat()}
+    key = {"caller": attempt.caller, "key": attempt.key, "fingerprint": attempt.fingerprint} if attempt else NO_KEY
+    try:
+        row = await database.stroke(STROKE, asked | key)
+    except UniqueViolationError:  # Of the key: it was used before.
+        return None
+    if row is None:
+        return None
+    price = Decimal(row["unit_price_cents"]).scaleb(-2)
+    return Purchase(
+        id=row["id"], item_id=item_id, buyer_id=buyer_id, quantity=quantity, unit_price=price, status=purchases.QUEUED, created_at=now
+    )
+
+
+def _changes(row: Row) -> Sequence[Change]:
+    return [Change("item.purchased", row["item_id"]), Change(QUEUED, row["job_id"])]
+
+
+NO_KEY = dict.fromkeys(("caller", "key", "fingerprint"))
+STROKE = Stroke(Prepared(SALE, ARGUMENTS, {}), TABLES, _changes)
