@@ -9,19 +9,21 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, func, select
+from sqlalchemy import ColumnElement, Select, and_, false, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items import Item
 from persistence.kit import owned, paging
 from persistence.kit.checks import Checks
 from persistence.kit.errors import InvalidInput
-from persistence.kit.matching import contains_all, contains_any, matches
+from persistence.kit.matching import contains_all, contains_any, matches, shows
 from persistence.kit.paging import Listing, Page, Window
+from persistence.kit.searched import Walk
 
 SEARCH_LENGTH = 200
 FILTER_TAGS = 20
 STREAM_ROWS = 500  # Rows fetched at a time: about 100 kB, and 3 ms of the event loop.
+_LIVE = Item.deleted_at.is_(None)
 
 
 class OrderField(Enum):
@@ -65,10 +67,21 @@ class Filter:
                 checks.text(name, tag, most=SEARCH_LENGTH, deeper=(str(place),))
         checks.finish()
 
+    @property
+    def words(self) -> str | None:
+        """What is searched for, if anything is."""
+        return self.search if self.search and self.search.strip() else None
+
     def condition(self) -> ColumnElement[bool]:
-        conditions: list[ColumnElement[bool]] = [Item.deleted_at.is_(None)]
-        if self.search is not None and self.search.strip():
-            conditions.append(matches(Item.id, Item.search_words, self.search))
+        found = () if self.words is None else (matches(Item.id, Item.search_words, self.words),)
+        return and_(_LIVE, *found, *self._bounds())
+
+    def walk(self) -> Walk | None:
+        return None if self.words is None else Walk(_LIVE, and_(shows(Item.search_words, self.words), *self._bounds()))
+
+    def _bounds(self) -> Sequence[ColumnElement[bool]]:
+        """All but the search."""
+        conditions: list[ColumnElement[bool]] = []
         if self.price_min is not None:
             conditions.append(Item.price >= self.price_min)
         if self.price_max is not None:
@@ -85,7 +98,7 @@ class Filter:
             conditions.append(Item.created_at < self.created_before)
         if self.owner_id is not None:
             conditions.append(Item.owner_id == self.owner_id)
-        return and_(*conditions)
+        return conditions
 
 
 EVERYTHING = Filter()
@@ -95,12 +108,18 @@ def listing(filter_: Filter, order: Order) -> Listing[Item]:
     """Raises: InvalidInput, if the filter is out of its bounds."""
     filter_.check()
     key = getattr(Item, order.field.value)
-    return Listing(select(Item).where(filter_.condition()), key, Item.id, order.descending, repr((filter_, order)))
+    return Listing(select(Item).where(filter_.condition()), key, Item.id, order.descending, repr((filter_, order)), filter_.walk())
 
 
 async def page(session: AsyncSession, filter_: Filter, order: Order, window: Window) -> Page[Item]:
     """Raises: InvalidInput, if filter, window or cursor are out of their bounds."""
     return await paging.fetch(session, listing(filter_, order), window)
+
+
+def selected(filter_: Filter, limit: int | None) -> Select[Any]:
+    """All items of the list, or the first ones, in order of id. Raises: InvalidInput."""
+    found = listing(filter_, Order())
+    return found.statement.order_by(Item.id) if limit is None else found.top(limit)
 
 
 async def count(session: AsyncSession, filter_: Filter) -> int:
@@ -124,14 +143,14 @@ async def counts_by_owner(session: AsyncSession, owner_ids: Sequence[int]) -> Ma
 
 async def numbered_page(session: AsyncSession, filter_: Filter, *, number: int, size: int) -> Sequence[Item]:
     """Page `number`, from 1, in order of id. It counts through the pages before: meant for the first few."""
-    statement = select(Item).where(filter_.condition()).order_by(Item.id).limit(size).offset((number - 1) * size)
+    statement = listing(filter_, Order()).top(number * size).limit(size).offset((number - 1) * size)
     return (await session.scalars(statement)).all()
 
 
 async def stream(session: AsyncSession, filter_: Filter, *, limit: int | None) -> AsyncGenerator[Sequence[Any]]:
     """Id, name, description, price, tags, inventory and creation of the items in order of id, some rows at a time, at constant memory."""
     columns = (Item.id, Item.name, Item.description, Item.price, Item.tags, Item.inventory, Item.created_at)
-    statement = select(*columns).where(filter_.condition()).order_by(Item.id).limit(limit)
+    statement = selected(filter_, limit).with_only_columns(*columns)
     rows = await session.stream(statement, execution_options={"yield_per": STREAM_ROWS})
     async for part in rows.partitions():
         yield part

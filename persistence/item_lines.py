@@ -11,10 +11,10 @@ import re
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, literal_column, select
+from sqlalchemy import ColumnElement, Text, literal_column
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.catalogue import STREAM_ROWS, Filter
+from persistence.catalogue import STREAM_ROWS, Filter, selected
 from persistence.items import TAGS, Item
 from persistence.kit.copying import copied
 
@@ -37,7 +37,6 @@ def plain(cell: str) -> str:
 
 async def lines(session: AsyncSession, filter_: Filter, *, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
     """CSV of the items in order of id, after its header, cut anywhere. `raw` leaves cells as they are, for programs. Raises: InvalidInput."""
-    filter_.check()
     on_sqlite = session.get_bind().dialect.name == "sqlite"
     pieces = _sqlite_lines(session, filter_, limit, raw) if on_sqlite else _postgresql_lines(session, filter_, limit, raw)
     async for piece in pieces:
@@ -46,7 +45,7 @@ async def lines(session: AsyncSession, filter_: Filter, *, limit: int | None, ra
 
 async def _sqlite_lines(session: AsyncSession, filter_: Filter, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
     line = literal_column(" || ',' || ".join(_sqlite_cells(raw)), Text)
-    statement = select(line, Item.id, literal_column(_SQLITE_CREATED, Text)).where(filter_.condition()).order_by(Item.id).limit(limit)
+    statement = selected(filter_, limit).with_only_columns(line, Item.id, literal_column(_SQLITE_CREATED, Text))
     rows = await session.stream(statement, execution_options={"yield_per": STREAM_ROWS})
     async for part in rows.partitions():
         yield "".join([f"{text},{_global_id(id_)},{created}\r\n" for text, id_, created in part]).encode()
@@ -54,7 +53,7 @@ async def _sqlite_lines(session: AsyncSession, filter_: Filter, limit: int | Non
 
 async def _postgresql_lines(session: AsyncSession, filter_: Filter, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
     cells: list[ColumnElement[Any]] = [literal_column(cell, Text).label(None) for cell in _postgresql_cells(raw)]
-    statement = select(*cells).select_from(Item).where(filter_.condition()).order_by(Item.id).limit(limit)
+    statement = selected(filter_, limit).with_only_columns(*cells)
     quoted = False
     async for piece in copied(session, statement):
         line_ends, quoted = _standard_line_ends(piece, quoted=quoted)

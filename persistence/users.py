@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, Text, func, select, update
+from sqlalchemy import Select, Text, func, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -18,9 +18,10 @@ from persistence.kit.checks import Checks
 from persistence.kit.columns import Document, RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database import Base, Change, UnitOfWork
 from persistence.kit.errors import DomainError, NotFound
-from persistence.kit.matching import matches
+from persistence.kit.matching import matches, shows
 from persistence.kit.paging import Listing, Page, Window
 from persistence.kit.rows import row_of
+from persistence.kit.searched import Walk
 
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,31}")  # No look-alikes, nothing that needs escaping in a URL or a log.
 FULL_NAME_LENGTH = 200
@@ -150,7 +151,8 @@ async def page(session: AsyncSession, query: str | None, window: Window) -> Page
     checks = Checks()
     checks.text("search", query, most=SEARCH_LENGTH, lines=True)
     checks.finish()
-    listing = Listing(_found(select(User), query), User.username_key, User.id, descending=False, mark=f"users {query!r}")
+    walk = Walk(true(), shows(User.search_words, query)) if query and query.strip() else None
+    listing = Listing(_found(select(User), query), User.username_key, User.id, descending=False, mark=f"users {query!r}", walk=walk)
     return await paging.fetch(session, listing, window)
 
 

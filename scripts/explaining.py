@@ -78,9 +78,17 @@ def searches(sample: Any) -> dict[str, str]:
     """By how often a word occurs."""
     count = Counter(word for line in sample for word in line.split())
     ordered = [word for word, _ in count.most_common()]
+
+    def near(share: float) -> list[str]:
+        """The words that come nearest to occurring in this share of the items."""
+        return sorted(ordered, key=lambda word: abs(count[word] - share * len(sample)))
+
     return {
         "common word": ordered[0],
-        "usual word": ordered[len(ordered) // 10],
+        "word in a sixth": near(0.16)[0],
+        **{f"word in {share:.1%}": near(share)[0] for share in (0.04, 0.02, 0.01, 0.005)},
+        "two words in 4 %": " ".join(near(0.04)[:2]),
+        "two words in 2 %": " ".join(near(0.02)[:2]),
         "rarest word": ordered[-1],
         "two common words": " ".join(ordered[:2]),
         "a common and a rare word": f"{ordered[0]} {ordered[-1]}",

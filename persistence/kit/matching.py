@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
-from sqlalchemy import Boolean, ColumnElement, String, Text, bindparam, cast, literal
+from sqlalchemy import Boolean, ColumnElement, String, Text, and_, bindparam, cast, false, literal
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -20,6 +20,10 @@ class _Matches(FunctionElement[bool]):
     type = Boolean()
     inherit_cache = True
     name = "matches"
+
+    def self_group(self, against: Any = None) -> Self:
+        """Stands as it is: SQLAlchemy would write `id IN (…) = 1` for SQLite, which then looks nothing up but asks this of each row."""
+        return self
 
 
 class _ContainsAny(FunctionElement[bool]):
@@ -38,6 +42,12 @@ class _ContainsAll(_ContainsAny):
 def matches(id_: Any, words: Any, query: str) -> ColumnElement[bool]:
     """Rows of a table with a `<table>_search` index in which each word of the query begins a word."""
     return _Matches(id_, words, literal(search.fts5(query) or '""'), cast(literal(search.tsquery(query)), Text))
+
+
+def shows(words: Any, query: str) -> ColumnElement[bool]:
+    """The same of a row that is read anyway: a look at its words, at no index. They hold letters and digits only, so nothing needs escaping."""
+    spaced = literal(" ").concat(words)
+    return and_(*(spaced.like(f"% {word}%") for word in search.prefixes(query))) if search.prefixes(query) else false()
 
 
 def contains_any(column: Any, values: Sequence[str]) -> ColumnElement[bool]:

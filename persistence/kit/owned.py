@@ -83,8 +83,9 @@ def _postgresql(list_of: ListOf[Any], owners: Sequence[int], window: Window) -> 
     listing = list_of(ids.c.value)
     few = listing.windowed(window).correlate(ids).lateral("few")
     rows: Any = aliased(listing.id.class_, few)
+    place = (getattr(rows, listing.key.key), getattr(rows, listing.id.key))
     return (
         select(rows, ids.c.value)
         .select_from(ids.join(few, true()))
-        .order_by(ids.c.value, *listing.order(backward=window.backward, of=rows))
+        .order_by(ids.c.value, *listing.order(backward=window.backward, of=place))
     )

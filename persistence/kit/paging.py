@@ -19,10 +19,13 @@ import orjson
 from sqlalchemy import BigInteger, Select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from persistence.kit import searched
 from persistence.kit.errors import InvalidInput
+from persistence.kit.searched import Walk
 
 T = TypeVar("T")
-Position = tuple[Any, Any]  # Sort key and id.
+Position = tuple[Any, Any]  # Sort key and id: their values.
+Place = tuple[Any, Any]  # The same two: their columns.
 
 PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
@@ -60,40 +63,53 @@ class Window:
 
 @dataclass(frozen=True)
 class Listing(Generic[T]):
-    """One ordered, filtered list of rows. `mark` names its filter and order, and is part of every cursor."""
+    """One ordered, filtered list of rows. `mark` names its filter and order, and is part of every cursor; `walk` is given where words are searched."""
 
     statement: Select[T]
     key: Any  # Mapped attributes, typed loosely: as dataclass fields the type checker takes them for descriptors.
     id: Any
     descending: bool
     mark: str
+    walk: Walk | None = None
 
     def windowed(self, window: Window) -> Select[T]:
         """The rows of the window and one more, which tells that there are more; in reverse for a backward window."""
         window.check()
         after = None if window.after is None else self.position(window.after, "after")
         before = None if window.before is None else self.position(window.before, "before")
-        return self.cut(self.statement, after, before, backward=window.backward).limit(window.size + 1)
+        return self._selected(after, before, backward=window.backward, count=window.size + 1)
+
+    def top(self, count: int) -> Select[T]:
+        return self._selected(None, None, backward=False, count=count)
+
+    def _selected(self, after: Position | None, before: Position | None, *, backward: bool, count: int) -> Select[T]:
+        if self.walk is not None:
+            return searched.page(self, self.walk, after, before, backward=backward, count=count)
+        return self.cut(self.statement, after, before, backward=backward).limit(count)
 
     def cut(self, statement: Select[Any], after: Position | None, before: Position | None, *, backward: bool) -> Select[Any]:
         """The rows between two positions, in order, or in reverse to take the last of them."""
-        for position, forward in ((after, True), (before, False)):
-            if position is not None:
-                statement = statement.where(self._beyond(position, ascending=forward != self.descending))
-        return statement.order_by(*self.order(backward=backward))
+        return statement.where(*self.between(after, before)).order_by(*self.order(backward=backward))
 
-    def order(self, *, backward: bool, of: Any = None) -> Sequence[Any]:
-        """`of` is an alias of the entity to order instead."""
-        columns = [self.id] if self.key is self.id else [self.key, self.id]
-        columns = columns if of is None else [getattr(of, column.key) for column in columns]
+    def between(self, after: Position | None, before: Position | None, *, of: Place | None = None) -> list[Any]:
+        """Conditions of the rows between two positions; `of` is the place to look at instead of the entity's own."""
+        return [
+            self._beyond(position, of or (self.key, self.id), ascending=forward != self.descending)
+            for position, forward in ((after, True), (before, False))
+            if position is not None
+        ]
+
+    def order(self, *, backward: bool, of: Place | None = None) -> Sequence[Any]:
+        key, id_ = of or (self.key, self.id)
+        columns = [id_] if self.key is self.id else [key, id_]
         return [column.desc() if self.descending != backward else column.asc() for column in columns]
 
-    def _beyond(self, position: Position, *, ascending: bool) -> Any:
+    def _beyond(self, position: Position, of: Place, *, ascending: bool) -> Any:
+        key, id_ = of
         if self.key is self.id:
-            return self.id > position[1] if ascending else self.id < position[1]
-        here = tuple_(self.key, self.id)
+            return id_ > position[1] if ascending else id_ < position[1]
         there = tuple_(*position, types=(self.key.type, self.id.type))
-        return here > there if ascending else here < there
+        return tuple_(key, id_) > there if ascending else tuple_(key, id_) < there
 
     def cursor(self, row: T) -> str:
         key = getattr(row, self.key.key)
