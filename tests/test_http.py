@@ -430,6 +430,6 @@ async def test_says_that_a_client_has_the_answer_already(service: Service, known
         posted = await http.post("/graphql", json=HELLO, headers={"If-None-Match": TAG})
     assert (response.status_code, response.content) == (status, b"" if status == 304 else b'{"data":{}}')
     assert (response.headers["ETag"], response.headers["Cache-Control"]) == (TAG, "public, no-cache")
-    assert response.headers["Vary"] == "Accept, Authorization"
+    assert response.headers["Vary"] == "Accept, Authorization, Accept-Encoding, Origin"
     assert (posted.status_code, posted.headers["Cache-Control"]) == (200, "private, no-store")
     assert "ETag" not in posted.headers

@@ -28,17 +28,16 @@ from graph.server.connections import Connections
 from graph.server.departure import Departure, Farewell
 from graph.server.docs import Docs
 from graph.server.documents import Documents, Trusted
+from graph.server.envelope import Envelope
 from graph.server.explorer import STYLES, Explorer
 from graph.server.files import FileRoutes
-from graph.server.guard import Guard
 from graph.server.health import HealthRoutes
 from graph.server.http import METHODS, HttpEndpoint
 from graph.server.landing import Landing
-from graph.server.lanes import Cors, Direct
+from graph.server.lanes import Application, Cors, Direct
 from graph.server.limits import Limits
 from graph.server.logs import OperationLog
 from graph.server.metrics import Metrics
-from graph.server.middleware import RequestTrace
 from graph.server.monitoring import Monitoring
 from graph.server.origins import Origins
 from graph.server.pipeline import Pipeline
@@ -164,7 +163,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         await database.close()
         await telemetry.close()
 
-    app = Starlette(
+    app = Application(
         routes=[
             Route("/graphql", http),  # Only for its redirect of `/graphql/`.
             WebSocketRoute("/graphql", socket),
@@ -176,10 +175,10 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         ],
         middleware=[
             Middleware(TrustedProxies, trusted=networks(settings.trusted_proxies)),
-            Middleware(RequestTrace),
-            Middleware(Guard),
+            Middleware(Envelope),
             Middleware(Farewell, departure=departure),
             *telemetry.middleware,
+            Middleware(Direct, path="/graphql", endpoint=http, plain=True),
             Middleware(Compression),
             Middleware(Cors, allow_origins=settings.allowed_origins, allow_methods=METHODS, allow_headers=["*"], max_age=600),
             Middleware(Direct, path="/graphql", endpoint=http),

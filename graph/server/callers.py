@@ -68,10 +68,10 @@ def anonymous(scope: Scope, headers: Headers) -> Caller:
         principal=None,
         client_ip=client[0] if client else "",
         request_id=request_id(scope),
-        client_name=_name(headers, b"graphql-client-name") or _name(headers, b"apollographql-client-name"),
-        client_version=_name(headers, b"graphql-client-version") or _name(headers, b"apollographql-client-version"),
+        client_name=_name(headers.get(b"graphql-client-name") or headers.get(b"apollographql-client-name")),
+        client_version=_name(headers.get(b"graphql-client-version") or headers.get(b"apollographql-client-version")),
     )
 
 
-def _name(headers: Headers, field: bytes) -> str | None:
-    return (text(headers, field) or "")[:_NAME_CHARACTERS] or None
+def _name(value: bytes | None) -> str | None:
+    return value.decode("latin-1")[:_NAME_CHARACTERS] if value else None

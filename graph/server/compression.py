@@ -61,6 +61,8 @@ def vary(message: Message, by: bytes) -> None:
     headers: list[tuple[bytes, bytes]] = message["headers"]
     for place, (name, value) in enumerate(headers):
         if name == b"vary":
+            if by.lower() in value.lower():
+                return
             headers[place] = name, b"%b, %b" % (value, by)
             return
     headers.append((b"vary", by))
@@ -74,6 +76,8 @@ def _compressible(headers: Headers) -> bool:
 
 
 def _finish(headers: MutableHeaders) -> None:
+    if "vary" in headers:  # Starlette names a field again that the endpoint has named.
+        headers["Vary"] = ", ".join(dict.fromkeys(headers["vary"].split(", ")))
     encoding = headers.get("content-encoding")
     if encoding == "identity":
         del headers["Content-Encoding"]

@@ -214,7 +214,7 @@ def _has(if_none_match: bytes | None, etag: bytes) -> bool:
 
 
 async def _write(send: Send, status: int, media_type: str | None, body: bytes, more: Mapping[str, str]) -> None:
-    fields = [_VARY] if "Cache-Control" in more else [_VARY, _PRIVATE]
+    fields = [media.VARY] if "Cache-Control" in more else [media.VARY, _PRIVATE]
     if more:
         fields += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
     if media_type:
@@ -223,6 +223,5 @@ async def _write(send: Send, status: int, media_type: str | None, body: bytes, m
     await send({"type": "http.response.body", "body": body})
 
 
-_VARY = (b"vary", b"Accept, Authorization")
 _PRIVATE = (b"cache-control", b"private, no-store")
 _CONTENT_TYPES = {name: (b"content-type", f"{name}; charset=utf-8".encode()) for name in (media.GRAPHQL_RESPONSE, media.JSON)}

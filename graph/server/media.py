@@ -11,6 +11,9 @@ JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
 HTML = "text/html"
 
+# Of what a GraphQL response depends on in its request; the last two are compression's and CORS's, which plain requests do not pass (see `lanes`).
+VARY = (b"vary", b"Accept, Authorization, Accept-Encoding, Origin")
+
 # No client needs more to say what it reads; without a bound each entry of the cache could hold 64 kB.
 _ACCEPT_CHARACTERS = 1_000
 _UTF8 = frozenset({"utf-8", "utf8"})

@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
@@ -25,14 +26,14 @@ PAYMENT_SECONDS = 0.05
 BUCKETS = 50_000  # That one process keeps, 15 MB; the one used longest ago goes first, and by then is mostly full again.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Budget:
     """How many points a caller may hold, and how many come back each second."""
 
     capacity: int
     per_second: float
 
-    @property
+    @cached_property
     def full_seconds(self) -> int:
         """How long an empty budget takes to be full."""
         return math.ceil(self.capacity / self.per_second)

@@ -1,0 +1,84 @@
+"""What every HTTP response has, whoever made it: an id, its time, headers that keep browsers from helping an attacker, and a masked answer for want of any.
+
+Source: OWASP Secure Headers Project and REST Security Cheat Sheet, section "Security Headers". Strict-Transport-Security is the business of whoever
+ends TLS.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from random import Random
+from typing import TYPE_CHECKING
+
+import structlog
+
+from graph.kit.errors import INTERNAL
+from graph.server.rest import told
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger(__name__)
+
+SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+# A response that needs something else has said so itself, such as a page that loads its styles, or a file that may be kept.
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
+
+
+class Envelope:
+    """Each request gets an id (the client's, if it is sane), which its lines in the log have too; the answer tells it as `X-Request-ID`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app, self._random = app, Random(secrets.randbits(128))  # noqa: S311 -- an id is no secret, and the system's own numbers cost a call each
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        request_id = _offered(scope) or f"{self._random.getrandbits(64):016x}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        # Not taken off again: each request runs in a task of its own, and its context ends with it.
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        if scope["type"] == "http":
+            await self._answered(scope, receive, send, request_id)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        started, begun = time.perf_counter(), False
+
+        async def enveloped(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                headers: list[tuple[bytes, bytes]] = message["headers"]
+                said = {name for name, _ in headers}
+                took = f"{time.perf_counter() - started:.4f}s"
+                own = (b"x-request-id", request_id.encode()), (b"x-process-time", took.encode())
+                message["headers"] = [*headers, *[header for header in HEADERS if header[0] not in said], *own]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, enveloped)
+        except Exception:
+            if begun:
+                raise  # The server logs it and breaks the connection off, so that half an answer does not look whole.
+            log.exception("unexpected error in a request", path=scope["path"])
+            await told(INTERNAL, f"Internal error. Request id: {request_id}", scope["path"])(scope, receive, enveloped)
+
+
+def _offered(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            return text if SANE_ID.fullmatch(text) else None
+    return None
