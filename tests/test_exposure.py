@@ -15,7 +15,7 @@ from graph.kit import validation
 from graph.kit.access import TOKEN_LENGTH
 from graph.kit.measure import SizeLimits
 from graph.server import settings, tokens
-from graph.server.guard import HEADERS
+from graph.server.envelope import HEADERS
 from graph.server.socket import SocketLimits
 from persistence.sources import PriceSource
 from tests.access_ways import ROUTES

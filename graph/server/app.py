@@ -41,6 +41,7 @@ from graph.server.metrics import Metrics
 from graph.server.monitoring import Monitoring
 from graph.server.origins import Origins
 from graph.server.pipeline import Pipeline
+from graph.server.repeats import Repeats
 from graph.server.responses import Responses
 from graph.server.rest import Shims, not_served
 from graph.server.settings import Settings
@@ -178,6 +179,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             Middleware(Envelope),
             Middleware(Farewell, departure=departure),
             *telemetry.middleware,
+            Middleware(Repeats, path="/graphql", pipeline=pipeline, callers=callers),
             Middleware(Direct, path="/graphql", endpoint=http, plain=True),
             Middleware(Compression),
             Middleware(Cors, allow_origins=settings.allowed_origins, allow_methods=METHODS, allow_headers=["*"], max_age=600),

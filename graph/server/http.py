@@ -29,6 +29,7 @@ from graph.kit.errors import (
     Refused,
     refusal,
 )
+from graph.kit.execution import Operation
 from graph.server import callers, media, payloads, requests
 from graph.server.bodies import ClientGone
 from graph.server.callers import Callers, Headers
@@ -70,6 +71,18 @@ STATUSES = {
     UNAVAILABLE: Status(503, 503),
 }
 
+
+@dataclass(frozen=True, slots=True)
+class Repeatable:
+    """A request whose answer is kept for everybody; left in the state of its connection for `Repeats`."""
+
+    asked: str
+    operation: Operation
+    request: GraphQLRequest
+    media_type: str
+
+
+REPEATABLE = "repeatable"
 METHODS = ("GET", "HEAD", "POST", "QUERY")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "QUERY"})
 _URL_METHODS = frozenset({"GET", "HEAD"})
@@ -120,9 +133,7 @@ class HttpEndpoint:
         try:
             await self._serve(scope, receive, send, headers, accept)
         except Refused as refused:
-            status = STATUSES.get(refused.code, Status(400, 400))
-            code = status.modern if media_type == media.GRAPHQL_RESPONSE else status.legacy
-            await _write(send, code, media_type, refused_body(refused), refused.headers)
+            await refuse(send, refused, media_type)
         except Refusal as error:
             await _write(send, error.status, media_type, refused_body(error.refused), error.refused.headers)
         except ClientGone:
@@ -144,7 +155,10 @@ class HttpEndpoint:
         if accept.result and operation.kind is not OperationType.SUBSCRIPTION:
             if operation.kind is OperationType.QUERY:
                 self._recent.keep(request)
-            await _respond(scope, send, headers, accept.result, await self._pipeline.run(operation, request, caller))
+            answer = await self._pipeline.run(operation, request, caller)
+            if answer.asked and request.body is not None:
+                scope["state"][REPEATABLE] = Repeatable(answer.asked, operation, request, accept.result)
+            await _respond(scope, send, headers, accept.result, answer)
         elif accept.stream:
             await self._streams.serve(operation, request, caller, headers, receive, send)
         else:
@@ -189,6 +203,12 @@ class HttpEndpoint:
             raise Refusal(HTTPStatus.REQUEST_TIMEOUT, message, Connection="close") from error
 
 
+async def refuse(send: Send, refused: Refused, media_type: str) -> None:
+    status = STATUSES.get(refused.code, Status(400, 400))
+    code = status.modern if media_type == media.GRAPHQL_RESPONSE else status.legacy
+    await _write(send, code, media_type, refused_body(refused), refused.headers)
+
+
 async def _respond(scope: Scope, send: Send, headers: Headers, media_type: str, answer: Answer) -> None:
     """Write an answer, or 304 where the client already has it. Only an answer that anybody may see can be kept on the way, or by a browser.
 
@@ -214,13 +234,18 @@ def _has(if_none_match: bytes | None, etag: bytes) -> bool:
 
 
 async def _write(send: Send, status: int, media_type: str | None, body: bytes, more: Mapping[str, str]) -> None:
-    fields = [media.VARY] if "Cache-Control" in more else [media.VARY, _PRIVATE]
-    if more:
-        fields += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
-    if media_type:
-        fields += [_CONTENT_TYPES[media_type], (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.start", "status": status, "headers": fields(media_type, body, more)})
     await send({"type": "http.response.body", "body": body})
+
+
+def fields(media_type: str | None, body: bytes, more: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """The header of a response; without a media type it has no body."""
+    found: list[tuple[bytes, bytes]] = [media.VARY] if "Cache-Control" in more else [media.VARY, _PRIVATE]
+    if more:
+        found += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
+    if media_type:
+        found += [_CONTENT_TYPES[media_type], (b"content-length", b"%d" % len(body))]
+    return found
 
 
 _PRIVATE = (b"cache-control", b"private, no-store")

@@ -21,7 +21,7 @@ async def read(receive: Receive, announced: int, *, limit: int, seconds: float) 
     """`announced` is the Content-Length, or 0. Raises: TooLarge, TooSlow, ClientGone."""
     if announced > limit:
         raise TooLarge
-    message = _present(receive)
+    message = present(receive)
     try:
         if message is None or message.get("more_body"):
             async with asyncio.timeout(seconds):
@@ -31,7 +31,7 @@ async def read(receive: Receive, announced: int, *, limit: int, seconds: float) 
     return await _whole(receive, message, limit)
 
 
-def _present(receive: Receive) -> Message | None:
+def present(receive: Receive) -> Message | None:
     """The first message, if it has come already, as most have: to set a timer for those would take a tenth of the endpoint's own time."""
     coming = receive().__await__()
     try:

@@ -23,7 +23,7 @@ from graph.server.documents import Documents
 from graph.server.limits import Grant, Limits, retry_after, wanted
 from graph.server.masking import Masked
 from graph.server.requests import GraphQLRequest
-from graph.server.responses import Kept, Responses
+from graph.server.responses import Kept, Place, Responses
 from graph.server.telemetry import Seen, Telemetry
 from persistence.kit.replica import reading_as
 
@@ -38,6 +38,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     public: bool = False
     """Whether everybody who asks gets these very bytes."""
+    asked: str | None = None
+    """What was asked, in `Responses`' word, if that keeps the answer for everybody."""
 
 
 class Pipeline:
@@ -75,11 +77,11 @@ class Pipeline:
             if self._responses and place and (kept := await self._responses.find(place)):
                 grant.settle(kept.cost)
                 seen.cost = grant.actual
-                return self._answer(operation, request, grant, kept.body)
+                return self._answer(operation, request, grant, kept.body, place)
             return await self._made(operation, request, caller, grant, seen, place)
 
     async def _made(
-        self, operation: Operation, request: GraphQLRequest, caller: Caller, grant: Grant, seen: Seen, place: str | None
+        self, operation: Operation, request: GraphQLRequest, caller: Caller, grant: Grant, seen: Seen, place: Place | None
     ) -> Answer:
         context = self.context(operation, caller)
         try:
@@ -94,17 +96,28 @@ class Pipeline:
             body = encode(result, json=json)
             if self._responses and place:
                 await self._responses.keep(place, Kept(body, grant.actual or 1))
-            return self._answer(operation, request, grant, body)
+            return self._answer(operation, request, grant, body, place)
         if wanted(request.extensions):
             context.extensions["cost"] = grant.figures
         replayed = {"Idempotency-Replayed": "true"} if context.replayed else {}
         return Answer(encode(result, context.extensions, json), grant.headers | retry_after(result) | replayed)
 
-    def _answer(self, operation: Operation, request: GraphQLRequest, grant: Grant, body: bytes) -> Answer:
+    async def repeat(self, asked: str, operation: Operation, request: GraphQLRequest, caller: Caller) -> tuple[Kept, dict[str, str]] | None:
+        """What is kept for a question that was asked before, charged and counted as a run is; None if nothing is. Raises: Refused."""
+        if self._responses is None or (kept := await self._responses.find_again(asked, operation)) is None:
+            return None
+        with Masked(caller), self._telemetry.operation(operation, request, caller) as seen, self._telemetry.phase("execute", operation):
+            grant = await self._limits.charge(operation, request.variables, caller)
+            grant.settle(kept.cost)
+            seen.cost = grant.actual
+            return kept, grant.headers
+
+    def _answer(self, operation: Operation, request: GraphQLRequest, grant: Grant, body: bytes, place: Place | None) -> Answer:
         """Of a whole answer to a query, whose every field says what it reads."""
         assert operation.reads is not None
         if not wanted(request.extensions):
-            return Answer(body, grant.headers, public=not operation.reads.personal)
+            public = not operation.reads.personal
+            return Answer(body, grant.headers, public=public, asked=place.asked if place and public else None)
         extensions = orjson.dumps({"extensions": {"cost": grant.figures}})
         return Answer(body[:-1] + b"," + extensions[1:], grant.headers)
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -24,25 +24,46 @@ from persistence.kit.cache import Cache, MemoryCache
 from persistence.kit.versions import Versions
 
 MOST_BYTES = 2**20  # Of one answer: a page of the longest items.
+MOST_AGAIN_BYTES = 32 * 1024  # Of one that is found again and compressed on the spot: a millisecond's work.
 _COST = Struct(">I")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kept:
     """An answer that was made before, and what making it cost."""
 
     body: bytes
     cost: int
 
+    def __len__(self) -> int:
+        return len(self.body)
+
+    def packed(self) -> bytes:
+        return _COST.pack(self.cost) + self.body
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Self:
+        return cls(packed[_COST.size :], _COST.unpack_from(packed)[0])
+
+
+class Place(NamedTuple):
+    """Where an answer belongs: what was asked, and the versions of all that it was made of."""
+
+    asked: str
+    versions: str
+
+    def __str__(self) -> str:
+        return f"{self.asked}:{self.versions}"
+
 
 class Responses:
     def __init__(self, versions: Versions, lookups: Counter, *, shared: Cache | None, edition: str) -> None:
         """`edition` tells this program's answers from those of another version, which may share the cache while it is replaced."""
         self._versions, self._lookups, self._shared = versions, lookups, shared
-        self._memory = MemoryCache()
+        self._memory = MemoryCache[Kept]()
         self._edition = blake2b(edition.encode(), digest_size=8).digest()
 
-    async def place(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> str | None:
+    async def place(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> Place | None:
         """Where the answer belongs, to be asked before the data is read; None if it is not to be kept."""
         if operation.reads is None or (asked := self._asked(operation, variables, caller)) is None:
             return None
@@ -50,22 +71,32 @@ class Responses:
         if versions is None:
             self._lookups.add(1, "unknown")
             return None
-        return f"{asked}:{versions}"
+        return Place(asked, versions)
 
-    async def find(self, place: str) -> Kept | None:
-        packed = self._memory.peek(place)
-        if packed is None and self._shared and (packed := await self._shared.get(place)) is not None:
-            await self._memory.put(place, packed, self._versions.lifetime_seconds)
-        self._lookups.add(1, "miss" if packed is None else "hit")
-        return None if packed is None else Kept(packed[_COST.size :], _COST.unpack_from(packed)[0])
+    async def find(self, place: Place) -> Kept | None:
+        kept = self._memory.peek(str(place))
+        if kept is None and self._shared and (packed := await self._shared.get(str(place))) is not None:
+            kept = Kept.unpacked(packed)
+            await self._memory.put(str(place), kept, self._versions.lifetime_seconds)
+        self._lookups.add(1, "miss" if kept is None else "hit")
+        return kept
 
-    async def keep(self, place: str, answer: Kept) -> None:
-        if len(answer.body) > MOST_BYTES:
+    async def find_again(self, asked: str, operation: Operation) -> Kept | None:
+        """What this process keeps for a question that was asked before, if it is not large."""
+        assert operation.reads is not None
+        versions = await self._versions.of(operation.reads.tables)
+        kept = None if versions is None else self._memory.peek(str(Place(asked, versions)))
+        if kept is None or len(kept) > MOST_AGAIN_BYTES:
+            return None
+        self._lookups.add(1, "hit")
+        return kept
+
+    async def keep(self, place: Place, answer: Kept) -> None:
+        if len(answer) > MOST_BYTES:
             return
-        packed = _COST.pack(answer.cost) + answer.body
-        await self._memory.put(place, packed, self._versions.lifetime_seconds)
+        await self._memory.put(str(place), answer, self._versions.lifetime_seconds)
         if self._shared:
-            await self._shared.put(place, packed, self._versions.lifetime_seconds)
+            await self._shared.put(str(place), answer.packed(), self._versions.lifetime_seconds)
 
     def _asked(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> str | None:
         """The question in a word of fixed length; None if it cannot be written down."""

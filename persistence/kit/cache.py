@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sized
+from typing import Any, Generic, Protocol, TypeVar
 
 from aiocache import RedisCache, SimpleMemoryCache  # pyright: ignore[reportMissingTypeStubs]
 from aiocache.serializers import NullSerializer  # pyright: ignore[reportMissingTypeStubs]
@@ -30,22 +30,25 @@ class Cache(Protocol):
     async def put(self, key: str, value: bytes, ttl_seconds: float) -> None: ...
 
 
-class MemoryCache:
-    """Of this process; the entry that was used longest ago gives way."""
+V = TypeVar("V", bound=Sized)
+
+
+class MemoryCache(Generic[V]):
+    """Of this process; the entry that was used longest ago gives way. A value's length is its size in bytes."""
 
     def __init__(self, most_bytes: int = MEMORY_BYTES, clock: Callable[[], float] = time.monotonic) -> None:
         self._backend: Any = _Bounded(most_bytes, clock)  # Untyped there.
 
-    async def get(self, key: str) -> bytes | None:
-        found: bytes | None = await self._backend.get(key)
+    async def get(self, key: str) -> V | None:
+        found: V | None = await self._backend.get(key)
         return found
 
-    async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
+    async def put(self, key: str, value: V, ttl_seconds: float) -> None:
         await self._backend.set(key, value, ttl=ttl_seconds)
 
-    def peek(self, key: str) -> bytes | None:
+    def peek(self, key: str) -> V | None:
         """`get` without aiocache's hooks: 0.3 µs instead of 7 (measured), which was a third of answering a request from here."""
-        found: bytes | None = self._backend.look(key)
+        found: V | None = self._backend.look(key)
         return found
 
 
@@ -70,10 +73,10 @@ class _Bounded(_memory):
 
     def __init__(self, most_bytes: int, clock: Callable[[], float]) -> None:
         super().__init__(timeout=None)  # pyright: ignore[reportUnknownMemberType]
-        self._entries: OrderedDict[str, tuple[bytes, float]] = OrderedDict()  # Each with the instant of its end.
+        self._entries: OrderedDict[str, tuple[Sized, float]] = OrderedDict()  # Each with the instant of its end.
         self._most_bytes, self._bytes, self._clock = most_bytes, 0, clock
 
-    def look(self, key: str) -> bytes | None:
+    def look(self, key: str) -> Sized | None:
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -83,10 +86,10 @@ class _Bounded(_memory):
         self._entries.move_to_end(key)
         return entry[0]
 
-    async def _get(self, key: str, encoding: str | None = None, _conn: object = None) -> bytes | None:
+    async def _get(self, key: str, encoding: str | None = None, _conn: object = None) -> Sized | None:
         return self.look(key)
 
-    async def _set(self, key: str, value: bytes, ttl: float | None = None, _cas_token: object = None, _conn: object = None) -> bool:
+    async def _set(self, key: str, value: Sized, ttl: float | None = None, _cas_token: object = None, _conn: object = None) -> bool:
         self._remove(key)
         self._entries[key] = value, self._clock() + (ttl or 0)
         self._bytes += _size(key, value)
@@ -100,5 +103,5 @@ class _Bounded(_memory):
             self._bytes -= _size(key, entry[0])
 
 
-def _size(key: str, value: bytes) -> int:
+def _size(key: str, value: Sized) -> int:
     return len(key) + len(value) + ENTRY_BYTES

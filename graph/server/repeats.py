@@ -1,0 +1,119 @@
+"""The shortest way through the service: an answer that is kept for everybody, to a request that came before byte for byte.
+
+Whoever asks is identified, charged, counted and logged as ever, and the answer is looked up under the present versions of its tables. What is saved is
+to read the request, to find its document and its place, and to compress the answer, all of which came out the same before.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from graph.kit.errors import Refused
+from graph.server import callers, payloads
+from graph.server.callers import Callers
+from graph.server.compression import LEAST_BYTES, LEVEL
+from graph.server.http import REPEATABLE, Repeatable, fields, refuse
+from graph.server.pipeline import Pipeline
+from graph.server.requests import GraphQLRequest
+from graph.server.responses import Kept
+
+REQUESTS = 500
+REQUEST_BYTES = 4_096
+
+# What an answer may depend on, beside the body and whoever asks.
+DEPENDS = frozenset(
+    {b"accept", b"accept-encoding", b"content-type", b"content-encoding"}
+    | {prefix + name for prefix in (b"graphql-client-", b"apollographql-client-") for name in (b"name", b"version")}
+)
+BROWSERS = frozenset({b"origin", b"sec-fetch-site"})  # Theirs go the long way, past CORS.
+
+GZIP = ((b"content-encoding", b"gzip"),)
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(slots=True)
+class Repeat:
+    """A request, and the bytes of its latest answer."""
+
+    made: Repeatable
+    zipped: bool
+    _kept: Kept | None = None
+    _body: bytes = b""
+    _encoding: Fields = ()
+
+    async def write(self, send: Send, kept: Kept, more: Mapping[str, str]) -> None:
+        if kept is not self._kept:
+            self._kept, self._body, self._encoding = kept, kept.body, ()
+            if self.zipped and len(kept) >= LEAST_BYTES:
+                self._body, self._encoding = gzip.compress(kept.body, LEVEL), GZIP
+        headers = [*fields(self.made.media_type, self._body, more), *self._encoding]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self._body})
+
+
+class Repeats:
+    def __init__(self, app: ASGIApp, path: str, pipeline: Pipeline, callers: Callers) -> None:
+        self._app, self._path, self._pipeline, self._callers = app, path, pipeline, callers
+        self._repeats: OrderedDict[tuple[bytes, Fields], Repeat] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        depends = _depends(scope) if scope["type"] == "http" and scope["path"] == self._path else None
+        message = payloads.present(receive) if depends is not None else None
+        if message is None or depends is None:
+            await self._app(scope, receive, send)
+            return
+        key = message.get("body", b""), depends
+        known = self._repeats.get(key)
+        if known is None or message.get("more_body") or not await self._repeated(known, scope, send):
+            await self._app(scope, _again(message, receive), send)
+            self._remember(key, scope)
+
+    async def _repeated(self, repeat: Repeat, scope: Scope, send: Send) -> bool:
+        made = repeat.made
+        request = GraphQLRequest(variables=made.request.variables)
+        try:
+            caller = await self._callers.identify(scope, callers.headers_of(scope))
+            found = await self._pipeline.repeat(made.asked, made.operation, request, caller)
+        except Refused as refused:
+            await refuse(send, refused, made.media_type)
+            return True
+        if found is not None:
+            await repeat.write(send, *found)
+        return found is not None
+
+    def _remember(self, key: tuple[bytes, Fields], scope: Scope) -> None:
+        made: Repeatable | None = scope["state"].pop(REPEATABLE, None)
+        if made is None or len(key[0]) > REQUEST_BYTES:
+            return
+        self._repeats[key] = Repeat(made, zipped=any(name == b"accept-encoding" and b"gzip" in value for name, value in key[1]))
+        if len(self._repeats) > REQUESTS:
+            self._repeats.popitem(last=False)
+
+
+def _depends(scope: Scope) -> Fields | None:
+    """The fields that an answer may depend on; None for a request that is to go the long way."""
+    if scope["method"] != "POST" or scope["query_string"]:
+        return None
+    found: list[tuple[bytes, bytes]] = []
+    for each in scope["headers"]:
+        if each[0] in DEPENDS:
+            found.append(each)
+        elif each[0] in BROWSERS:
+            return None
+    return tuple(found)
+
+
+def _again(message: Message, receive: Receive) -> Receive:
+    """Receives a message that was received before, then the rest."""
+    pending = [message]
+
+    async def replayed() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replayed
