@@ -40,7 +40,7 @@ async def two_processes(url: str, names: tuple[str, str] = ("a", "a")) -> AsyncG
 
 
 async def test_stay_within_a_bound_of_memory_by_giving_up_what_was_used_longest_ago() -> None:
-    memory = MemoryCache(most_bytes=3_000)
+    memory = MemoryCache[bytes](most_bytes=3_000)
     for key in "abc":
         await memory.put(key, key.encode() * 700, 60)
     assert await memory.get("a") == b"a" * 700
@@ -54,7 +54,7 @@ async def test_stay_within_a_bound_of_memory_by_giving_up_what_was_used_longest_
 
 async def test_end_with_their_age() -> None:
     clock = Clock()
-    memory = MemoryCache(clock=clock)
+    memory = MemoryCache[bytes](clock=clock)
     await memory.put("a", b"1", 60)
     clock.now += 59.9
     assert await memory.get("a") == b"1"
