@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -82,6 +84,14 @@ async def deployed(deployed_service: Service) -> AsyncGenerator[Service]:
     """A service outside development, as strangers meet it, without budgets."""
     yield deployed_service
     await deployed_service.empty()
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def forgotten() -> AsyncGenerator[None]:
+    """What redis-py has forgotten is found while the loop is there to close it: afterwards it would fail the run."""
+    yield
+    gc.collect()
+    await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="session")
