@@ -27,6 +27,7 @@ _DISGUISED = re.compile(rf"'+[{re.escape(FORMULA)}]")
 _CODES = ", ".join(str(ord(char)) for char in FORMULA)
 _SQLITE_CREATED = "replace(rtrim(rtrim(items.created_at, '0'), '.'), ' ', 'T') || '+00:00'"
 _POSTGRESQL_CREATED = "replace(items.created_at::text, ' ', 'T') || ':00'"  # Of a session in UTC. A third of the time of to_char.
+_CONTENT = bytes(set(range(256)) - set(b'"\n'))
 _FEW_TAGS = 4  # Picked one by one, these take a tenth of the time that unpacking the list takes.
 
 
@@ -62,6 +63,8 @@ async def _postgresql_lines(session: AsyncSession, filter_: Filter, limit: int |
 
 def _standard_line_ends(piece: bytes, *, quoted: bool) -> tuple[bytes, bool]:
     """PostgreSQL ends lines with LF, the standard wants CR LF; LF within quotes is content. Also tells whether the piece ends within quotes."""
+    if not quoted and b'"' not in piece.translate(None, _CONTENT).replace(b'""', b""):  # Each line has its quotes in pairs.
+        return piece.replace(b"\n", b"\r\n"), False
     parts = piece.split(b'"')
     for place in range(quoted, len(parts), 2):
         if b"\n" in parts[place]:
