@@ -10,7 +10,6 @@ from graph.kit.context import Context
 from graph.kit.nodes import row_id
 from graph.kit.plans import NULL, NotPlannable, Part, Plannable, Run, Selection, joined, outline
 from persistence.item_rows import Asked, ItemRows, RowPage
-from persistence.kit.raw import Row
 from persistence.kit.written import Written
 
 Show = Callable[[RowPage], Part]
@@ -38,26 +37,24 @@ ITEM = Plannable(
 
 
 def item(selection: Selection, nodes: Sequence[FieldNode]) -> Run:
-    rows = selection.services.port(ItemRows)
     written = selection.written(ITEM, nodes)
-    one = outline(written)
+    lookup, one = selection.services.port(ItemRows).lookup(written), outline(written)
 
     async def run(_context: Context, arguments: Mapping[str, Any]) -> Part:
         key = row_id("Item", arguments["id"])
-        json = None if key is None else await rows.by_id(written, key)
+        json = None if key is None else await lookup.by_id(key)
         return NULL if json is None else Part(json, one)
 
     return run
 
 
 def items(selection: Selection, nodes: Sequence[FieldNode]) -> Run:
-    rows = selection.services.port(ItemRows)
     wanted = _Wanted(selection)
     shows = {name: _connection(wanted, below) for name, below in selection.fields("ItemConnection", nodes).items()}
-    asked = Asked(tuple(wanted.objects), wanted.cursors)
+    pages = selection.services.port(ItemRows).pages(Asked(tuple(wanted.objects), wanted.cursors))
 
     async def run(_context: Context, arguments: Mapping[str, Any]) -> Part:
-        page = await rows.page(asked, *listing_of(**arguments))
+        page = await pages.page(*listing_of(**arguments))
         return joined({name: show(page) for name, show in shows.items()})
 
     return run
@@ -95,31 +92,33 @@ def _connection(wanted: _Wanted, nodes: Sequence[FieldNode]) -> Show:
 def _nodes(wanted: _Wanted, nodes: Sequence[FieldNode]) -> Show:
     written = wanted.selection.written(ITEM, nodes)
     place, one = wanted.place(written), outline(written)
-    return lambda page: Part(f"[{','.join([row[place] for row in page.rows])}]", [one] * len(page.rows))
+    return lambda page: Part(b"[%b]" % b",".join(page.columns[place]), [one] * len(page))
 
 
 def _edges(wanted: _Wanted, nodes: Sequence[FieldNode]) -> Show:
     fields = {name: _edge(wanted, below) for name, below in wanted.selection.fields("ItemEdge", nodes).items()}
+    shape = b"{%b}" % b",".join([b'"%b":%%b' % name.encode() for name in fields])
     one = {name: about for name, (_, about) in fields.items()}
 
-    def edge(page: RowPage, row: Row) -> str:
-        return ",".join([f'"{name}":{show(page, row)}' for name, (show, _) in fields.items()])
+    def edges(page: RowPage) -> Part:
+        rows = zip(*[column(page) for column, _ in fields.values()], strict=True)
+        return Part(b"[%b]" % b",".join([shape % row for row in rows]), [one] * len(page))
 
-    return lambda page: Part(f"[{','.join([f'{{{edge(page, row)}}}' for row in page.rows])}]", [one] * len(page.rows))
+    return edges
 
 
-def _edge(wanted: _Wanted, nodes: Sequence[FieldNode]) -> tuple[Callable[[RowPage, Row], str], Any]:
-    """How a field of an edge is written, and its outline."""
+def _edge(wanted: _Wanted, nodes: Sequence[FieldNode]) -> tuple[Callable[[RowPage], Sequence[bytes]], Any]:
+    """What a field of an edge is in each row, and its outline."""
     match nodes[0].name.value:
         case "node":
             written = wanted.selection.written(ITEM, nodes)
             place = wanted.place(written)
-            return lambda _, row: row[place], outline(written)
+            return lambda page: page.columns[place], outline(written)
         case "cursor":
             wanted.cursors = True
-            return lambda page, row: f'"{page.cursor(row)}"', None
+            return lambda page: [b'"%b"' % page.cursor(place) for place in range(len(page))], None
         case "__typename":
-            return lambda _page, _row: '"ItemEdge"', None
+            return lambda page: [b'"ItemEdge"'] * len(page), None
         case _:
             raise NotPlannable
 
@@ -127,9 +126,9 @@ def _edge(wanted: _Wanted, nodes: Sequence[FieldNode]) -> tuple[Callable[[RowPag
 def _page_info(wanted: _Wanted, name: str) -> Show:
     match name:
         case "hasNextPage":
-            return lambda page: Part("true" if page.has_next else "false", None)
+            return lambda page: Part(b"true" if page.has_next else b"false", None)
         case "hasPreviousPage":
-            return lambda page: Part("true" if page.has_previous else "false", None)
+            return lambda page: Part(b"true" if page.has_previous else b"false", None)
         case "startCursor" | "endCursor":
             wanted.cursors = True
             return _cursor_of(0 if name == "startCursor" else -1)
@@ -140,9 +139,9 @@ def _page_info(wanted: _Wanted, name: str) -> Show:
 
 
 def _cursor_of(place: int) -> Show:
-    return lambda page: Part(f'"{page.cursor(page.rows[place])}"', None) if page.rows else NULL
+    return lambda page: Part(b'"%b"' % page.cursor(place), None) if len(page) else NULL
 
 
 def _always(name: str) -> Show:
-    part = Part(f'"{name}"', None)
+    part = Part(f'"{name}"'.encode(), None)
     return lambda _: part

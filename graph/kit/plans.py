@@ -46,13 +46,13 @@ PLANS = 1_000  # As many as there are parsed documents.
 class Part:
     """A piece of the response's JSON, and its outline: the same with null for each leaf, by which the operation is charged."""
 
-    json: str
+    json: bytes
     outline: Any
 
 
 Run = Callable[[Context, Mapping[str, Any]], Awaitable[Part]]
 
-NULL = Part("null", None)
+NULL = Part(b"null", None)
 
 
 class NotPlannable(Exception):
@@ -124,8 +124,8 @@ def outline(written: Written) -> dict[str, Any]:
 
 def joined(parts: Mapping[str, Part]) -> Part:
     """An object of these fields."""
-    json = ",".join([f'"{name}":{part.json}' for name, part in parts.items()])
-    return Part(f"{{{json}}}", {name: part.outline for name, part in parts.items()})
+    json = b",".join([b'"%b":%b' % (name.encode(), part.json) for name, part in parts.items()])
+    return Part(b"{%b}" % json, {name: part.outline for name, part in parts.items()})
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class Pipeline:
         extensions = orjson.dumps({"extensions": {"cost": grant.figures}})
         return Answer(body[:-1] + b"," + extensions[1:], grant.headers)
 
-    async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> tuple[ExecutionResult, str | None]:
+    async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> tuple[ExecutionResult, bytes | None]:
         """The result; from the fast path its outline, and its `data` as JSON."""
         if self._plans and (part := await self._plans.answer(operation, request.variables, context)) is not None:
             return ExecutionResult(part.outline), part.json
@@ -166,13 +166,13 @@ async def _told(found: Occurrence, context: Context) -> Told:
 
 
 def _with(body: bytes, extensions: Mapping[str, Any] | None) -> bytes:
-    return body[:-1] + _extended(extensions).encode() + b"}" if extensions else body
+    return body[:-1] + _extended(extensions) + b"}" if extensions else body
 
 
-def encode(result: ExecutionResult, extensions: Mapping[str, Any] | None = None, json: str | None = None) -> bytes:
+def encode(result: ExecutionResult, extensions: Mapping[str, Any] | None = None, json: bytes | None = None) -> bytes:
     """`json` is the result's `data`, where it is JSON already."""
     if json is not None:
-        return f'{{"data":{json}{_extended(extensions)}}}'.encode()
+        return b'{"data":%b%b}' % (json, _extended(extensions))
     response: dict[str, Any] = {"data": result.data}
     if result.errors:
         response = {"errors": [error.formatted for error in result.errors], **response}
@@ -181,8 +181,8 @@ def encode(result: ExecutionResult, extensions: Mapping[str, Any] | None = None,
     return orjson.dumps(response)
 
 
-def _extended(extensions: Mapping[str, Any] | None) -> str:
-    return f',"extensions":{orjson.dumps(extensions).decode()}' if extensions else ""
+def _extended(extensions: Mapping[str, Any] | None) -> bytes:
+    return b',"extensions":%b' % orjson.dumps(extensions) if extensions else b""
 
 
 def refused_body(refused: Refused) -> bytes:

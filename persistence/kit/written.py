@@ -1,18 +1,23 @@
 """Objects that the database itself writes as JSON, byte for byte as orjson would: for hot reads, whose rows then need no look at their values.
 
 A `Written` is a tree of names; `expression` makes SQL of it for either database. What is written differently elsewhere is brought into one form here:
-instants as `isoformat` has them, money with two places, text escaped where it must be and nowhere else.
+instants as `isoformat` has them, money with two places, text escaped where it must be and nowhere else. SQLite has no base64, so there an id
+stands between two marks until `lines` takes the rows apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from binascii import b2a_base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sqlalchemy import Boolean, ColumnElement, Integer, Text, literal_column
+from sqlalchemy import Boolean, ColumnElement, Integer, Select, Text, cast, func, literal_column, select
 
 from persistence.kit.columns import Document, Money, UtcDateTime
+
+# Neither can be in JSON as it is written here: in strings control characters are escaped.
+LINE_END, MARK = "\n", "\x1f"
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Written:
 
 
 Field: TypeAlias = Value | Constant | Written
+Piece: TypeAlias = tuple[str, Sequence[str]]  # Of a format, and the SQL of what it shows.
 
 
 def columns(written: Written) -> set[str]:
@@ -47,38 +53,62 @@ def columns(written: Written) -> set[str]:
     return needed
 
 
-def expression(written: Written, named: Mapping[str, Any], *, sqlite: bool) -> ColumnElement[str]:
-    """The object's JSON; `named` has the mapped column for each name. Field names are GraphQL's, so they need no escape."""
-    return literal_column(_Writer(named, sqlite=sqlite).object(written), Text)
+def expression(field: Field, named: Mapping[str, Any], *, sqlite: bool) -> ColumnElement[str]:
+    """Its JSON; `named` has the mapped column for each name. Field names are GraphQL's, so they need no escape."""
+    return literal_column(_Writer(named, sqlite=sqlite).formatted(field), Text)
+
+
+def gathered(rows: Select[Any], *, sqlite: bool) -> Select[Any]:
+    """One row, whose columns hold those of all rows, a line for each: a driver takes longer for each row than for all of its text."""
+    every = rows.subquery().c
+    if sqlite:
+        return select(*[func.group_concat(column, LINE_END) for column in every])
+    return select(*[func.convert_to(func.string_agg(cast(column, Text), LINE_END), "UTF8") for column in every])
+
+
+def lines(column: bytes | None) -> list[bytes]:
+    """What a gathered column has of each row; it is null if there are none."""
+    if column is None:
+        return []
+    if (mark := MARK.encode()) in column:
+        parts = column.split(mark)
+        parts[1::2] = [b2a_base64(part, newline=False) for part in parts[1::2]]
+        column = b"".join(parts)
+    return column.split(LINE_END.encode())
 
 
 class _Writer:
     def __init__(self, named: Mapping[str, Any], *, sqlite: bool) -> None:
         self._named, self._sqlite = named, sqlite
 
-    def object(self, written: Written) -> str:
-        pieces: list[str] = []
-        before = "{"
-        for name, field in written.fields:
-            before += f'"{name}":'
-            if isinstance(field, Constant):
-                before += field.json
-            else:
-                pieces += [f"'{before}'", self.object(field) if isinstance(field, Written) else self.value(field)]
-                before = ""
-            before += ","
-        pieces.append(f"'{before.removesuffix(',')}}}'")
-        whole = f"({' || '.join(pieces)})" if self._sqlite else f"concat({', '.join(pieces)})"
-        return f"CASE WHEN {self._name(written.present)} IS NULL THEN 'null' ELSE {whole} END" if written.present else whole
+    def formatted(self, field: Field) -> str:
+        return self._call(*self.piece(field))
 
-    def value(self, value: Value) -> str:
+    def _call(self, shape: str, shown: Sequence[str]) -> str:
+        if shape == "%s":
+            return shown[0]
+        arguments = ", ".join([f"'{shape}'", *shown])
+        return f"printf({arguments})" if self._sqlite else f"format({arguments})"
+
+    def piece(self, field: Field) -> Piece:
+        if isinstance(field, Constant):
+            return field.json, ()
+        if isinstance(field, Value):
+            return self._value(field)
+        if field.present:
+            return _unless_null(self._name(field.present), self.formatted(Written(field.fields)))
+        pieces = [(name, *self.piece(each)) for name, each in field.fields]
+        inside = ",".join([f'"{name}":{shape}' for name, shape, _ in pieces])
+        return f"{{{inside}}}", [each for _, _, shown in pieces for each in shown]
+
+    def _value(self, value: Value) -> Piece:
         column, type_ = self._name(value.column), self._column(value.column).type
         if value.prefix is not None:
-            packed = f"base64('{value.prefix}' || {column})" if self._sqlite else f"encode(('{value.prefix}' || {column})::bytea, 'base64')"
-            return f"'\"' || {packed} || '\"'"
-        write = self._sqlite_value if self._sqlite else self._postgresql_value
-        written = write(column, type_)
-        return f"coalesce({written}, 'null')" if self._column(value.column).nullable else written
+            if self._sqlite:
+                return f'"{MARK}{value.prefix}%d{MARK}"', [column]
+            return '"%s"', [f"encode(('{value.prefix}' || {column})::bytea, 'base64')"]
+        piece = (self._sqlite_value if self._sqlite else self._postgresql_value)(column, type_)
+        return _unless_null(column, self._call(*piece)) if self._column(value.column).nullable else piece
 
     def _column(self, name: str) -> Any:
         return self._named[name].property.columns[0]
@@ -87,28 +117,34 @@ class _Writer:
         column = self._column(name)
         return f"{column.table.name}.{column.name}"
 
-    def _postgresql_value(self, column: str, type_: Any) -> str:
+    def _postgresql_value(self, column: str, type_: Any) -> Piece:
         if isinstance(type_, Money):
-            return f"'\"' || ({column}::numeric * 0.01)::text || '\"'"
+            return '"%s"', [f"{column}::numeric * 0.01"]
         if isinstance(type_, UtcDateTime):
             text = f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
-            return f"'\"' || replace({text}, '.000000', '') || '+00:00\"'"
+            return '"%s+00:00"', [f"replace({text}, '.000000', '')"]
         if isinstance(type_, type(Document)):
             every = f"array_to_json(ARRAY(SELECT jsonb_array_elements_text({column})))::text"
-            return _compact(f"{column}::text", f"strpos({column}::text, '\\')", every)
-        return (
-            _flag(column) if isinstance(type_, Boolean) else f"{column}::text" if isinstance(type_, Integer) else f"to_json({column})::text"
-        )
+            return "%s", [_compact(f"{column}::text", f"strpos({column}::text, '\\')", every)]
+        if isinstance(type_, Boolean):
+            return "%s", [_flag(column)]
+        return "%s", [f"{column}::text" if isinstance(type_, Integer) else f"to_json({column})::text"]
 
-    def _sqlite_value(self, column: str, type_: Any) -> str:
+    def _sqlite_value(self, column: str, type_: Any) -> Piece:
         if isinstance(type_, Money):
-            return f"printf('\"%d.%02d\"', {column} / 100, {column} % 100)"
+            return '"%d.%02d"', [f"{column} / 100", f"{column} % 100"]
         if isinstance(type_, UtcDateTime):
-            return f"'\"' || substr({column}, 1, 10) || 'T' || replace(substr({column}, 12), '.000000', '') || '+00:00\"'"
+            return '"%sT%s+00:00"', [f"substr({column}, 1, 10)", f"replace(substr({column}, 12), '.000000', '')"]
         if isinstance(type_, type(Document)):
             every = f"(SELECT json_group_array(value) FROM json_each({column}))"  # noqa: S608 -- a column's name
-            return _compact(column, f"instr({column}, '\\')", every)
-        return _flag(column) if isinstance(type_, Boolean) else column if isinstance(type_, Integer) else f"json_quote({column})"
+            return "%s", [_compact(column, f"instr({column}, '\\')", every)]
+        if isinstance(type_, Boolean):
+            return "%s", [_flag(column)]
+        return "%s", [column if isinstance(type_, Integer) else f"json_quote({column})"]
+
+
+def _unless_null(column: str, json: str) -> Piece:
+    return "%s", [f"CASE WHEN {column} IS NULL THEN 'null' ELSE {json} END"]
 
 
 def _compact(text: str, escaped: str, every: str) -> str:
