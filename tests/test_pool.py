@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import bindparam, column, func, literal, select, text
 from sqlalchemy.exc import DBAPIError
@@ -15,6 +17,7 @@ from graph.server.settings import load
 from persistence.kit import raw
 from persistence.kit.availability import is_outage
 from persistence.kit.database import Database
+from persistence.kit.engines import PoolSize
 from tests import servers
 from tests.service import SECRET
 
@@ -75,3 +78,59 @@ async def test_keeps_prepared_statements_unless_a_pooler_could_lose_them(cache: 
         )
         [(count,)] = await (await database.raw()).fetch(counted, {})
         assert (count > 0) is kept
+
+
+BACKEND = raw.Prepared("SELECT pg_backend_pid()", (), {})
+SLOW = raw.Prepared("SELECT pg_sleep(60)", (), {})
+
+
+async def _backend(reads: raw.RawReads) -> int:
+    [(process,)] = await reads.fetch(BACKEND, {})
+    return process
+
+
+async def test_lends_one_connection_again_and_again_also_after_a_refused_statement() -> None:
+    async with connected() as database:
+        reads = await database.raw()
+        first = await _backend(reads)
+        with pytest.raises(Exception, match="division by zero"):
+            await reads.fetch(raw.Prepared("SELECT 1 / 0", (), {}), {})
+        assert await _backend(reads) == first
+
+
+async def test_gives_up_a_connection_whose_statement_was_left_and_stops_that() -> None:
+    async with connected() as database:
+        reads = await database.raw()
+        first = await _backend(reads)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await reads.fetch(SLOW, {})
+        assert await _backend(reads) != first
+        gone = raw.Prepared("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", ("process",), {})
+        async with asyncio.timeout(30):
+            while [tuple(row) for row in await reads.fetch(gone, {"process": first})] != [(0,)]:  # noqa: ASYNC110 -- it ends in another process
+                await asyncio.sleep(0.01)
+
+
+async def test_replaces_a_connection_that_the_server_has_closed() -> None:
+    async with connected() as database:
+        reads = await database.raw()
+        first = await _backend(reads)
+        async with database.reading() as session:
+            assert await session.scalar(select(func.pg_terminate_backend(first, 5000)))
+        async with asyncio.timeout(30):
+            while await _backend_or_none(reads) in {None, first}:  # noqa: ASYNC110 -- the word of the server is on its way
+                await asyncio.sleep(0.01)
+
+
+async def test_replaces_a_connection_that_is_old() -> None:
+    reads = raw.connect(servers.postgres().render_as_string(hide_password=False), PoolSize(recycle_seconds=0))
+    assert await _backend(reads) != await _backend(reads)
+    await reads.close()
+
+
+async def _backend_or_none(reads: raw.RawReads) -> int | None:
+    try:
+        return await _backend(reads)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError):
+        return None

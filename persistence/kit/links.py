@@ -57,7 +57,8 @@ class Links:
 
     def _left(self, task: asyncio.Task[None]) -> None:
         self._closing.discard(task)
-        task.cancelled() or task.exception()  # What is wrong with a connection that is given up concerns nobody.
+        if not task.cancelled():
+            task.exception()  # Seen: what is wrong with a connection that is given up concerns nobody.
 
     async def close(self) -> None:
         idle, self._idle = self._idle, []
