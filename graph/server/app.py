@@ -179,7 +179,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             Middleware(Envelope),
             Middleware(Farewell, departure=departure),
             *telemetry.middleware,
-            Middleware(Repeats, path="/graphql", pipeline=pipeline, callers=callers),
+            *([Middleware(Repeats, path="/graphql", pipeline=pipeline, callers=callers)] if keeps else ()),
             Middleware(Direct, path="/graphql", endpoint=http, plain=True),
             Middleware(Compression),
             Middleware(Cors, allow_origins=settings.allowed_origins, allow_methods=METHODS, allow_headers=["*"], max_age=600),

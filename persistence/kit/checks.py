@@ -9,6 +9,7 @@ from decimal import Decimal
 from persistence.kit.errors import InvalidInput, Problem
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # Without tab and line ends.
+SURROGATE = re.compile("[\ud800-\udfff]")
 WHOLE_MAX = 2**31 - 1  # GraphQL's Int.
 PRICE_MAX = Decimal("9999999999.99")  # 12 digits.
 
@@ -35,7 +36,7 @@ class Checks:
             self.report(path, "must not be blank" if least == 1 else f"must have at least {least} characters", *deeper)
         elif CONTROL.search(value) or (not lines and re.search(r"[\t\r\n]", value)):
             self.report(path, "must not contain control characters", *deeper)
-        elif any("\ud800" <= char <= "\udfff" for char in value):
+        elif SURROGATE.search(value):
             self.report(path, "must be valid Unicode: it contains half of a surrogate pair", *deeper)
 
     def price(self, path: str, value: Decimal) -> None:

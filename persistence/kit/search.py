@@ -15,8 +15,10 @@ QUERY_WORDS = 16  # Words of a query that count: each costs an index look-up.
 
 def words(text: str) -> list[str]:
     """The words of a text, without case and accents, in order: `Motörhead (Live)` gives `motorhead`, `live`."""
-    plain = "".join(char for char in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(char))
-    return [word[:WORD_LENGTH] for word in WORD.findall(plain.casefold())]
+    plain = text.casefold()
+    if not plain.isascii():
+        plain = "".join(char for char in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(char)).casefold()
+    return [word[:WORD_LENGTH] for word in WORD.findall(plain)]
 
 
 def indexed(*texts: str | None) -> str:
