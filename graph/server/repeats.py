@@ -22,8 +22,8 @@ from graph.server.pipeline import Pipeline
 from graph.server.requests import GraphQLRequest
 from graph.server.responses import Kept
 
-REQUESTS = 500
-REQUEST_BYTES = 4_096
+REQUESTS = 500  # Remembered, with answers of up to 32 kB and as much again where they are compressed: 32 MB at worst.
+REQUEST_BYTES = 4_096  # Of a body and the fields that count.
 
 # What an answer may depend on, beside the body and whoever asks.
 DEPENDS = frozenset(
@@ -89,7 +89,7 @@ class Repeats:
 
     def _remember(self, key: tuple[bytes, Fields], scope: Scope) -> None:
         made: Repeatable | None = scope["state"].pop(REPEATABLE, None)
-        if made is None or len(key[0]) > REQUEST_BYTES:
+        if made is None or len(key[0]) + sum(len(value) for _, value in key[1]) > REQUEST_BYTES:
             return
         self._repeats[key] = Repeat(made, zipped=any(name == b"accept-encoding" and b"gzip" in value for name, value in key[1]))
         if len(self._repeats) > REQUESTS:
