@@ -157,7 +157,7 @@ async def running(settings: Settings, replaced: Mapping[type[Any], Any] | None =
             access_log=False,
             proxy_headers=False,
             http=Protocol,
-            ws="websockets-sansio",
+            ws="graph.server.upgraded:Protocol",
             timeout_graceful_shutdown=5,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )

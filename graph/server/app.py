@@ -11,7 +11,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Route
 
 from graph.kit.access import AccessTokens
 from graph.kit.computing import Computing
@@ -167,7 +167,6 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     app = Application(
         routes=[
             Route("/graphql", http),  # Only for its redirect of `/graphql/`.
-            WebSocketRoute("/graphql", socket),
             Route("/metrics", monitoring.scrape),
             *FileRoutes(blobs, most_bytes=settings.max_upload_bytes).routes(shims),
             *exports.routes(shims),
@@ -179,6 +178,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             Middleware(Envelope),
             Middleware(Farewell, departure=departure),
             *telemetry.middleware,
+            Middleware(Direct, path="/graphql", endpoint=socket, kind="websocket"),
             *([Middleware(Repeats, path="/graphql", pipeline=pipeline, callers=callers)] if keeps else ()),
             Middleware(Direct, path="/graphql", endpoint=http, plain=True),
             Middleware(Compression),

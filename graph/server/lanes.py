@@ -44,11 +44,11 @@ class Direct:
     own `Vary` says that they might have.
     """
 
-    def __init__(self, app: ASGIApp, path: str, endpoint: ASGIApp, *, plain: bool = False) -> None:
-        self._app, self._path, self._endpoint, self._plain = app, path, endpoint, plain
+    def __init__(self, app: ASGIApp, path: str, endpoint: ASGIApp, *, plain: bool = False, kind: str = "http") -> None:
+        self._app, self._path, self._endpoint, self._plain, self._kind = app, path, endpoint, plain, kind
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        direct = scope["type"] == "http" and scope["path"] == self._path and (not self._plain or _is_plain(scope))
+        direct = scope["type"] == self._kind and scope["path"] == self._path and (not self._plain or _is_plain(scope))
         await (self._endpoint if direct else self._app)(scope, receive, send)
 
 

@@ -67,9 +67,11 @@ class SocketEndpoint:
             await send({"type": "websocket.accept"})
             await send({"type": "websocket.close", "code": 4406, "reason": "Subprotocol not acceptable"})
         else:
+            authorization = callers.text(headers, b"authorization")
+            del headers  # As long as the socket is open, they would be there.
             await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
             socket = Socket(caller, receive, send, self._pipeline, self._callers, self._connections, self._limits)
-            await socket.serve(callers.text(headers, b"authorization"))
+            await socket.serve(authorization)
 
 
 class Socket:

@@ -51,3 +51,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(cast("asyncio.Transport", Joined(transport, self.loop)))
+
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        self.parser: Any = None  # The two hold each other, and with them what was read: 4 kB that would wait for a collection.

@@ -57,7 +57,7 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,
         proxy_headers=False,  # TRUSTED_PROXIES says whose word counts; uvicorn would take anybody's on this machine.
-        ws="websockets-sansio",
+        ws="graph.server.upgraded:Protocol",
         ws_max_size=SOCKET_BYTES,
         loop="uvloop",
         http="graph.server.wire:Protocol",
