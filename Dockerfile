@@ -10,7 +10,7 @@ WORKDIR /app
 # requirements-tracing.lock, for an image that sends traces.
 ARG LOCK=requirements.lock
 COPY requirements*.lock ./
-RUN python -m venv .venv && .venv/bin/pip install --no-cache-dir --require-hashes --requirement "$LOCK"
+RUN python -m venv .venv && .venv/bin/pip install --no-cache-dir --require-hashes --no-deps --requirement "$LOCK"
 
 FROM python:3.13-slim-bookworm
 WORKDIR /app
