@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
+from itertools import chain
 from random import Random
+from typing import NamedTuple
 
 from persistence.kit import search
 
@@ -152,8 +154,7 @@ PRAISE = (
 COLOURS = ("slate", "ochre", "forest green", "cream", "midnight blue", "rust", "charcoal", "sage")
 
 
-@dataclass(frozen=True)
-class DemoItem:
+class DemoItem(NamedTuple):
     name: str
     description: str
     price: Decimal
@@ -163,8 +164,9 @@ class DemoItem:
     search_words: str
 
 
-def item(number: int, now: datetime) -> DemoItem:
-    chance = Random(number)  # noqa: S311 -- invention, not secrecy
+def item(number: int, now: datetime, chance: Random) -> DemoItem:
+    """The same for a number whatever else was made with `chance`, which spares making one for each."""
+    chance.seed(number)
     shelf = SHELVES[number % len(SHELVES)]
     thing, kind, size = chance.choice(shelf.things), chance.choice(shelf.kinds), chance.choice(shelf.sizes)
     maker, colour, praise = chance.choice(MAKERS), chance.choice(COLOURS), chance.choice(PRAISE)
@@ -176,7 +178,7 @@ def item(number: int, now: datetime) -> DemoItem:
         tags=[shelf.tag, *chance.sample((colour, kind.lower(), "gift", "new", "sale", "handmade"), chance.randint(1, 3))],
         inventory=0 if chance.random() < SOLD_OUT else round(chance.lognormvariate(3, 0.9)),
         created_at=now - timedelta(seconds=chance.uniform(0, YEARS * 365 * 86_400)),
-        search_words=" ".join(dict.fromkeys(word for part in parts for word in _words(part))),
+        search_words=" ".join(dict.fromkeys(chain.from_iterable(map(_words, parts)))),
     )
 
 
@@ -191,21 +193,20 @@ def _price(wanted: float) -> Decimal:
     return Decimal(f"{int(wanted)}.90") if wanted < 100 else Decimal(f"{round(wanted, -1) - 1:.0f}.00")
 
 
-@dataclass(frozen=True)
-class DemoSale:
+class DemoSale(NamedTuple):
     buyer: int
     quantity: int
     created_at: datetime
 
 
-def sales(number: int, item: DemoItem, now: datetime) -> list[DemoSale]:
+def sales(number: int, item: DemoItem, now: datetime, chance: Random) -> list[DemoSale]:
     """What was sold of an item since it was added: of most nothing, of some often; more on weekends, in December, and from year to year."""
-    chance = Random(-number - 1)  # noqa: S311 -- invention, not secrecy
-    span = (now - item.created_at).total_seconds()
-    moments = [item.created_at + timedelta(seconds=chance.uniform(0, span)) for _ in range(int(chance.paretovariate(1.2)))]
+    chance.seed(-number - 1)
+    span, waits = (now - item.created_at).total_seconds(), [chance.random() for _ in range(int(chance.paretovariate(1.2)))]
+    moments = [item.created_at + timedelta(seconds=span * wait) for wait in waits[:MOST_SALES]]
     return [
-        DemoSale(buyer=chance.randrange(2**31), quantity=chance.choice((1, 1, 1, 2, 2, 3, 5)), created_at=moment)
-        for moment in moments[:MOST_SALES]
+        DemoSale(chance.randrange(2**31), chance.choice((1, 1, 1, 2, 2, 3, 5)), moment)
+        for moment in moments
         if chance.random() < _demand(moment, now)
     ]
 

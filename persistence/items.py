@@ -11,11 +11,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Text, exists, func, insert, select, text
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Text, exists, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.kit import search
+from persistence.kit import bulk, search
 from persistence.kit.checks import Checks
 from persistence.kit.columns import CENT, Document, Money, RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database import Base, UnitOfWork
@@ -145,7 +145,7 @@ async def create_all(work: UnitOfWork, drafts: Sequence[Draft], *, owner_id: int
     ids = await take(work, Item, len(drafts))
     new = _new(owner_id)
     rows = [draft.columns() | new | {"id": item_id} for item_id, draft in zip(ids, drafts, strict=True)]
-    await work.session.execute(insert(Item), rows)
+    await bulk.add(work.session, Item, rows)
     await record_all(work, "item.created", {item_id: {} for item_id in ids})
     return [Item(**row) for row in rows]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from random import Random
 from typing import Any
 
 from sqlalchemy import func, insert, select
@@ -12,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence import demo
 from persistence.items import Item
-from persistence.kit import search
+from persistence.kit import bulk, search
 from persistence.kit.columns import utc_now
 from persistence.kit.database import Database, UnitOfWork
 from persistence.kit.events import record_all
@@ -20,8 +22,9 @@ from persistence.kit.numbers import take
 from persistence.purchases import COMPLETED, Purchase
 from persistence.users import User
 
-BATCH = 5_000  # Rows of one transaction: other writers wait half a second at most.
+BATCH = 10_000  # Rows of one transaction: other writers wait a second at most.
 ITEMS_PER_USER = 500
+Stock = tuple[demo.DemoItem, list[demo.DemoSale]]
 NO_PASSWORD = "-"  # No password has this hash: nobody signs in as one of them.  # noqa: S105
 
 
@@ -49,15 +52,34 @@ async def seed(database: Database, wanted: int, progress: Callable[[int], None])
     users = max(before.users, 1 + wanted // ITEMS_PER_USER)
     async with database.transaction() as work:
         await _add_users(work, range(before.users, users))
-    now, position, sold = utc_now(), before.items, 0
+        people = await _people(work.session)
+    position, sold = before.items, 0
     progress(position)
-    while position < wanted:
-        end = min(position + BATCH, wanted)
+    async for stock in _made(range(before.items, wanted), utc_now()):
         async with database.transaction() as work:
-            sold += await _add_items(work, range(position, end), await _people(work.session), now)
-        position = end
+            sold += await _add_items(work, stock, position, people)
+        position += len(stock)
         progress(position)
     return Shop(users - before.users, max(position - before.items, 0), sold)
+
+
+async def _made(numbers: range, now: datetime) -> AsyncGenerator[list[Stock]]:
+    """Batches, each made while the database writes the one before."""
+
+    def begin(start: int) -> asyncio.Task[list[Stock]]:
+        return asyncio.create_task(asyncio.to_thread(_invented, numbers[start : start + BATCH], now))
+
+    coming = begin(0)
+    for start in range(0, len(numbers), BATCH):
+        stock, coming = await coming, begin(start + BATCH)
+        yield stock
+    await coming
+
+
+def _invented(numbers: range, now: datetime) -> list[Stock]:
+    chance = Random()  # noqa: S311 -- invention, not secrecy
+    items = [demo.item(number, now, chance) for number in numbers]
+    return [(item, demo.sales(number, item, now, chance)) for number, item in zip(numbers, items, strict=True)]
 
 
 async def _add_users(work: UnitOfWork, numbers: range) -> None:
@@ -77,19 +99,19 @@ async def _people(session: AsyncSession) -> Sequence[int]:
     return (await session.scalars(select(User.id).where(User.email.like(f"%@{demo.DOMAIN}")).order_by(User.id))).all()
 
 
-async def _add_items(work: UnitOfWork, numbers: range, people: Sequence[int], now: datetime) -> int:
+async def _add_items(work: UnitOfWork, stock: list[Stock], first: int, people: Sequence[int]) -> int:
     """Items and what was sold of them; returns how many sales that were. Only the items are events: nobody waits for what was sold long ago."""
-    items: list[dict[str, Any]] = []
-    sold: list[dict[str, Any]] = []
-    for item_id, number in zip(await take(work, Item, len(numbers)), numbers, strict=True):
-        item = demo.item(number, now)
-        items.append(vars(item) | {"id": item_id, "version": 1, "updated_at": item.created_at, "owner_id": people[number % len(people)]})
-        sold += [_purchase(item_id, item, sale, people) for sale in demo.sales(number, item, now)]
-    await work.session.execute(insert(Item), items)
-    if sold:
-        await work.session.execute(insert(Purchase), sold)
-    await record_all(work, "item.created", {row["id"]: {} for row in items})
+    ids = await take(work, Item, len(stock))
+    numbered = list(zip(ids, range(first, first + len(stock)), stock, strict=True))
+    sold = [_purchase(item_id, item, sale, people) for item_id, _, (item, sales) in numbered for sale in sales]
+    await bulk.add(work.session, Item, [_item(item_id, item, people[number % len(people)]) for item_id, number, (item, _) in numbered])
+    await bulk.add(work.session, Purchase, sold)
+    await record_all(work, "item.created", {item_id: {} for item_id in ids})
     return len(sold)
+
+
+def _item(item_id: int, item: demo.DemoItem, owner_id: int) -> dict[str, Any]:
+    return item._asdict() | {"id": item_id, "version": 1, "updated_at": item.created_at, "owner_id": owner_id}
 
 
 def _purchase(item_id: int, item: demo.DemoItem, sale: demo.DemoSale, people: Sequence[int]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import chdir
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,8 @@ from typer.testing import CliRunner
 
 from graph.server.commands import cli
 from graph.server.settings import Settings
-from persistence import seeding
+from persistence import demo, seeding
+from persistence.kit.columns import utc_now
 from persistence.kit.database import Database
 from tests import servers
 from tests.conftest import settings_for
@@ -67,6 +69,31 @@ async def test_seeds_a_shop_once_and_only_what_is_missing(settings: Settings, tm
         shop = await seeding.found(session)
     await database.close()
     assert (shop.users, shop.items) == (3, 1000)
+
+
+async def test_keeps_whole_batches_of_a_shop_whose_making_is_interrupted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeding, "BATCH", 40)
+
+    def interrupt(done: int) -> None:
+        if done == 80:
+            raise InterruptedError
+
+    database = Database.connect(settings.database_url)
+    with pytest.raises(InterruptedError):
+        await seeding.seed(database, 130, interrupt)
+    async with database.reading() as session:
+        shop = await seeding.found(session)
+    assert (shop.items, (await seeding.seed(database, 130, lambda _: None)).items) == (80, 50)
+    await database.close()
+
+
+def test_makes_the_same_item_for_a_number_whatever_it_has_made_before() -> None:
+    now, used = utc_now(), Random(1)
+    used.gauss(0, 1)
+    for number in (0, 7, 99_999):
+        item = demo.item(number, now, used)
+        assert item == demo.item(number, now, Random())
+        assert demo.sales(number, item, now, used) == demo.sales(number, item, now, Random())
 
 
 async def test_finds_everything_well(settings: Settings, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
+SQLITE_WRITER_KILOBYTES = 32_768  # Of pages, taken as they are needed: what a large import changes must else be written again and again.
 SQLITE_BUSY_SECONDS = 10  # How long a writer waits for one in another process, such as an import on the command line.
 
 
@@ -86,6 +87,8 @@ def sqlite(url: str, *, readers: int | None, wait_seconds: float = SQLITE_BUSY_S
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "mmap_size=268435456"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.execute(f"PRAGMA query_only={'ON' if readers else 'OFF'}")
+        if readers is None:
+            cursor.execute(f"PRAGMA cache_size=-{SQLITE_WRITER_KILOBYTES}")
         cursor.close()
 
     if readers is None:

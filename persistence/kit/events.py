@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, case, delete, func, insert, select, update
+from sqlalchemy import BigInteger, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from persistence.kit import bulk
 from persistence.kit.columns import Document, RowId, UtcDateTime, utc_now
 from persistence.kit.database import Base, Change, UnitOfWork
 from persistence.kit.errors import InvalidInput
@@ -70,9 +71,8 @@ async def record_all(work: UnitOfWork, kind: str, data_by_subject: Mapping[int, 
     await work.session.flush()
     now = utc_now()
     rows = [{"kind": kind, "subject_id": key, "data": data, "occurred_at": now} for key, data in data_by_subject.items()]
-    if rows:
-        await work.session.execute(insert(Event), rows)
-        work.changes += [Change(kind, key) for key in data_by_subject]
+    await bulk.add(work.session, Event, rows)
+    work.changes += [Change(kind, key) for key in data_by_subject]
 
 
 def new_identity() -> str:
