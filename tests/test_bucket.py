@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import AsyncGenerator, Generator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -18,18 +19,30 @@ from tests.service import Service, running
 from tests.test_files import DELETE, FILES, bearer, get, put, sweep
 from tests.test_uploads import part, raw
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 LARGE = os.urandom(11 * 2**20 + 3)  # Three parts.
+
+
+def started(port: int = 0) -> ThreadedMotoServer:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    return server
+
+
+def make_bucket(store: ThreadedMotoServer, name: str) -> None:
+    httpx.put(f"{address(store)}/{name}").raise_for_status()
 
 
 @pytest.fixture(scope="module")
 def store() -> Generator[ThreadedMotoServer]:
     """An endpoint that speaks S3 over HTTP; credentials are where every client of S3 looks for them."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
+    server = started()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "storegraph")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "storegraph")
-        httpx.put(f"{address(server)}/storegraph").raise_for_status()
+        make_bucket(server, "storegraph")
         yield server
     server.stop()
 
@@ -112,6 +125,32 @@ async def test_leave_the_service_degraded_while_their_bucket_is_away(service: Se
         answer, sent = await service.http.get("/ready"), await put(service, token, "a.txt", b"a")
         (await client.put("/storegraph")).raise_for_status()
     assert (answer.status_code, answer.json()["status"], answer.json()["files"]) == (200, "degraded", False)
-    assert sent.status_code in {500, 503}
+    assert (sent.status_code, sent.json()["error"]["code"]) == (503, "SERVICE_UNAVAILABLE")
     assert (await service.http.get("/ready")).json()["status"] == "ok"
     assert (await put(service, token, "a.txt", b"a")).status_code == 201
+
+
+@pytest.mark.usefixtures("store")  # For its credentials.
+async def test_are_refused_as_in_any_outage_while_their_store_is_stopped(tmp_path: Path) -> None:
+    own = started()
+    make_bucket(own, "elsewhere")
+    settings = await settings_for("sqlite", tmp_path, files_url=f"s3://elsewhere?region=eu-central-1&endpoint={address(own)}")
+    async with running(settings) as service:
+        token = await service.sign_in()
+        assert (await put(service, token, "kept.txt", b"kept")).status_code == 201
+        await asyncio.to_thread(own.stop)
+        for refused in (
+            await put(service, token, "a.txt", b"a"),
+            await put(service, token, "b.txt", LARGE),
+            await get(service, token, "kept.txt"),
+        ):
+            assert (refused.status_code, refused.json()["error"]["code"], refused.headers["retry-after"]) == (
+                503,
+                "SERVICE_UNAVAILABLE",
+                "1",
+            )
+        assert [file["filename"] for file in (await service.ask(FILES, token=token))["files"]["nodes"]] == ["kept.txt"]
+        again = started(own.get_host_and_port()[1])
+        assert (await put(service, token, "a.txt", b"a")).status_code == 201
+        assert (await get(service, token, "kept.txt")).content == b"kept"
+        await asyncio.to_thread(again.stop)

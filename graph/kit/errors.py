@@ -147,9 +147,9 @@ def internal(request_id: str) -> GraphQLError:
 
 def unavailable(outage: Exception) -> GraphQLError:
     """It promises nothing about a mutation: its transaction may have been committed when the connection broke."""
-    log.warning("the database is away or overloaded", error=repr(outage))
+    log.warning("the database or the bucket of files is away or overloaded", error=repr(outage))
     return GraphQLError(
-        "The service cannot reach its database just now, or has too much to do: repeat the request in a moment. "
+        "The service cannot reach its database or its files just now, or has too much to do: repeat the request in a moment. "
         "A mutation with an idempotency key is safe to repeat.",
         extensions={"code": UNAVAILABLE},
     )

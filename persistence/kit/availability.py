@@ -1,4 +1,4 @@
-"""Which errors mean that the database is away, busy or full: the same request may succeed later, and nobody need look for a mistake in the code."""
+"""Which errors mean that the database, or a bucket, is away, busy or full: the same request may succeed later, and no mistake in the code need be sought."""
 
 from __future__ import annotations
 

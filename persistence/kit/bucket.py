@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import obstore
+from obstore.exceptions import BaseError
 
 from persistence.kit.blobs import Blobs, is_key, new_key
 from persistence.kit.columns import utc_now
@@ -22,21 +24,40 @@ PARTS_AT_ONCE = 2  # One is sent while the next one fills; memory grows with eac
 READ_BYTES = 4 * 2**20  # A request takes some 30 ms before the first byte.
 
 
+class BucketAway(ConnectionError):
+    """The store cannot be reached, has no such bucket, or does not take our key: later, or once an operator has mended it, it may."""
+
+
+@contextmanager
+def _reaching() -> Generator[None]:
+    try:
+        yield
+    except BaseError as error:
+        raise BucketAway(str(error).split("\n", 1)[0]) from error
+
+
 class Bucket(Blobs):
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
     async def write(self, key: str, parts: AsyncIterable[bytes]) -> None:
-        await obstore.put_async(self._store, key, parts, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+        try:
+            with _reaching():
+                await obstore.put_async(self._store, key, parts, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+        except FileNotFoundError as error:
+            raise BucketAway("there is no such bucket") from error
 
     async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes]:
         """A request for each step: one for all would time out under a slow reader, and could not be tried again."""
         for step in range(start, end, READ_BYTES):
-            yield bytes(await obstore.get_range_async(self._store, key, start=step, end=min(end, step + READ_BYTES)))
+            with _reaching():
+                part = await obstore.get_range_async(self._store, key, start=step, end=min(end, step + READ_BYTES))
+            yield bytes(part)
 
     async def delete(self, key: str) -> None:
         try:
-            await obstore.delete_async(self._store, key)
+            with _reaching():
+                await obstore.delete_async(self._store, key)
         except FileNotFoundError:
             return
 

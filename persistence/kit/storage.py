@@ -5,6 +5,7 @@ What the URL does not say, obstore reads from the environment under the provider
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
@@ -19,6 +20,7 @@ from persistence.kit.folder import Folder
 _store: Any = store  # Typed for each provider apart; which one it is, the URL says.
 
 OBJECT_STORES = ("s3", "gs", "az")
+RETRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}  # Then whoever waits is told that the store is away.
 
 
 def blobs_at(url: str) -> Blobs:
@@ -33,7 +35,8 @@ def blobs_at(url: str) -> Blobs:
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     # A store of one's own, as in tests and small installations, often speaks plain HTTP; its address says so.
     plain = {"allow_http": True} if options.get("endpoint", "").startswith("http://") else {}
+    address = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
     try:
-        return Bucket(_store.from_url(urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")), client_options=plain, config=options))
+        return Bucket(_store.from_url(address, client_options=plain, config=options, retry_config=RETRIES))
     except BaseError as error:
         raise ValueError(str(error).split("\n", 1)[0]) from error
