@@ -1,9 +1,9 @@
-"""PostgreSQL's COPY as a stream: rows leave the server as CSV, and this process only passes them on."""
+"""Many rows at constant memory, as the drivers give them: from PostgreSQL as CSV that this process only passes on, from SQLite as tuples."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from sqlalchemy import Select
@@ -12,6 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.kit import raw
 
 WAITING_PIECES = 8  # Of about 64 kB. When they wait, the server waits too.
+
+
+async def fetched(session: AsyncSession, statement: Select[Any], *, most: int) -> AsyncGenerator[Sequence[Any]]:
+    """The statement's rows in SQLite's own types, some at a time."""
+    connection = await session.connection()
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    prepared = raw.prepare(statement, connection.dialect)
+    async with driver.execute(prepared.sql, prepared.arguments({})) as cursor:
+        while rows := await cursor.fetchmany(most):
+            yield rows
 
 
 async def copied(session: AsyncSession, statement: Select[Any]) -> AsyncGenerator[bytes]:

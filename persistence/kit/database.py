@@ -125,8 +125,9 @@ class Database:
         """Engines for `sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`; nothing is opened before the first use."""
         size = pool or PoolSize()
         if url.startswith("sqlite"):
-            reader, streamer = sqlite(url, readers=SQLITE_READERS), sqlite(url, readers=STREAMS, wait_seconds=STREAM_WAIT_SECONDS)
-            return cls(sqlite(url, readers=None), reader, streamer, raw.connect(url, size), write_turn=Turn())
+            streamer = sqlite(url, readers=STREAMS, wait_seconds=STREAM_WAIT_SECONDS, mapped=False)
+            reader, writer = sqlite(url, readers=SQLITE_READERS), sqlite(url, readers=None)
+            return cls(writer, reader, streamer, raw.connect(url, size), write_turn=Turn())
         replica = Replica(*_postgresql_reads(replica_url, size), positions or LocalPositions()) if replica_url else None
         writer, streamer, rows = _postgresql_reads(url, size)
         return cls(

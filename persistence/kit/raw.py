@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.util import LRUCache
 
-from persistence.kit.engines import PoolSize
+from persistence.kit.engines import MAPPED_BYTES, PoolSize
 from persistence.kit.links import Link, Links
 
 CONNECTIONS = 4  # Of one process: its single core is busy with fewer.
@@ -98,7 +98,7 @@ class SqliteReads:
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._file, timeout=SQLITE_BUSY_SECONDS, isolation_level=None)
         connection.execute("PRAGMA query_only=ON")
-        connection.execute("PRAGMA mmap_size=268435456")
+        connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
         connection.text_factory = bytes
         self._local.connection = connection
         return connection
