@@ -81,18 +81,23 @@ def is_key(text: str) -> bool:
 
 
 class _Measured:
-    """Counts and hashes on the way; hashing a part takes milliseconds, so a thread does it."""
+    """Counts and hashes on the way; hashing a part takes milliseconds, so a thread does it while the part is written and the next one comes."""
 
     def __init__(self, parts: AsyncIterable[bytes], most_bytes: int) -> None:
         self._parts, self._most_bytes = parts, most_bytes
         self.digest, self.size_bytes, self.head = hashlib.sha256(), 0, b""
 
     async def parts(self) -> AsyncGenerator[bytes]:
+        hashing: asyncio.Task[None] | None = None
         async for part in self._parts:
             self.size_bytes += len(part)
             if self.size_bytes > self._most_bytes:
                 raise TooLarge(self._most_bytes)
             if len(self.head) < HEAD_BYTES:
                 self.head = (self.head + part)[:HEAD_BYTES]
-            await asyncio.to_thread(self.digest.update, part)
+            if hashing is not None:
+                await hashing
+            hashing = asyncio.create_task(asyncio.to_thread(self.digest.update, part))
             yield part
+        if hashing is not None:
+            await hashing
