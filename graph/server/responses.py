@@ -94,7 +94,8 @@ class Responses:
     async def keep(self, place: Place, answer: Kept) -> None:
         if len(answer) > MOST_BYTES:
             return
-        answer = Kept(bytes(memoryview(answer.body)), answer.cost)  # orjson leaves room behind what it wrote: up to 4 kB, which would be kept.
+        # orjson leaves room behind what it wrote: up to 4 kB, which would be kept.
+        answer = Kept(bytes(memoryview(answer.body)), answer.cost)
         await self._memory.put(str(place), answer, self._versions.lifetime_seconds)
         if self._shared:
             await self._shared.put(str(place), answer.packed(), self._versions.lifetime_seconds)
