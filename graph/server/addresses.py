@@ -29,7 +29,7 @@ class TrustedProxies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         peer = scope.get("client")
-        if self._trusted and peer and scope["type"] in SECURE and (address := _parsed(peer[0])) and _within(address, self._trusted):
+        if peer and scope["type"] in SECURE and (address := _parsed(peer[0])) and _within(address, self._trusted):
             scope["client"] = client_address(peer[0], _lines(scope, b"x-forwarded-for"), _lines(scope, b"forwarded"), self._trusted), 0
             if _lines(scope, b"x-forwarded-proto")[-1:] == ["https"]:
                 scope["scheme"] = SECURE[scope["type"]]

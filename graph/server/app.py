@@ -174,7 +174,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             *pages(settings, explorer),
         ],
         middleware=[
-            Middleware(TrustedProxies, trusted=networks(settings.trusted_proxies)),
+            *([Middleware(TrustedProxies, trusted=networks(settings.trusted_proxies))] if settings.trusted_proxies else ()),
             Middleware(Envelope),
             Middleware(Farewell, departure=departure),
             *telemetry.middleware,

@@ -50,18 +50,22 @@ class Farewell:
         self._app, self._departure = app, departure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def last(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-            await send(message)
-
         try:
-            await self._app(scope, receive, last if self._departure.begun else send)
+            await self._app(scope, receive, _closing(send) if self._departure.begun else send)
         except asyncio.CancelledError:
             if not self._departure.begun or scope["type"] != "http":
                 raise
             with suppress(RuntimeError):  # The server's word for an answer that has begun: that one breaks off.
                 await _cut_off(scope, send)
+
+
+def _closing(send: Send) -> Send:
+    async def last(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        await send(message)
+
+    return last
 
 
 async def _cut_off(scope: Scope, send: Send) -> None:

@@ -18,6 +18,8 @@ from graph.kit.errors import INTERNAL
 from graph.server.rest import told
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
@@ -48,32 +50,33 @@ class Envelope:
         scope.setdefault("state", {})["request_id"] = request_id
         # Not taken off again: each request runs in a task of its own, and its context ends with it.
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        if scope["type"] == "http":
-            await self._answered(scope, receive, send, request_id)
-        else:
+        if scope["type"] == "websocket":
             await self._app(scope, receive, send)
-
-    async def _answered(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        started, begun = time.perf_counter(), False
-
-        async def enveloped(message: Message) -> None:
-            nonlocal begun
-            if message["type"] == "http.response.start":
-                begun = True
-                headers: list[tuple[bytes, bytes]] = message["headers"]
-                said = {name for name, _ in headers}
-                took = f"{time.perf_counter() - started:.4f}s"
-                own = (b"x-request-id", request_id.encode()), (b"x-process-time", took.encode())
-                message["headers"] = [*headers, *[header for header in HEADERS if header[0] not in said], *own]
-            await send(message)
-
+            return
+        answer = _Answer(send, request_id)
         try:
-            await self._app(scope, receive, enveloped)
+            await self._app(scope, receive, answer.send)
         except Exception:
-            if begun:
+            if answer.begun:
                 raise  # The server logs it and breaks the connection off, so that half an answer does not look whole.
             log.exception("unexpected error in a request", path=scope["path"])
-            await told(INTERNAL, f"Internal error. Request id: {request_id}", scope["path"])(scope, receive, enveloped)
+            await told(INTERNAL, f"Internal error. Request id: {request_id}", scope["path"])(scope, receive, answer.send)
+
+
+class _Answer:
+    __slots__ = ("_request_id", "_send", "_started", "begun")
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send, self._request_id, self._started, self.begun = send, request_id, time.perf_counter(), False
+
+    def send(self, message: Message) -> Awaitable[None]:
+        if not self.begun and message["type"] == "http.response.start":
+            self.begun = True
+            headers: list[tuple[bytes, bytes]] = message["headers"]
+            said = {name for name, _ in headers}
+            own = (b"x-request-id", self._request_id.encode()), (b"x-process-time", b"%.4fs" % (time.perf_counter() - self._started))
+            message["headers"] = [*headers, *[header for header in HEADERS if header[0] not in said], *own]
+        return self._send(message)
 
 
 def _offered(scope: Scope) -> str | None:

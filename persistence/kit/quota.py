@@ -13,7 +13,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -56,7 +56,7 @@ class Level:
         return math.ceil((self.budget.capacity - self.points) / self.budget.per_second)
 
     def plus(self, points: int) -> Level:
-        return replace(self, points=min(self.budget.capacity, self.points + points))
+        return Level(self.budget, min(self.budget.capacity, self.points + points), self.granted)
 
     def wait_seconds(self, points: int) -> int:
         """Until so many points are there, if nothing is spent meanwhile; at least 1, as clients take 0 for a licence to retry at once."""
