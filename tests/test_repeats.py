@@ -63,3 +63,9 @@ async def test_from_a_page_passes_cors(service: Service) -> None:
     await post(service)
     refused = await post(service, Origin="https://elsewhere.example")
     assert (refused.status_code, refused.json()["errors"][0]["extensions"]["code"]) == (403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Origin": "https://elsewhere.example"}, {"Accept-Encoding": "identity"}])
+async def test_is_told_once_what_its_answer_depends_on(service: Service, headers: dict[str, str]) -> None:
+    for _ in range(2):
+        assert (await post(service, **headers)).headers["vary"] == "Accept, Authorization, Accept-Encoding, Origin"

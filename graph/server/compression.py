@@ -31,10 +31,11 @@ class Compression:
         """For who takes no gzip: nothing passes through Starlette's middleware, which costs as much as a small query."""
 
         async def told(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] != HTTPStatus.PARTIAL_CONTENT:
+            if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                if "content-encoding" not in headers and _compressible(headers):
+                if message["status"] != HTTPStatus.PARTIAL_CONTENT and "content-encoding" not in headers and _compressible(headers):
                     vary(message, b"Accept-Encoding")
+                _name_once(headers)
             await send(message)
 
         await self._app(scope, receive, told)
@@ -75,9 +76,14 @@ def _compressible(headers: Headers) -> bool:
     return (kind.startswith("text/") and kind != "text/event-stream") or kind in TEXTS or kind.endswith(("+json", "+xml"))
 
 
-def _finish(headers: MutableHeaders) -> None:
-    if "vary" in headers:  # Starlette names a field again that the endpoint has named.
+def _name_once(headers: MutableHeaders) -> None:
+    """Starlette adds a field to `Vary` that the endpoint has named already."""
+    if "vary" in headers:
         headers["Vary"] = ", ".join(dict.fromkeys(headers["vary"].split(", ")))
+
+
+def _finish(headers: MutableHeaders) -> None:
+    _name_once(headers)
     encoding = headers.get("content-encoding")
     if encoding == "identity":
         del headers["Content-Encoding"]
