@@ -95,6 +95,17 @@ async def test_finds_what_nobody_woke_it_for(service: Service) -> None:
     await silent.close()
 
 
+async def test_ends_although_there_is_news_at_that_moment(service: Service) -> None:
+    for _ in range(3):
+        fresh = Feed(service.database, LocalBroker())
+        await fresh.start()
+        await fresh.position()
+        await asyncio.sleep(feed.REST_SECONDS * 3)
+        await fresh._wake([])  # pyright: ignore[reportPrivateUsage] -- as a commit does
+        async with asyncio.timeout(10):
+            await fresh.stop()
+
+
 async def test_holds_back_what_an_older_transaction_may_still_precede(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is measured, it is logged with its culprit, and the order holds."""
     if service.database.dialect == "sqlite":

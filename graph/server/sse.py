@@ -129,7 +129,8 @@ class EventStream:
     async def drain(self) -> None:
         """A subscription ends where it can be resumed elsewhere; a single result is waited for."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._finished.wait(), FLUSH_SECONDS if self._is_endless else None)
+            async with asyncio.timeout(FLUSH_SECONDS if self._is_endless else None):
+                await self._finished.wait()
         self._cut.set()
         await self._finished.wait()
 

@@ -191,7 +191,8 @@ class Feed:
             held_back = self.held_back_seconds > 0
             delay = min(POLL_SECONDS, delay * 1.5) if held_back else HELD_BACK_POLL_SECONDS
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), delay if held_back else POLL_SECONDS)
+                async with asyncio.timeout(delay if held_back else POLL_SECONDS):  # `wait_for` may swallow a cancellation.
+                    await self._look.wait()
 
     async def _advance(self) -> None:
         async with self._database.reading_latest() as session:

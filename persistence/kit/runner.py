@@ -67,7 +67,8 @@ class Runner:
     async def _rest(self, least_seconds: float) -> None:
         await asyncio.sleep(least_seconds)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), self._pace.poll_seconds * random.uniform(0.75, 1.25))  # noqa: S311 -- spreads processes
+            async with asyncio.timeout(self._pace.poll_seconds * random.uniform(0.75, 1.25)):  # noqa: S311 -- spreads processes
+                await self._wake.wait()
 
     async def _round(self) -> int:
         """Do what is due; how many jobs that were."""
