@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import orjson
@@ -27,6 +28,7 @@ from graph.server.settings import BUDGET
 from graph.server.telemetry import Telemetry
 from persistence import items
 from persistence.kit.quota import LocalQuota
+from persistence.kit.raw import WatchedReads
 from tests.service import Service
 
 STRANGER = Caller(None, "127.0.0.1", "test")
@@ -196,6 +198,38 @@ async def test_shares_a_statement_between_callers_who_ask_at_the_same_time(paths
     document, variables = FAST["one item"]
     answers = await asyncio.gather(*(paths.answers(document, variables) for _ in range(20)))
     assert {fast for fast, _ in answers} == {answers[0][1]}
+
+
+@pytest.mark.parametrize(
+    "order", ["", *(f", orderBy: {{field: {field}, direction: DESC}}" for field in ("NAME", "PRICE", "CREATED_AT", "INVENTORY"))]
+)
+async def test_reads_the_pages_that_are_asked_for_at_the_same_time_each_for_itself(
+    paths: Paths, service: Service, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    every = f"{{ items(first: 100{order}) {{ edges {{ cursor }} }} }}"
+    cursors = [edge["cursor"] for edge in (await service.ask(every))["items"]["edges"]]
+    wanted = [(size, cursor) for cursor in cursors for size in (0, 1, 2, 100)]
+    sent = list[str]()
+    monkeypatch.setattr(service.database, "_raw", WatchedReads(await service.database.raw(), lambda sql: partial(sent.append, sql)))
+    for end, size_of in (("after", "first"), ("before", "last")):
+        document = (
+            f"query ($n: Int, $c: String) {{ items({size_of}: $n, {end}: $c{order}) "
+            "{ nodes { id name owner { username } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"
+        )
+        assert await paths.is_planned(document, {"n": 1, "c": cursors[0]})
+        requests = [GraphQLRequest(query=document, variables={"n": size, "c": cursor}) for size, cursor in wanted]
+        one_by_one = [await answer(paths.reference, request) for request in requests]
+        sent.clear()
+        assert await asyncio.gather(*(answer(paths.fast, request) for request in requests)) == one_by_one
+        assert len(sent) <= (2 if service.database.dialect == "postgresql" else len(wanted))
+
+
+async def test_tells_whoever_brings_a_bad_cursor_alone(paths: Paths) -> None:
+    document, variables = FAST["the next page"]
+    bad = GraphQLRequest(query=document, variables={"after": "bad"})
+    (good, reference), refused = await asyncio.gather(paths.answers(document, variables), answer(paths.fast, bad))
+    assert good == reference
+    assert b"BAD_USER_INPUT" in refused
 
 
 HARD = [

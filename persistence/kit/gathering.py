@@ -1,42 +1,41 @@
-"""Look-ups that come at the same time, whoever asks, share a statement. A DataLoader does the same, but for one operation."""
+"""Look-ups that come at the same time, whoever asks, share a statement. A DataLoader does the same, but for one operation.
+
+One batch is under way at a time, and what is asked for meanwhile gathers into the next: the busier the process, the less each look-up takes of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from typing import Generic, TypeVar
 
+P = TypeVar("P", bound=Hashable)
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-BATCHES_UNDER_WAY = 2  # While they run, further look-ups gather into the next.
-
 
 class Gathering(Generic[K, V]):
-    def __init__(self, fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
-        self._fetch = fetch
+    def __init__(self, fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], *, most: int) -> None:
+        """`most` keys are fetched at once."""
+        self._fetch, self._most = fetch, most
         self._wanted: dict[K, list[asyncio.Future[V | None]]] = {}
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._running: asyncio.Task[None] | None = None
 
     async def one(self, key: K) -> V | None:
         future: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
-        if not self._wanted and len(self._under_way) < BATCHES_UNDER_WAY:
-            self._begin()
         self._wanted.setdefault(key, []).append(future)
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
         return await future
 
-    def _begin(self) -> None:
-        task = asyncio.create_task(self._run())
-        self._under_way.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        if self._wanted and len(self._under_way) < BATCHES_UNDER_WAY:
-            self._begin()
-
     async def _run(self) -> None:
-        wanted, self._wanted = self._wanted, {}
+        while self._wanted:
+            await self._serve({key: self._wanted.pop(key) for key in list(islice(self._wanted, self._most))})
+        self._running = None
+
+    async def _serve(self, wanted: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
         try:
             found = await self._fetch(list(wanted))
         except Exception as error:  # noqa: BLE001 -- it belongs to whoever asked, each of whom is told
@@ -46,6 +45,20 @@ class Gathering(Generic[K, V]):
         for key, futures in wanted.items():
             for future in _waiting([futures]):
                 future.set_result(found.get(key))
+
+
+class Gatherings(Generic[P, K, V]):
+    """One for each place that is asked: a replica's answers are not the primary's."""
+
+    def __init__(self, fetch: Callable[[P, Sequence[K]], Awaitable[Mapping[K, V]]], *, most: int) -> None:
+        self._fetch, self._most = fetch, most
+        self._gatherings: dict[P, Gathering[K, V]] = {}
+
+    async def one(self, place: P, key: K) -> V | None:
+        gathering = self._gatherings.get(place)
+        if gathering is None:
+            gathering = self._gatherings[place] = Gathering(partial(self._fetch, place), most=self._most)
+        return await gathering.one(key)
 
 
 def _waiting(askers: Iterable[Sequence[asyncio.Future[V | None]]]) -> Iterator[asyncio.Future[V | None]]:

@@ -1,0 +1,59 @@
+"""Items, and their owners within them, as JSON that the database writes: the statements for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from sqlalchemy import Select
+from sqlalchemy.engine import Dialect
+
+from persistence.items import Item
+from persistence.kit.database import Database
+from persistence.kit.raw import Composed, Prepared, prepare
+from persistence.kit.written import Field, Value, Written, columns, expression, gathered
+from persistence.users import User
+
+COLUMNS: Mapping[str, Any] = {
+    "id": Item.id,
+    "name": Item.name,
+    "description": Item.description,
+    "price": Item.price,
+    "tags": Item.tags,
+    "inventory": Item.inventory,
+    "in_stock": Item.in_stock,
+    "version": Item.version,
+    "created_at": Item.created_at,
+    "updated_at": Item.updated_at,
+    "owner.id": User.id,
+    "owner.username": User.username,
+    "owner.full_name": User.full_name,
+    "owner.created_at": User.created_at,
+}
+ID = Value("id")
+
+
+class ItemJson:
+    """For either database. Statements come as they are to be run, and are asked of what `raw` gives at the time."""
+
+    def __init__(self, database: Database) -> None:
+        self.raw = database.raw
+        self.dialect: Dialect = database.raw_dialect
+        self.sqlite = database.dialect == "sqlite"
+        self._composed = Composed(self.dialect)
+
+    def prepared(self, statement: Select[Any]) -> Prepared:
+        """Of a statement that is made once: its values come later."""
+        return prepare(statement, self.dialect)
+
+    def composed(self, statement: Select[Any]) -> Prepared:
+        """Of one that has its values."""
+        return self._composed.prepare(statement)
+
+    def gathered(self, statement: Select[Any], fields: Sequence[Field]) -> Select[Any]:
+        """A statement for items becomes one row, whose columns hold a line of JSON for each item."""
+        shown = [expression(each, COLUMNS, sqlite=self.sqlite).label(f"json_{place}") for place, each in enumerate(fields)]
+        statement = cast("Select[Any]", statement.with_only_columns(*shown))
+        if any(name.startswith("owner.") for each in fields if isinstance(each, Written) for name in columns(each)):
+            statement = statement.outerjoin_from(Item, User, Item.owner_id == User.id)
+        return gathered(statement, sqlite=self.sqlite)

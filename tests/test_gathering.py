@@ -1,0 +1,65 @@
+"""Look-ups that come at the same time share a statement, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from persistence.kit.gathering import Gathering, Gatherings
+
+
+class Shelf:
+    """Finds every number but 13 doubled, once it is let."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.begun, self.open = asyncio.Event(), asyncio.Event()
+
+    async def fetch(self, keys: Sequence[int]) -> Mapping[int, int]:
+        self.batches.append(list(keys))
+        self.begun.set()
+        await self.open.wait()
+        if 666 in keys:
+            raise ValueError(keys)
+        return {key: 2 * key for key in keys if key != 13}
+
+
+async def test_fetches_what_comes_meanwhile_in_the_next_batch() -> None:
+    shelf = Shelf()
+    gathering = Gathering(shelf.fetch, most=3)
+    first = [asyncio.create_task(gathering.one(key)) for key in (1, 2, 1)]
+    await shelf.begun.wait()
+    later = [asyncio.create_task(gathering.one(key)) for key in (1, 13, 5, 6)]
+    await asyncio.sleep(0)
+    shelf.open.set()
+    assert await asyncio.gather(*first, *later) == [2, 4, 2, 2, None, 10, 12]
+    assert shelf.batches == [[1, 2], [1, 13, 5], [6]]
+
+
+async def test_tells_an_error_to_those_who_shared_it_and_goes_on() -> None:
+    shelf = Shelf()
+    shelf.open.set()
+    gathering = Gathering(shelf.fetch, most=2)
+    answers = await asyncio.gather(*(gathering.one(key) for key in (1, 666, 3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ValueError, ValueError, int]
+    assert await gathering.one(4) == 8
+
+
+async def test_lets_one_leave_while_the_others_wait() -> None:
+    shelf = Shelf()
+    gathering = Gathering(shelf.fetch, most=2)
+    leaving, staying = (asyncio.create_task(gathering.one(1)) for _ in range(2))
+    await shelf.begun.wait()
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    shelf.open.set()
+    assert await staying == 2
+    assert leaving.cancelled()
+
+
+async def test_keeps_places_apart() -> None:
+    async def fetch(place: str, keys: Sequence[int]) -> Mapping[int, str]:
+        return {key: f"{key} at {place}" for key in keys}
+
+    gatherings = Gatherings(fetch, most=2)
+    assert await asyncio.gather(gatherings.one("primary", 1), gatherings.one("replica", 1)) == ["1 at primary", "1 at replica"]
