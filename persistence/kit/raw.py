@@ -6,25 +6,21 @@ connections of its own, on which nothing is ever written and no transaction is o
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import asyncpg
 from sqlalchemy import Select, make_url
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.util import LRUCache
 
-from persistence.kit.engines import MAPPED_BYTES, PoolSize
+from persistence.kit.engines import PoolSize
 from persistence.kit.links import Link, Links
+from persistence.kit.sqlite_reads import SqliteReads
 
 CONNECTIONS = 4  # Of one process: its single core is busy with fewer.
-SQLITE_BUSY_SECONDS = 10
 STATEMENTS = 200  # Prepared on one connection.
 COMPOSED = 500  # Forms of statements: which filters are set, by which order.
 
@@ -79,37 +75,6 @@ class PostgresReads:
 
     async def close(self) -> None:
         await self._links.close()
-
-
-class SqliteReads:
-    def __init__(self, url: str) -> None:
-        self.dialect: Dialect = sqlite.aiosqlite.dialect()
-        self._file = make_url(url).database or ""
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="raw-reads")
-        self._local = threading.local()
-
-    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, prepared.sql, prepared.arguments(values))
-
-    def _fetch(self, sql: str, arguments: list[Any]) -> list[Row]:
-        connection = getattr(self._local, "connection", None) or self._open()
-        return connection.execute(sql, arguments).fetchall()
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._file, timeout=SQLITE_BUSY_SECONDS, isolation_level=None)
-        connection.execute("PRAGMA query_only=ON")
-        connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
-        connection.text_factory = bytes
-        self._local.connection = connection
-        return connection
-
-    async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._close)
-        self._threads.shutdown()
-
-    def _close(self) -> None:
-        if (connection := getattr(self._local, "connection", None)) is not None:
-            connection.close()
 
 
 class WatchedReads:
