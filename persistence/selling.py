@@ -14,11 +14,12 @@ from asyncpg import UniqueViolationError
 from persistence import purchases
 from persistence.items import Item
 from persistence.kit.columns import utc_now
-from persistence.kit.database import Change, Database, Stroke
+from persistence.kit.database import Change, Database
 from persistence.kit.events import Event
 from persistence.kit.idempotency import Attempt, IdempotencyKey
 from persistence.kit.jobs import QUEUED, Job
 from persistence.kit.raw import Prepared, Row
+from persistence.kit.strokes import Stroke
 from persistence.purchases import Purchase
 
 SALE = """
@@ -49,14 +50,14 @@ TABLES = frozenset(table.__tablename__ for table in (Item, Purchase, Event, Job,
 
 async def sell(database: Database, item_id: int, *, buyer_id: int, quantity: int, attempt: Attempt | None) -> Purchase | None:
     """None if it must go the long way: a repeat, a refusal, or on a database without such statements. Raises: InvalidInput."""
-    if not database.has_strokes:
+    if database.strokes is None:
         return None
     purchases.check(quantity)
     now = utc_now()
     asked = {"item": item_id, "buyer": buyer_id, "quantity": quantity, "now": now, "instant": now.isoformat()}
     key = {"caller": attempt.caller, "key": attempt.key, "fingerprint": attempt.fingerprint} if attempt else NO_KEY
     try:
-        row = await database.stroke(STROKE, asked | key)
+        row = await database.strokes.make(STROKE, asked | key)
     except UniqueViolationError:  # Of the key: it was used before.
         return None
     if row is None:

@@ -21,13 +21,14 @@ from persistence.kit import raw
 from persistence.kit.engines import TABLES, PoolSize, note_tables, postgresql, reads, sqlite
 from persistence.kit.errors import Busy
 from persistence.kit.replica import LocalPositions, Positions, Replica
+from persistence.kit.strokes import STROKES_AT_ONCE, Strokes
 from persistence.kit.turn import Turn
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, ExceptionContext
     from sqlalchemy.engine import Dialect
 
-    from persistence.kit.raw import Prepared, RawReads, Row, Watch
+    from persistence.kit.raw import RawReads, Watch
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +36,6 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 Batch = Callable[[AsyncSession, Sequence[K]], Awaitable[Mapping[K, V]]]
 
-STROKES = 8  # Changes of one statement at once: each waits for its commit, and those that wait together are synced together.
 SQLITE_READERS = 4  # Threads; reads are short and SQLite answers them from the page cache.
 STREAMS = 4  # At once, in one process; each may last as long as its reader is slow.
 STREAM_WAIT_SECONDS = 5.0
@@ -78,15 +78,6 @@ class UnitOfWork:
 
 
 @dataclass(frozen=True)
-class Stroke:
-    """A change that is one statement: its own transaction, in one round trip. `changes` reads what it did from its row."""
-
-    prepared: Prepared
-    tables: frozenset[str]
-    changes: Callable[[Row], Sequence[Change]]
-
-
-@dataclass(frozen=True)
 class PoolUse:
     """Connections of one pool: at work, waiting for work, and how many there may be."""
 
@@ -114,7 +105,7 @@ class Database:
         self._table_listeners: list[TableListener] = []
         note_tables(writer)
         self._raw: RawReads = raw
-        self._strokes = strokes
+        self.strokes = Strokes(strokes, self._wrote, self._made) if strokes else None
         self._writing = async_sessionmaker(writer, expire_on_commit=False)
         self._latest = reads(reader)
 
@@ -131,7 +122,12 @@ class Database:
         replica = Replica(*_postgresql_reads(replica_url, size), positions or LocalPositions()) if replica_url else None
         writer, streamer, rows = _postgresql_reads(url, size)
         return cls(
-            writer, writer, streamer, rows, replica=replica, strokes=raw.PostgresReads(url, size, connections=STROKES, readonly=False)
+            writer,
+            writer,
+            streamer,
+            rows,
+            replica=replica,
+            strokes=raw.PostgresReads(url, size, connections=STROKES_AT_ONCE, readonly=False),
         )
 
     @property
@@ -198,34 +194,18 @@ class Database:
                     work.rolled_back = False
             finally:
                 if work.tables and not work.rolled_back:
-                    for listener in self._table_listeners:
-                        await listener(work.tables)
+                    await self._wrote(work.tables)
+        await self._made(work.changes)
+
+    async def _wrote(self, tables: Collection[str]) -> None:
+        for listener in self._table_listeners:
+            await listener(tables)
+
+    async def _made(self, changes: Sequence[Change]) -> None:
         if self._replica:
             await self._mark(self._replica)
-        if work.changes:
-            await self._tell(work.changes)
-
-    @property
-    def has_strokes(self) -> bool:
-        """Whether a statement can change several tables here: SQLite has none that does."""
-        return self._strokes is not None
-
-    async def stroke(self, stroke: Stroke, values: Mapping[str, Any]) -> Row | None:
-        """The row of a change that was made; None if its conditions did not hold, so that nothing is changed."""
-        assert self._strokes is not None
-        rows: Sequence[Row] | None = None
-        try:
-            rows = await self._strokes.fetch(stroke.prepared, values)
-        finally:
-            if rows is None or rows:  # It may have been made although its answer was lost.
-                for listener in self._table_listeners:
-                    await listener(stroke.tables)
-        if not rows:
-            return None
-        if self._replica:
-            await self._mark(self._replica)
-        await self._tell(stroke.changes(rows[0]))
-        return rows[0]
+        if changes:
+            await self._tell(changes)
 
     async def _mark(self, replica: Replica) -> None:
         try:
@@ -239,7 +219,8 @@ class Database:
         for engine in self.engines:
             _watch(engine.sync_engine, watch)
         self._raw = raw.WatchedReads(self._raw, watch)
-        self._strokes = self._strokes and raw.WatchedReads(self._strokes, watch)
+        if self.strokes:
+            self.strokes.watch(watch)
         if self._replica:
             self._replica.raw = raw.WatchedReads(self._replica.raw, watch)
 
@@ -260,8 +241,8 @@ class Database:
 
     async def close(self) -> None:
         await self._raw.close()
-        if self._strokes:
-            await self._strokes.close()
+        if self.strokes:
+            await self.strokes.close()
         if self._replica:
             await self._replica.close()
         for engine in self.engines:

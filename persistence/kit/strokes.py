@@ -1,0 +1,51 @@
+"""Changes that are one statement each: its own transaction, in one round trip. Only where a statement can change several tables; on SQLite none does."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from persistence.kit.raw import WatchedReads
+
+if TYPE_CHECKING:
+    from persistence.kit.database import Change
+    from persistence.kit.raw import Prepared, RawReads, Row, Watch
+
+STROKES_AT_ONCE = 8  # Each waits for its commit, and those that wait together are synced together.
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """`changes` reads what it did from its row."""
+
+    prepared: Prepared
+    tables: frozenset[str]
+    changes: Callable[[Row], Sequence[Change]]
+
+
+class Strokes:
+    def __init__(
+        self, statements: RawReads, wrote: Callable[[Collection[str]], Awaitable[None]], made: Callable[[Sequence[Change]], Awaitable[None]]
+    ) -> None:
+        """`wrote` hears of the tables before anybody else can hear of the change, `made` of what is durable."""
+        self._statements, self._wrote, self._made = statements, wrote, made
+
+    async def make(self, stroke: Stroke, values: Mapping[str, Any]) -> Row | None:
+        """The row of a change that was made; None if its conditions did not hold, so that nothing is changed."""
+        rows: Sequence[Row] | None = None
+        try:
+            rows = await self._statements.fetch(stroke.prepared, values)
+        finally:
+            if rows is None or rows:  # It may have been made although its answer was lost.
+                await self._wrote(stroke.tables)
+        if not rows:
+            return None
+        await self._made(stroke.changes(rows[0]))
+        return rows[0]
+
+    def watch(self, watch: Watch) -> None:
+        self._statements = WatchedReads(self._statements, watch)
+
+    async def close(self) -> None:
+        await self._statements.close()
