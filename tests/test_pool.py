@@ -10,7 +10,8 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy import bindparam, column, func, literal, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
+from sqlalchemy.exc import DBAPIError, InternalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from graph.server.settings import load
@@ -56,6 +57,12 @@ async def test_stops_a_statement_that_takes_too_long() -> None:
             await (await database.raw()).fetch(slow, {"seconds": 60})
         assert is_outage(stopped.value)
         assert is_outage(stopped_too.value)
+
+
+def test_knows_a_connection_that_is_just_being_ended() -> None:
+    told = "cannot switch to state 12; another operation (2) is in progress"
+    assert is_outage(asyncpg.InternalClientError(told))
+    assert is_outage(InternalError("SELECT 1", {}, AsyncAdapt_asyncpg_dbapi.InternalClientError(told)))
 
 
 async def test_leaves_the_time_limit_to_the_server_when_told_so() -> None:

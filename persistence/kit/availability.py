@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 PASSING_STATES = (
@@ -17,12 +17,15 @@ PASSING_STATES = (
 
 
 def is_outage(error: BaseException) -> bool:
-    """Source: PostgreSQL manual, appendix A (SQLSTATE classes); SQLite reports a locked, full or unreadable file as OperationalError."""
+    """Source: PostgreSQL manual, appendix A (SQLSTATE classes); SQLite reports a locked, full or unreadable file as OperationalError.
+
+    asyncpg has an internal error for a statement on a connection that the server has just said farewell to, but not closed yet.
+    """
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None)
         if isinstance(state, str):
             return state.startswith(PASSING_STATES)
-        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+        return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError | InternalError)
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(PASSING_STATES)
-    return isinstance(error, PoolTimeout | asyncpg.InterfaceError | ConnectionError | TimeoutError)
+    return isinstance(error, PoolTimeout | asyncpg.InterfaceError | asyncpg.InternalClientError | ConnectionError | TimeoutError)
