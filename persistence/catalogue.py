@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from functools import cached_property
+from operator import eq, ge, le, lt
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items import Item
 from persistence.kit import owned, paging
 from persistence.kit.checks import Checks
 from persistence.kit.errors import InvalidInput
-from persistence.kit.matching import contains_all, contains_any, matches, shows
+from persistence.kit.matching import containing, contains_all, contains_any, matches, searching, shows
 from persistence.kit.paging import Listing, Page, Window
 from persistence.kit.searched import Walk
 
@@ -72,6 +74,22 @@ class Filter:
         """What is searched for, if anything is."""
         return self.search if self.search and self.search.strip() else None
 
+    @cached_property
+    def values(self) -> Mapping[str, Any]:
+        """What the conditions are given, by the names of their parameters."""
+        values = {name: value for name in _BOUNDS if (value := getattr(self, name)) is not None}
+        if self.words is not None:
+            values |= searching(self.words)
+        for name, tags in (("tags_any", self.tags_any), ("tags_all", self.tags_all)):
+            if tags:
+                values |= containing(tags, name)
+        return values
+
+    @cached_property
+    def form(self) -> tuple[Any, ...]:
+        """The same for filters whose conditions differ in nothing but their values."""
+        return (*self.values, self.in_stock, self.tags_any is not None and not self.tags_any)
+
     def condition(self) -> ColumnElement[bool]:
         found = () if self.words is None else (matches(Item.id, Item.search_words, self.words),)
         return and_(_LIVE, *found, *self._bounds())
@@ -82,25 +100,26 @@ class Filter:
     def _bounds(self) -> Sequence[ColumnElement[bool]]:
         """All but the search."""
         conditions: list[ColumnElement[bool]] = []
-        if self.price_min is not None:
-            conditions.append(Item.price >= self.price_min)
-        if self.price_max is not None:
-            conditions.append(Item.price <= self.price_max)
+        for name, (column, holds) in _BOUNDS.items():
+            if (value := getattr(self, name)) is not None:
+                # An owner may be a column: `listing_of_owner`.
+                conditions.append(holds(column, value if isinstance(value, ColumnElement) else bindparam(name, value, column.type)))
         if self.tags_any is not None:
-            conditions.append(contains_any(Item.tags, self.tags_any) if self.tags_any else false())
+            conditions.append(contains_any(Item.tags, self.tags_any, "tags_any") if self.tags_any else false())
         if self.tags_all:
-            conditions.append(contains_all(Item.tags, self.tags_all))
+            conditions.append(contains_all(Item.tags, self.tags_all, "tags_all"))
         if self.in_stock is not None:
             conditions.append(Item.in_stock.is_(self.in_stock))
-        if self.created_after is not None:
-            conditions.append(Item.created_at >= self.created_after)
-        if self.created_before is not None:
-            conditions.append(Item.created_at < self.created_before)
-        if self.owner_id is not None:
-            conditions.append(Item.owner_id == self.owner_id)
         return conditions
 
 
+_BOUNDS: Mapping[str, tuple[Any, Callable[[Any, Any], ColumnElement[bool]]]] = {
+    "price_min": (Item.price, ge),
+    "price_max": (Item.price, le),
+    "created_after": (Item.created_at, ge),
+    "created_before": (Item.created_at, lt),
+    "owner_id": (Item.owner_id, eq),
+}
 EVERYTHING = Filter()
 
 
@@ -108,7 +127,12 @@ def listing(filter_: Filter, order: Order) -> Listing[Item]:
     """Raises: InvalidInput, if the filter is out of its bounds."""
     filter_.check()
     key = getattr(Item, order.field.value)
-    return Listing(select(Item).where(filter_.condition()), key, Item.id, order.descending, repr((filter_, order)), filter_.walk())
+    return Listing(select(Item).where(filter_.condition()), key, Item.id, order.descending, mark(filter_, order), filter_.walk())
+
+
+def mark(filter_: Filter, order: Order) -> str:
+    """Tells this list's cursors from those of any other."""
+    return repr((filter_, order))
 
 
 async def page(session: AsyncSession, filter_: Filter, order: Order, window: Window) -> Page[Item]:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import Select
-from sqlalchemy.engine import Dialect
 
 from persistence.items import Item
 from persistence.kit.database import Database
-from persistence.kit.raw import Composed, Prepared, prepare
+from persistence.kit.raw import Prepared, prepare
 from persistence.kit.written import Field, Value, Written, columns, expression, gathered
 from persistence.users import User
 
@@ -34,21 +33,15 @@ ID = Value("id")
 
 
 class ItemJson:
-    """For either database. Statements come as they are to be run, and are asked of what `raw` gives at the time."""
+    """For either database; they are to be asked of what `raw` gives at the time."""
 
     def __init__(self, database: Database) -> None:
         self.raw = database.raw
-        self.dialect: Dialect = database.raw_dialect
+        self._dialect = database.raw_dialect
         self.sqlite = database.dialect == "sqlite"
-        self._composed = Composed(self.dialect)
 
     def prepared(self, statement: Select[Any]) -> Prepared:
-        """Of a statement that is made once: its values come later."""
-        return prepare(statement, self.dialect)
-
-    def composed(self, statement: Select[Any]) -> Prepared:
-        """Of one that has its values."""
-        return self._composed.prepare(statement)
+        return prepare(statement, self._dialect)
 
     def gathered(self, statement: Select[Any], fields: Sequence[Field]) -> Select[Any]:
         """A statement for items becomes one row, whose columns hold a line of JSON for each item."""

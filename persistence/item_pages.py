@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+
+from sqlalchemy.util import LRUCache
 
 from persistence import catalogue
 from persistence.catalogue import EVERYTHING, Filter, Order
@@ -17,6 +19,7 @@ from persistence.kit.paging import Listing, Window
 from persistence.kit.raw import RawReads, Row
 from persistence.kit.written import Field, Value, Written, lines
 
+FORMS = 500  # Of lists: which filters are set, by which order.
 PAGES_AT_ONCE = 16  # By one statement: 16 MB, if all are of the longest items.
 
 
@@ -53,65 +56,53 @@ class Pages:
 
     def __init__(self, items: ItemJson, asked: Asked) -> None:
         self._items, self._asked = items, asked
-        self._known: dict[Any, _Known] = {}
+        self._known = LRUCache[Any, _Alone | _Together](FORMS)
 
     async def page(self, filter_: Filter, order: Order, window: Window) -> RowPage:
         """Raises: InvalidInput."""
         window.check()
-        if filter_ == EVERYTHING:
-            listing = _unfiltered(order)
-            row = await self._of_everything(listing, window).row(window)
-        else:
-            listing = catalogue.listing(filter_, order)
-            row = await self._composed(listing, window)
+        filter_.check()
+        form = (filter_.form, order, window.after is None, window.before is None, window.backward)
+        known = self._known.get(form)
+        if known is None:
+            known = self._known[form] = self._made(filter_, order, window)
+        listing = known.listing if filter_ == EVERYTHING else replace(known.listing, mark=catalogue.mark(filter_, order))
+        row = await known.row(known.cut.values(listing, window), filter_.values)
         return _page([lines(column) for column in row], listing, window)
 
-    async def _composed(self, listing: Listing[Item], window: Window) -> Row:
-        statement = self._items.gathered(listing.windowed(window), self._asked.fields(listing))
-        raw = await self._items.raw()
-        [row] = await raw.fetch(self._items.composed(statement), {})
-        return row
-
-    def _of_everything(self, listing: Listing[Item], window: Window) -> _Known:
-        form = (listing.tag, window.after is None, window.before is None, window.backward)
-        if form not in self._known:
-            make = _Alone if self._items.sqlite else _Together
-            self._known[form] = make(self._items, Cut(listing, window, self._items.dialect), self._asked.fields(listing))
-        return self._known[form]
+    def _made(self, filter_: Filter, order: Order, window: Window) -> _Alone | _Together:
+        listing = catalogue.listing(filter_, order)
+        make = _Together if filter_ == EVERYTHING and not self._items.sqlite else _Alone
+        return make(self._items, listing, Cut(listing, window), self._asked.fields(listing))
 
 
 class _Alone:
-    """Pages by a known statement, one by one: SQLite waits for no round trip."""
+    """Pages one by one."""
 
-    def __init__(self, items: ItemJson, cut: Cut[Item], fields: Sequence[Field]) -> None:
-        self._raw, self._cut = items.raw, cut
+    def __init__(self, items: ItemJson, listing: Listing[Item], cut: Cut[Item], fields: Sequence[Field]) -> None:
+        self._raw, self.listing, self.cut = items.raw, listing, cut
         self._prepared = items.prepared(cut.alone(partial(items.gathered, fields=fields)))
 
-    async def row(self, window: Window) -> Row:
-        """Raises: InvalidInput."""
-        values = dict(zip(self._cut.names, self._cut.values(window), strict=True))
-        [row] = await (await self._raw()).fetch(self._prepared, values)
+    async def row(self, wanted: tuple[Any, ...], filter_: Mapping[str, Any]) -> Row:
+        raw = await self._raw()
+        [row] = await raw.fetch(self._prepared, {**filter_, **dict(zip(self.cut.names, wanted, strict=True))})
         return row
 
 
 class _Together:
-    """Pages by a known statement, which reads all that are asked for at the same time."""
+    """Pages of all items, which are read together where they are asked for at the same time. SQLite, in this process, waits for no round trip."""
 
-    def __init__(self, items: ItemJson, cut: Cut[Item], fields: Sequence[Field]) -> None:
-        self._raw, self._cut = items.raw, cut
+    def __init__(self, items: ItemJson, listing: Listing[Item], cut: Cut[Item], fields: Sequence[Field]) -> None:
+        self._raw, self.listing, self.cut = items.raw, listing, cut
         self._prepared = items.prepared(cut.together(partial(items.gathered, fields=fields)))
         self._gatherings = Gatherings(self._fetch, most=PAGES_AT_ONCE)
 
-    async def row(self, window: Window) -> Row:
-        """Raises: InvalidInput."""
-        return await self._gatherings.one(await self._raw(), self._cut.values(window))
+    async def row(self, wanted: tuple[Any, ...], _filter: Mapping[str, Any]) -> Row:
+        return await self._gatherings.one(await self._raw(), wanted)
 
     async def _fetch(self, raw: RawReads, wanted: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Row]:
-        rows = await raw.fetch(self._prepared, dict(zip(self._cut.names, map(list, zip(*wanted, strict=True)), strict=True)))
+        rows = await raw.fetch(self._prepared, dict(zip(self.cut.names, map(list, zip(*wanted, strict=True)), strict=True)))
         return dict(zip(wanted, rows, strict=True))
-
-
-_Known = _Alone | _Together
 
 
 def _page(every: Sequence[Sequence[bytes]], listing: Listing[Item], window: Window) -> RowPage:
@@ -119,8 +110,3 @@ def _page(every: Sequence[Sequence[bytes]], listing: Listing[Item], window: Wind
     if window.backward:
         return RowPage([column[::-1] for column in every], listing, window.before is not None, more)
     return RowPage(every, listing, more, window.after is not None)
-
-
-@lru_cache(maxsize=32)
-def _unfiltered(order: Order) -> Listing[Item]:
-    return catalogue.listing(EVERYTHING, order)

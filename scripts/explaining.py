@@ -18,7 +18,7 @@ from persistence.catalogue import Filter, Order, OrderField
 from persistence.items import Item
 from persistence.kit.database import Database
 from persistence.kit.paging import Listing, Window
-from persistence.kit.raw import Composed, Prepared
+from persistence.kit.raw import Prepared, prepare
 
 PAGE = 50
 RUNS = 7
@@ -30,12 +30,11 @@ Case = tuple[str, Listing[Item], Window]
 
 async def main(settings: Settings, *, plans: bool) -> None:
     database = Database.connect(settings.database_url, pool=settings.pool)
-    composed = Composed(database.raw_dialect)
     try:
         items = await analysed(database)
         print(f"{items:,} items, pages of {PAGE}, {database.dialect}\n\n| page | ms | rows |\n|---|---|---|")
         for name, listing, window in await cases(database):
-            prepared = composed.prepare(listing.windowed(window))
+            prepared = prepare(listing.windowed(window), database.raw_dialect)
             milliseconds, rows = await timed(database, prepared)
             print(f"| {name} | {milliseconds:.1f} | {rows} |")
             if plans:

@@ -15,7 +15,7 @@ from persistence.catalogue import Filter, Order, OrderField
 from persistence.items import Item
 from persistence.kit import searched
 from persistence.kit.paging import Window
-from persistence.kit.raw import Composed
+from persistence.kit.raw import prepare
 
 if TYPE_CHECKING:
     from persistence.kit.database import Database
@@ -137,7 +137,7 @@ async def test_of_users_too(filled: Service) -> None:
 async def test_and_sqlite_looks_rare_words_up(embedded: Service) -> None:
     """A condition written `id IN (…) = 1` is one that it asks of every row."""
     database = embedded.database
-    prepared = Composed(database.raw_dialect).prepare(catalogue.selected(Filter(search="seldom"), None))
+    prepared = prepare(catalogue.selected(Filter(search="seldom"), None), database.raw_dialect)
     async with database.reading() as session:
         connection = await session.connection()
         plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {prepared.sql}", tuple(prepared.arguments({})))).all()

@@ -1,9 +1,13 @@
-"""Conditions that each database writes in its own way."""
+"""Conditions that each database writes in its own way.
+
+Their values are parameters with names that begin with the condition's own, so that a statement made for one value can be run for another:
+`searching` and `containing` tell the values by these names. Where the names are the same, so is the statement.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from sqlalchemy import Boolean, ColumnElement, String, Text, and_, bindparam, cast, false, literal
@@ -39,27 +43,40 @@ class _ContainsAll(_ContainsAny):
     name = "contains_all"
 
 
-def matches(id_: Any, words: Any, query: str) -> ColumnElement[bool]:
+def searching(query: str, name: str = "search") -> Mapping[str, Any]:
+    """Words hold letters and digits only, so nothing needs escaping."""
+    prefixes = search.prefixes(query)
+    shown = {f"{name}_{place}": f"% {word}%" for place, word in enumerate(prefixes)}
+    return {f"{name}_fts5": search.fts5(query) or '""', f"{name}_tsquery": search.tsquery(query), **shown}
+
+
+def containing(values: Sequence[str], name: str) -> Mapping[str, Any]:
+    distinct = list(dict.fromkeys(values))
+    return {f"{name}_json": json.dumps(distinct), f"{name}_array": distinct}
+
+
+def matches(id_: Any, words: Any, query: str, name: str = "search") -> ColumnElement[bool]:
     """Rows of a table with a `<table>_search` index in which each word of the query begins a word."""
-    return _Matches(id_, words, literal(search.fts5(query) or '""'), cast(literal(search.tsquery(query)), Text))
+    fts5, tsquery, *_ = _given(searching(query, name))
+    return _Matches(id_, words, fts5, cast(tsquery, Text))
 
 
-def shows(words: Any, query: str) -> ColumnElement[bool]:
-    """The same of a row that is read anyway: a look at its words, at no index. They hold letters and digits only, so nothing needs escaping."""
-    spaced = literal(" ").concat(words)
-    return and_(*(spaced.like(f"% {word}%") for word in search.prefixes(query))) if search.prefixes(query) else false()
+def shows(words: Any, query: str, name: str = "search") -> ColumnElement[bool]:
+    """The same of a row that is read anyway: a look at its words, at no index."""
+    _, _, *shown = _given(searching(query, name))
+    return and_(*(literal(" ").concat(words).like(each) for each in shown)) if shown else false()
 
 
-def contains_any(column: Any, values: Sequence[str]) -> ColumnElement[bool]:
-    return _ContainsAny(column, literal(json.dumps(list(values))), _array(values))
+def contains_any(column: Any, values: Sequence[str], name: str) -> ColumnElement[bool]:
+    return _ContainsAny(column, *_given(containing(values, name)))
 
 
-def contains_all(column: Any, values: Sequence[str]) -> ColumnElement[bool]:
-    return _ContainsAll(column, literal(json.dumps(list(dict.fromkeys(values)))), _array(values))
+def contains_all(column: Any, values: Sequence[str], name: str) -> ColumnElement[bool]:
+    return _ContainsAll(column, *_given(containing(values, name)))
 
 
-def _array(values: Sequence[str]) -> Any:
-    return bindparam(None, list(values), type_=ARRAY(String))
+def _given(values: Mapping[str, Any]) -> list[Any]:
+    return [bindparam(name, value, type_=ARRAY(String) if isinstance(value, list) else String()) for name, value in values.items()]
 
 
 @compiles(_Matches, "sqlite")

@@ -77,12 +77,13 @@ class Listing(Generic[T]):
         window.check()
         after = None if window.after is None else self.position(window.after, "after")
         before = None if window.before is None else self.position(window.before, "before")
-        return self._selected(after, before, backward=window.backward, count=window.size + 1)
+        return self.selected(after, before, backward=window.backward, count=window.size + 1)
 
     def top(self, count: int) -> Select[T]:
-        return self._selected(None, None, backward=False, count=count)
+        return self.selected(None, None, backward=False, count=count)
 
-    def _selected(self, after: Position | None, before: Position | None, *, backward: bool, count: int) -> Select[T]:
+    def selected(self, after: Position | None, before: Position | None, *, backward: bool, count: Any) -> Select[T]:
+        """The first rows between two positions, or the last ones in reverse; `count` is a number, or SQL for one."""
         if self.walk is not None:
             return searched.page(self, self.walk, after, before, backward=backward, count=count)
         return self.cut(self.statement, after, before, backward=backward).limit(count)

@@ -7,14 +7,13 @@ connections of its own, on which nothing is ever written and no transaction is o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import asyncpg
 from sqlalchemy import Select, make_url
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
-from sqlalchemy.util import LRUCache
 
 from persistence.kit.engines import PoolSize
 from persistence.kit.links import Link, Links
@@ -22,8 +21,8 @@ from persistence.kit.sqlite_reads import SqliteReads
 
 CONNECTIONS = 4  # Of one process: its single core is busy with fewer.
 STATEMENTS = 200  # Prepared on one connection.
-COMPOSED = 500  # Forms of statements: which filters are set, by which order.
 
+Process = Callable[[Any], Any]
 Row = Any  # A tuple of the driver's own kind.
 
 # Is told a statement's text, without its parameters, and returns what is to be called once it has been executed, or has failed.
@@ -32,14 +31,18 @@ Watch = Callable[[str], Callable[[], None]]
 
 @dataclass(frozen=True)
 class Prepared:
-    """SQL with the driver's own parameters, and in which order they take the named values."""
+    """SQL with the driver's own parameters, in which order they take the named values, and what makes of a value what the driver wants."""
 
     sql: str
     names: tuple[str, ...]
     fixed: Mapping[str, Any]
+    processors: Mapping[str, Process] = field(default_factory=dict[str, Process])
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        return [values[name] if name in values else self.fixed[name] for name in self.names]
+        given = [values[name] if name in values else self.fixed[name] for name in self.names]
+        if not self.processors:
+            return given
+        return [self.processors[name](value) if name in self.processors else value for name, value in zip(self.names, given, strict=True)]
 
 
 class RawReads(Protocol):
@@ -99,20 +102,7 @@ def connect(url: str, pool: PoolSize) -> RawReads:
 
 
 def prepare(statement: Select[Any], dialect: Dialect) -> Prepared:
-    """Compile a statement whose changing values are `bindparam("name")`."""
-    compiled = statement.compile(dialect=dialect)
-    return Prepared(str(compiled), tuple(compiled.positiontup or ()), compiled.params)
-
-
-class Composed:
-    """Statements that differ in more than their values: each form is compiled once, and kept by SQLAlchemy's own key for it."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect, self._compiled = dialect, LRUCache[Any, Any](COMPOSED)
-
-    def prepare(self, statement: Any) -> Prepared:
-        compiled, extracted, *_ = statement._compile_w_cache(self._dialect, compiled_cache=self._compiled, column_keys=[])  # noqa: SLF001 -- as its engine does
-        processors: Mapping[str, Callable[[Any], Any]] = compiled._bind_processors  # noqa: SLF001 -- the same
-        values = compiled.construct_params(extracted_parameters=extracted)
-        values = {name: processors[name](value) if name in processors else value for name, value in values.items()}
-        return Prepared(compiled.string, tuple(compiled.positiontup or ()), values)
+    """Compile a statement; the values of its `bindparam("name")` are given when it is run, or those that they have hold."""
+    compiled: Any = statement.compile(dialect=dialect)
+    processors: Mapping[str, Process] = compiled._bind_processors  # noqa: SLF001 -- as SQLAlchemy's engine does
+    return Prepared(str(compiled), tuple(compiled.positiontup or ()), compiled.params, processors)

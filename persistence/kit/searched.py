@@ -29,7 +29,7 @@ class Walk:
     shown: ColumnElement[bool]
 
 
-def page(listing: Listing[Any], walk: Walk, after: Position | None, before: Position | None, *, backward: bool, count: int) -> Select[Any]:
+def page(listing: Listing[Any], walk: Walk, after: Position | None, before: Position | None, *, backward: bool, count: Any) -> Select[Any]:
     """The first `count` rows between two positions."""
     found = (column("key", listing.key.type), column("id", listing.id.type))
     order, found_order = listing.order(backward=backward), listing.order(backward=backward, of=found)
@@ -40,7 +40,7 @@ def page(listing: Listing[Any], walk: Walk, after: Position | None, before: Posi
         walk.shown,
         listing.statement.whereclause,
         and_(true(), *listing.between(after, before, of=found)),
-        *(literal(number, BigInteger) for number in (count, WALK, SAMPLE)),
+        *(literal(number, BigInteger) if isinstance(number, int) else number for number in (count, WALK, SAMPLE)),
         *order,
         *found_order,
     )
