@@ -224,6 +224,46 @@ async def test_reads_the_pages_that_are_asked_for_at_the_same_time_each_for_itse
         assert len(sent) <= (2 if service.database.dialect == "postgresql" else len(wanted))
 
 
+FORMS: dict[str, tuple[dict[str, Any], ...]] = {
+    "prices": (
+        {"priceMin": "1", "priceMax": "5"},
+        {"priceMin": "0.1", "priceMax": "0.1"},
+        {"priceMin": "4.99", "priceMax": "9999999999.99"},
+    ),
+    "an instant": ({"createdAfter": "2000-01-01T00:00:00Z"}, {"createdAfter": "2100-01-01T00:00:00+02:00"}),
+    "another instant": ({"createdBefore": "2000-01-01T00:00:00Z"}, {"createdBefore": "2100-01-01T00:00:00Z"}),
+    "stock": ({"inStock": True}, {"inStock": False}),
+    "tags": ({"tagsAny": ["loud", "rock"]}, {"tagsAny": ["none"]}, {"tagsAny": []}, {"tagsAll": []}, {"tagsAll": ["rock", "loud", "rock"]}),
+    "words": (
+        {"search": "moth"},
+        {"search": "zebra"},
+        {"search": "moto live"},
+        {"search": "moto moto"},
+        {"search": "安い"},
+        {"search": " "},
+    ),
+    "both": ({"search": "mot", "priceMin": "1"}, {"search": "zeb", "priceMin": "5"}, {"search": "zeb", "priceMin": "6"}),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+async def test_keeps_filters_of_one_form_apart(paths: Paths, name: str) -> None:
+    document = (
+        "query ($f: ItemFilter, $s: String, $after: String) { items(first: 1, filter: $f, search: $s, after: $after) "
+        "{ nodes { name } pageInfo { hasNextPage endCursor } } }"
+    )
+    after: list[str | None] = [None]
+    for given in FORMS[name] * 2:
+        filter_ = {field: value for field, value in given.items() if field != "search"}
+        variables = {"f": filter_, "s": given.get("search")}
+        fast, reference = await paths.answers(document, variables)
+        assert fast == reference
+        after.append(orjson.loads(fast)["data"]["items"]["pageInfo"]["endCursor"])
+        for cursor in filter(None, after):  # Its own, and those of the filters before, which are refused.
+            request = GraphQLRequest(query=document, variables={**variables, "after": cursor})
+            assert await answer(paths.fast, request) == await answer(paths.reference, request)
+
+
 async def test_tells_whoever_brings_a_bad_cursor_alone(paths: Paths) -> None:
     document, variables = FAST["the next page"]
     bad = GraphQLRequest(query=document, variables={"after": "bad"})

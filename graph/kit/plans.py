@@ -28,12 +28,12 @@ from graphql import (
     SelectionSetNode,
 )
 from graphql.execution import get_argument_values, get_variable_values
-from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
 from graph.kit.arguments import Plain, reader
 from graph.kit.context import Context, Services
 from graph.kit.execution import Operation
+from graph.kit.inputs import Converters
 from persistence.kit.errors import DomainError
 from persistence.kit.written import Constant, Field, Value, Written
 
@@ -160,6 +160,7 @@ class Plans:
     def __init__(self, schema: strawberry.Schema, services: Services, declared: Mapping[str, Compile]) -> None:
         self._schema, self._services, self._declared = schema, services, declared
         self._core = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- as in graph/schema.py
+        self._converters = Converters(schema)
         self._plans: OrderedDict[Operation, Plan | None] = OrderedDict()
 
     async def answer(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Part | None:
@@ -200,15 +201,15 @@ class Plans:
             raise NotPlannable
         definition: Any = cast("Any", self._core.query_type).fields[name]
         field_: StrawberryField = definition.extensions["strawberry-definition"]
-        registry, config = self._schema.schema_converter.scalar_registry, self._schema.config
-        names = {config.name_converter.get_graphql_name(argument): argument.python_name for argument in field_.arguments}
+        name_of = self._schema.config.name_converter.get_graphql_name
+        names = {name_of(argument): argument.python_name for argument in field_.arguments}
         return Root(
             response_name,
             definition,
             nodes[0],
             self._declared[name](selection, nodes),
             reader(definition, nodes[0], names),
-            lambda given: convert_arguments(given, field_.arguments, registry, config),
+            self._converters.of_arguments(field_.arguments),
         )
 
     async def _data(self, plan: Plan, operation: Operation, variables: Mapping[str, Any], context: Context) -> Part:
