@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import os
 import re
+import threading
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -17,7 +20,8 @@ from graph.kit.access import Scope
 from graph.server.dispositions import disposition
 from persistence import files
 from persistence.kit import filenames, media
-from persistence.kit.blobs import new_key
+from persistence.kit.blobs import new_key, store
+from persistence.kit.folder import Folder
 from persistence.kit.storage import blobs_at
 
 if TYPE_CHECKING:
@@ -202,6 +206,27 @@ async def test_break_off_when_their_content_is_gone(service: Service) -> None:
     contents(service)[0].unlink()
     gone = await get(service, token, "large.bin")
     assert (gone.status_code, gone.json()["error"]["code"]) == (500, "INTERNAL_SERVER_ERROR")
+
+
+async def test_are_written_while_the_next_part_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+
+    class Slow(io.FileIO):
+        def write(self, part: Any) -> int:
+            assert asked.wait(60)
+            return super().write(part)
+
+    def opened(path: Path, mode: str) -> Slow:
+        return Slow(path, mode)
+
+    async def parts() -> AsyncGenerator[bytes]:
+        yield b"first "
+        asked.set()
+        yield b"second"
+
+    monkeypatch.setattr(Path, "open", opened)
+    written = await store(Folder(tmp_path), parts(), most_bytes=100)
+    assert (tmp_path / written.key).read_bytes() == b"first second"
 
 
 async def test_leave_no_blob_without_a_row(service: Service) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from graph.kit.access import Scope
 from graph.server import bodies
+from graph.server.multipart import PART_BYTES, FormFile
 from tests.conftest import settings_for
 from tests.service import running
 
@@ -150,6 +151,21 @@ async def test_comes_in_any_pieces(service: Service, token: str) -> None:
 
     sent = await send(service, token, bytewise())
     assert (sent.status_code, sent.json()["sha256"]) == (201, hashlib.sha256(content).hexdigest())
+
+
+async def test_is_handed_on_before_small_pieces_take_much_memory() -> None:
+    content = os.urandom(80_000)
+
+    async def pairs() -> AsyncGenerator[bytes]:
+        whole = part(content)
+        for place in range(0, len(whole), 2):
+            yield whole[place : place + 2]
+
+    form = FormFile(FORM, pairs())
+    await form.filename()
+    handed_on = [each async for each in form.parts()]
+    assert b"".join(handed_on) == content
+    assert max(map(len, handed_on)) <= PART_BYTES / 25
 
 
 async def test_is_cut_off_where_it_is_too_large(tmp_path: Path) -> None:

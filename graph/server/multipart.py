@@ -16,6 +16,7 @@ from graph.server.statuses import UNSUPPORTED
 FIELD = "file"
 EXAMPLE = "as `curl -F file=@photo.png` does"
 PART_BYTES = 2**20  # What is handed on at a time: large enough for a thread's errand, small enough for the memory.
+PIECE_BYTES = 50  # What each piece takes beside its content: a client chooses how small they are.
 HEADERS = 8
 HEADER_BYTES = 4_096
 
@@ -31,7 +32,7 @@ class FormFile:
         if not options.get(b"boundary"):
             raise _bad("The Content-Type names no boundary")
         self._body, self._filename, self._ended = body, None, False
-        self._content, self._headers = bytearray(), dict[bytes, bytes]()
+        self._content, self._held, self._headers = list[bytes](), 0, dict[bytes, bytes]()
         self._field, self._value = b"", b""
         self._parser = self._parser_for(options[b"boundary"])
 
@@ -63,9 +64,9 @@ class FormFile:
         raise _bad("The form is empty or ends before its file")
 
     async def parts(self) -> AsyncGenerator[bytes]:
-        """The content, PART_BYTES at a time. Raises: Refused, if the form is broken or does not end with the file."""
+        """The content, in parts that take about PART_BYTES. Raises: Refused, if the form is broken or does not end with the file."""
         async for piece in self._body:
-            if len(self._content) >= PART_BYTES:
+            if self._held >= PART_BYTES:
                 yield self._taken()
             self._read(piece)
         if not self._ended:
@@ -74,7 +75,7 @@ class FormFile:
             yield self._taken()
 
     def _taken(self) -> bytes:
-        content, self._content = bytes(self._content), bytearray()
+        content, self._content, self._held = b"".join(self._content), [], 0
         return content
 
     def _read(self, piece: bytes) -> None:
@@ -101,7 +102,8 @@ class FormFile:
         self._filename = _filename(self._headers)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        self._content += data[start:end]
+        self._content.append(data[start:end])
+        self._held += end - start + PIECE_BYTES
 
     def _end(self) -> None:
         self._ended = True

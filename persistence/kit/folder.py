@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import stat
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import suppress
@@ -34,8 +35,7 @@ class Folder(Blobs):
         try:
             file = await asyncio.to_thread(_opened, partial)
             try:
-                async for part in parts:
-                    await asyncio.to_thread(file.write, part)
+                await _written(file, parts)
                 await asyncio.to_thread(_finish, file, partial, self._path(key))
             finally:
                 await _uninterrupted(_discard, file, partial)
@@ -100,6 +100,29 @@ def _check(root: Path) -> None:
 def _opened(path: Path) -> BinaryIO:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("xb")
+
+
+async def _written(file: BinaryIO, parts: AsyncIterable[bytes]) -> None:
+    """A part is written while the next one comes."""
+    writing: asyncio.Task[None] | None = None
+    try:
+        async for part in parts:
+            if writing is not None:
+                await writing
+            writing = asyncio.create_task(asyncio.to_thread(_append, file, part))
+        if writing is not None:
+            await writing
+    except BaseException:
+        if writing is not None:
+            await asyncio.gather(writing, return_exceptions=True)  # If it fails too, nobody need hear of it.
+        raise
+
+
+def _append(file: BinaryIO, part: bytes) -> None:
+    """What waits until the end to be synced keeps the disk idle and then the client waiting; so it goes to the disk at once. Source: Linux, mm/fadvise.c."""
+    file.write(part)
+    if sys.platform == "linux":
+        os.posix_fadvise(file.fileno(), file.tell() - len(part), len(part), os.POSIX_FADV_DONTNEED)
 
 
 def _finish(file: BinaryIO, partial: Path, path: Path) -> None:
