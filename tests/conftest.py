@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 from sqlalchemy import event
 
+from graph.server.logs import REQUEST_ID
 from graph.server.settings import Settings
 from persistence.schema import upgrade
 from tests import node as nodejs
@@ -109,7 +109,7 @@ def statements(service: Service) -> Callable[[], AbstractContextManager[list[str
 
         def note(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
             # The feed looks at its log by the clock, and so does a request at its token's standing.
-            if "request_id" in structlog.contextvars.get_contextvars() and not context.execution_options.get("standing"):
+            if REQUEST_ID.get(None) and not context.execution_options.get("standing"):
                 sent.append(statement)
 
         engines = [engine.sync_engine for engine in service.database.engines]

@@ -16,6 +16,7 @@ from graph.kit.access import TOKEN_LENGTH
 from graph.kit.measure import SizeLimits
 from graph.server import settings, tokens
 from graph.server.envelope import HEADERS
+from graph.server.logs import identified
 from graph.server.socket import SocketLimits
 from persistence.sources import PriceSource
 from tests.access_ways import ROUTES
@@ -220,12 +221,12 @@ async def test_is_only_the_request_id_of_a_fault_on_a_route(broken: Service, pat
         raise RuntimeError("postgresql://shop:secret@10.0.0.1")
 
     monkeypatch.setattr(part, fail)
-    with capture_logs() as logs:
+    with capture_logs([identified]) as logs:
         answer = await broken.http.get(path, headers=headers)
     assert (answer.status_code, answer.headers["x-request-id"]) == (500, ID)
     assert answer.json() == {"error": {"code": "INTERNAL_SERVER_ERROR", "message": WORDS}, "path": path}
     assert unguarded(answer) == set()
-    assert [line["path"] for line in logs if line.get("exc_info")] == [path]
+    assert [(line["path"], line["request_id"]) for line in logs if line.get("exc_info")] == [(path, ID)]
 
 
 # The page that says so

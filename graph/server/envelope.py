@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from functools import lru_cache
 from random import Random
 from typing import TYPE_CHECKING
 
 import structlog
 
 from graph.kit.errors import INTERNAL
+from graph.server.logs import REQUEST_ID
 from graph.server.rest import told
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Envelope:
         request_id = _offered(scope) or f"{self._random.getrandbits(64):016x}"
         scope.setdefault("state", {})["request_id"] = request_id
         # Not taken off again: each request runs in a task of its own, and its context ends with it.
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        REQUEST_ID.set(request_id)
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
@@ -73,10 +75,14 @@ class _Answer:
         if not self.begun and message["type"] == "http.response.start":
             self.begun = True
             headers: list[tuple[bytes, bytes]] = message["headers"]
-            said = {name for name, _ in headers}
             own = (b"x-request-id", self._request_id.encode()), (b"x-process-time", b"%.4fs" % (time.perf_counter() - self._started))
-            message["headers"] = [*headers, *[header for header in HEADERS if header[0] not in said], *own]
+            message["headers"] = [*headers, *_unsaid(tuple([name for name, _ in headers])), *own]
         return self._send(message)
+
+
+@lru_cache(256)
+def _unsaid(names: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple([header for header in HEADERS if header[0] not in names])
 
 
 def _offered(scope: Scope) -> str | None:
