@@ -45,7 +45,7 @@ class Served:
             await until(lambda: not self.state.tasks)
 
     async def exchange(self, *parts: bytes) -> bytes:
-        """All that comes until the connection ends; each part goes out when the last has had an answer."""
+        """All that comes until the connection ends, each part sent when the last has had an answer."""
         async with self.client() as (reader, writer):
             received = b""
             for part in parts:
@@ -101,11 +101,16 @@ def get(path: str, *headers: str, method: str = "GET", version: str = "1.1") -> 
     return "".join(f"{line}\r\n" for line in (f"{method} {path} HTTP/{version}", "Host: here", *headers, "")).encode()
 
 
+async def assert_same(*parts: bytes) -> None:
+    ours, theirs = Served(answers, Protocol), Served(answers, HttpToolsProtocol)
+    assert await ours.exchange(*parts) == await theirs.exchange(*parts)
+    assert ours.state.total_requests == theirs.state.total_requests
+
+
 @pytest.mark.parametrize("path", ANSWERS)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_carries_each_kind_of_answer(path: str, method: str) -> None:
-    ours, theirs = [await Served(answers, each).exchange(get(path, method=method) + LAST) for each in (Protocol, HttpToolsProtocol)]
-    assert ours == theirs
+    await assert_same(get(path, method=method) + LAST)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +127,7 @@ async def test_carries_each_kind_of_answer(path: str, method: str) -> None:
     ],
 )
 async def test_carries_one_answer_after_another(parts: tuple[bytes, ...]) -> None:
-    ours, theirs = [await Served(answers, each).exchange(*parts) for each in (Protocol, HttpToolsProtocol)]
-    assert ours == theirs
+    await assert_same(*parts)
 
 
 async def test_frames_a_whole_answer() -> None:
@@ -229,3 +233,34 @@ async def test_ends_a_connection_that_is_not_used() -> None:
     async with Served(answers, Protocol, timeout_keep_alive=0).client() as (reader, writer):
         writer.write(get("/whole"))
         assert (await reader.read()).endswith(b"\r\n\r\nwhole")
+
+
+async def test_leaves_a_connection_that_is_used_when_its_timer_runs_out() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/named":
+            (connection,) = served.state.connections
+            assert isinstance(connection, Protocol)
+            connection.timeout_keep_alive = 0
+            connection.timeout_keep_alive_handler()
+        await answers(scope, receive, send)
+
+    served = Served(app, Protocol, timeout_keep_alive=600)
+    assert (await served.exchange(get("/whole"), get("/named"))).endswith(b"\r\n\r\nnamed")
+
+
+async def test_looks_again_at_a_connection_that_was_used_since() -> None:
+    served = Served(answers, Protocol, timeout_keep_alive=75)
+    async with served.client() as (reader, writer):
+        writer.write(get("/whole"))
+        await reader.readuntil(b"\r\n\r\nwhole")
+        (connection,) = served.state.connections
+        assert isinstance(connection, Protocol)
+        assert connection.timeout_keep_alive_task is not None
+        connection.timeout_keep_alive_task.cancel()
+        connection.timeout_keep_alive_handler()
+        timer = connection.timeout_keep_alive_task
+        assert timer is not None
+        writer.write(get("/whole"))
+        await reader.readuntil(b"\r\n\r\nwhole")
+        assert connection.timeout_keep_alive_task is timer
+    await until(timer.cancelled)

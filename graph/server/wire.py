@@ -130,10 +130,20 @@ def _form(status: int, names: tuple[bytes, ...]) -> tuple[bytes, int | None]:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own, over a `Joined` transport, which a WebSocket takes over from it."""
+    """uvicorn's own, over a `Joined` transport, which a WebSocket takes over from it.
+
+    Its timer is the connection's, and looks when it runs out for how long nothing has come: uvicorn sets and cancels one with each answer.
+    """
+
+    _idle_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(cast("asyncio.Transport", Joined(transport, self.loop)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if cycle.scope["method"] != "HEAD" and not self.access_log:
@@ -141,6 +151,35 @@ class Protocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, lambda scope, receive, _: app(scope, receive, whole.send))
         else:
             super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """The same steps as uvicorn's, but for the timer."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_after(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._look_after(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _look_after(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
