@@ -25,13 +25,13 @@ COLUMNS = ("name", "description", "price", "tags", "inventory", "id", "createdAt
 HEADER = ",".join(COLUMNS).encode() + b"\r\n"
 FORMULA = "=+-@\t\r"
 SEPARATOR = ";"  # Between tags, which hold none.
+ROW_END = "\x1f"  # In no text: `Checks` refuses it. PostgreSQL ends rows with LF, which texts may hold too, where the standard wants CR LF.
 
 _DOUBTFUL = FORMULA + "'"
 _FORMULA = re.compile(rf"'*[{re.escape(FORMULA)}]")
 _DISGUISED = re.compile(rf"'+[{re.escape(FORMULA)}]")
 _CODES = ", ".join(str(ord(char)) for char in FORMULA)
-_POSTGRESQL_CREATED = "replace(items.created_at::text, ' ', 'T') || ':00'"  # Of a session in UTC. A third of the time of to_char.
-_CONTENT = bytes(set(range(256)) - set(b'"\n'))
+_POSTGRESQL_CREATED = f"replace(items.created_at::text, ' ', 'T') || ':00{ROW_END}'"  # Of a session in UTC. A third of the time of to_char.
 _FEW_TAGS = 4  # Picked one by one, these take a tenth of the time that unpacking the list takes.
 
 
@@ -63,21 +63,8 @@ async def _sqlite_lines(session: AsyncSession, filter_: Filter, limit: int | Non
 async def _postgresql_lines(session: AsyncSession, filter_: Filter, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
     cells: list[ColumnElement[Any]] = [literal_column(cell, Text).label(None) for cell in _postgresql_cells(raw)]
     statement = selected(filter_, limit).with_only_columns(*cells)
-    quoted = False
-    async for piece in copied(session, statement):
-        line_ends, quoted = _standard_line_ends(piece, quoted=quoted)
-        yield line_ends
-
-
-def _standard_line_ends(piece: bytes, *, quoted: bool) -> tuple[bytes, bool]:
-    """PostgreSQL ends lines with LF, the standard wants CR LF; LF within quotes is content. Also tells whether the piece ends within quotes."""
-    if not quoted and b'"' not in piece.translate(None, _CONTENT).replace(b'""', b""):  # Each line has its quotes in pairs.
-        return piece.replace(b"\n", b"\r\n"), False
-    parts = piece.split(b'"')
-    for place in range(quoted, len(parts), 2):
-        if b"\n" in parts[place]:
-            parts[place] = parts[place].replace(b"\n", b"\r\n")
-    return b'"'.join(parts), quoted ^ (len(parts) % 2 == 0)
+    async for rows in copied(session, statement):
+        yield rows.replace(ROW_END.encode() + b"\n", b"\r\n")
 
 
 def _global_id(id_: int) -> str:

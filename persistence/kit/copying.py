@@ -25,7 +25,10 @@ async def fetched(session: AsyncSession, statement: Select[Any], *, most: int) -
 
 
 async def copied(session: AsyncSession, statement: Select[Any]) -> AsyncGenerator[bytes]:
-    """The statement's rows in PostgreSQL's CSV, cut anywhere. Left early, it takes the session's connection with it."""
+    """The statement's rows in PostgreSQL's CSV, some whole rows at a time. Left early, it takes the session's connection with it.
+
+    Source: PostgreSQL, section "Message Formats": each CopyData from the server is one row.
+    """
     connection = await session.connection()
     driver: Any = (await connection.get_raw_connection()).driver_connection
     prepared = raw.prepare(statement, connection.dialect)
