@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 
 from persistence.kit.gathering import Gathering, Gatherings
 
@@ -55,6 +56,28 @@ async def test_lets_one_leave_while_the_others_wait() -> None:
     shelf.open.set()
     assert await staying == 2
     assert leaving.cancelled()
+
+
+async def test_fetches_on_behalf_of_somebody_who_waits_for_it() -> None:
+    asking, behalf = ContextVar[str]("asking"), list[str]()
+    shelf = Shelf()
+
+    async def fetch(keys: Sequence[int]) -> Mapping[int, int]:
+        behalf.append(asking.get())
+        return await shelf.fetch(keys)
+
+    async def ask(name: str, key: int) -> int | None:
+        asking.set(name)
+        return await gathering.one(key)
+
+    gathering = Gathering(fetch, most=2)
+    first = asyncio.create_task(ask("ada", 1))
+    await shelf.begun.wait()
+    later = [asyncio.create_task(ask("bob", 2)), asyncio.create_task(ask("eve", 3))]
+    await asyncio.sleep(0)
+    shelf.open.set()
+    await asyncio.gather(first, *later)
+    assert behalf == ["ada", "bob"]
 
 
 async def test_keeps_places_apart() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextvars import copy_context
 from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
@@ -22,18 +23,29 @@ class Gathering(Generic[K, V]):
         self._fetch, self._most = fetch, most
         self._wanted: dict[K, list[asyncio.Future[V | None]]] = {}
         self._running: asyncio.Task[None] | None = None
+        self._first = copy_context()
 
     async def one(self, key: K) -> V | None:
         future: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+        if not self._wanted:
+            self._first = copy_context()
         self._wanted.setdefault(key, []).append(future)
         if self._running is None:
-            self._running = asyncio.create_task(self._run())
+            self._begin()
         return await future
 
-    async def _run(self) -> None:
-        while self._wanted:
-            await self._serve({key: self._wanted.pop(key) for key in list(islice(self._wanted, self._most))})
+    def _begin(self) -> None:
+        """In the context of the first who waits: what is seen of the statement belongs to a request that is under way."""
+        self._running = asyncio.create_task(self._run(), context=self._first)
+        self._running.add_done_callback(self._ended)
+
+    def _ended(self, _task: asyncio.Task[None]) -> None:
         self._running = None
+        if self._wanted:
+            self._begin()
+
+    async def _run(self) -> None:
+        await self._serve({key: self._wanted.pop(key) for key in list(islice(self._wanted, self._most))})
 
     async def _serve(self, wanted: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
         try:
