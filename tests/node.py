@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -30,9 +31,11 @@ async def installed() -> str:
     found = shutil.which("node")
     if found is None or shutil.which("npm") is None:
         unavailable("Node", "there is no node and npm")
-    mark = CLIENTS / "node_modules" / ".installed.lock"
-    lock = (CLIENTS / "package-lock.json").read_bytes()
-    if not mark.exists() or mark.read_bytes() != lock:
-        assert not await run("npm", "ci", "--no-progress")
-        mark.write_bytes(lock)
+    with (CLIENTS / "package-lock.json").open("rb") as locked:
+        # Tests run in several processes, and npm takes away what another has brought.
+        await asyncio.to_thread(fcntl.flock, locked, fcntl.LOCK_EX)
+        mark, lock = CLIENTS / "node_modules" / ".installed.lock", locked.read()
+        if not mark.exists() or mark.read_bytes() != lock:
+            assert (said := await run("npm", "ci", "--no-progress")) == "", said
+            mark.write_bytes(lock)
     return found
