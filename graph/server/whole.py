@@ -23,11 +23,11 @@ LENGTH, HOPS = b"content-length", frozenset({b"connection", b"transfer-encoding"
 class Whole:
     """Writes an answer of a head and one body of the length it says; any other goes to uvicorn's own cycle as it came."""
 
-    __slots__ = ("_cycle", "_finish", "_head", "_length", "_start")
+    __slots__ = ("_cycle", "_head", "_length", "_put", "_start")
 
-    def __init__(self, cycle: RequestResponseCycle, finish: Callable[[bytes], None]) -> None:
-        """`finish` writes what nothing need wait for."""
-        self._cycle, self._finish = cycle, finish
+    def __init__(self, cycle: RequestResponseCycle, put: Callable[[bytes], None]) -> None:
+        """`put` writes to the connection."""
+        self._cycle, self._put = cycle, put
         self._start: ASGISendEvent | None = None
 
     async def send(self, message: ASGISendEvent) -> None:
@@ -61,7 +61,7 @@ class Whole:
         cycle = self._cycle
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        self._finish(self._head + body)
+        self._put(self._head + body)
         cycle.message_event.set()
         cycle.on_response()
 

@@ -38,11 +38,6 @@ class Joined:
         if self._size >= MOST_BYTES:
             self.flush()
 
-    def finish(self, data: bytes) -> None:
-        """Write what nothing need wait for."""
-        self._pieces.append(data)
-        self.flush()
-
     def flush(self) -> None:
         if self._pieces:
             pieces, self._pieces, self._size = self._pieces, [], 0
@@ -75,7 +70,7 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if cycle.scope["method"] != "HEAD" and not self.access_log:
-            whole = Whole(cycle, cast("Joined", self.transport).finish)
+            whole = Whole(cycle, self.transport.write)
             super()._start_asgi_task(cycle, lambda scope, receive, _: app(scope, receive, whole.send))
         else:
             super()._start_asgi_task(cycle, app)
