@@ -43,11 +43,11 @@ class _ContainsAll(_ContainsAny):
     name = "contains_all"
 
 
-def searching(query: str, name: str = "search") -> Mapping[str, Any]:
+def searching(query: str) -> Mapping[str, Any]:
     """Words hold letters and digits only, so nothing needs escaping."""
     prefixes = search.prefixes(query)
-    shown = {f"{name}_{place}": f"% {word}%" for place, word in enumerate(prefixes)}
-    return {f"{name}_fts5": search.fts5(query) or '""', f"{name}_tsquery": search.tsquery(query), **shown}
+    shown = {f"search_{place}": f"% {word}%" for place, word in enumerate(prefixes)}
+    return {"search_fts5": search.fts5(query) or '""', "search_tsquery": search.tsquery(query), **shown}
 
 
 def containing(values: Sequence[str], name: str) -> Mapping[str, Any]:
@@ -55,15 +55,15 @@ def containing(values: Sequence[str], name: str) -> Mapping[str, Any]:
     return {f"{name}_json": json.dumps(distinct), f"{name}_array": distinct}
 
 
-def matches(id_: Any, words: Any, query: str, name: str = "search") -> ColumnElement[bool]:
+def matches(id_: Any, words: Any, query: str) -> ColumnElement[bool]:
     """Rows of a table with a `<table>_search` index in which each word of the query begins a word."""
-    fts5, tsquery, *_ = _given(searching(query, name))
+    fts5, tsquery, *_ = _given(searching(query))
     return _Matches(id_, words, fts5, cast(tsquery, Text))
 
 
-def shows(words: Any, query: str, name: str = "search") -> ColumnElement[bool]:
+def shows(words: Any, query: str) -> ColumnElement[bool]:
     """The same of a row that is read anyway: a look at its words, at no index."""
-    _, _, *shown = _given(searching(query, name))
+    _, _, *shown = _given(searching(query))
     return and_(*(literal(" ").concat(words).like(each) for each in shown)) if shown else false()
 
 
