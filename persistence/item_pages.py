@@ -19,7 +19,6 @@ from persistence.kit.paging import Listing, Window
 from persistence.kit.raw import RawReads, Row
 from persistence.kit.written import Field, Value, Written, lines
 
-FORMS = 500  # Of lists: which filters are set, by which order.
 PAGES_AT_ONCE = 16  # By one statement: 16 MB, if all are of the longest items.
 
 
@@ -54,15 +53,14 @@ class RowPage:
 class Pages:
     """Pages whose rows are asked for in one form."""
 
-    def __init__(self, items: ItemJson, asked: Asked) -> None:
-        self._items, self._asked = items, asked
-        self._known = LRUCache[Any, _Alone | _Together](FORMS)
+    def __init__(self, items: ItemJson, known: Known, asked: Asked) -> None:
+        self._items, self._known, self._asked = items, known, asked
 
     async def page(self, filter_: Filter, order: Order, window: Window) -> RowPage:
         """Raises: InvalidInput."""
         window.check()
         filter_.check()
-        form = (filter_.form, order, window.after is None, window.before is None, window.backward)
+        form = (self, filter_.form, order, window.after is None, window.before is None, window.backward)
         known = self._known.get(form)
         if known is None:
             known = self._known[form] = self._made(filter_, order, window)
@@ -110,3 +108,7 @@ def _page(every: Sequence[Sequence[bytes]], listing: Listing[Item], window: Wind
     if window.backward:
         return RowPage([column[::-1] for column in every], listing, window.before is not None, more)
     return RowPage(every, listing, more, window.after is not None)
+
+
+Known = LRUCache[Any, _Alone | _Together]
+"""Statements for pages: what is shown of the rows, which filters are set, by which order, at which end."""

@@ -12,14 +12,14 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger, Text
 
 from persistence.item_json import ID, ItemJson
-from persistence.item_pages import Asked, Pages
+from persistence.item_pages import Asked, Known, Pages
 from persistence.items import Item
 from persistence.kit.database import Database
 from persistence.kit.gathering import Gatherings
 from persistence.kit.raw import RawReads
 from persistence.kit.written import Written, lines
 
-FORMS = 1_000  # Anybody may think of new ones; plans, of which there are as many, hold those that they use.
+FORMS = 1_000  # Of each kind, whoever asks: anybody may think of new ones. Plans, of which there are as many, hold those that they use.
 ITEMS_AT_ONCE = 500  # By one statement: 5 MB, if all are of the longest.
 
 
@@ -27,9 +27,9 @@ class ItemRows:
     """Its readers are kept: what is asked for in the same form shares statements, whatever documents ask."""
 
     def __init__(self, database: Database) -> None:
-        items = ItemJson(database)
+        items, known = ItemJson(database), Known(FORMS)
         self.lookup: Callable[[Written], Lookup] = lru_cache(FORMS)(partial(Lookup, items))
-        self.pages: Callable[[Asked], Pages] = lru_cache(FORMS)(partial(Pages, items))
+        self.pages: Callable[[Asked], Pages] = lru_cache(FORMS)(partial(Pages, items, known))
 
 
 class Lookup:

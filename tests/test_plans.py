@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -26,9 +27,15 @@ from graph.server.pipeline import Pipeline
 from graph.server.requests import GraphQLRequest
 from graph.server.settings import BUDGET
 from graph.server.telemetry import Telemetry
-from persistence import items
+from persistence import item_rows, items
+from persistence.catalogue import Filter, Order
+from persistence.item_pages import Asked
+from persistence.item_rows import ItemRows
+from persistence.kit.cuts import Cut
+from persistence.kit.paging import Window
 from persistence.kit.quota import LocalQuota
 from persistence.kit.raw import WatchedReads
+from persistence.kit.written import Value, Written
 from tests.service import Service
 
 STRANGER = Caller(None, "127.0.0.1", "test")
@@ -262,6 +269,20 @@ async def test_keeps_filters_of_one_form_apart(paths: Paths, name: str) -> None:
         for cursor in filter(None, after):  # Its own, and those of the filters before, which are refused.
             request = GraphQLRequest(query=document, variables={**variables, "after": cursor})
             assert await answer(paths.fast, request) == await answer(paths.reference, request)
+
+
+async def test_keeps_few_statements_however_many_forms_are_thought_of(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(item_rows, "FORMS", 4)
+    rows, before = ItemRows(service.database), _living(Cut)
+    for field in ("name", "price", "tags", "version"):
+        for filter_ in (Filter(), Filter(in_stock=True), Filter(in_stock=False), Filter(price_min=Decimal(1))):
+            await rows.pages(Asked((Written(((field, Value(field)),)),))).page(filter_, Order(), Window())
+    assert _living(Cut) - before <= 6  # The cache lets half as many more in before it tidies up.
+
+
+def _living(kind: type[Any]) -> int:
+    gc.collect()
+    return sum(isinstance(each, kind) for each in gc.get_objects())
 
 
 async def test_tells_whoever_brings_a_bad_cursor_alone(paths: Paths) -> None:
