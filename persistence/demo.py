@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from itertools import chain
@@ -17,6 +17,9 @@ from typing import NamedTuple
 
 from persistence.kit import search
 
+# The shop's present: its items and sales lie in the years before it. Sales are drawn by weekday and month, so the clock's
+# time in its place would invent another shop each day.
+EPOCH = datetime(2026, 11, 1, tzinfo=UTC)
 SOLD_OUT = 0.08
 MOST_SALES = 20  # Of one item.
 SATURDAY, DECEMBER = 5, 12
@@ -164,7 +167,7 @@ class DemoItem(NamedTuple):
     search_words: str
 
 
-def item(number: int, now: datetime, chance: Random) -> DemoItem:
+def item(number: int, chance: Random) -> DemoItem:
     """The same for a number whatever else was made with `chance`, which spares making one for each."""
     chance.seed(number)
     shelf = SHELVES[number % len(SHELVES)]
@@ -177,7 +180,7 @@ def item(number: int, now: datetime, chance: Random) -> DemoItem:
         price=_price(shelf.price * math.exp(chance.gauss(0, 0.6))),
         tags=[shelf.tag, *chance.sample((colour, kind.lower(), "gift", "new", "sale", "handmade"), chance.randint(1, 3))],
         inventory=0 if chance.random() < SOLD_OUT else round(chance.lognormvariate(3, 0.9)),
-        created_at=now - timedelta(seconds=chance.uniform(0, YEARS * 365 * 86_400)),
+        created_at=EPOCH - timedelta(seconds=chance.uniform(0, YEARS * 365 * 86_400)),
         search_words=" ".join(dict.fromkeys(chain.from_iterable(map(_words, parts)))),
     )
 
@@ -199,21 +202,21 @@ class DemoSale(NamedTuple):
     created_at: datetime
 
 
-def sales(number: int, item: DemoItem, now: datetime, chance: Random) -> list[DemoSale]:
+def sales(number: int, item: DemoItem, chance: Random) -> list[DemoSale]:
     """What was sold of an item since it was added: of most nothing, of some often; more on weekends, in December, and from year to year."""
     chance.seed(-number - 1)
-    span, waits = (now - item.created_at).total_seconds(), [chance.random() for _ in range(int(chance.paretovariate(1.2)))]
+    span, waits = (EPOCH - item.created_at).total_seconds(), [chance.random() for _ in range(int(chance.paretovariate(1.2)))]
     moments = [item.created_at + timedelta(seconds=span * wait) for wait in waits[:MOST_SALES]]
     return [
         DemoSale(chance.randrange(2**31), chance.choice((1, 1, 1, 2, 2, 3, 5)), moment)
         for moment in moments
-        if chance.random() < _demand(moment, now)
+        if chance.random() < _demand(moment)
     ]
 
 
-def _demand(moment: datetime, now: datetime) -> float:
+def _demand(moment: datetime) -> float:
     """How likely somebody buys then, from 0 to 1."""
-    growth = 1 - 0.5 * (now - moment).days / (YEARS * 365)
+    growth = 1 - 0.5 * (EPOCH - moment).days / (YEARS * 365)
     weekend = 1 if moment.weekday() >= SATURDAY else 0.7
     return growth * weekend * (1 if moment.month == DECEMBER else 0.6)
 

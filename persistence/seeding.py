@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence import demo
 from persistence.items import Item
 from persistence.kit import bulk, search
-from persistence.kit.columns import utc_now
 from persistence.kit.database import Database, UnitOfWork
 from persistence.kit.events import record_all
 from persistence.kit.numbers import take
@@ -55,7 +54,7 @@ async def seed(database: Database, wanted: int, progress: Callable[[int], None])
         people = await _people(work.session)
     position, sold = before.items, 0
     progress(position)
-    async for stock in _made(range(before.items, wanted), utc_now()):
+    async for stock in _made(range(before.items, wanted)):
         async with database.transaction() as work:
             sold += await _add_items(work, stock, position, people)
         position += len(stock)
@@ -63,11 +62,11 @@ async def seed(database: Database, wanted: int, progress: Callable[[int], None])
     return Shop(users - before.users, max(position - before.items, 0), sold)
 
 
-async def _made(numbers: range, now: datetime) -> AsyncGenerator[list[Stock]]:
+async def _made(numbers: range) -> AsyncGenerator[list[Stock]]:
     """Batches, each made while the database writes the one before."""
 
     def begin(start: int) -> asyncio.Task[list[Stock]]:
-        return asyncio.create_task(asyncio.to_thread(_invented, numbers[start : start + BATCH], now))
+        return asyncio.create_task(asyncio.to_thread(_invented, numbers[start : start + BATCH]))
 
     coming = begin(0)
     for start in range(0, len(numbers), BATCH):
@@ -76,15 +75,19 @@ async def _made(numbers: range, now: datetime) -> AsyncGenerator[list[Stock]]:
     await coming
 
 
-def _invented(numbers: range, now: datetime) -> list[Stock]:
+def _invented(numbers: range) -> list[Stock]:
     chance = Random()  # noqa: S311 -- invention, not secrecy
-    items = [demo.item(number, now, chance) for number in numbers]
-    return [(item, demo.sales(number, item, now, chance)) for number, item in zip(numbers, items, strict=True)]
+    items = [demo.item(number, chance) for number in numbers]
+    return [(item, demo.sales(number, item, chance)) for number, item in zip(numbers, items, strict=True)]
 
 
 async def _add_users(work: UnitOfWork, numbers: range) -> None:
-    now = utc_now()
-    common = {"password_hash": NO_PASSWORD, "is_active": True, "scopes": ["items:read"], "created_at": now}
+    common = {
+        "password_hash": NO_PASSWORD,
+        "is_active": True,
+        "scopes": ["items:read"],
+        "created_at": demo.EPOCH - timedelta(days=365 * demo.YEARS),
+    }
     people = [demo.user(number) for number in numbers]
     rows = [asdict(who) | common | _keys(who) for who in people]
     if rows:
