@@ -19,7 +19,7 @@ from graph.kit.scalars import ByteCount
 from graph.users import User
 from persistence import files, users
 from persistence.kit.blobs import Blobs
-from persistence.kit.database import UnitOfWork
+from persistence.kit.database.database import UnitOfWork
 from persistence.kit.paging import Window
 
 log = structlog.get_logger(__name__)

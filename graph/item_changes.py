@@ -17,7 +17,7 @@ from graph.kit.nodes import required_row_id
 from graph.kit.tariff import Cost
 from persistence import audit, items
 from persistence.kit import errors
-from persistence.kit.database import UnitOfWork
+from persistence.kit.database.database import UnitOfWork
 from persistence.kit.rows import NOTHING
 
 BULK_ROWS = 10_000

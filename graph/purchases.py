@@ -20,7 +20,7 @@ from graph.kit.nodes import Node, global_id, refetched, required_row_id
 from graph.users import User
 from persistence import items, purchases, selling, users
 from persistence.kit import errors
-from persistence.kit.database import UnitOfWork
+from persistence.kit.database.database import UnitOfWork
 from persistence.kit.feed import Missed
 from persistence.kit.idempotency import Attempt
 

@@ -15,7 +15,7 @@ from graph.kit.rates import ADDRESS, Limit
 from graph.users import User
 from persistence import audit, logins, passwords, users
 from persistence.kit import errors
-from persistence.kit.database import UnitOfWork
+from persistence.kit.database.database import UnitOfWork
 
 Username = Annotated[str, strawberry.argument(description="Whose; in any case.")]
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.kit import paging
 from persistence.kit.columns import Document, RowId, UtcDateTime, utc_now
-from persistence.kit.database import Base, UnitOfWork
+from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.paging import Listing, Page, Window
 
 

@@ -10,7 +10,7 @@ import structlog
 from redis.asyncio import Redis
 
 from persistence.kit.blobs import Blobs
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
 from persistence.kit.outage import PATIENCE_SECONDS, TROUBLE
 from persistence.schema import is_current
 

@@ -12,8 +12,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from persistence.kit.columns import utc_now
-from persistence.kit.database import Database
-from persistence.kit.engines import PoolSize
+from persistence.kit.database.database import Database
+from persistence.kit.database.engines import PoolSize
 from persistence.kit.redis_client import connect
 from persistence.schema import MIGRATIONS
 

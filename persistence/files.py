@@ -19,7 +19,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from persistence.kit import filenames, media, paging
 from persistence.kit.blobs import Blobs, Written
 from persistence.kit.columns import RowId, SortableText, UtcDateTime, utc_now
-from persistence.kit.database import Base, Database, UnitOfWork
+from persistence.kit.database.database import Base, Database, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.events import record
 from persistence.kit.paging import Listing, Page, Window

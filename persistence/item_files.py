@@ -15,7 +15,7 @@ import orjson
 from persistence import items
 from persistence.item_lines import SEPARATOR, plain
 from persistence.items import Draft
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
 
 BATCH_ROWS = 1_000  # Of one transaction: readers and other writers wait for less than a second.

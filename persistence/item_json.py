@@ -8,8 +8,8 @@ from typing import Any, cast
 from sqlalchemy import Select
 
 from persistence.items import Item
-from persistence.kit.database import Database
-from persistence.kit.raw import Prepared, prepare
+from persistence.kit.database.database import Database
+from persistence.kit.database.statement_executor import Prepared, prepare
 from persistence.kit.written import Field, Value, Written, columns, expression, gathered
 from persistence.users import User
 

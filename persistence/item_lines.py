@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.catalogue import STREAM_ROWS, Filter, selected
 from persistence.items import TAGS, Item
-from persistence.kit.copying import copied, fetched
+from persistence.kit.database.row_stream import copied, fetched
 
 COLUMNS = ("name", "description", "price", "tags", "inventory", "id", "createdAt")
 HEADER = ",".join(COLUMNS).encode() + b"\r\n"

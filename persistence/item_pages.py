@@ -14,9 +14,9 @@ from persistence.catalogue import EVERYTHING, Filter, Order
 from persistence.item_json import ID, ItemJson
 from persistence.items import Item
 from persistence.kit.cuts import Cut
+from persistence.kit.database.statement_executor import RawReads, Row
 from persistence.kit.gathering import Gatherings
 from persistence.kit.paging import Listing, Window
-from persistence.kit.raw import RawReads, Row
 from persistence.kit.written import Field, Value, Written, lines
 
 PAGES_AT_ONCE = 16  # By one statement: 16 MB, if all are of the longest items.

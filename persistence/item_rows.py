@@ -14,9 +14,9 @@ from sqlalchemy.types import BigInteger, Text
 from persistence.item_json import ID, ItemJson
 from persistence.item_pages import Asked, Known, Pages
 from persistence.items import Item
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
+from persistence.kit.database.statement_executor import RawReads
 from persistence.kit.gathering import Gatherings
-from persistence.kit.raw import RawReads
 from persistence.kit.written import Written, lines
 
 FORMS = 1_000  # Of each kind, whoever asks: anybody may think of new ones. Plans, of which there are as many, hold those that they use.

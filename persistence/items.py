@@ -15,13 +15,14 @@ from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Text, exist
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.kit import bulk, search
+from persistence.kit import search
 from persistence.kit.checks import Checks
 from persistence.kit.columns import CENT, Document, Money, RowId, SortableText, UtcDateTime, utc_now
-from persistence.kit.database import Base, UnitOfWork
+from persistence.kit.database import bulk_insert
+from persistence.kit.database.database import Base, UnitOfWork
+from persistence.kit.database.row_ids import take
 from persistence.kit.errors import InvalidInput, NotFound, Problem, VersionConflict
 from persistence.kit.events import record, record_all
-from persistence.kit.numbers import take
 from persistence.kit.rows import Kept, row_of
 from persistence.users import User
 
@@ -145,7 +146,7 @@ async def create_all(work: UnitOfWork, drafts: Sequence[Draft], *, owner_id: int
     ids = await take(work, Item, len(drafts))
     new = _new(owner_id)
     rows = [draft.columns() | new | {"id": item_id} for item_id, draft in zip(ids, drafts, strict=True)]
-    await bulk.add(work.session, Item, rows)
+    await bulk_insert.add(work.session, Item, rows)
     await record_all(work, "item.created", {item_id: {} for item_id in ids})
     return [Item(**row) for row in rows]
 

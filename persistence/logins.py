@@ -21,7 +21,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence import audit, passwords, users
 from persistence.kit.columns import Document, RowId, UtcDateTime, utc_now
-from persistence.kit.database import Base, Change, Database, UnitOfWork
+from persistence.kit.database.database import Base, Change, Database, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput
 from persistence.users import User
 

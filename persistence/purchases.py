@@ -20,7 +20,7 @@ from persistence.items import Item
 from persistence.kit import jobs, owned
 from persistence.kit.checks import Checks
 from persistence.kit.columns import Money, RowId, UtcDateTime, utc_now
-from persistence.kit.database import Base, UnitOfWork
+from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.events import record, record_all
 from persistence.kit.jobs import Job

@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, make_url
 
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_310_544_211  # Any number: the same in all processes that start at once.

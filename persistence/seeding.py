@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence import demo
 from persistence.items import Item
-from persistence.kit import bulk, search
-from persistence.kit.database import Database, UnitOfWork
+from persistence.kit import search
+from persistence.kit.database import bulk_insert
+from persistence.kit.database.database import Database, UnitOfWork
+from persistence.kit.database.row_ids import take
 from persistence.kit.events import record_all
-from persistence.kit.numbers import take
 from persistence.purchases import COMPLETED, Purchase
 from persistence.users import User
 
@@ -107,8 +108,10 @@ async def _add_items(work: UnitOfWork, stock: list[Stock], first: int, people: S
     ids = await take(work, Item, len(stock))
     numbered = list(zip(ids, range(first, first + len(stock)), stock, strict=True))
     sold = [_purchase(item_id, item, sale, people) for item_id, _, (item, sales) in numbered for sale in sales]
-    await bulk.add(work.session, Item, [_item(item_id, item, people[number % len(people)]) for item_id, number, (item, _) in numbered])
-    await bulk.add(work.session, Purchase, sold)
+    await bulk_insert.add(
+        work.session, Item, [_item(item_id, item, people[number % len(people)]) for item_id, number, (item, _) in numbered]
+    )
+    await bulk_insert.add(work.session, Purchase, sold)
     await record_all(work, "item.created", {item_id: {} for item_id in ids})
     return len(sold)
 

@@ -14,12 +14,12 @@ from asyncpg import UniqueViolationError
 from persistence import purchases
 from persistence.items import Item
 from persistence.kit.columns import utc_now
-from persistence.kit.database import Change, Database
+from persistence.kit.database.database import Change, Database
+from persistence.kit.database.statement_executor import Prepared, Row
+from persistence.kit.database.write_executor import Stroke
 from persistence.kit.events import Event
 from persistence.kit.idempotency import Attempt, IdempotencyKey
 from persistence.kit.jobs import QUEUED, Job
-from persistence.kit.raw import Prepared, Row
-from persistence.kit.strokes import Stroke
 from persistence.purchases import Purchase
 
 SALE = """

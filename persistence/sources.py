@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from persistence import items
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
 
 
 class PriceSource(Protocol):

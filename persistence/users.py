@@ -16,7 +16,7 @@ from persistence import passwords
 from persistence.kit import paging, search
 from persistence.kit.checks import Checks
 from persistence.kit.columns import Document, RowId, SortableText, UtcDateTime, utc_now
-from persistence.kit.database import Base, Change, UnitOfWork
+from persistence.kit.database.database import Base, Change, UnitOfWork
 from persistence.kit.errors import DomainError, NotFound
 from persistence.kit.matching import matches, shows
 from persistence.kit.paging import Listing, Page, Window

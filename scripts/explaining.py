@@ -16,9 +16,9 @@ from graph.server.settings import Settings, load
 from persistence import catalogue
 from persistence.catalogue import Filter, Order, OrderField
 from persistence.items import Item
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
+from persistence.kit.database.statement_executor import Prepared, prepare
 from persistence.kit.paging import Listing, Window
-from persistence.kit.raw import Prepared, prepare
 
 PAGE = 50
 RUNS = 7

@@ -26,7 +26,7 @@ from graph.server.tokens import Tokens
 from graph.server.wire import Protocol
 from persistence import items, passwords, users
 from persistence.kit import jobs
-from persistence.kit.database import Base, Database
+from persistence.kit.database.database import Base, Database
 from persistence.kit.events import EventLog
 
 SECRET = "a-key-that-only-the-tests-know-0123456789"

@@ -22,7 +22,7 @@ from graph.kit.nodes import global_id
 from persistence import items
 from persistence.items import Draft, Item
 from persistence.kit import events
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
 from persistence.kit.events import Event
 from tests import rolling
 from tests.conftest import settings_for

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from starlette.routing import Route
 
 from graph.schema import executable
-from persistence.kit.database import Base
+from persistence.kit.database.database import Base
 from tests.access import MARK, VIEWERS, Way, World, code, marked
 from tests.access_ways import ROOTS, ROUTES, WAYS
 from tests.conftest import settings_for

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from persistence.kit.cache import MemoryCache, SharedCache
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
 from persistence.kit.redis_client import connect
 from persistence.kit.versions import FileVersions, Joined, LocalVersions, SharedVersions
 from tests import servers

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from graph.server.commands import cli
 from graph.server.settings import Settings
 from persistence import demo, seeding
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
 from tests import servers
 from tests.conftest import settings_for
 from tests.processes import ROOT, environment_of

@@ -17,7 +17,7 @@ from sqlalchemy import update
 from graph.kit.access import Scope
 from persistence import catalogue, item_lines, items
 from persistence.items import Draft
-from persistence.kit.database import STREAMS
+from persistence.kit.database.database import STREAMS
 from tests.service import Service
 
 

@@ -12,7 +12,8 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from persistence.kit import engines, events, turn
+from persistence.kit import events
+from persistence.kit.database import engines, write_lock
 from tests.conftest import settings_for
 from tests.processes import Process, serving
 from tests.servers import Postgres, free_port
@@ -94,7 +95,7 @@ async def test_killed_in_the_middle_of_purchases_and_uploads(tmp_path: Path) -> 
 async def test_sqlite_locked_by_another_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reads go on, writes wait, and those that waited long enough are told so."""
     monkeypatch.setattr(engines, "SQLITE_BUSY_SECONDS", 1)
-    monkeypatch.setattr(turn, "WAIT_SECONDS", 1.5)
+    monkeypatch.setattr(write_lock, "WAIT_SECONDS", 1.5)
     async with running(await settings_for("sqlite", tmp_path)) as service:
         token, item = await service.sign_in(), await service.make_item(inventory=STOCK)
         other = sqlite3.connect(tmp_path / "storegraph.db", isolation_level=None)

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from persistence.kit import events, feed, watermark
 from persistence.kit.broker import LocalBroker
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
 from persistence.kit.events import Event, History
 from persistence.kit.feed import Feed, Missed, Reason
 from tests.test_metrics import samples

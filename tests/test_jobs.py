@@ -12,7 +12,7 @@ from sqlalchemy import select
 from graph.kit.access import Scope
 from persistence import purchases
 from persistence.kit import jobs
-from persistence.kit.database import Database, UnitOfWork
+from persistence.kit.database.database import Database, UnitOfWork
 from persistence.kit.jobs import Job
 from persistence.kit.runner import Pace, Runner
 from tests.conftest import settings_for

@@ -32,9 +32,9 @@ from persistence.catalogue import Filter, Order
 from persistence.item_pages import Asked
 from persistence.item_rows import ItemRows
 from persistence.kit.cuts import Cut
+from persistence.kit.database.statement_executor import WatchedReads
 from persistence.kit.paging import Window
 from persistence.kit.quota import LocalQuota
-from persistence.kit.raw import WatchedReads
 from persistence.kit.written import Value, Written
 from tests.service import Service
 

@@ -15,10 +15,10 @@ from sqlalchemy.exc import DBAPIError, InternalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from graph.server.settings import load
-from persistence.kit import raw
 from persistence.kit.availability import is_outage
-from persistence.kit.database import Database
-from persistence.kit.engines import PoolSize
+from persistence.kit.database import statement_executor
+from persistence.kit.database.database import Database
+from persistence.kit.database.engines import PoolSize
 from tests import servers
 from tests.service import SECRET
 
@@ -52,7 +52,7 @@ async def test_stops_a_statement_that_takes_too_long() -> None:
         async with database.reading() as session:
             with pytest.raises(DBAPIError) as stopped:
                 await session.execute(select(func.pg_sleep(60)))
-        slow = raw.prepare(select(func.pg_sleep(bindparam("seconds"))), database.raw_dialect)
+        slow = statement_executor.prepare(select(func.pg_sleep(bindparam("seconds"))), database.raw_dialect)
         with pytest.raises(Exception, match="statement timeout") as stopped_too:
             await (await database.raw()).fetch(slow, {"seconds": 60})
         assert is_outage(stopped.value)
@@ -80,18 +80,18 @@ async def test_keeps_prepared_statements_unless_a_pooler_could_lose_them(cache: 
                 assert await work.session.scalar(select(literal(number))) == number
         async with database.reading() as session:
             assert (await session.scalar(PREPARED) > 1) is kept
-        counted = raw.prepare(
+        counted = statement_executor.prepare(
             select(func.count()).select_from(func.pg_prepared_statement().table_valued(column("name"))), database.raw_dialect
         )
         [(count,)] = await (await database.raw()).fetch(counted, {})
         assert (count > 0) is kept
 
 
-BACKEND = raw.Prepared("SELECT pg_backend_pid()", (), {})
-SLOW = raw.Prepared("SELECT pg_sleep(60)", (), {})
+BACKEND = statement_executor.Prepared("SELECT pg_backend_pid()", (), {})
+SLOW = statement_executor.Prepared("SELECT pg_sleep(60)", (), {})
 
 
-async def _backend(reads: raw.RawReads) -> int:
+async def _backend(reads: statement_executor.RawReads) -> int:
     [(process,)] = await reads.fetch(BACKEND, {})
     return process
 
@@ -101,7 +101,7 @@ async def test_lends_one_connection_again_and_again_also_after_a_refused_stateme
         reads = await database.raw()
         first = await _backend(reads)
         with pytest.raises(Exception, match="division by zero"):
-            await reads.fetch(raw.Prepared("SELECT 1 / 0", (), {}), {})
+            await reads.fetch(statement_executor.Prepared("SELECT 1 / 0", (), {}), {})
         assert await _backend(reads) == first
 
 
@@ -113,7 +113,7 @@ async def test_gives_up_a_connection_whose_statement_was_left_and_stops_that() -
             async with asyncio.timeout(0.2):
                 await reads.fetch(SLOW, {})
         assert await _backend(reads) != first
-        gone = raw.Prepared("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", ("process",), {})
+        gone = statement_executor.Prepared("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", ("process",), {})
         async with asyncio.timeout(30):
             while [tuple(row) for row in await reads.fetch(gone, {"process": first})] != [(0,)]:  # noqa: ASYNC110 -- it ends in another process
                 await asyncio.sleep(0.01)
@@ -131,12 +131,12 @@ async def test_replaces_a_connection_that_the_server_has_closed() -> None:
 
 
 async def test_replaces_a_connection_that_is_old() -> None:
-    reads = raw.connect(servers.postgres().render_as_string(hide_password=False), PoolSize(recycle_seconds=0))
+    reads = statement_executor.connect(servers.postgres().render_as_string(hide_password=False), PoolSize(recycle_seconds=0))
     assert await _backend(reads) != await _backend(reads)
     await reads.close()
 
 
-async def _backend_or_none(reads: raw.RawReads) -> int | None:
+async def _backend_or_none(reads: statement_executor.RawReads) -> int | None:
     try:
         return await _backend(reads)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError):

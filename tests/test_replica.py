@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from persistence.kit import replica as replicas
+from persistence.kit.database import replica as replicas
 from tests import servers
 from tests.conftest import settings_for
 from tests.servers import Postgres, Standby

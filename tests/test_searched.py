@@ -14,11 +14,11 @@ from persistence import catalogue, users
 from persistence.catalogue import Filter, Order, OrderField
 from persistence.items import Item
 from persistence.kit import searched
+from persistence.kit.database.statement_executor import prepare
 from persistence.kit.paging import Window
-from persistence.kit.raw import prepare
 
 if TYPE_CHECKING:
-    from persistence.kit.database import Database
+    from persistence.kit.database.database import Database
     from tests.service import Service
 
 ROWS = 240

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from persistence.kit.raw import Prepared, Row
-from persistence.kit.sqlite_reads import SqliteReads
+from persistence.kit.database.sqlite_executor import SqliteReads
+from persistence.kit.database.statement_executor import Prepared, Row
 from tests.wire import until
 
 DOUBLE = Prepared("SELECT ? * 2", ("number",), {})

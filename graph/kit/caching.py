@@ -33,7 +33,7 @@ from graphql import (
 from strawberry.types.field import StrawberryField
 
 from graph.kit.tariff import type_name
-from persistence.kit.database import Base
+from persistence.kit.database.database import Base
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from graph.kit.access import Caller, Principal, Scope
 from graph.kit.errors import FORBIDDEN, UNAUTHENTICATED
 from graph.kit.observer import Observer
 from persistence.kit.broker import Broker
-from persistence.kit.database import Batch, Database, UnitOfWork
+from persistence.kit.database.database import Batch, Database, UnitOfWork
 from persistence.kit.feed import Feed
 from persistence.kit.idempotency import Attempt
 from persistence.kit.rows import Kept

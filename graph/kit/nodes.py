@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import strawberry
 
 from graph.kit.context import Info
-from persistence.kit.database import Batch
+from persistence.kit.database.database import Batch
 from persistence.kit.errors import NotFound
 
 T = TypeVar("T", bound=type)

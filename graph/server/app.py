@@ -58,13 +58,13 @@ from persistence.kit import events, idempotency
 from persistence.kit.blobs import Blobs
 from persistence.kit.broker import LocalBroker
 from persistence.kit.cache import SharedCache
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
+from persistence.kit.database.replica import SharedPositions
 from persistence.kit.feed import Feed
 from persistence.kit.notices import LogNotifier, Notifier
 from persistence.kit.quota import LocalQuota, SharedQuota
 from persistence.kit.redis_broker import RedisBroker
 from persistence.kit.redis_client import connect
-from persistence.kit.replica import SharedPositions
 from persistence.kit.runner import Runner
 from persistence.kit.storage import blobs_at
 from persistence.kit.upkeep import Upkeep

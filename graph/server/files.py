@@ -25,7 +25,7 @@ from graph.server.streams import Stream
 from persistence import files
 from persistence.files import FilenameTaken, StoredFile
 from persistence.kit.blobs import Blobs, TooLarge, Written, store
-from persistence.kit.database import UnitOfWork
+from persistence.kit.database.database import UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.paging import MAX_PAGE_SIZE, Window
 

@@ -11,7 +11,7 @@ import orjson
 from graph.kit.nodes import global_id
 from persistence import catalogue, item_lines
 from persistence.catalogue import Filter
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The log: one JSON object a line outside development, readable text in development; uvicorn's own lines among ours.
 
 A line never holds a token, a password or a variable: operations are logged by the few fields named here, database errors without their parameters
-(see `persistence.kit.database`), and tracebacks without the values of local variables.
+(see `persistence.kit.database.database`), and tracebacks without the values of local variables.
 """
 
 from __future__ import annotations

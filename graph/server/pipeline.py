@@ -25,7 +25,7 @@ from graph.server.masking import Masked
 from graph.server.requests import GraphQLRequest
 from graph.server.responses import Kept, Place, Responses
 from graph.server.telemetry import Seen, Telemetry
-from persistence.kit.replica import reading_as
+from persistence.kit.database.replica import reading_as
 
 STRANGER = Caller(None, client_ip="", request_id="")
 

@@ -25,8 +25,8 @@ from graph.server.origins import Origins
 from graph.server.statuses import BAD_METHOD, NOT_FOUND, code_of, status_of
 from graph.server.throttle import Gate, Throttle
 from persistence.kit.availability import is_outage
+from persistence.kit.database.replica import reading_as
 from persistence.kit.errors import DomainError
-from persistence.kit.replica import reading_as
 
 log = structlog.get_logger(__name__)
 

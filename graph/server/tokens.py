@@ -22,7 +22,7 @@ from graph.kit.errors import UNAUTHENTICATED, Refused, refusal
 from graph.kit.nodes import ID_BOUND
 from persistence import logins
 from persistence.kit.columns import utc_now
-from persistence.kit.database import Change, Database
+from persistence.kit.database.database import Change, Database
 
 ALGORITHM = "HS256"
 ISSUER = "storegraph"

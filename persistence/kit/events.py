@@ -18,9 +18,9 @@ from sqlalchemy import BigInteger, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.kit import bulk
 from persistence.kit.columns import Document, RowId, UtcDateTime, utc_now
-from persistence.kit.database import Base, Change, UnitOfWork
+from persistence.kit.database import bulk_insert
+from persistence.kit.database.database import Base, Change, UnitOfWork
 from persistence.kit.errors import InvalidInput
 
 CURSOR_LENGTH = 100  # Characters; ours have about 30.
@@ -71,7 +71,7 @@ async def record_all(work: UnitOfWork, kind: str, data_by_subject: Mapping[int, 
     await work.session.flush()
     now = utc_now()
     rows = [{"kind": kind, "subject_id": key, "data": data, "occurred_at": now} for key, data in data_by_subject.items()]
-    await bulk.add(work.session, Event, rows)
+    await bulk_insert.add(work.session, Event, rows)
     work.changes += [Change(kind, key) for key in data_by_subject]
 
 

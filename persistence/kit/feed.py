@@ -17,7 +17,7 @@ import structlog
 
 from persistence.kit import events
 from persistence.kit.broker import Broker
-from persistence.kit.database import Change, Database
+from persistence.kit.database.database import Change, Database
 from persistence.kit.events import Event
 from persistence.kit.watermark import ConcurrentWatermark, SerialWatermark, SetBack, Watermark
 

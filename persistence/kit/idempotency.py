@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.kit.columns import Document, UtcDateTime, utc_now
-from persistence.kit.database import Base, UnitOfWork
+from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.errors import InvalidInput, KeyReused
 
 KEY_LENGTH = 255  # Characters.

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.kit.columns import Document, RowId, UtcDateTime, utc_now
-from persistence.kit.database import Base, Change, UnitOfWork
+from persistence.kit.database.database import Base, Change, UnitOfWork
 
 QUEUED = "job.queued"
 LONGEST_DELAY = timedelta(hours=1)  # Nothing is ever put off further, so a later turn means that a clock was set back.

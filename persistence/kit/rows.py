@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import inspect
 
-from persistence.kit.database import Base
+from persistence.kit.database.database import Base
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Base)

@@ -13,7 +13,7 @@ from itertools import groupby
 import structlog
 
 from persistence.kit import jobs
-from persistence.kit.database import Change, Database
+from persistence.kit.database.database import Change, Database
 from persistence.kit.jobs import Handler, Job
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from persistence.kit.database import Database, UnitOfWork
+from persistence.kit.database.database import Database, UnitOfWork
 
 log = structlog.get_logger(__name__)
 

@@ -25,8 +25,8 @@ from urllib.parse import quote
 import structlog
 from redis.asyncio import Redis
 
-from persistence.kit.database import Database
-from persistence.kit.engines import sqlite_file
+from persistence.kit.database.database import Database
+from persistence.kit.database.engines import sqlite_file
 from persistence.kit.outage import RETRY_SECONDS, Outage
 from persistence.kit.redis_client import connect
 

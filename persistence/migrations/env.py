@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import persistence
 from persistence.kit import columns
-from persistence.kit.database import Base
-from persistence.kit.engines import UNPREPARED
+from persistence.kit.database.database import Base
+from persistence.kit.database.engines import UNPREPARED
 from persistence.schema import MIGRATION_LOCK
 
 TURN_SECONDS = 300  # How long a process waits while another one migrates.

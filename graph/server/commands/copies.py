@@ -13,7 +13,7 @@ from graph.server.commands.terminal import fail, loaded, progress
 from graph.server.settings import Settings
 from persistence.kit import backups
 from persistence.kit.columns import utc_now
-from persistence.kit.engines import file_of
+from persistence.kit.database.engines import file_of
 from persistence.schema import upgrade
 
 POSTGRESQL_BACKUP = "PostgreSQL has its own tool, which works while the service runs: pg_dump --format=custom --file={file} DATABASE"

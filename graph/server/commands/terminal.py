@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from graph.server import settings
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
 from persistence.kit.versions import told
 from persistence.schema import upgrade
 

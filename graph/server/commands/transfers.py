@@ -18,7 +18,7 @@ from graph.server.settings import Settings
 from persistence import catalogue, item_files, users
 from persistence.catalogue import Filter
 from persistence.item_files import Batch, Unreadable
-from persistence.kit.database import Database
+from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
 
 

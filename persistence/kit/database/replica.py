@@ -20,9 +20,9 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from persistence.kit.engines import reads
+from persistence.kit.database.engines import reads
+from persistence.kit.database.statement_executor import RawReads
 from persistence.kit.outage import Outage
-from persistence.kit.raw import RawReads
 
 log = structlog.get_logger(__name__)
 

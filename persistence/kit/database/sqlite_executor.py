@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from sqlalchemy import make_url
 from sqlalchemy.dialects import sqlite
 
-from persistence.kit.engines import MAPPED_BYTES
+from persistence.kit.database.engines import MAPPED_BYTES
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-    from persistence.kit.raw import Prepared, Row
+    from persistence.kit.database.statement_executor import Prepared, Row
 
 BUSY_SECONDS = 10
 

@@ -14,7 +14,7 @@ from sqlalchemy import Column, Select, bindparam, func, insert, inspect, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.kit.database import Base
+from persistence.kit.database.database import Base
 
 FEW = 10  # Rows: for these it does not pay to pack them.
 

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from persistence.kit.raw import WatchedReads
+from persistence.kit.database.statement_executor import WatchedReads
 
 if TYPE_CHECKING:
-    from persistence.kit.database import Change
-    from persistence.kit.raw import Prepared, RawReads, Row, Watch
+    from persistence.kit.database.database import Change
+    from persistence.kit.database.statement_executor import Prepared, RawReads, Row, Watch
 
 STROKES_AT_ONCE = 8  # Each waits for its commit, and those that wait together are synced together.
 

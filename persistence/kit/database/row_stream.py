@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.kit import raw
+from persistence.kit.database import statement_executor
 
 WAITING_PIECES = 8  # Of about 64 kB. When they wait, the server waits too.
 
@@ -18,7 +18,7 @@ async def fetched(session: AsyncSession, statement: Select[Any], *, most: int) -
     """The statement's rows in SQLite's own types, some at a time."""
     connection = await session.connection()
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    prepared = raw.prepare(statement, connection.dialect)
+    prepared = statement_executor.prepare(statement, connection.dialect)
     async with driver.execute(prepared.sql, prepared.arguments({})) as cursor:
         while rows := await cursor.fetchmany(most):
             yield rows
@@ -31,7 +31,7 @@ async def copied(session: AsyncSession, statement: Select[Any]) -> AsyncGenerato
     """
     connection = await session.connection()
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    prepared = raw.prepare(statement, connection.dialect)
+    prepared = statement_executor.prepare(statement, connection.dialect)
     pieces: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(WAITING_PIECES)
 
     async def copy() -> None:

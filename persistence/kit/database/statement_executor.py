@@ -15,9 +15,9 @@ from sqlalchemy import Select, make_url
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 
-from persistence.kit.engines import PoolSize
-from persistence.kit.links import Link, Links
-from persistence.kit.sqlite_reads import SqliteReads
+from persistence.kit.database.connection_pool import Link, Links
+from persistence.kit.database.engines import PoolSize
+from persistence.kit.database.sqlite_executor import SqliteReads
 
 CONNECTIONS = 4  # Of one process: its single core is busy with fewer.
 STATEMENTS = 200  # Prepared on one connection.

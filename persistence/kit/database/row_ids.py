@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import func, select, text
 
-from persistence.kit.database import Base, UnitOfWork
+from persistence.kit.database.database import Base, UnitOfWork
 
 
 async def take(work: UnitOfWork, table: type[Base], count: int) -> Sequence[int]:

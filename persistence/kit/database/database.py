@@ -17,18 +17,18 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
-from persistence.kit import raw
-from persistence.kit.engines import TABLES, PoolSize, note_tables, postgresql, reads, sqlite
+from persistence.kit.database import statement_executor as raw
+from persistence.kit.database.engines import TABLES, PoolSize, note_tables, postgresql, reads, sqlite
+from persistence.kit.database.replica import LocalPositions, Positions, Replica
+from persistence.kit.database.write_executor import STROKES_AT_ONCE, Strokes
+from persistence.kit.database.write_lock import Turn
 from persistence.kit.errors import Busy
-from persistence.kit.replica import LocalPositions, Positions, Replica
-from persistence.kit.strokes import STROKES_AT_ONCE, Strokes
-from persistence.kit.turn import Turn
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, ExceptionContext
     from sqlalchemy.engine import Dialect
 
-    from persistence.kit.raw import RawReads, Watch
+    from persistence.kit.database.statement_executor import RawReads, Watch
 
 log = structlog.get_logger(__name__)
 
