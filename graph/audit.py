@@ -13,7 +13,7 @@ from graph.kit.pages import After, Before, Connection, First, Last
 from graph.kit.scalars import JsonObject
 from graph.users import User
 from persistence import audit, users
-from persistence.kit.paging import Window
+from persistence.kit.query.paging import Window
 
 
 @strawberry.type(description="One entry of the audit log: somebody changed something.")

@@ -20,7 +20,7 @@ from graph.users import User
 from persistence import files, users
 from persistence.kit.blobs import Blobs
 from persistence.kit.database.database import UnitOfWork
-from persistence.kit.paging import Window
+from persistence.kit.query.paging import Window
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from graph.kit.nodes import row_id
 from graph.kit.plans import NULL, NotPlannable, Part, Plannable, Run, Selection, joined, outline
 from persistence.item_pages import Asked, RowPage
 from persistence.item_rows import ItemRows
-from persistence.kit.written import Written
+from persistence.kit.query.json_object import Written
 
 Show = Callable[[RowPage], Part]
 

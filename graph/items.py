@@ -18,7 +18,7 @@ from graph.kit.tariff import Cost
 from graph.users import User
 from persistence import catalogue, items, users
 from persistence.kit.errors import InvalidInput
-from persistence.kit.paging import Window
+from persistence.kit.query.paging import Window
 
 PAGE_SIZE = 100
 

@@ -13,7 +13,7 @@ from graph.kit.fields import query
 from graph.kit.nodes import Node, global_id, refetched
 from graph.kit.pages import After, Before, Connection, First, Last, owned, unseen
 from persistence import catalogue, items, purchases, users
-from persistence.kit.paging import Window
+from persistence.kit.query.paging import Window
 
 if TYPE_CHECKING:
     from graph.items import Item

@@ -15,12 +15,12 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, sele
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items import Item
-from persistence.kit import owned, paging
 from persistence.kit.checks import Checks
 from persistence.kit.errors import InvalidInput
-from persistence.kit.matching import containing, contains_all, contains_any, matches, searching, shows
-from persistence.kit.paging import Listing, Page, Window
-from persistence.kit.searched import Walk
+from persistence.kit.query import connection_by_parent, paging
+from persistence.kit.query.conditions import containing, contains_all, contains_any, matches, searching, shows
+from persistence.kit.query.paging import Listing, Page, Window
+from persistence.kit.query.search_scan import Walk
 
 SEARCH_LENGTH = 200
 FILTER_TAGS = 20
@@ -157,7 +157,7 @@ def listing_of_owner(owner_id: Any) -> Listing[Item]:
 async def pages_by_owner(
     session: AsyncSession, keys: Sequence[tuple[int, Window]]
 ) -> Mapping[tuple[int, Window], Page[Item] | InvalidInput]:
-    return await owned.pages(session, listing_of_owner, keys)
+    return await connection_by_parent.pages(session, listing_of_owner, keys)
 
 
 async def counts_by_owner(session: AsyncSession, owner_ids: Sequence[int]) -> Mapping[int, int]:

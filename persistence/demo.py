@@ -15,7 +15,7 @@ from itertools import chain
 from random import Random
 from typing import NamedTuple
 
-from persistence.kit import search
+from persistence.kit.query import search
 
 # The shop's present: its items and sales lie in the years before it. Sales are drawn by weekday and month, so the clock's
 # time in its place would invent another shop each day.

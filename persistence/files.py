@@ -16,13 +16,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.kit import filenames, media, paging
+from persistence.kit import filenames, media
 from persistence.kit.blobs import Blobs, Written
 from persistence.kit.columns import RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Database, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.events import record
-from persistence.kit.paging import Listing, Page, Window
+from persistence.kit.query import paging
+from persistence.kit.query.paging import Listing, Page, Window
 from persistence.kit.rows import row_of
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ from sqlalchemy import Select
 from persistence.items import Item
 from persistence.kit.database.database import Database
 from persistence.kit.database.statement_executor import Prepared, prepare
-from persistence.kit.written import Field, Value, Written, columns, expression, gathered
+from persistence.kit.query.json_object import Field, Value, Written, columns, expression, gathered
 from persistence.users import User
 
 COLUMNS: Mapping[str, Any] = {

@@ -13,11 +13,11 @@ from persistence import catalogue
 from persistence.catalogue import EVERYTHING, Filter, Order
 from persistence.item_json import ID, ItemJson
 from persistence.items import Item
-from persistence.kit.cuts import Cut
 from persistence.kit.database.statement_executor import RawReads, Row
-from persistence.kit.gathering import Gatherings
-from persistence.kit.paging import Listing, Window
-from persistence.kit.written import Field, Value, Written, lines
+from persistence.kit.query.batching import Gatherings
+from persistence.kit.query.json_object import Field, Value, Written, lines
+from persistence.kit.query.page_statement import Cut
+from persistence.kit.query.paging import Listing, Window
 
 PAGES_AT_ONCE = 16  # By one statement: 16 MB, if all are of the longest items.
 

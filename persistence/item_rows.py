@@ -16,8 +16,8 @@ from persistence.item_pages import Asked, Known, Pages
 from persistence.items import Item
 from persistence.kit.database.database import Database
 from persistence.kit.database.statement_executor import RawReads
-from persistence.kit.gathering import Gatherings
-from persistence.kit.written import Written, lines
+from persistence.kit.query.batching import Gatherings
+from persistence.kit.query.json_object import Written, lines
 
 FORMS = 1_000  # Of each kind, whoever asks: anybody may think of new ones. Plans, of which there are as many, hold those that they use.
 ITEMS_AT_ONCE = 500  # By one statement: 5 MB, if all are of the longest.

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from persistence import audit
 from persistence.audit import Entry
 from persistence.items import Item
-from persistence.kit import jobs, owned
+from persistence.kit import jobs
 from persistence.kit.checks import Checks
 from persistence.kit.columns import Money, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, UnitOfWork
@@ -25,7 +25,8 @@ from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.events import record, record_all
 from persistence.kit.jobs import Job
 from persistence.kit.notices import Notice, Notifier
-from persistence.kit.paging import Listing, Page, Window
+from persistence.kit.query import connection_by_parent
+from persistence.kit.query.paging import Listing, Page, Window
 from persistence.kit.rows import row_of
 
 QUEUED = "QUEUED"  # Sold; its background work is still to do.
@@ -79,7 +80,7 @@ def listing_of_buyer(buyer_id: Any) -> Listing[Purchase]:
 async def pages_by_buyer(
     session: AsyncSession, keys: Sequence[tuple[int, Window]]
 ) -> Mapping[tuple[int, Window], Page[Purchase] | InvalidInput]:
-    return await owned.pages(session, listing_of_buyer, keys)
+    return await connection_by_parent.pages(session, listing_of_buyer, keys)
 
 
 async def counts_by_buyer(session: AsyncSession, buyer_ids: Sequence[int]) -> Mapping[int, int]:

@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence import demo
 from persistence.items import Item
-from persistence.kit import search
 from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Database, UnitOfWork
 from persistence.kit.database.row_ids import take
 from persistence.kit.events import record_all
+from persistence.kit.query import search
 from persistence.purchases import COMPLETED, Purchase
 from persistence.users import User
 

@@ -18,7 +18,7 @@ from persistence.catalogue import Filter, Order, OrderField
 from persistence.items import Item
 from persistence.kit.database.database import Database
 from persistence.kit.database.statement_executor import Prepared, prepare
-from persistence.kit.paging import Listing, Window
+from persistence.kit.query.paging import Listing, Window
 
 PAGE = 50
 RUNS = 7

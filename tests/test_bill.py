@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from graph.kit.bill import Bill, Biller
 from graph.kit.tariff import Cost, Tariff
-from persistence.kit.paging import MAX_PAGE_SIZE, PAGE_SIZE
+from persistence.kit.query.paging import MAX_PAGE_SIZE, PAGE_SIZE
 
 # A shop that counts what it hands out: each resolver adds the price of what it returns to the ledger.
 

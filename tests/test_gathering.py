@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 
-from persistence.kit.gathering import Gathering, Gatherings
+from persistence.kit.query.batching import Gathering, Gatherings
 
 
 class Shelf:

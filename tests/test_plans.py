@@ -31,11 +31,11 @@ from persistence import item_rows, items
 from persistence.catalogue import Filter, Order
 from persistence.item_pages import Asked
 from persistence.item_rows import ItemRows
-from persistence.kit.cuts import Cut
 from persistence.kit.database.statement_executor import WatchedReads
-from persistence.kit.paging import Window
+from persistence.kit.query.json_object import Value, Written
+from persistence.kit.query.page_statement import Cut
+from persistence.kit.query.paging import Window
 from persistence.kit.quota import LocalQuota
-from persistence.kit.written import Value, Written
 from tests.service import Service
 
 STRANGER = Caller(None, "127.0.0.1", "test")

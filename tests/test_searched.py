@@ -13,9 +13,9 @@ from sqlalchemy import insert
 from persistence import catalogue, users
 from persistence.catalogue import Filter, Order, OrderField
 from persistence.items import Item
-from persistence.kit import searched
 from persistence.kit.database.statement_executor import prepare
-from persistence.kit.paging import Window
+from persistence.kit.query import search_scan
+from persistence.kit.query.paging import Window
 
 if TYPE_CHECKING:
     from persistence.kit.database.database import Database
@@ -50,8 +50,8 @@ SEARCHES = ["all", "often", "seldom", "early", "late", "all seldom", "often late
 
 @pytest.fixture
 async def filled(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setattr(searched, "WALK", 40)
-    monkeypatch.setattr(searched, "SAMPLE", 8)
+    monkeypatch.setattr(search_scan, "WALK", 40)
+    monkeypatch.setattr(search_scan, "SAMPLE", 8)
     async with service.database.transaction() as work:
         await work.session.execute(insert(Item), [row(number) for number in range(ROWS)])
     return service

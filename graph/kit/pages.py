@@ -9,7 +9,7 @@ from graph.kit.caching import reads
 from graph.kit.context import Info
 from graph.kit.nodes import seen_as
 from persistence.kit.database.database import Batch
-from persistence.kit.paging import MAX_PAGE_SIZE, PAGE_SIZE, Listing, Page, Window
+from persistence.kit.query.paging import MAX_PAGE_SIZE, PAGE_SIZE, Listing, Page, Window
 
 T = TypeVar("T")
 Row = TypeVar("Row")

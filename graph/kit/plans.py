@@ -35,7 +35,7 @@ from graph.kit.context import Context, Services
 from graph.kit.execution import Operation
 from graph.kit.inputs import Converters
 from persistence.kit.errors import DomainError
-from persistence.kit.written import Constant, Field, Value, Written
+from persistence.kit.query.json_object import Constant, Field, Value, Written
 
 log = structlog.get_logger(__name__)
 

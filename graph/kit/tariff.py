@@ -31,7 +31,7 @@ from graphql import (
     is_composite_type,
 )
 
-from persistence.kit.paging import MAX_PAGE_SIZE
+from persistence.kit.query.paging import MAX_PAGE_SIZE
 
 OPERATION_WEIGHT = 10  # A transaction, or a stream to keep open.
 INTROSPECTION_WEIGHTS = {"__schema": 200, "__type": 20}

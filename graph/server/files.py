@@ -27,7 +27,7 @@ from persistence.files import FilenameTaken, StoredFile
 from persistence.kit.blobs import Blobs, TooLarge, Written, store
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
-from persistence.kit.paging import MAX_PAGE_SIZE, Window
+from persistence.kit.query.paging import MAX_PAGE_SIZE, Window
 
 log = structlog.get_logger(__name__)
 

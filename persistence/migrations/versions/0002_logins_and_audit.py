@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from persistence.kit import search
 from persistence.kit.columns import Document, RowId, SortableText, UtcDateTime
+from persistence.kit.query import search
 
 revision = "0002"
 down_revision = "0001"

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from persistence.kit.errors import InvalidInput
-from persistence.kit.paging import Listing, Page, Window, fetch, page_of
+from persistence.kit.query.paging import Listing, Page, Window, fetch, page_of
 
 T = TypeVar("T")
 ListOf = Callable[[Any], Listing[T]]

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, column, func, literal_column, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from persistence.kit.paging import Listing, Window
+from persistence.kit.query.paging import Listing, Window
 
 T = TypeVar("T")
 WANTED = "wanted"

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from persistence.kit import search
+from persistence.kit.query import search
 
 
 class _Matches(FunctionElement[bool]):

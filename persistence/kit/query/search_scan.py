@@ -15,7 +15,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 if TYPE_CHECKING:
-    from persistence.kit.paging import Listing, Position
+    from persistence.kit.query.paging import Listing, Position
 
 WALK = 8_000  # Rows: 20 ms in a table of a million. As long takes a word that is not met often enough on the way, to be looked up.
 SAMPLE = 800

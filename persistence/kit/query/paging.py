@@ -19,9 +19,9 @@ import orjson
 from sqlalchemy import BigInteger, Select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.kit import searched
 from persistence.kit.errors import InvalidInput
-from persistence.kit.searched import Walk
+from persistence.kit.query import search_scan
+from persistence.kit.query.search_scan import Walk
 
 T = TypeVar("T")
 Position = tuple[Any, Any]  # Sort key and id: their values.
@@ -85,7 +85,7 @@ class Listing(Generic[T]):
     def selected(self, after: Position | None, before: Position | None, *, backward: bool, count: Any) -> Select[T]:
         """The first rows between two positions, or the last ones in reverse; `count` is a number, or SQL for one."""
         if self.walk is not None:
-            return searched.page(self, self.walk, after, before, backward=backward, count=count)
+            return search_scan.page(self, self.walk, after, before, backward=backward, count=count)
         return self.cut(self.statement, after, before, backward=backward).limit(count)
 
     def cut(self, statement: Select[Any], after: Position | None, before: Position | None, *, backward: bool) -> Select[Any]:
