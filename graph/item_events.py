@@ -17,8 +17,8 @@ from graph.purchases import Purchase, visible
 from persistence import items, purchases
 from persistence.kit.columns import utc_now
 from persistence.kit.errors import InvalidInput
-from persistence.kit.events import Event as Row
-from persistence.kit.feed import RECENT_EVENTS, Feed, Missed, Reason
+from persistence.kit.events.feed import RECENT_EVENTS, Feed, Missed, Reason
+from persistence.kit.events.log import Event as Row
 
 ITEM_IDS = 100
 

@@ -21,7 +21,7 @@ from graph.users import User
 from persistence import items, purchases, selling, users
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
-from persistence.kit.feed import Missed
+from persistence.kit.events.feed import Missed
 from persistence.kit.idempotency import Attempt
 
 

@@ -21,7 +21,7 @@ from persistence.kit.blobs import Blobs, Written
 from persistence.kit.columns import RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Database, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
-from persistence.kit.events import record
+from persistence.kit.events.log import record
 from persistence.kit.query import paging
 from persistence.kit.query.paging import Listing, Page, Window
 from persistence.kit.rows import row_of

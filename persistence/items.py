@@ -21,7 +21,7 @@ from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.database.row_ids import take
 from persistence.kit.errors import InvalidInput, NotFound, Problem, VersionConflict
-from persistence.kit.events import record, record_all
+from persistence.kit.events.log import record, record_all
 from persistence.kit.query import search
 from persistence.kit.rows import Kept, row_of
 from persistence.users import User

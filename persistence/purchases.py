@@ -22,7 +22,7 @@ from persistence.kit.checks import Checks
 from persistence.kit.columns import Money, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
-from persistence.kit.events import record, record_all
+from persistence.kit.events.log import record, record_all
 from persistence.kit.jobs import Job
 from persistence.kit.notices import Notice, Notifier
 from persistence.kit.query import connection_by_parent

@@ -17,7 +17,7 @@ from persistence.items import Item
 from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Database, UnitOfWork
 from persistence.kit.database.row_ids import take
-from persistence.kit.events import record_all
+from persistence.kit.events.log import record_all
 from persistence.kit.query import search
 from persistence.purchases import COMPLETED, Purchase
 from persistence.users import User

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from graph.kit.access import Scope
 from graph.kit.nodes import global_id
-from persistence.kit import events
 from persistence.kit.columns import utc_now
+from persistence.kit.events import log as events
 
 if TYPE_CHECKING:
     from persistence.users import User

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from graph.kit.nodes import row_id
-from persistence.kit import events
-from persistence.kit.events import Event
+from persistence.kit.events import log as events
+from persistence.kit.events.log import Event
 from tests.shopping import STOCK, Shopping
 from tests.subscribers import Subscriber
 

@@ -27,7 +27,7 @@ from graph.server.wire import Protocol
 from persistence import items, passwords, users
 from persistence.kit import jobs
 from persistence.kit.database.database import Base, Database
-from persistence.kit.events import EventLog
+from persistence.kit.events.log import EventLog
 
 SECRET = "a-key-that-only-the-tests-know-0123456789"
 PASSWORD = "correct horse battery"

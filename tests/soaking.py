@@ -21,9 +21,9 @@ from sqlalchemy import func, select, update
 from graph.kit.nodes import global_id
 from persistence import items
 from persistence.items import Draft, Item
-from persistence.kit import events
 from persistence.kit.database.database import Database
-from persistence.kit.events import Event
+from persistence.kit.events import log as events
+from persistence.kit.events.log import Event
 from tests import rolling
 from tests.conftest import settings_for
 from tests.deployment import deployed

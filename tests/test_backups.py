@@ -11,7 +11,8 @@ from sqlalchemy import select
 
 from graph.kit.nodes import row_id
 from persistence.items import Item
-from persistence.kit import backups, events
+from persistence.kit import backups
+from persistence.kit.events import log as events
 from persistence.purchases import Purchase
 from tests import servers
 from tests.conftest import settings_for

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
-from persistence.kit.redis_broker import RedisBroker
+from persistence.kit.events.redis_broker import RedisBroker
 from tests import servers
 from tests.servers import Redis
 

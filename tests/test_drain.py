@@ -16,7 +16,7 @@ import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed
 
-from persistence.kit import events
+from persistence.kit.events import log as events
 from tests import servers
 from tests.conftest import settings_for
 from tests.listening import PROTOCOL

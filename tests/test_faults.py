@@ -12,8 +12,8 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from persistence.kit import events
 from persistence.kit.database import engines, write_lock
+from persistence.kit.events import log as events
 from tests.conftest import settings_for
 from tests.processes import Process, serving
 from tests.servers import Postgres, free_port

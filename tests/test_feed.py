@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from persistence.kit import events, feed, watermark
-from persistence.kit.broker import LocalBroker
 from persistence.kit.database.database import Database
-from persistence.kit.events import Event, History
-from persistence.kit.feed import Feed, Missed, Reason
+from persistence.kit.events import feed, watermark
+from persistence.kit.events import log as events
+from persistence.kit.events.broker import LocalBroker
+from persistence.kit.events.feed import Feed, Missed, Reason
+from persistence.kit.events.log import Event, History
 from tests.test_metrics import samples
 
 if TYPE_CHECKING:

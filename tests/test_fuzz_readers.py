@@ -24,9 +24,10 @@ from graph.server.dispositions import disposition
 from graph.server.documents import BadManifest, read_manifest
 from graph.server.multipart import FormFile
 from graph.server.tokens import ALGORITHM, Tokens, bearer
-from persistence.kit import events, filenames
+from persistence.kit import filenames
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
+from persistence.kit.events import log as events
 from persistence.kit.query import search
 from tests.fuzz_documents import GLOBAL_IDS, SAMPLES, anything, plain, texts
 from tests.fuzz_http import bodies, form_types, forms

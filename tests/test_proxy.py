@@ -14,7 +14,7 @@ from sqlalchemy import select
 from graph.kit.access import Scope
 from graph.kit.nodes import global_id, row_id
 from persistence import purchases
-from persistence.kit import events
+from persistence.kit.events import log as events
 from tests.deployment import Deployment, deployed
 from tests.listening import listening
 from tests.rolling import Outcome, rolled

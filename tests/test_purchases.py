@@ -12,7 +12,7 @@ from sqlalchemy import select
 from graph.kit.access import Scope
 from graph.kit.nodes import global_id
 from persistence import selling
-from persistence.kit.events import Event
+from persistence.kit.events.log import Event
 from persistence.kit.idempotency import IdempotencyKey
 from persistence.purchases import Purchase
 from tests.listening import listening

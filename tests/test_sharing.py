@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from graph.kit.access import Scope
 from graph.kit.nodes import required_row_id
 from persistence import items, users
-from persistence.kit import events
+from persistence.kit.events import log as events
 from tests.listening import Listener, listening
 
 if TYPE_CHECKING:

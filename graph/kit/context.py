@@ -16,9 +16,9 @@ from strawberry.dataloader import DataLoader
 from graph.kit.access import Caller, Principal, Scope
 from graph.kit.errors import FORBIDDEN, UNAUTHENTICATED
 from graph.kit.observer import Observer
-from persistence.kit.broker import Broker
 from persistence.kit.database.database import Batch, Database, UnitOfWork
-from persistence.kit.feed import Feed
+from persistence.kit.events.broker import Broker
+from persistence.kit.events.feed import Feed
 from persistence.kit.idempotency import Attempt
 from persistence.kit.rows import Kept
 

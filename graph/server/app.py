@@ -54,16 +54,17 @@ from graph.user_changes import SignupPolicy
 from persistence import files, logins, purchases, sources
 from persistence.condition import Vitals
 from persistence.item_rows import ItemRows
-from persistence.kit import events, idempotency
+from persistence.kit import idempotency
 from persistence.kit.blobs import Blobs
-from persistence.kit.broker import LocalBroker
 from persistence.kit.cache import SharedCache
 from persistence.kit.database.database import Database
 from persistence.kit.database.replica import SharedPositions
-from persistence.kit.feed import Feed
+from persistence.kit.events import log as events
+from persistence.kit.events.broker import LocalBroker
+from persistence.kit.events.feed import Feed
+from persistence.kit.events.redis_broker import RedisBroker
 from persistence.kit.notices import LogNotifier, Notifier
 from persistence.kit.quota import LocalQuota, SharedQuota
-from persistence.kit.redis_broker import RedisBroker
 from persistence.kit.redis_client import connect
 from persistence.kit.runner import Runner
 from persistence.kit.storage import blobs_at

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from graph.server.connections import Connections
-    from persistence.kit.feed import Feed
+    from persistence.kit.events.feed import Feed
 
 MESSAGE = "The service ends here before it could answer: repeat the request. A mutation with an idempotency key is safe to repeat."
 

@@ -15,7 +15,7 @@ from graph.server.addresses import networks
 from graph.server.documents import DocumentMode, read_manifest
 from persistence.kit import redis_client
 from persistence.kit.database.engines import DRIVERS, PoolSize, driver
-from persistence.kit.events import History
+from persistence.kit.events.log import History
 from persistence.kit.quota import Budget
 from persistence.kit.storage import blobs_at
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from persistence.kit import events
+from persistence.kit.events import log as events
 
 PAGES_AT_ONCE = 1_024  # 4 MB.
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from persistence.kit.columns import Document, Money, RowId, UtcDateTime
-from persistence.kit.events import new_identity
+from persistence.kit.events.log import new_identity
 
 revision = "0004"
 down_revision = "0003"

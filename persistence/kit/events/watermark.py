@@ -20,7 +20,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.kit import events
+from persistence.kit.events import log as events
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from persistence.kit.broker import LocalBroker
+from persistence.kit.events.broker import LocalBroker
 from persistence.kit.outage import TROUBLE, Outage
 from persistence.kit.redis_client import connect
 

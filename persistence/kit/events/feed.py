@@ -15,11 +15,11 @@ from enum import Enum
 
 import structlog
 
-from persistence.kit import events
-from persistence.kit.broker import Broker
 from persistence.kit.database.database import Change, Database
-from persistence.kit.events import Event
-from persistence.kit.watermark import ConcurrentWatermark, SerialWatermark, SetBack, Watermark
+from persistence.kit.events import log as events
+from persistence.kit.events.broker import Broker
+from persistence.kit.events.log import Event
+from persistence.kit.events.watermark import ConcurrentWatermark, SerialWatermark, SetBack, Watermark
 
 log = structlog.get_logger(__name__)
 
