@@ -8,7 +8,7 @@ import strawberry
 from graph.kit.access import Scope
 from graph.kit.context import Info
 from graph.kit.fields import query
-from persistence.kit import jobs
+from persistence.kit.jobs import queue as jobs
 
 
 @strawberry.type(description="Background work that failed too often and waits for an operator: `storegraph jobs retry` queues it again.")

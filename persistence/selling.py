@@ -19,7 +19,7 @@ from persistence.kit.database.statement_executor import Prepared, Row
 from persistence.kit.database.write_executor import Stroke
 from persistence.kit.events.log import Event
 from persistence.kit.idempotency import Attempt, IdempotencyKey
-from persistence.kit.jobs import QUEUED, Job
+from persistence.kit.jobs.queue import QUEUED, Job
 from persistence.purchases import Purchase
 
 SALE = """

@@ -25,9 +25,9 @@ from graph.server.settings import Settings
 from graph.server.tokens import Tokens
 from graph.server.wire import Protocol
 from persistence import items, passwords, users
-from persistence.kit import jobs
 from persistence.kit.database.database import Base, Database
 from persistence.kit.events.log import EventLog
+from persistence.kit.jobs import queue as jobs
 
 SECRET = "a-key-that-only-the-tests-know-0123456789"
 PASSWORD = "correct horse battery"

@@ -11,10 +11,10 @@ from sqlalchemy import select
 
 from graph.kit.access import Scope
 from persistence import purchases
-from persistence.kit import jobs
 from persistence.kit.database.database import Database, UnitOfWork
-from persistence.kit.jobs import Job
-from persistence.kit.runner import Pace, Runner
+from persistence.kit.jobs import queue as jobs
+from persistence.kit.jobs.queue import Job
+from persistence.kit.jobs.runner import Pace, Runner
 from tests.conftest import settings_for
 from tests.test_commands import run
 from tests.test_metrics import labels, samples

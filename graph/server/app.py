@@ -63,12 +63,12 @@ from persistence.kit.events import log as events
 from persistence.kit.events.broker import LocalBroker
 from persistence.kit.events.feed import Feed
 from persistence.kit.events.redis_broker import RedisBroker
+from persistence.kit.jobs.maintenance import Upkeep
+from persistence.kit.jobs.runner import Runner
 from persistence.kit.notices import LogNotifier, Notifier
 from persistence.kit.quota import LocalQuota, SharedQuota
 from persistence.kit.redis_client import connect
-from persistence.kit.runner import Runner
 from persistence.kit.storage import blobs_at
-from persistence.kit.upkeep import Upkeep
 from persistence.kit.versions import followed
 from persistence.kit.windows import Windows, windows
 

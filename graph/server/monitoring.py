@@ -21,7 +21,7 @@ from graph.kit.errors import FORBIDDEN
 from graph.server.ledger import DeprecationLedger
 from graph.server.metrics import Metrics
 from graph.server.rest import told
-from persistence.kit import jobs
+from persistence.kit.jobs import queue as jobs
 
 log = structlog.get_logger(__name__)
 

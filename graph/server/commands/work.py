@@ -10,7 +10,7 @@ import typer
 
 from graph.server.commands.terminal import fail, loaded, opened
 from graph.server.settings import Settings
-from persistence.kit import jobs
+from persistence.kit.jobs import queue as jobs
 
 commands = typer.Typer(help="Look at background work that failed too often, and try it again.", no_args_is_help=True)
 

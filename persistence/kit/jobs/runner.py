@@ -12,9 +12,9 @@ from itertools import groupby
 
 import structlog
 
-from persistence.kit import jobs
 from persistence.kit.database.database import Change, Database
-from persistence.kit.jobs import Handler, Job
+from persistence.kit.jobs import queue as jobs
+from persistence.kit.jobs.queue import Handler, Job
 
 log = structlog.get_logger(__name__)
 
