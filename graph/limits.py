@@ -13,7 +13,7 @@ from graph.kit.errors import Refused
 from graph.kit.fields import query
 from graph.kit.scalars import JsonObject
 from persistence.kit.columns import utc_now
-from persistence.kit.quota import Level
+from persistence.kit.limits.token_bucket import Level
 
 
 class Meter(Protocol):

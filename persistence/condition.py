@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from persistence.kit.blobs import Blobs
 from persistence.kit.database.database import Database
-from persistence.kit.outage import PATIENCE_SECONDS, TROUBLE
+from persistence.kit.redis.circuit_breaker import PATIENCE_SECONDS, TROUBLE
 from persistence.schema import is_current
 
 log = structlog.get_logger(__name__)

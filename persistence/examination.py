@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from persistence.kit.columns import utc_now
 from persistence.kit.database.database import Database
 from persistence.kit.database.engines import PoolSize
-from persistence.kit.redis_client import connect
+from persistence.kit.redis.client import connect
 from persistence.schema import MIGRATIONS
 
 REDIS_SECONDS = 2.0

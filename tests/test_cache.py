@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from persistence.kit.cache import MemoryCache, SharedCache
+from persistence.kit.cache.store import MemoryCache, SharedCache
+from persistence.kit.cache.table_versions import FileVersions, Joined, LocalVersions, SharedVersions
 from persistence.kit.database.database import Database
-from persistence.kit.redis_client import connect
-from persistence.kit.versions import FileVersions, Joined, LocalVersions, SharedVersions
+from persistence.kit.redis.client import connect
 from tests import servers
 from tests.conftest import settings_for
 from tests.servers import Redis

@@ -17,7 +17,7 @@ from graph.limits import Meter
 from graph.server.settings import BadSettings, load
 from graph.tokens import GUESSES
 from persistence.kit.columns import utc_now
-from persistence.kit.windows import Windows
+from persistence.kit.limits.moving_window import Windows
 from tests.conftest import settings_for
 from tests.service import PASSWORD, SECRET, Service, running
 from tests.test_quota import connected

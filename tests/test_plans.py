@@ -32,10 +32,10 @@ from persistence.catalogue import Filter, Order
 from persistence.item_pages import Asked
 from persistence.item_rows import ItemRows
 from persistence.kit.database.statement_executor import WatchedReads
+from persistence.kit.limits.token_bucket import LocalQuota
 from persistence.kit.query.json_object import Value, Written
 from persistence.kit.query.page_statement import Cut
 from persistence.kit.query.paging import Window
-from persistence.kit.quota import LocalQuota
 from tests.service import Service
 
 STRANGER = Caller(None, "127.0.0.1", "test")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from persistence.kit.outage import RETRY_SECONDS
-from persistence.kit.quota import BUCKETS, Budget, LocalQuota, Quota, SharedQuota
+from persistence.kit.limits.token_bucket import BUCKETS, Budget, LocalQuota, Quota, SharedQuota
+from persistence.kit.redis.circuit_breaker import RETRY_SECONDS
 from tests import servers
 
 Bucket = tuple[Quota, Callable[[str, float], Awaitable[None]]]

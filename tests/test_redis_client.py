@@ -12,9 +12,9 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from graph.server.settings import BadSettings, load
-from persistence.kit.quota import Budget, SharedQuota
-from persistence.kit.redis_client import connect
-from persistence.kit.windows import SharedWindows
+from persistence.kit.limits.moving_window import SharedWindows
+from persistence.kit.limits.token_bucket import Budget, SharedQuota
+from persistence.kit.redis.client import connect
 from tests.certificates import certificate
 from tests.servers import Redis, free_port
 from tests.service import SECRET

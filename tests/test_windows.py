@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator
 import pytest
 from redis.asyncio import Redis
 
-from persistence.kit.outage import RETRY_SECONDS
-from persistence.kit.windows import KEYS, LocalWindows, SharedWindows, Unlimited, Windows
+from persistence.kit.limits.moving_window import KEYS, LocalWindows, SharedWindows, Unlimited, Windows
+from persistence.kit.redis.circuit_breaker import RETRY_SECONDS
 from tests import servers
 from tests.test_quota import Clock, connected, emptied
 

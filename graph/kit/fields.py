@@ -23,7 +23,7 @@ from graph.kit.errors import as_data, as_error
 from graph.kit.rates import Counted, Limit
 from graph.kit.tariff import Cost
 from persistence.kit.errors import DomainError
-from persistence.kit.windows import Windows
+from persistence.kit.limits.moving_window import Windows
 
 T = TypeVar("T")
 Resolver = Callable[..., Any]

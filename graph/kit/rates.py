@@ -21,7 +21,7 @@ from graphql import GraphQLError
 
 from graph.kit.access import Caller
 from graph.kit.errors import RATE_LIMITED
-from persistence.kit.windows import Windows, spans
+from persistence.kit.limits.moving_window import Windows, spans
 
 
 @dataclass(frozen=True, slots=True)

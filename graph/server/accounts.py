@@ -10,9 +10,9 @@ from graph.server.settings import Settings
 from graph.server.tokens import Tokens
 from graph.users import known_scopes
 from persistence import audit, users
+from persistence.kit.cache.table_versions import told
 from persistence.kit.database.database import Database
 from persistence.kit.errors import NotFound
-from persistence.kit.versions import told
 from persistence.schema import upgrade
 
 

@@ -56,7 +56,8 @@ from persistence.condition import Vitals
 from persistence.item_rows import ItemRows
 from persistence.kit import idempotency
 from persistence.kit.blobs import Blobs
-from persistence.kit.cache import SharedCache
+from persistence.kit.cache.store import SharedCache
+from persistence.kit.cache.table_versions import followed
 from persistence.kit.database.database import Database
 from persistence.kit.database.replica import SharedPositions
 from persistence.kit.events import log as events
@@ -65,12 +66,11 @@ from persistence.kit.events.feed import Feed
 from persistence.kit.events.redis_broker import RedisBroker
 from persistence.kit.jobs.maintenance import Upkeep
 from persistence.kit.jobs.runner import Runner
+from persistence.kit.limits.moving_window import Windows, windows
+from persistence.kit.limits.token_bucket import LocalQuota, SharedQuota
 from persistence.kit.notices import LogNotifier, Notifier
-from persistence.kit.quota import LocalQuota, SharedQuota
-from persistence.kit.redis_client import connect
+from persistence.kit.redis.client import connect
 from persistence.kit.storage import blobs_at
-from persistence.kit.versions import followed
-from persistence.kit.windows import Windows, windows
 
 
 def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = None) -> Starlette:

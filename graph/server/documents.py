@@ -26,7 +26,7 @@ import structlog
 from graph.kit.access import Caller
 from graph.kit.errors import BAD_USER_INPUT, DOCUMENT_NOT_FOUND, FORBIDDEN, refusal
 from graph.server.requests import GraphQLRequest
-from persistence.kit.cache import Cache
+from persistence.kit.cache.store import Cache
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,7 @@ from graph.kit.errors import COST_EXCEEDED, RATE_LIMITED, Refused, refusal
 from graph.kit.execution import Engine, Operation
 from graph.kit.rates import payer
 from persistence.kit.columns import utc_now
-from persistence.kit.quota import Level, Quota
+from persistence.kit.limits.token_bucket import Level, Quota
 
 # Parsing and validating cost what running does not show: about 0.6 ms for each 20 characters at worst, and that is 20 points.
 # A point for so many characters of a document that was not read lately bounds a caller's share of a processor to a third.

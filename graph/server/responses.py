@@ -3,7 +3,7 @@
 It stands behind authentication, limits and budget, so a hit is charged and counted as a run is. Only whole answers are kept, of operations all of
 whose fields say what they read (`graph.kit.caching`): public ones once for everybody, personal ones for a user with these very scopes.
 
-A place is asked for before the data is read, and has the versions of its tables in its name (`persistence.kit.versions`): what is found in it is as
+A place is asked for before the data is read, and has the versions of its tables in its name (`persistence.kit.cache.table_versions`): what is found in it is as
 true as a new read, and what a change has overtaken stays in a place that nobody asks for again, until it is pushed out or its age ends it.
 """
 
@@ -20,8 +20,8 @@ import orjson
 from graph.kit.access import Caller
 from graph.kit.execution import Operation
 from graph.server.meters import Counter
-from persistence.kit.cache import Cache, MemoryCache
-from persistence.kit.versions import Versions
+from persistence.kit.cache.store import Cache, MemoryCache
+from persistence.kit.cache.table_versions import Versions
 
 MOST_BYTES = 2**20  # Of one answer: a page of the longest items.
 MOST_AGAIN_BYTES = 32 * 1024  # Of one that is found again and compressed on the spot: a millisecond's work.

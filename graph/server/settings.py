@@ -13,10 +13,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from graph.kit.access import Scope
 from graph.server.addresses import networks
 from graph.server.documents import DocumentMode, read_manifest
-from persistence.kit import redis_client
 from persistence.kit.database.engines import DRIVERS, PoolSize, driver
 from persistence.kit.events.log import History
-from persistence.kit.quota import Budget
+from persistence.kit.limits.token_bucket import Budget
+from persistence.kit.redis import client
 from persistence.kit.storage import blobs_at
 
 DEVELOPMENT_KEY = "storegraph-development-key-not-for-production-use"
@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     @classmethod
     def _known_redis(cls, value: str | None) -> str | None:
         if value is not None:
-            redis_client.check(value)
+            client.check(value)
         return value
 
     @field_validator("files_url")

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from graph.server import settings
+from persistence.kit.cache.table_versions import told
 from persistence.kit.database.database import Database
-from persistence.kit.versions import told
 from persistence.schema import upgrade
 
 console = Console(stderr=True)  # What is asked for goes to standard output, so that it can be piped; everything else here.

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from persistence.kit.database.engines import reads
 from persistence.kit.database.statement_executor import RawReads
-from persistence.kit.outage import Outage
+from persistence.kit.redis.circuit_breaker import Outage
 
 log = structlog.get_logger(__name__)
 

@@ -18,8 +18,8 @@ from typing import Any
 import structlog
 
 from persistence.kit.events.broker import LocalBroker
-from persistence.kit.outage import TROUBLE, Outage
-from persistence.kit.redis_client import connect
+from persistence.kit.redis.circuit_breaker import TROUBLE, Outage
+from persistence.kit.redis.client import connect
 
 log = structlog.get_logger(__name__)
 

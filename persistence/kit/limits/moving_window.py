@@ -18,7 +18,7 @@ from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
-from persistence.kit.outage import Outage
+from persistence.kit.redis.circuit_breaker import Outage
 
 PREFIX = "storegraph:window"
 KEYS = 50_000  # That one process keeps; the one used longest ago goes first.

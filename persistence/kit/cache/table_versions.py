@@ -27,8 +27,8 @@ from redis.asyncio import Redis
 
 from persistence.kit.database.database import Database
 from persistence.kit.database.engines import sqlite_file
-from persistence.kit.outage import RETRY_SECONDS, Outage
-from persistence.kit.redis_client import connect
+from persistence.kit.redis.circuit_breaker import RETRY_SECONDS, Outage
+from persistence.kit.redis.client import connect
 
 log = structlog.get_logger(__name__)
 

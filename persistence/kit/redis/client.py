@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.retry import Retry as BlockingRetry
 
-from persistence.kit.outage import PATIENCE_SECONDS
+from persistence.kit.redis.circuit_breaker import PATIENCE_SECONDS
 
 CLUSTER = "+cluster"
 SCHEMES = ("redis", "rediss", f"redis{CLUSTER}", f"rediss{CLUSTER}")

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
-from persistence.kit.outage import Outage
+from persistence.kit.redis.circuit_breaker import Outage
 
 PREFIX = "storegraph:budget:"
 PAYMENT_SECONDS = 0.05

@@ -15,7 +15,7 @@ from aiocache import RedisCache, SimpleMemoryCache  # pyright: ignore[reportMiss
 from aiocache.serializers import NullSerializer  # pyright: ignore[reportMissingTypeStubs]
 from redis.asyncio import Redis
 
-from persistence.kit.outage import Outage
+from persistence.kit.redis.circuit_breaker import Outage
 
 _memory: Any = SimpleMemoryCache
 _redis: Any = RedisCache
