@@ -18,7 +18,7 @@ from graph.kit.pages import After, Before, Connection, First, Last
 from graph.kit.scalars import ByteCount
 from graph.users import User
 from persistence import files, users
-from persistence.kit.blobs import Blobs
+from persistence.kit.blobs.blobs import Blobs
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.query.paging import Window
 

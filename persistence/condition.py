@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 from redis.asyncio import Redis
 
-from persistence.kit.blobs import Blobs
+from persistence.kit.blobs.blobs import Blobs
 from persistence.kit.database.database import Database
 from persistence.kit.redis.circuit_breaker import PATIENCE_SECONDS, TROUBLE
 from persistence.schema import is_current

@@ -16,8 +16,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.kit import filenames, media
-from persistence.kit.blobs import Blobs, Written
+from persistence.kit.blobs import content_type as media
+from persistence.kit.blobs import filenames
+from persistence.kit.blobs.blobs import Blobs, Written
 from persistence.kit.columns import RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Database, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
-from persistence.kit.storage import blobs_at
+from persistence.kit.blobs.by_url import blobs_at
 from tests.conftest import settings_for
 from tests.service import Service, running
 from tests.test_files import DELETE, FILES, bearer, get, put, sweep

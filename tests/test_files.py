@@ -19,10 +19,11 @@ import pytest
 from graph.kit.access import Scope
 from graph.server.dispositions import disposition
 from persistence import files
-from persistence.kit import filenames, media
-from persistence.kit.blobs import new_key, store
-from persistence.kit.folder import Folder
-from persistence.kit.storage import blobs_at
+from persistence.kit.blobs import content_type as media
+from persistence.kit.blobs import filenames
+from persistence.kit.blobs.blobs import new_key, store
+from persistence.kit.blobs.by_url import blobs_at
+from persistence.kit.blobs.local_folder import Folder
 
 if TYPE_CHECKING:
     from tests.service import Service

@@ -24,7 +24,7 @@ from graph.server.dispositions import disposition
 from graph.server.documents import BadManifest, read_manifest
 from graph.server.multipart import FormFile
 from graph.server.tokens import ALGORITHM, Tokens, bearer
-from persistence.kit import filenames
+from persistence.kit.blobs import filenames
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
 from persistence.kit.events import log as events

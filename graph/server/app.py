@@ -55,7 +55,8 @@ from persistence import files, logins, purchases, sources
 from persistence.condition import Vitals
 from persistence.item_rows import ItemRows
 from persistence.kit import idempotency
-from persistence.kit.blobs import Blobs
+from persistence.kit.blobs.blobs import Blobs
+from persistence.kit.blobs.by_url import blobs_at
 from persistence.kit.cache.store import SharedCache
 from persistence.kit.cache.table_versions import followed
 from persistence.kit.database.database import Database
@@ -70,7 +71,6 @@ from persistence.kit.limits.moving_window import Windows, windows
 from persistence.kit.limits.token_bucket import LocalQuota, SharedQuota
 from persistence.kit.notices import LogNotifier, Notifier
 from persistence.kit.redis.client import connect
-from persistence.kit.storage import blobs_at
 
 
 def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = None) -> Starlette:

@@ -24,7 +24,7 @@ from graph.server.statuses import NO_SUCH_RANGE, UNSUPPORTED
 from graph.server.streams import Stream
 from persistence import files
 from persistence.files import FilenameTaken, StoredFile
-from persistence.kit.blobs import Blobs, TooLarge, Written, store
+from persistence.kit.blobs.blobs import Blobs, TooLarge, Written, store
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.query.paging import MAX_PAGE_SIZE, Window

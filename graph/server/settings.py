@@ -13,11 +13,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from graph.kit.access import Scope
 from graph.server.addresses import networks
 from graph.server.documents import DocumentMode, read_manifest
+from persistence.kit.blobs.by_url import blobs_at
 from persistence.kit.database.engines import DRIVERS, PoolSize, driver
 from persistence.kit.events.log import History
 from persistence.kit.limits.token_bucket import Budget
 from persistence.kit.redis import client
-from persistence.kit.storage import blobs_at
 
 DEVELOPMENT_KEY = "storegraph-development-key-not-for-production-use"
 PLACEHOLDERS = ("change", "placeholder", "example", "secret-key", "your-", "development")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, RATE_LIMITED, UNAUTHENTICATED, UNAVAILABLE, Refused
 from persistence.files import FilenameTaken
-from persistence.kit.blobs import StorageFull, TooLarge
+from persistence.kit.blobs.blobs import StorageFull, TooLarge
 from persistence.kit.errors import Busy, DomainError, InvalidInput, KeyReused, NotFound
 
 NOT_FOUND = "NOT_FOUND"

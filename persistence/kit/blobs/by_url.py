@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 from obstore import store
 from obstore.exceptions import BaseError
 
-from persistence.kit.blobs import Blobs
-from persistence.kit.bucket import Bucket
-from persistence.kit.folder import Folder
+from persistence.kit.blobs.blobs import Blobs
+from persistence.kit.blobs.local_folder import Folder
+from persistence.kit.blobs.object_store import Bucket
 
 _store: Any = store  # Typed for each provider apart; which one it is, the URL says.
 

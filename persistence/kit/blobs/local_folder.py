@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
-from persistence.kit.blobs import Blobs, StorageFull, is_key
+from persistence.kit.blobs.blobs import Blobs, StorageFull, is_key
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import obstore
 from obstore.exceptions import BaseError
 
-from persistence.kit.blobs import Blobs, is_key, new_key
+from persistence.kit.blobs.blobs import Blobs, is_key, new_key
 from persistence.kit.columns import utc_now
 
 if TYPE_CHECKING:
