@@ -10,9 +10,9 @@ import strawberry
 from graph.kit.context import Info
 from graph.kit.errors import as_error
 from graph.kit.fields import mutation, subscription
-from persistence.kit.checks import Checks
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 from persistence.kit.errors import InvalidInput
+from persistence.kit.validation import Checks
 
 CHANNEL_LENGTH = 100
 MESSAGE_LENGTH = 1_000

@@ -18,7 +18,7 @@ from graph.kit.tariff import Cost
 from persistence import audit, items
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
-from persistence.kit.rows import NOTHING
+from persistence.kit.serialization import NOTHING
 
 BULK_ROWS = 10_000
 

@@ -12,7 +12,7 @@ from graph.kit.context import Info
 from graph.kit.errors import Refused
 from graph.kit.fields import query
 from graph.kit.scalars import JsonObject
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 from persistence.kit.limits.token_bucket import Level
 
 

@@ -13,7 +13,7 @@ from graph.kit.rates import ADDRESS, Limit, argument
 from graph.users import known_scopes
 from persistence import logins
 from persistence.kit import errors
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 
 BEARER = "Bearer"
 # Many names from one place; one name from one place, at which its owner elsewhere is not shut out; one name from many places.

@@ -11,7 +11,7 @@ from sqlalchemy import ForeignKey, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.kit.columns import Document, RowId, UtcDateTime, utc_now
+from persistence.kit.column_types import Document, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.query import paging
 from persistence.kit.query.paging import Listing, Page, Window

@@ -15,12 +15,12 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, sele
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items import Item
-from persistence.kit.checks import Checks
 from persistence.kit.errors import InvalidInput
 from persistence.kit.query import connection_by_parent, paging
 from persistence.kit.query.conditions import containing, contains_all, contains_any, matches, searching, shows
 from persistence.kit.query.paging import Listing, Page, Window
 from persistence.kit.query.search_scan import Walk
+from persistence.kit.validation import Checks
 
 SEARCH_LENGTH = 200
 FILTER_TAGS = 20

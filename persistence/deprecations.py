@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.kit.columns import UtcDateTime
+from persistence.kit.column_types import UtcDateTime
 from persistence.kit.database.database import Base, UnitOfWork
 
 KEPT = timedelta(days=400)  # A client that runs once a year is still seen.

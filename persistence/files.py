@@ -19,13 +19,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 from persistence.kit.blobs import content_type as media
 from persistence.kit.blobs import filenames
 from persistence.kit.blobs.blobs import Blobs, Written
-from persistence.kit.columns import RowId, SortableText, UtcDateTime, utc_now
+from persistence.kit.column_types import RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Database, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.events.log import record
 from persistence.kit.query import paging
 from persistence.kit.query.paging import Listing, Page, Window
-from persistence.kit.rows import row_of
+from persistence.kit.serialization import row_of
 
 log = structlog.get_logger(__name__)
 

@@ -15,15 +15,15 @@ from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Text, exist
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.kit.checks import Checks
-from persistence.kit.columns import CENT, Document, Money, RowId, SortableText, UtcDateTime, utc_now
+from persistence.kit.column_types import CENT, Document, Money, RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.database.row_ids import take
 from persistence.kit.errors import InvalidInput, NotFound, Problem, VersionConflict
 from persistence.kit.events.log import record, record_all
 from persistence.kit.query import search
-from persistence.kit.rows import Kept, row_of
+from persistence.kit.serialization import Kept, row_of
+from persistence.kit.validation import Checks
 from persistence.users import User
 
 NAME_LENGTH = 200

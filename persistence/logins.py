@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence import audit, passwords, users
-from persistence.kit.columns import Document, RowId, UtcDateTime, utc_now
+from persistence.kit.column_types import Document, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Change, Database, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput
 from persistence.users import User

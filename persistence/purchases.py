@@ -17,17 +17,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 from persistence import audit
 from persistence.audit import Entry
 from persistence.items import Item
-from persistence.kit.checks import Checks
-from persistence.kit.columns import Money, RowId, UtcDateTime, utc_now
+from persistence.kit.column_types import Money, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.events.log import record, record_all
 from persistence.kit.jobs import queue as jobs
 from persistence.kit.jobs.queue import Job
-from persistence.kit.notices import Notice, Notifier
+from persistence.kit.notifications import Notice, Notifier
 from persistence.kit.query import connection_by_parent
 from persistence.kit.query.paging import Listing, Page, Window
-from persistence.kit.rows import row_of
+from persistence.kit.serialization import row_of
+from persistence.kit.validation import Checks
 
 QUEUED = "QUEUED"  # Sold; its background work is still to do.
 COMPLETED = "COMPLETED"

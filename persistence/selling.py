@@ -13,7 +13,7 @@ from asyncpg import UniqueViolationError
 
 from persistence import purchases
 from persistence.items import Item
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Change, Database
 from persistence.kit.database.statement_executor import Prepared, Row
 from persistence.kit.database.write_executor import Stroke

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from graph.kit.access import Scope
 from graph.kit.nodes import global_id
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 from persistence.kit.events import log as events
 
 if TYPE_CHECKING:

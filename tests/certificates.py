@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

@@ -15,7 +15,7 @@ from graph.server.metrics import Metrics
 from graph.server.promises import unannounced
 from persistence import deprecations
 from persistence.deprecations import Use
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 from tests.conftest import settings_for
 from tests.service import running
 

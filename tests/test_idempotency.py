@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from persistence.kit import idempotency
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 from persistence.kit.idempotency import IdempotencyKey
 from tests import servers
 from tests.conftest import settings_for

@@ -16,7 +16,7 @@ from graph.kit.access import Caller, Scope
 from graph.limits import Meter
 from graph.server.settings import BadSettings, load
 from graph.tokens import GUESSES
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 from persistence.kit.limits.moving_window import Windows
 from tests.conftest import settings_for
 from tests.service import PASSWORD, SECRET, Service, running

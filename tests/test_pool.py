@@ -15,10 +15,10 @@ from sqlalchemy.exc import DBAPIError, InternalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from graph.server.settings import load
-from persistence.kit.availability import is_outage
 from persistence.kit.database import statement_executor
 from persistence.kit.database.database import Database
 from persistence.kit.database.engines import PoolSize
+from persistence.kit.transient_errors import is_outage
 from tests import servers
 from tests.service import SECRET
 

@@ -22,7 +22,7 @@ from graph.kit.errors import Refused
 from graph.server import tokens
 from graph.server.settings import BadSettings, load
 from persistence import logins, passwords, users
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 from persistence.logins import Login, RefreshToken, RevokedToken
 from tests.listening import listening
 from tests.service import PASSWORD, SECRET, Service, running

@@ -20,7 +20,7 @@ from persistence.kit.database.database import Batch, Database, UnitOfWork
 from persistence.kit.events.broker import Broker
 from persistence.kit.events.feed import Feed
 from persistence.kit.idempotency import Attempt
-from persistence.kit.rows import Kept
+from persistence.kit.serialization import Kept
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -41,8 +41,8 @@ from graph.kit.errors import BAD_USER_INPUT, Refused, as_error, internal, refusa
 from graph.kit.observer import Observer
 from graph.kit.tariff import Tariff
 from graph.kit.validation import parsed, problems
-from persistence.kit.availability import is_outage
 from persistence.kit.errors import DomainError
+from persistence.kit.transient_errors import is_outage
 
 log = structlog.get_logger(__name__)
 

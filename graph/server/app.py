@@ -69,7 +69,7 @@ from persistence.kit.jobs.maintenance import Upkeep
 from persistence.kit.jobs.runner import Runner
 from persistence.kit.limits.moving_window import Windows, windows
 from persistence.kit.limits.token_bucket import LocalQuota, SharedQuota
-from persistence.kit.notices import LogNotifier, Notifier
+from persistence.kit.notifications import LogNotifier, Notifier
 from persistence.kit.redis.client import connect
 
 

@@ -10,7 +10,7 @@ from starlette.types import Scope
 from graph.kit.access import Caller
 from graph.kit.errors import out_of_service
 from graph.server.tokens import Tokens, bearer
-from persistence.kit.availability import is_outage
+from persistence.kit.transient_errors import is_outage
 
 Headers = Mapping[bytes, bytes]
 

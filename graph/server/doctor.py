@@ -16,7 +16,7 @@ from graph.server.explorer import HERE
 from graph.server.settings import Settings
 from persistence import examination
 from persistence.kit.blobs.by_url import blobs_at
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 
 CLOCK_APART = timedelta(seconds=2)  # Tokens allow for 5 between machines.
 FREE_BYTES = 2**30

@@ -13,8 +13,8 @@ from graph.server.formats import FORMATS
 from graph.server.rest import Shims
 from graph.server.streams import Stream
 from persistence.catalogue import Filter
-from persistence.kit.checks import WHOLE_MAX
 from persistence.kit.errors import InvalidInput
+from persistence.kit.validation import WHOLE_MAX
 
 EXPORT_POINTS = 2_000  # A second of sending keeps a processor half busy, and a catalogue of 20,000 items takes about one.
 SWITCHES = {"": False, "0": False, "false": False, "1": True, "true": True}

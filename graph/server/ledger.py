@@ -9,7 +9,7 @@ import structlog
 from graph.server import meters
 from persistence import deprecations
 from persistence.deprecations import Use
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Database
 
 log = structlog.get_logger(__name__)

@@ -17,7 +17,7 @@ from graph.kit.access import Caller
 from graph.kit.errors import COST_EXCEEDED, RATE_LIMITED, Refused, refusal
 from graph.kit.execution import Engine, Operation
 from graph.kit.rates import payer
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 from persistence.kit.limits.token_bucket import Level, Quota
 
 # Parsing and validating cost what running does not show: about 0.6 ms for each 20 characters at worst, and that is 20 points.

@@ -8,7 +8,7 @@ import structlog
 
 from graph.kit.access import Caller
 from graph.kit.errors import Refused, internal, out_of_service
-from persistence.kit.availability import is_outage
+from persistence.kit.transient_errors import is_outage
 
 log = structlog.get_logger(__name__)
 

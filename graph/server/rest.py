@@ -24,9 +24,9 @@ from graph.server.limits import Limits
 from graph.server.origins import Origins
 from graph.server.statuses import BAD_METHOD, NOT_FOUND, code_of, status_of
 from graph.server.throttle import Gate, Throttle
-from persistence.kit.availability import is_outage
 from persistence.kit.database.replica import reading_as
 from persistence.kit.errors import DomainError
+from persistence.kit.transient_errors import is_outage
 
 log = structlog.get_logger(__name__)
 

@@ -21,7 +21,7 @@ from graph.kit.access import TOKEN_LENGTH, AccessToken, Principal, Scope
 from graph.kit.errors import UNAUTHENTICATED, Refused, refusal
 from graph.kit.nodes import ID_BOUND
 from persistence import logins
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Change, Database
 
 ALGORITHM = "HS256"

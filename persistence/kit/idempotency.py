@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.kit.columns import Document, UtcDateTime, utc_now
+from persistence.kit.column_types import Document, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.errors import InvalidInput, KeyReused
 

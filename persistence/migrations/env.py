@@ -12,7 +12,7 @@ from sqlalchemy import Connection, event, pool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import persistence
-from persistence.kit import columns
+from persistence.kit import column_types
 from persistence.kit.database.database import Base
 from persistence.kit.database.engines import UNPREPARED
 from persistence.schema import MIGRATION_LOCK
@@ -46,12 +46,12 @@ def connected(url: str) -> AsyncEngine:
 
 def named(kind: str, item: Any, rendering: Any) -> str | Literal[False]:
     """Our own types under their own names, in a migration that is written from the tables."""
-    name = next((name for name, type_ in vars(columns).items() if type_ is item), None) if kind == "type" else None
-    if name is None and type(item).__module__ == columns.__name__:
+    name = next((name for name, type_ in vars(column_types).items() if type_ is item), None) if kind == "type" else None
+    if name is None and type(item).__module__ == column_types.__name__:
         name = f"{type(item).__name__}()"
     if name is None:
         return False
-    rendering.imports.add(f"from {columns.__name__} import {name.removesuffix('()')}")
+    rendering.imports.add(f"from {column_types.__name__} import {name.removesuffix('()')}")
     return name
 
 

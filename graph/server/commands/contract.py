@@ -17,7 +17,7 @@ from graph.server import promises
 from graph.server.commands.terminal import fail, loaded, opened
 from graph.server.settings import Settings
 from persistence import deprecations as kept
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 
 ROOT = Path(__file__).parents[3]
 SCHEMA_FILE = ROOT / "schema.graphql"

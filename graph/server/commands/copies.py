@@ -12,7 +12,7 @@ import typer
 from graph.server.commands.terminal import fail, loaded, progress
 from graph.server.settings import Settings
 from persistence.kit import backups
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 from persistence.kit.database.engines import file_of
 from persistence.schema import upgrade
 

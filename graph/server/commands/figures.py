@@ -13,7 +13,7 @@ import typer
 from graph.server.commands.terminal import fail, loaded, opened
 from graph.server.settings import Settings
 from persistence import sales
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 from persistence.kit.errors import InvalidInput
 from persistence.sales import Period
 

@@ -11,7 +11,7 @@ import obstore
 from obstore.exceptions import BaseError
 
 from persistence.kit.blobs.blobs import Blobs, is_key, new_key
-from persistence.kit.columns import utc_now
+from persistence.kit.column_types import utc_now
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta

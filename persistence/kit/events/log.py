@@ -18,7 +18,7 @@ from sqlalchemy import BigInteger, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.kit.columns import Document, RowId, UtcDateTime, utc_now
+from persistence.kit.column_types import Document, RowId, UtcDateTime, utc_now
 from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Base, Change, UnitOfWork
 from persistence.kit.errors import InvalidInput

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Text, delete, func, insert, or_, select, t
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.kit.columns import Document, RowId, UtcDateTime, utc_now
+from persistence.kit.column_types import Document, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Change, UnitOfWork
 
 QUEUED = "job.queued"

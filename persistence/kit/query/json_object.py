@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Boolean, ColumnElement, Integer, Select, Text, cast, func, literal_column, select
 
-from persistence.kit.columns import Document, Money, UtcDateTime
+from persistence.kit.column_types import Document, Money, UtcDateTime
 
 # Neither can be in JSON as it is written here: in strings control characters are escaped.
 LINE_END, MARK = "\n", "\x1f"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from persistence.kit.columns import Document, Money, RowId, SortableText, UtcDateTime
+from persistence.kit.column_types import Document, Money, RowId, SortableText, UtcDateTime
 
 revision = "0001"
 down_revision = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from persistence.kit.columns import Document, RowId, SortableText, UtcDateTime
+from persistence.kit.column_types import Document, RowId, SortableText, UtcDateTime
 from persistence.kit.query import search
 
 revision = "0002"

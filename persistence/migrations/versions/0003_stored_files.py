@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from persistence.kit.columns import RowId, SortableText, UtcDateTime
+from persistence.kit.column_types import RowId, SortableText, UtcDateTime
 
 revision = "0003"
 down_revision = "0002"

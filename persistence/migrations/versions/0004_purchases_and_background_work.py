@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from persistence.kit.columns import Document, Money, RowId, UtcDateTime
+from persistence.kit.column_types import Document, Money, RowId, UtcDateTime
 from persistence.kit.events.log import new_identity
 
 revision = "0004"
