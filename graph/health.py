@@ -7,7 +7,7 @@ import strawberry
 
 from graph.kit.context import Info
 from graph.kit.fields import query
-from persistence.condition import Condition, Vitals
+from persistence.health_checks import Condition, Vitals
 
 
 @strawberry.enum(description="How the service is.")

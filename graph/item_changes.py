@@ -15,7 +15,8 @@ from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.nodes import required_row_id
 from graph.kit.tariff import Cost
-from persistence import audit, items
+from persistence import audit
+from persistence.items import table as items
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.serialization import NOTHING

@@ -14,11 +14,12 @@ from graph.kit.context import Info
 from graph.kit.fields import subscription
 from graph.kit.nodes import global_id, row_id
 from graph.purchases import Purchase, visible
-from persistence import items, purchases
+from persistence.items import table as items
 from persistence.kit.column_types import utc_now
 from persistence.kit.errors import InvalidInput
 from persistence.kit.events.feed import RECENT_EVENTS, Feed, Missed, Reason
 from persistence.kit.events.log import Event as Row
+from persistence.purchases import table as purchases
 
 ITEM_IDS = 100
 

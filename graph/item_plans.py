@@ -9,8 +9,8 @@ from graph.items import listing_of
 from graph.kit.context import Context
 from graph.kit.nodes import row_id
 from graph.kit.plans import NULL, NotPlannable, Part, Plannable, Run, Selection, joined, outline
-from persistence.item_pages import Asked, RowPage
-from persistence.item_rows import ItemRows
+from persistence.items.json_pages import Asked, RowPage
+from persistence.items.json_reader import ItemRows
 from persistence.kit.query.json_object import Written
 
 Show = Callable[[RowPage], Part]

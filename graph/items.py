@@ -16,7 +16,9 @@ from graph.kit.pages import After, Before, Connection, First, Last
 from graph.kit.rates import ADDRESS, Limit
 from graph.kit.tariff import Cost
 from graph.users import User
-from persistence import catalogue, items, users
+from persistence import users
+from persistence.items import listing
+from persistence.items import table as items
 from persistence.kit.errors import InvalidInput
 from persistence.kit.query.paging import Window
 
@@ -82,8 +84,8 @@ class ItemOrder:
     field: ItemOrderField = strawberry.field(description="What to order by.")
     direction: OrderDirection = strawberry.field(default=OrderDirection.ASC, description="Which way.")
 
-    def value(self) -> catalogue.Order:
-        return catalogue.Order(catalogue.OrderField(self.field.value), self.direction is OrderDirection.DESC)
+    def value(self) -> listing.Order:
+        return listing.Order(listing.OrderField(self.field.value), self.direction is OrderDirection.DESC)
 
 
 @strawberry.input(description="Conditions that all hold; what is left out or null is no condition.")
@@ -153,11 +155,11 @@ class ItemQuery:
             raise InvalidInput.at("page", "must be at least 1")
         if not 1 <= page_size <= PAGE_SIZE:
             raise InvalidInput.at("pageSize", f"must be between 1 and {PAGE_SIZE}")
-        conditions = catalogue.Filter(search=search)
+        conditions = listing.Filter(search=search)
         conditions.check()
         async with info.context.database.reading() as session:
-            rows = await catalogue.numbered_page(session, conditions, number=page, size=page_size)
-            total = await catalogue.count(session, conditions)
+            rows = await listing.numbered_page(session, conditions, number=page, size=page_size)
+            total = await listing.count(session, conditions)
         return ItemPage(items=[Item.of(row) for row in rows], page=page, page_size=page_size, total=total, pages=-(-total // page_size))
 
 
@@ -169,19 +171,19 @@ def listing_of(
     after: str | None = None,
     last: int | None = None,
     before: str | None = None,
-) -> tuple[catalogue.Filter, catalogue.Order, Window]:
+) -> tuple[listing.Filter, listing.Order, Window]:
     """What the arguments of `items` mean."""
     if filter is None and search is None:
-        conditions = catalogue.EVERYTHING
+        conditions = listing.EVERYTHING
     else:
-        conditions = catalogue.Filter(search=search, **(vars(filter) if filter else {}))
-    return conditions, order_by.value() if order_by else catalogue.Order(), Window(first, after, last, before)
+        conditions = listing.Filter(search=search, **(vars(filter) if filter else {}))
+    return conditions, order_by.value() if order_by else listing.Order(), Window(first, after, last, before)
 
 
-async def item_connection(info: Info, conditions: catalogue.Filter, order: catalogue.Order, page: Window) -> Connection[Item]:
+async def item_connection(info: Info, conditions: listing.Filter, order: listing.Order, page: Window) -> Connection[Item]:
     async def count() -> int:
         async with info.context.database.reading() as session:
-            return await catalogue.count(session, conditions)
+            return await listing.count(session, conditions)
 
     async with info.context.database.reading() as session:
-        return Connection(page=await catalogue.page(session, conditions, order, page), of=Item.of, count=count)
+        return Connection(page=await listing.page(session, conditions, order, page), of=Item.of, count=count)

@@ -18,11 +18,14 @@ from graph.kit.fields import mutation, subscription
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.nodes import Node, global_id, refetched, required_row_id
 from graph.users import User
-from persistence import items, purchases, selling, users
+from persistence import users
+from persistence.items import table as items
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.events.feed import Missed
 from persistence.kit.idempotency import Attempt
+from persistence.purchases import single_statement
+from persistence.purchases import table as purchases
 
 
 @strawberry.enum(description="How far a purchase is.")
@@ -114,7 +117,7 @@ class PurchaseMutation:
             return await purchases.purchase(work, key, buyer_id=buyer.user_id, quantity=quantity)
 
         async def at_once(attempt: Attempt | None) -> purchases.Purchase | None:
-            return await selling.sell(info.context.database, key, buyer_id=buyer.user_id, quantity=quantity, attempt=attempt)
+            return await single_statement.sell(info.context.database, key, buyer_id=buyer.user_id, quantity=quantity, attempt=attempt)
 
         row = await info.context.once(
             command, purchases.ANSWER, key=idempotency_key, operation="purchaseItem", arguments=[key, quantity], at_once=at_once

@@ -12,7 +12,9 @@ from graph.kit.caching import reads
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.scalars import BigInt
-from persistence import items, purchases, sales
+from persistence import sales
+from persistence.items import table as items
+from persistence.purchases import table as purchases
 
 
 @strawberry.enum(description="What sales are added up by. All periods begin at midnight UTC.")

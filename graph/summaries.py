@@ -10,8 +10,8 @@ from graph.items import Item
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.nodes import row_id
-from persistence import items
-from persistence.sources import InventorySource, PriceSource
+from persistence.items import table as items
+from persistence.items.sources import InventorySource, PriceSource
 
 
 @strawberry.type(description="What one needs to know before buying.")

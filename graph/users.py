@@ -12,8 +12,11 @@ from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.nodes import Node, global_id, refetched
 from graph.kit.pages import After, Before, Connection, First, Last, owned, unseen
-from persistence import catalogue, items, purchases, users
+from persistence import users
+from persistence.items import listing
+from persistence.items import table as items
 from persistence.kit.query.paging import Window
+from persistence.purchases import table as purchases
 
 if TYPE_CHECKING:
     from graph.items import Item
@@ -59,7 +62,7 @@ class User(Node):
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Annotated["Item", strawberry.lazy("graph.items")]]:
         window = Window(first, after, last, before)
-        return await owned(info, "Item", catalogue.pages_by_owner, catalogue.counts_by_owner, self.row.id, window)
+        return await owned(info, "Item", listing.pages_by_owner, listing.counts_by_owner, self.row.id, window)
 
     @strawberry.field(
         description="What this user bought, oldest first. Empty unless it is you, or you hold `users:read`.",

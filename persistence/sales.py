@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Numeric, cast, func, literal, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.items import Item
+from persistence.items.table import Item
 from persistence.kit.errors import InvalidInput
-from persistence.purchases import Purchase
+from persistence.purchases.table import Purchase
 
 PERIODS = 1_000  # Of one report: a list that a page can show.
 HALF = 2**20  # See _revenue.

@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import func, select, text
 
 from graph.server.settings import Settings, load
-from persistence import catalogue
-from persistence.catalogue import Filter, Order, OrderField
-from persistence.items import Item
+from persistence.items import listing as catalogue
+from persistence.items.listing import Filter, Order, OrderField
+from persistence.items.table import Item
 from persistence.kit.database.database import Database
 from persistence.kit.database.statement_executor import Prepared, prepare
 from persistence.kit.query.paging import Listing, Window

@@ -24,7 +24,8 @@ from graph.server.commands.serving import KEEP_ALIVE_SECONDS
 from graph.server.settings import Settings
 from graph.server.tokens import Tokens
 from graph.server.wire import Protocol
-from persistence import items, passwords, users
+from persistence import passwords, users
+from persistence.items import table as items
 from persistence.kit.database.database import Base, Database
 from persistence.kit.events.log import EventLog
 from persistence.kit.jobs import queue as jobs

@@ -12,8 +12,8 @@ import httpx
 from sqlalchemy import select
 
 from graph.kit.nodes import row_id
-from persistence.items import Item
-from persistence.purchases import Purchase
+from persistence.items.table import Item
+from persistence.purchases.table import Purchase
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,8 +19,8 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from graph.kit.nodes import global_id
-from persistence import items
-from persistence.items import Draft, Item
+from persistence.items import table as items
+from persistence.items.table import Draft, Item
 from persistence.kit.database.database import Database
 from persistence.kit.events import log as events
 from persistence.kit.events.log import Event

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import select
 
 from graph.kit.nodes import row_id
-from persistence.items import Item
+from persistence.items.table import Item
 from persistence.kit import backups
 from persistence.kit.events import log as events
-from persistence.purchases import Purchase
+from persistence.purchases.table import Purchase
 from tests import servers
 from tests.conftest import settings_for
 from tests.listening import listening

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from persistence import items
-from persistence.items import Draft
+from persistence.items import table as items
+from persistence.items.table import Draft
 from tests.service import Service
 
 ORDERS = [None, *({"field": field, "direction": way} for field in ("NAME", "PRICE", "CREATED_AT", "INVENTORY") for way in ("ASC", "DESC"))]

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from graph.server.commands import cli
 from graph.server.settings import Settings
-from persistence import demo, seeding
+from persistence.demo import seed as seeding
+from persistence.demo import shop as demo
 from persistence.kit.database.database import Database
 from tests import servers
 from tests.conftest import settings_for

@@ -13,8 +13,8 @@ from graph.schema import executable
 from graph.server.ledger import DeprecationLedger
 from graph.server.metrics import Metrics
 from graph.server.promises import unannounced
-from persistence import deprecations
-from persistence.deprecations import Use
+from persistence import deprecated_usage
+from persistence.deprecated_usage import Use
 from persistence.kit.column_types import utc_now
 from tests.conftest import settings_for
 from tests.service import running
@@ -80,10 +80,11 @@ async def test_is_counted_by_who_uses_it_and_kept(backend: str, tmp_path: Path) 
         await count_elsewhere(service, Use("Query.health", "shop", "2.0"), 5)
         async with service.database.reading() as session:
             found = [
-                (each.use.client_name, each.use.client_version, each.count) for each in await deprecations.since(session, utc_now().date())
+                (each.use.client_name, each.use.client_version, each.count)
+                for each in await deprecated_usage.since(session, utc_now().date())
             ]
             assert found == [("shop", "2.0", 6), ("shop", "1.0", 2), ("till", "unknown", 1)]
-            assert await deprecations.since(session, utc_now().date() + timedelta(days=1)) == []
+            assert await deprecated_usage.since(session, utc_now().date() + timedelta(days=1)) == []
 
 
 async def count_elsewhere(service: Service, use: Use, times: int) -> None:

@@ -15,8 +15,9 @@ import pytest
 from sqlalchemy import update
 
 from graph.kit.access import Scope
-from persistence import catalogue, item_lines, items
-from persistence.items import Draft
+from persistence.items import csv_export, listing
+from persistence.items import table as items
+from persistence.items.table import Draft
 from persistence.kit.database.database import STREAMS
 from tests.service import Service
 
@@ -108,7 +109,7 @@ async def test_gives_the_same_bytes_on_every_database(service: Service) -> None:
     assert rows[3:5] == ['Naïve 🙂,"two\nlines', 'three",1234567890.50,"x, y;q""q;z;4;5;6",1']
     assert rows[5] == "''=quoted,'''+x,2.00,''@t;u,0"
     assert rows[6] == "'plain quote,'-1,2.00,'=t;u,0"
-    assert [item_lines.plain(cell) for cell in ("''=quoted", "'''+x", "'plain quote", "'-1", "'", "")] == [
+    assert [csv_export.plain(cell) for cell in ("''=quoted", "'''+x", "'plain quote", "'-1", "'", "")] == [
         "'=quoted",
         "''+x",
         "'plain quote",
@@ -142,7 +143,7 @@ async def test_breaks_off_rather_than_end_short(service: Service, kind: str, mon
         yield b"whole,row\r\n" if kind == "csv" else []
         raise RuntimeError("the database went away")
 
-    monkeypatch.setattr(*((item_lines, "lines") if kind == "csv" else (catalogue, "stream")), failing)
+    monkeypatch.setattr(*((csv_export, "lines") if kind == "csv" else (listing, "stream")), failing)
     with pytest.raises(httpx.RemoteProtocolError):
         await fetch(service, kind)
 
@@ -152,7 +153,7 @@ async def test_says_so_when_it_fails_at_once(service: Service, monkeypatch: pyte
         raise RuntimeError("the database went away")
         yield b""
 
-    monkeypatch.setattr(item_lines, "lines", failing)
+    monkeypatch.setattr(csv_export, "lines", failing)
     status, _, text = await fetch(service, "csv")
     assert status == 500
     assert "database" not in text

@@ -18,7 +18,7 @@ from graph.server import settings, tokens
 from graph.server.envelope import HEADERS
 from graph.server.logs import identified
 from graph.server.socket import SocketLimits
-from persistence.sources import PriceSource
+from persistence.items.sources import PriceSource
 from tests.access_ways import ROUTES
 from tests.conftest import settings_for
 from tests.listening import listening
@@ -212,7 +212,7 @@ async def test_is_only_the_request_id_of_a_fault_which_is_logged_once(
 
 
 @pytest.mark.parametrize(
-    ("path", "part"), [("/api/v2/files/list", "persistence.files.page"), ("/ready", "persistence.condition.Vitals.look")]
+    ("path", "part"), [("/api/v2/files/list", "persistence.files.page"), ("/ready", "persistence.health_checks.Vitals.look")]
 )
 async def test_is_only_the_request_id_of_a_fault_on_a_route(broken: Service, path: str, part: str, monkeypatch: pytest.MonkeyPatch):
     headers = {"X-Request-ID": ID, "Authorization": f"Bearer {await broken.sign_in()}"}

@@ -9,7 +9,7 @@ import pytest
 
 from graph.kit.access import Scope
 from graph.kit.nodes import global_id
-from persistence import items
+from persistence.items import table as items
 from tests.service import Service
 
 CREATE = """

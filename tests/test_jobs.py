@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import select
 
 from graph.kit.access import Scope
-from persistence import purchases
 from persistence.kit.database.database import Database, UnitOfWork
 from persistence.kit.jobs import queue as jobs
 from persistence.kit.jobs.queue import Job
 from persistence.kit.jobs.runner import Pace, Runner
+from persistence.purchases import table as purchases
 from tests.conftest import settings_for
 from tests.test_commands import run
 from tests.test_metrics import labels, samples

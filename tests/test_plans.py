@@ -27,10 +27,11 @@ from graph.server.pipeline import Pipeline
 from graph.server.requests import GraphQLRequest
 from graph.server.settings import BUDGET
 from graph.server.telemetry import Telemetry
-from persistence import item_rows, items
-from persistence.catalogue import Filter, Order
-from persistence.item_pages import Asked
-from persistence.item_rows import ItemRows
+from persistence.items import json_reader
+from persistence.items import table as items
+from persistence.items.json_pages import Asked
+from persistence.items.json_reader import ItemRows
+from persistence.items.listing import Filter, Order
 from persistence.kit.database.statement_executor import WatchedReads
 from persistence.kit.limits.token_bucket import LocalQuota
 from persistence.kit.query.json_object import Value, Written
@@ -272,7 +273,7 @@ async def test_keeps_filters_of_one_form_apart(paths: Paths, name: str) -> None:
 
 
 async def test_keeps_few_statements_however_many_forms_are_thought_of(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(item_rows, "FORMS", 4)
+    monkeypatch.setattr(json_reader, "FORMS", 4)
     rows, before = ItemRows(service.database), _living(Cut)
     for field in ("name", "price", "tags", "version"):
         for filter_ in (Filter(), Filter(in_stock=True), Filter(in_stock=False), Filter(price_min=Decimal(1))):

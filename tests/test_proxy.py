@@ -13,8 +13,8 @@ from sqlalchemy import select
 
 from graph.kit.access import Scope
 from graph.kit.nodes import global_id, row_id
-from persistence import purchases
 from persistence.kit.events import log as events
+from persistence.purchases import table as purchases
 from tests.deployment import Deployment, deployed
 from tests.listening import listening
 from tests.rolling import Outcome, rolled

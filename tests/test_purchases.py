@@ -11,10 +11,10 @@ from sqlalchemy import select
 
 from graph.kit.access import Scope
 from graph.kit.nodes import global_id
-from persistence import selling
 from persistence.kit.events.log import Event
 from persistence.kit.idempotency import IdempotencyKey
-from persistence.purchases import Purchase
+from persistence.purchases import single_statement
+from persistence.purchases.table import Purchase
 from tests.listening import listening
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ async def test_happens_once_however_often_it_is_sent_under_one_key(service: Serv
 async def test_leaves_the_same_whichever_way_it_takes(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """One statement where the database has such, or the six that every database knows."""
     token, item = await service.sign_in(), await service.make_item(price="19.90", inventory=5)
-    ways: list[Callable[..., Any]] = [selling.sell, the_long_way]
+    ways: list[Callable[..., Any]] = [single_statement.sell, the_long_way]
     for number, way in enumerate(ways):
-        monkeypatch.setattr(selling, "sell", way)
+        monkeypatch.setattr(single_statement, "sell", way)
         await buy(service, token, item, quantity=2, key=f"key {number}")
     await service.background_done()
     async with service.database.reading() as session:

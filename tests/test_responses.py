@@ -18,7 +18,7 @@ from graph.server.documents import sha256
 from graph.server.requests import GraphQLRequest
 from graph.server.responses import Kept, Responses
 from graph.server.telemetry import Telemetry
-from persistence import items
+from persistence.items import table as items
 from tests.access import VIEWERS, World
 from tests.access_ways import ROOTS
 from tests.conftest import settings_for

@@ -11,7 +11,7 @@ from sqlalchemy import insert
 
 from graph.kit.access import Scope
 from graph.kit.nodes import split
-from persistence.purchases import COMPLETED, Purchase
+from persistence.purchases.table import COMPLETED, Purchase
 
 if TYPE_CHECKING:
     from collections.abc import Callable

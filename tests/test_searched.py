@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import insert
 
-from persistence import catalogue, users
-from persistence.catalogue import Filter, Order, OrderField
-from persistence.items import Item
+from persistence import users
+from persistence.items import listing
+from persistence.items.listing import Filter, Order, OrderField
+from persistence.items.table import Item
 from persistence.kit.database.statement_executor import prepare
 from persistence.kit.query import search_scan
 from persistence.kit.query.paging import Window
@@ -67,7 +68,7 @@ def row(number: int) -> dict[str, Any]:
 async def everything(database: Database, order: Order) -> list[Item]:
     """All items in order, by a list that nothing is searched in."""
     async with database.reading() as session:
-        return list(await session.scalars(catalogue.listing(Filter(), order).top(ROWS)))
+        return list(await session.scalars(listing.listing(Filter(), order).top(ROWS)))
 
 
 async def paged(database: Database, filter_: Filter, order: Order, *, backward: bool) -> list[int]:
@@ -77,7 +78,7 @@ async def paged(database: Database, filter_: Filter, order: Order, *, backward: 
     async with database.reading() as session:
         while more:
             window = Window(last=SIZE, before=cursor) if backward else Window(first=SIZE, after=cursor)
-            page = await catalogue.page(session, filter_, order, window)
+            page = await listing.page(session, filter_, order, window)
             found = [item.id for item in page.rows]
             ids = found + ids if backward else ids + found
             more = page.has_previous if backward else page.has_next
@@ -116,10 +117,10 @@ async def test_in_numbered_pages_and_in_the_first_rows_of_an_export(filled: Serv
         for search in ("often", "seldom", "early"):
             expected = [item.id for item in items if shown(item, search)]
             filter_ = Filter(search=search)
-            pages = [await catalogue.numbered_page(session, filter_, number=number, size=5) for number in (1, 2, 9)]
+            pages = [await listing.numbered_page(session, filter_, number=number, size=5) for number in (1, 2, 9)]
             assert [[item.id for item in page] for page in pages] == [expected[:5], expected[5:10], expected[40:45]]
             for limit in (9, 2**31 - 1):
-                exported = [row.id async for part in catalogue.stream(session, filter_, limit=limit) for row in part]
+                exported = [row.id async for part in listing.stream(session, filter_, limit=limit) for row in part]
                 assert exported == expected[:limit]
 
 
@@ -137,7 +138,7 @@ async def test_of_users_too(filled: Service) -> None:
 async def test_and_sqlite_looks_rare_words_up(embedded: Service) -> None:
     """A condition written `id IN (…) = 1` is one that it asks of every row."""
     database = embedded.database
-    prepared = prepare(catalogue.selected(Filter(search="seldom"), None), database.raw_dialect)
+    prepared = prepare(listing.selected(Filter(search="seldom"), None), database.raw_dialect)
     async with database.reading() as session:
         connection = await session.connection()
         plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {prepared.sql}", tuple(prepared.arguments({})))).all()

@@ -12,7 +12,8 @@ from websockets.exceptions import ConnectionClosed
 
 from graph.kit.access import Scope
 from graph.kit.nodes import required_row_id
-from persistence import items, users
+from persistence import users
+from persistence.items import table as items
 from persistence.kit.events import log as events
 from tests.listening import Listener, listening
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from graph.kit.nodes import global_id
-from persistence.sources import InventorySource, PriceSource
+from persistence.items.sources import InventorySource, PriceSource
 from tests.conftest import settings_for
 from tests.service import running
 

@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy import select
 
 from graph.kit.access import Scope
-from persistence import item_files, items
-from persistence.item_files import Row, Unreadable
-from persistence.items import Draft
+from persistence.items import file_import
+from persistence.items import table as items
+from persistence.items.file_import import Row, Unreadable
+from persistence.items.table import Draft
 
 if TYPE_CHECKING:
     from tests.service import Service
@@ -26,15 +27,15 @@ CHINOOK = Path(__file__).parents[2] / "shared" / "data" / "chinook_tracks.csv"
 
 
 def read(content: bytes, *, raw: bool = False) -> list[Row]:
-    return list(item_files.from_csv(io.BytesIO(content), raw=raw))
+    return list(file_import.from_csv(io.BytesIO(content), raw=raw))
 
 
 def read_json(content: bytes) -> list[Row]:
-    return list(item_files.from_json_lines(io.BytesIO(content)))
+    return list(file_import.from_json_lines(io.BytesIO(content)))
 
 
 async def load(service: Service, content: bytes) -> tuple[int, list[Row]]:
-    batches = [batch async for batch in item_files.load(service.database, item_files.from_csv(io.BytesIO(content)), owner_id=None)]
+    batches = [batch async for batch in file_import.load(service.database, file_import.from_csv(io.BytesIO(content)), owner_id=None)]
     return sum(batch.created for batch in batches), [row for batch in batches for row in batch.refused]
 
 

@@ -12,7 +12,8 @@ from sqlalchemy import select
 
 from graph.kit.access import Scope
 from graph.kit.nodes import global_id
-from persistence import audit, items, users
+from persistence import audit, users
+from persistence.items import table as items
 from tests.service import PASSWORD, Service
 
 Statements = Callable[[], AbstractContextManager[list[str]]]

@@ -51,9 +51,10 @@ from graph.server.telemetry import Telemetry
 from graph.server.throttle import Throttle
 from graph.server.tokens import Tokens
 from graph.user_changes import SignupPolicy
-from persistence import files, logins, purchases, sources
-from persistence.condition import Vitals
-from persistence.item_rows import ItemRows
+from persistence import files, logins
+from persistence.health_checks import Vitals
+from persistence.items import sources
+from persistence.items.json_reader import ItemRows
 from persistence.kit import idempotency
 from persistence.kit.blobs.blobs import Blobs
 from persistence.kit.blobs.by_url import blobs_at
@@ -71,6 +72,7 @@ from persistence.kit.limits.moving_window import Windows, windows
 from persistence.kit.limits.token_bucket import LocalQuota, SharedQuota
 from persistence.kit.notifications import LogNotifier, Notifier
 from persistence.kit.redis.client import connect
+from persistence.purchases import table as purchases
 
 
 def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = None) -> Starlette:

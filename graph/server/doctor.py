@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from graph.server.explorer import HERE
 from graph.server.settings import Settings
-from persistence import examination
+from persistence import server_checks
 from persistence.kit.blobs.by_url import blobs_at
 from persistence.kit.column_types import utc_now
 
@@ -74,7 +74,7 @@ async def secret(settings: Settings) -> Finding:
 
 
 async def database(settings: Settings) -> Finding:
-    found = await examination.of_database(settings.database_url, settings.pool)
+    found = await server_checks.of_database(settings.database_url, settings.pool)
     name = settings.database_url.split(":", 1)[0]
     if found.revision != found.newest_revision:
         told = f"{name} {found.version}, at migration {found.revision or 'none'} instead of {found.newest_revision}"
@@ -88,14 +88,14 @@ async def database(settings: Settings) -> Finding:
 async def replica(settings: Settings) -> Finding:
     if settings.database_replica_url is None:
         return good("none: all reads go to the database")
-    found = await examination.of_replica(settings.database_replica_url, settings.pool)
+    found = await server_checks.of_replica(settings.database_replica_url, settings.pool)
     return good(f"answers, {found.total_seconds():.1f} s behind")
 
 
 async def redis(settings: Settings) -> Finding:
     if settings.redis_url is None:
         return good("none: one process only, with its own limits and cache")
-    found = await examination.of_redis(settings.redis_url)
+    found = await server_checks.of_redis(settings.redis_url)
     if abs(found.clock_ahead) > CLOCK_APART:
         return bad(f"its clock is {found.clock_ahead.total_seconds():+.1f} s apart from this machine's", "Run NTP on both machines.")
     if found.evicts:

@@ -12,7 +12,7 @@ from graph.server import formats
 from graph.server.formats import FORMATS
 from graph.server.rest import Shims
 from graph.server.streams import Stream
-from persistence.catalogue import Filter
+from persistence.items.listing import Filter
 from persistence.kit.errors import InvalidInput
 from persistence.kit.validation import WHOLE_MAX
 

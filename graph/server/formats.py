@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from graph.kit.nodes import global_id
-from persistence import catalogue, item_lines
-from persistence.catalogue import Filter
+from persistence.items import csv_export, listing
+from persistence.items.listing import Filter
 from persistence.kit.database.database import Database
 
 
@@ -30,9 +30,9 @@ class Format:
 
 
 async def _csv(database: Database, request: Request) -> AsyncGenerator[bytes]:
-    before = item_lines.HEADER
+    before = csv_export.HEADER
     async with database.snapshot() as session:
-        async for part in item_lines.lines(session, request.filter, limit=request.limit, raw=request.raw):
+        async for part in csv_export.lines(session, request.filter, limit=request.limit, raw=request.raw):
             yield before + part
             before = b""
     if before:
@@ -68,7 +68,7 @@ FORMATS = {
 async def _rows(database: Database, request: Request) -> AsyncGenerator[Sequence[Any]]:
     request.filter.check()
     async with database.snapshot() as session:
-        async for rows in catalogue.stream(session, request.filter, limit=request.limit):
+        async for rows in listing.stream(session, request.filter, limit=request.limit):
             yield rows
 
 

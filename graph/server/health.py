@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from graph.health import Health
 from graph.server.rest import answer
-from persistence.condition import Vitals
+from persistence.health_checks import Vitals
 
 
 class HealthRoutes:

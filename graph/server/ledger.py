@@ -7,8 +7,8 @@ from collections import Counter
 import structlog
 
 from graph.server import meters
-from persistence import deprecations
-from persistence.deprecations import Use
+from persistence import deprecated_usage
+from persistence.deprecated_usage import Use
 from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Database
 
@@ -29,7 +29,7 @@ class DeprecationLedger:
             return
         try:
             async with self._database.transaction() as work:
-                await deprecations.add(work, fresh, utc_now())
+                await deprecated_usage.add(work, fresh, utc_now())
         except Exception as error:  # noqa: BLE001 -- nothing is lost: what is not kept now is kept the next time
             log.warning("deprecated uses are not kept", error=repr(error))
             return

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import asyncpg
 
-from persistence import demo
+from persistence.demo import shop as demo
 from scripts.benchmark.contestants import ROOT, Place
 from tests.servers import Postgres, create_database
 

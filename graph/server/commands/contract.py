@@ -16,7 +16,7 @@ from graph.schema import schema as graphql_schema
 from graph.server import promises
 from graph.server.commands.terminal import fail, loaded, opened
 from graph.server.settings import Settings
-from persistence import deprecations as kept
+from persistence import deprecated_usage as kept
 from persistence.kit.column_types import utc_now
 
 ROOT = Path(__file__).parents[3]

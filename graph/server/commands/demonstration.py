@@ -9,7 +9,7 @@ import typer
 
 from graph.server.commands.terminal import loaded, opened, progress
 from graph.server.settings import Settings
-from persistence import seeding
+from persistence.demo import seed as seeding
 
 
 def seed(

@@ -15,9 +15,10 @@ import typer
 from graph.server.commands.terminal import fail, loaded, opened, progress
 from graph.server.formats import FORMATS, Request
 from graph.server.settings import Settings
-from persistence import catalogue, item_files, users
-from persistence.catalogue import Filter
-from persistence.item_files import Batch, Unreadable
+from persistence import users
+from persistence.items import file_import, listing
+from persistence.items.file_import import Batch, Unreadable
+from persistence.items.listing import Filter
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
 
@@ -68,8 +69,8 @@ async def _imported(settings: Settings, path: Path, *, owner: str | None, raw: b
     async with opened(settings) as database:
         owner_id = None if owner is None else await _user_id(database, owner)
         with path.open("rb") as file, progress("Bytes", os.fstat(file.fileno()).st_size) as report:
-            rows = item_files.from_json_lines(file) if path.suffix.lower() == ".jsonl" else item_files.from_csv(file, raw=raw)
-            async for batch in item_files.load(database, rows, owner_id=owner_id):
+            rows = file_import.from_json_lines(file) if path.suffix.lower() == ".jsonl" else file_import.from_csv(file, raw=raw)
+            async for batch in file_import.load(database, rows, owner_id=owner_id):
                 report(file.tell())
                 tell(batch)
 
@@ -77,7 +78,7 @@ async def _imported(settings: Settings, path: Path, *, owner: str | None, raw: b
 async def _exported(settings: Settings, path: Path | None, kind: str, request: Request) -> None:
     async with opened(settings) as database:
         async with database.reading() as session:
-            total = await catalogue.count(session, request.filter)
+            total = await listing.count(session, request.filter)
         rows = 0
         with _target(path) as file, progress("Items", min(total, request.limit or total)) as report:
             async for part in FORMATS[kind].parts(database, request):

@@ -11,9 +11,9 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger, Text
 
-from persistence.item_json import ID, ItemJson
-from persistence.item_pages import Asked, Known, Pages
-from persistence.items import Item
+from persistence.items.json_columns import ID, ItemJson
+from persistence.items.json_pages import Asked, Known, Pages
+from persistence.items.table import Item
 from persistence.kit.database.database import Database
 from persistence.kit.database.statement_executor import RawReads
 from persistence.kit.query.batching import Gatherings

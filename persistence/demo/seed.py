@@ -12,14 +12,14 @@ from typing import Any
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence import demo
-from persistence.items import Item
+from persistence.demo import shop as demo
+from persistence.items.table import Item
 from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Database, UnitOfWork
 from persistence.kit.database.row_ids import take
 from persistence.kit.events.log import record_all
 from persistence.kit.query import search
-from persistence.purchases import COMPLETED, Purchase
+from persistence.purchases.table import COMPLETED, Purchase
 from persistence.users import User
 
 BATCH = 10_000  # Rows of one transaction: other writers wait a second at most.

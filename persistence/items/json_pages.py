@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy.util import LRUCache
 
-from persistence import catalogue
-from persistence.catalogue import EVERYTHING, Filter, Order
-from persistence.item_json import ID, ItemJson
-from persistence.items import Item
+from persistence.items import listing as catalogue
+from persistence.items.json_columns import ID, ItemJson
+from persistence.items.listing import EVERYTHING, Filter, Order
+from persistence.items.table import Item
 from persistence.kit.database.statement_executor import RawReads, Row
 from persistence.kit.query.batching import Gatherings
 from persistence.kit.query.json_object import Field, Value, Written, lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Protocol
 
-from persistence import items
+from persistence.items import table as items
 from persistence.kit.database.database import Database
 
 

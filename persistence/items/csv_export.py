@@ -17,8 +17,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, literal_column
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.catalogue import STREAM_ROWS, Filter, selected
-from persistence.items import TAGS, Item
+from persistence.items.listing import STREAM_ROWS, Filter, selected
+from persistence.items.table import TAGS, Item
 from persistence.kit.database.row_stream import copied, fetched
 
 COLUMNS = ("name", "description", "price", "tags", "inventory", "id", "createdAt")

@@ -11,8 +11,7 @@ from decimal import Decimal
 
 from asyncpg import UniqueViolationError
 
-from persistence import purchases
-from persistence.items import Item
+from persistence.items.table import Item
 from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Change, Database
 from persistence.kit.database.statement_executor import Prepared, Row
@@ -20,7 +19,8 @@ from persistence.kit.database.write_executor import Stroke
 from persistence.kit.events.log import Event
 from persistence.kit.idempotency import Attempt, IdempotencyKey
 from persistence.kit.jobs.queue import QUEUED, Job
-from persistence.purchases import Purchase
+from persistence.purchases import table as purchases
+from persistence.purchases.table import Purchase
 
 SALE = """
 WITH taken AS (

@@ -12,9 +12,9 @@ from typing import Any, BinaryIO, cast
 
 import orjson
 
-from persistence import items
-from persistence.item_lines import SEPARATOR, plain
-from persistence.items import Draft
+from persistence.items import table as items
+from persistence.items.csv_export import SEPARATOR, plain
+from persistence.items.table import Draft
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
 

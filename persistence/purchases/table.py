@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence import audit
 from persistence.audit import Entry
-from persistence.items import Item
+from persistence.items.table import Item
 from persistence.kit.column_types import Money, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound

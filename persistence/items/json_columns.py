@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from sqlalchemy import Select
 
-from persistence.items import Item
+from persistence.items.table import Item
 from persistence.kit.database.database import Database
 from persistence.kit.database.statement_executor import Prepared, prepare
 from persistence.kit.query.json_object import Field, Value, Written, columns, expression, gathered

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.items import Item
+from persistence.items.table import Item
 from persistence.kit.errors import InvalidInput
 from persistence.kit.query import connection_by_parent, paging
 from persistence.kit.query.conditions import containing, contains_all, contains_any, matches, searching, shows
