@@ -13,8 +13,8 @@ from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, VersionConflict
 from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
+from graph.kit.limits.cost_rules import Cost
 from graph.kit.nodes import required_row_id
-from graph.kit.tariff import Cost
 from persistence import audit
 from persistence.items import table as items
 from persistence.kit import errors

@@ -11,10 +11,10 @@ from graph.kit.access import Scope
 from graph.kit.caching import reads
 from graph.kit.context import Info
 from graph.kit.fields import query
+from graph.kit.limits.cost_rules import Cost
+from graph.kit.limits.rate_limits import ADDRESS, Limit
 from graph.kit.nodes import Node, global_id, refetched, row_id
 from graph.kit.pages import After, Before, Connection, First, Last
-from graph.kit.rates import ADDRESS, Limit
-from graph.kit.tariff import Cost
 from graph.users import User
 from persistence import users
 from persistence.items import listing

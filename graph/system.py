@@ -8,9 +8,9 @@ import strawberry
 from graph.kit.computing import Computing, fibonacci
 from graph.kit.context import Info
 from graph.kit.fields import query
+from graph.kit.limits.cost_rules import Cost
 from graph.kit.nodes import Node, find
 from graph.kit.scalars import BigInt
-from graph.kit.tariff import Cost
 from persistence.kit.errors import InvalidInput
 
 NODES = 100

@@ -9,7 +9,7 @@ from graph.kit.access import TOKEN_LENGTH, AccessTokens, Scope
 from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, InvalidInput, member_for
 from graph.kit.fields import mutation
-from graph.kit.rates import ADDRESS, Limit, argument
+from graph.kit.limits.rate_limits import ADDRESS, Limit, argument
 from graph.users import known_scopes
 from persistence import logins
 from persistence.kit import errors

@@ -11,7 +11,7 @@ from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, member_for
 from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
-from graph.kit.rates import ADDRESS, Limit
+from graph.kit.limits.rate_limits import ADDRESS, Limit
 from graph.users import User
 from persistence import audit, logins, passwords, users
 from persistence.kit import errors

@@ -11,8 +11,8 @@ from graphql import ExecutionResult, OperationDefinitionNode, execution, parse, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph.kit.bill import Bill, Biller
-from graph.kit.tariff import Cost, Tariff
+from graph.kit.limits.cost import Bill, Biller
+from graph.kit.limits.cost_rules import Cost, Tariff
 from persistence.kit.query.paging import MAX_PAGE_SIZE, PAGE_SIZE
 
 # A shop that counts what it hands out: each resolver adds the price of what it returns to the ledger.

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from graph.kit import validation
 from graph.kit.access import TOKEN_LENGTH
-from graph.kit.measure import SizeLimits
+from graph.kit.limits.query_size import SizeLimits
 from graph.server import settings, tokens
 from graph.server.envelope import HEADERS
 from graph.server.logs import identified

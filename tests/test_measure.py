@@ -25,7 +25,7 @@ from graphql import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph.kit.measure import MAX_NESTING, Ruler, Size, SizeLimits, excess
+from graph.kit.limits.query_size import MAX_NESTING, Ruler, Size, SizeLimits, excess
 
 
 def size(document: str) -> Size:

@@ -32,7 +32,7 @@ from graphql import (
 )
 from strawberry.types.field import StrawberryField
 
-from graph.kit.tariff import type_name
+from graph.kit.limits.cost_rules import type_name
 from persistence.kit.database.database import Base
 
 

@@ -20,8 +20,8 @@ from graph.kit.access import Scope
 from graph.kit.caching import Reads
 from graph.kit.context import Info
 from graph.kit.errors import as_data, as_error
-from graph.kit.rates import Counted, Limit
-from graph.kit.tariff import Cost
+from graph.kit.limits.cost_rules import Cost
+from graph.kit.limits.rate_limits import Counted, Limit
 from persistence.kit.errors import DomainError
 from persistence.kit.limits.moving_window import Windows
 

@@ -21,7 +21,7 @@ from graphql.validation import OverlappingFieldsCanBeMergedRule, ValidationConte
 from graphql.validation.validate import ValidationAbortedError
 
 from graph.kit.errors import PARSE_FAILED, VALIDATION_FAILED
-from graph.kit.measure import SizeLimits, excess
+from graph.kit.limits.query_size import SizeLimits, excess
 
 MAX_CHARACTERS = 100_000
 MAX_TOKENS = 2_000  # The usual introspection query has 183.

@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from graph.kit.access import Caller
 from graph.kit.errors import RATE_LIMITED, refusal
-from graph.kit.rates import payer
+from graph.kit.limits.rate_limits import payer
 from persistence.kit.redis.client import blocking_options, is_cluster
 
 PATIENCE_SECONDS = 0.25  # A Redis that is well answers in a millisecond.

@@ -35,7 +35,7 @@ from graphql import (
 )
 from graphql.utilities.coerce_input_value import coerce_default_value
 
-from graph.kit.tariff import Repeats, Rule, Tariff, is_list, type_name
+from graph.kit.limits.cost_rules import Repeats, Rule, Tariff, is_list, type_name
 from persistence.kit.query.paging import PAGE_SIZE
 
 Variables: TypeAlias = Mapping[str, Any]
