@@ -139,7 +139,7 @@ def told(feed: Feed, event: Row | Missed) -> Any:
 
 @lru_cache(maxsize=RECENT_EVENTS)
 def _told(feed: Feed, event: Row) -> ItemChange:
-    """One object for all subscribers, so that its execution can be shared: see `graph.kit.sharing`."""
+    """One object for all subscribers, so that its execution can be shared: see `graph.kit.execution.shared_execution`."""
     return _KINDS[event.kind](event, feed.cursor(event.id))
 
 

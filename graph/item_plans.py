@@ -1,4 +1,4 @@
-"""The fast path of the catalogue's two hot fields, `item` and `items`: see `graph.kit.plans`."""
+"""The fast path of the catalogue's two hot fields, `item` and `items`: see `graph.kit.planner.plans`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from graphql import FieldNode
 from graph.items import listing_of
 from graph.kit.context import Context
 from graph.kit.nodes import row_id
-from graph.kit.plans import NULL, NotPlannable, Part, Plannable, Run, Selection, joined, outline
+from graph.kit.planner.plans import NULL, NotPlannable, Part, Plannable, Run, Selection, joined, outline
 from persistence.items.json_pages import Asked, RowPage
 from persistence.items.json_reader import ItemRows
 from persistence.kit.query.json_object import Written

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope, Send
 
-    from graph.kit.execution import Operation
+    from graph.kit.execution.engine import Operation
     from tests.service import Service
 
 MODERN, LEGACY = "application/graphql-response+json", "application/json"

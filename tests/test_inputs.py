@@ -13,7 +13,7 @@ from graphql.execution import get_argument_values
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
-from graph.kit.inputs import Converters
+from graph.kit.execution.coercion import Converters
 
 
 @strawberry.enum

@@ -15,9 +15,9 @@ from sqlalchemy import insert
 
 from graph.kit.access import Caller
 from graph.kit.errors import Refused
-from graph.kit.execution import Engine
+from graph.kit.execution.engine import Engine
 from graph.kit.nodes import global_id, required_row_id
-from graph.kit.plans import Plans
+from graph.kit.planner.plans import Plans
 from graph.schema import PLANNED, executable, schema
 from graph.server.documents import Documents
 from graph.server.limits import Limits

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from graphql import GraphQLError
 
-from graph.kit.validation import MAX_CHARACTERS, MAX_COMMENTS, MAX_ERRORS, MAX_MESSAGE, MAX_TOKENS, parsed, problems
+from graph.kit.execution.validation import MAX_CHARACTERS, MAX_COMMENTS, MAX_ERRORS, MAX_MESSAGE, MAX_TOKENS, parsed, problems
 from graph.schema import executable
 
 HANGING_SECONDS = 5.0  # Each takes below 0.2 s where nothing else measures or runs; this only tells a bound from none.

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from graph.kit.execution import Operation
+    from graph.kit.execution.engine import Operation
 
 Phase = Literal["parse", "validate", "execute", "event"]
 

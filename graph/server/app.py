@@ -16,8 +16,8 @@ from starlette.routing import Route
 from graph.kit.access import AccessTokens
 from graph.kit.computing import Computing
 from graph.kit.context import Services
-from graph.kit.execution import Engine
-from graph.kit.plans import Plans
+from graph.kit.execution.engine import Engine
+from graph.kit.planner.plans import Plans
 from graph.limits import Meter
 from graph.schema import PLANNED, executable, schema
 from graph.server import exports

@@ -29,7 +29,7 @@ from graph.kit.errors import (
     Refused,
     refusal,
 )
-from graph.kit.execution import Operation
+from graph.kit.execution.engine import Operation
 from graph.server import callers, media, payloads, requests
 from graph.server.bodies import ClientGone
 from graph.server.callers import Callers, Headers

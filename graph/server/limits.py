@@ -15,7 +15,7 @@ from graphql import ExecutionResult, GraphQLError
 
 from graph.kit.access import Caller
 from graph.kit.errors import COST_EXCEEDED, RATE_LIMITED, Refused, refusal
-from graph.kit.execution import Engine, Operation
+from graph.kit.execution.engine import Engine, Operation
 from graph.kit.limits.rate_limits import payer
 from persistence.kit.column_types import utc_now
 from persistence.kit.limits.token_bucket import Level, Quota

@@ -12,7 +12,7 @@ from graphql import OperationType
 
 from graph.kit.access import Caller
 from graph.kit.errors import RATE_LIMITED, Refused, internal, refusal
-from graph.kit.execution import Operation
+from graph.kit.execution.engine import Operation
 from graph.server import frames
 from graph.server.connections import FLUSH_SECONDS, Connections
 from graph.server.frames import Closed

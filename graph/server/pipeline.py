@@ -16,9 +16,9 @@ from graphql import ExecutionResult
 from graph.kit.access import Caller
 from graph.kit.context import Context, Services
 from graph.kit.errors import Refused
-from graph.kit.execution import Engine, Occurrence, Operation
-from graph.kit.plans import Plans
-from graph.kit.sharing import Make, Sharing, Told, asked
+from graph.kit.execution.engine import Engine, Occurrence, Operation
+from graph.kit.execution.shared_execution import Make, Sharing, Told, asked
+from graph.kit.planner.plans import Plans
 from graph.server.documents import Documents
 from graph.server.limits import Grant, Limits, retry_after, wanted
 from graph.server.masking import Masked

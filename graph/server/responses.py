@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from graph.kit.access import Caller
-from graph.kit.execution import Operation
+from graph.kit.execution.engine import Operation
 from graph.server.meters import Counter
 from persistence.kit.cache.store import Cache, MemoryCache
 from persistence.kit.cache.table_versions import Versions

@@ -32,7 +32,7 @@ from starlette.types import Message, Receive, Send
 
 from graph.kit.access import Caller
 from graph.kit.errors import Refused
-from graph.kit.execution import Operation
+from graph.kit.execution.engine import Operation
 from graph.server import media
 from graph.server.callers import Headers, text
 from graph.server.connections import FLUSH_SECONDS, Connections

@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 
 from graph.kit.access import Caller
 from graph.kit.errors import INTERNAL, Refused
-from graph.kit.execution import Operation
+from graph.kit.execution.engine import Operation
 from graph.kit.observer import Phase
 from graph.server.logs import OperationLog
 from graph.server.meters import Histogram

@@ -27,7 +27,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph.kit.access import Caller
-from graph.kit.execution import Operation
+from graph.kit.execution.engine import Operation
 from graph.kit.observer import Phase
 from graph.server.logs import OperationLog
 from graph.server.metrics import Metrics

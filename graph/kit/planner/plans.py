@@ -30,10 +30,10 @@ from graphql import (
 from graphql.execution import get_argument_values, get_variable_values
 from strawberry.types.field import StrawberryField
 
-from graph.kit.arguments import Plain, reader
 from graph.kit.context import Context, Services
-from graph.kit.execution import Operation
-from graph.kit.inputs import Converters
+from graph.kit.execution.coercion import Converters
+from graph.kit.execution.engine import Operation
+from graph.kit.planner.arguments import Plain, reader
 from persistence.kit.errors import DomainError
 from persistence.kit.query.json_object import Constant, Field, Value, Written
 

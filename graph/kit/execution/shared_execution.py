@@ -23,7 +23,7 @@ from graphql import GraphQLError
 from graph.kit.access import Caller, Scope
 from graph.kit.context import Context
 from graph.kit.errors import Refused
-from graph.kit.execution import Operation
+from graph.kit.execution.engine import Operation
 
 KEPT = 2_000  # Answers: of a burst as long as subscribers lag behind each other.
 FRESH_SECONDS = 1.0  # An answer has things as they are now: for whoever takes up an old event later, it is made anew.
