@@ -5,11 +5,11 @@ from typing import Self
 
 import strawberry
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
+from graph.kit.connections import After, Before, Connection, First, Last
 from graph.kit.context import Info
 from graph.kit.fields import query
-from graph.kit.nodes import Node, global_id, refetched
-from graph.kit.pages import After, Before, Connection, First, Last
+from graph.kit.global_ids import Node, global_id, refetched
 from graph.kit.scalars import JsonObject
 from graph.users import User
 from persistence import audit, users

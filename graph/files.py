@@ -7,14 +7,14 @@ from urllib.parse import quote
 import strawberry
 import structlog
 
-from graph.kit.access import Scope
-from graph.kit.caching import reads
+from graph.kit.auth import Scope
+from graph.kit.cache_control import reads
+from graph.kit.connections import After, Before, Connection, First, Last
 from graph.kit.context import Context, Info
 from graph.kit.errors import IdempotencyKeyReused, InvalidInput, NotFound
 from graph.kit.fields import mutation, query
+from graph.kit.global_ids import Node, global_id, refetched
 from graph.kit.idempotency import IdempotencyKey
-from graph.kit.nodes import Node, global_id, refetched
-from graph.kit.pages import After, Before, Connection, First, Last
 from graph.kit.scalars import ByteCount
 from graph.users import User
 from persistence import files, users

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Self
 import strawberry
 
 from graph.items import Item
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, VersionConflict
 from graph.kit.fields import mutation
+from graph.kit.global_ids import required_row_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
-from graph.kit.nodes import required_row_id
 from persistence import audit
 from persistence.items import table as items
 from persistence.kit import errors

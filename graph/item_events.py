@@ -12,7 +12,7 @@ import strawberry
 from graph.items import Item
 from graph.kit.context import Info
 from graph.kit.fields import subscription
-from graph.kit.nodes import global_id, row_id
+from graph.kit.global_ids import global_id, row_id
 from graph.purchases import Purchase, visible
 from persistence.items import table as items
 from persistence.kit.column_types import utc_now

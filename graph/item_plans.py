@@ -7,7 +7,7 @@ from graphql import FieldNode
 
 from graph.items import listing_of
 from graph.kit.context import Context
-from graph.kit.nodes import row_id
+from graph.kit.global_ids import row_id
 from graph.kit.planner.plans import NULL, NotPlannable, Part, Plannable, Run, Selection, joined, outline
 from persistence.items.json_pages import Asked, RowPage
 from persistence.items.json_reader import ItemRows

@@ -7,14 +7,14 @@ from typing import Annotated, Self
 
 import strawberry
 
-from graph.kit.access import Scope
-from graph.kit.caching import reads
+from graph.kit.auth import Scope
+from graph.kit.cache_control import reads
+from graph.kit.connections import After, Before, Connection, First, Last
 from graph.kit.context import Info
 from graph.kit.fields import query
+from graph.kit.global_ids import Node, global_id, refetched, row_id
 from graph.kit.limits.cost_rules import Cost
 from graph.kit.limits.rate_limits import ADDRESS, Limit
-from graph.kit.nodes import Node, global_id, refetched, row_id
-from graph.kit.pages import After, Before, Connection, First, Last
 from graph.users import User
 from persistence import users
 from persistence.items import listing

@@ -5,7 +5,7 @@ from typing import Self
 
 import strawberry
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from graph.kit.context import Info
 from graph.kit.fields import query
 from persistence.kit.jobs import queue as jobs

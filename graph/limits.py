@@ -7,7 +7,7 @@ from typing import Annotated, Any, Protocol
 import strawberry
 from graphql import GraphQLError
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.context import Info
 from graph.kit.errors import Refused
 from graph.kit.fields import query

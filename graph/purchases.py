@@ -10,13 +10,13 @@ from typing import Annotated, Self
 import strawberry
 
 from graph.items import Item
-from graph.kit.access import Scope
-from graph.kit.caching import reads
+from graph.kit.auth import Scope
+from graph.kit.cache_control import reads
 from graph.kit.context import Context, Info
 from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, member_for
 from graph.kit.fields import mutation, subscription
+from graph.kit.global_ids import Node, global_id, refetched, required_row_id
 from graph.kit.idempotency import IdempotencyKey
-from graph.kit.nodes import Node, global_id, refetched, required_row_id
 from graph.users import User
 from persistence import users
 from persistence.items import table as items

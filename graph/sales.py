@@ -7,8 +7,8 @@ from typing import Annotated, Self
 
 import strawberry
 
-from graph.kit.access import Scope
-from graph.kit.caching import reads
+from graph.kit.auth import Scope
+from graph.kit.cache_control import reads
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.scalars import BigInt

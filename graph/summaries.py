@@ -9,7 +9,7 @@ import strawberry
 from graph.items import Item
 from graph.kit.context import Info
 from graph.kit.fields import query
-from graph.kit.nodes import row_id
+from graph.kit.global_ids import row_id
 from persistence.items import table as items
 from persistence.items.sources import InventorySource, PriceSource
 

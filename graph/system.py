@@ -5,11 +5,11 @@ from typing import Annotated
 
 import strawberry
 
-from graph.kit.computing import Computing, fibonacci
 from graph.kit.context import Info
 from graph.kit.fields import query
+from graph.kit.global_ids import Node, find
 from graph.kit.limits.cost_rules import Cost
-from graph.kit.nodes import Node, find
+from graph.kit.process_pool import Computing, fibonacci
 from graph.kit.scalars import BigInt
 from persistence.kit.errors import InvalidInput
 

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 import strawberry
 
-from graph.kit.access import TOKEN_LENGTH, AccessTokens, Scope
+from graph.kit.auth import TOKEN_LENGTH, AccessTokens, Scope
 from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, InvalidInput, member_for
 from graph.kit.fields import mutation

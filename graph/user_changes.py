@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 import strawberry
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, member_for
 from graph.kit.fields import mutation

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import strawberry
 
-from graph.kit.access import Scope
-from graph.kit.caching import reads
+from graph.kit.auth import Scope
+from graph.kit.cache_control import reads
+from graph.kit.connections import After, Before, Connection, First, Last, owned, unseen
 from graph.kit.context import Info
 from graph.kit.fields import query
-from graph.kit.nodes import Node, global_id, refetched
-from graph.kit.pages import After, Before, Connection, First, Last, owned, unseen
+from graph.kit.global_ids import Node, global_id, refetched
 from persistence import users
 from persistence.items import listing
 from persistence.items import table as items

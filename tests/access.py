@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from graph.kit.access import Scope
-from graph.kit.nodes import global_id
+from graph.kit.auth import Scope
+from graph.kit.global_ids import global_id
 from persistence.kit.column_types import utc_now
 from persistence.kit.events import log as events
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from graph.kit.nodes import row_id
+from graph.kit.global_ids import row_id
 from persistence.kit.events import log as events
 from persistence.kit.events.log import Event
 from tests.shopping import STOCK, Shopping

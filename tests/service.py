@@ -16,9 +16,9 @@ import uvicorn
 from sqlalchemy import func, select, update
 from starlette.applications import Starlette
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from graph.kit.context import Services
-from graph.kit.nodes import global_id
+from graph.kit.global_ids import global_id
 from graph.server.app import create_app
 from graph.server.commands.serving import KEEP_ALIVE_SECONDS
 from graph.server.settings import Settings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from sqlalchemy import select
 
-from graph.kit.nodes import row_id
+from graph.kit.global_ids import row_id
 from persistence.items.table import Item
 from persistence.purchases.table import Purchase
 

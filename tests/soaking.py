@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
-from graph.kit.nodes import global_id
+from graph.kit.global_ids import global_id
 from persistence.items import table as items
 from persistence.items.table import Draft, Item
 from persistence.kit.database.database import Database

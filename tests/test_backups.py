@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
-from graph.kit.nodes import row_id
+from graph.kit.global_ids import row_id
 from persistence.items.table import Item
 from persistence.kit import backups
 from persistence.kit.events import log as events

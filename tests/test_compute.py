@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from graph.kit.computing import Computing, fibonacci
+from graph.kit.process_pool import Computing, fibonacci
 
 if TYPE_CHECKING:
     from tests.service import Service

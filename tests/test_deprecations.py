@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from graphql import build_schema, get_operation_ast, parse
 
-from graph.kit.deprecation import Deprecations
+from graph.kit.deprecations import Deprecations
 from graph.schema import executable
 from graph.server.ledger import DeprecationLedger
 from graph.server.metrics import Metrics

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.server import documents
 from graph.server.documents import BadManifest, DocumentMode, Documents, Trusted, read_manifest, sha256

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from persistence.items import csv_export, listing
 from persistence.items import table as items
 from persistence.items.table import Draft

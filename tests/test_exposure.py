@@ -11,7 +11,7 @@ import pytest
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
-from graph.kit.access import TOKEN_LENGTH
+from graph.kit.auth import TOKEN_LENGTH
 from graph.kit.execution import validation
 from graph.kit.limits.query_size import SizeLimits
 from graph.server import settings, tokens

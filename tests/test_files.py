@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from graph.server.dispositions import disposition
 from persistence import files
 from persistence.kit.blobs import content_type as media

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from tests import fuzz_documents, fuzz_http, fuzzing
 from tests.conftest import settings_for
 from tests.fuzzing import answered, fuzzed, judge, judge_errors, listening_to_complaints

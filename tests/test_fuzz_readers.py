@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph.kit.errors import Refused
-from graph.kit.nodes import global_id, split
+from graph.kit.global_ids import global_id, split
 from graph.kit.scalars import SCALARS
 from graph.server import frames, media, ranges, requests
 from graph.server.addresses import client_address, networks

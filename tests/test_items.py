@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from graph.kit.access import Scope
-from graph.kit.nodes import global_id
+from graph.kit.auth import Scope
+from graph.kit.global_ids import global_id
 from persistence.items import table as items
 from tests.service import Service
 

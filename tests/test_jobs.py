@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from persistence.kit.database.database import Database, UnitOfWork
 from persistence.kit.jobs import queue as jobs
 from persistence.kit.jobs.queue import Job

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect as open_socket
 
-from graph.kit.access import Caller, Scope
+from graph.kit.auth import Caller, Scope
 from graph.limits import Meter
 from graph.server.settings import BadSettings, load
 from graph.tokens import GUESSES

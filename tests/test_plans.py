@@ -13,10 +13,10 @@ import orjson
 import pytest
 from sqlalchemy import insert
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.kit.execution.engine import Engine
-from graph.kit.nodes import global_id, required_row_id
+from graph.kit.global_ids import global_id, required_row_id
 from graph.kit.planner.plans import Plans
 from graph.schema import PLANNED, executable, schema
 from graph.server.documents import Documents

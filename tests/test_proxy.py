@@ -11,8 +11,8 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from graph.kit.access import Scope
-from graph.kit.nodes import global_id, row_id
+from graph.kit.auth import Scope
+from graph.kit.global_ids import global_id, row_id
 from persistence.kit.events import log as events
 from persistence.purchases import table as purchases
 from tests.deployment import Deployment, deployed

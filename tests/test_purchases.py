@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from graph.kit.access import Scope
-from graph.kit.nodes import global_id
+from graph.kit.auth import Scope
+from graph.kit.global_ids import global_id
 from persistence.kit.events.log import Event
 from persistence.kit.idempotency import IdempotencyKey
 from persistence.purchases import single_statement

@@ -11,8 +11,8 @@ import orjson
 import pytest
 from graphql import GraphQLObjectType, get_named_type, is_composite_type
 
-from graph.kit.access import Caller, Scope
-from graph.kit.nodes import required_row_id
+from graph.kit.auth import Caller, Scope
+from graph.kit.global_ids import required_row_id
 from graph.schema import executable
 from graph.server.documents import sha256
 from graph.server.requests import GraphQLRequest

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert
 
-from graph.kit.access import Scope
-from graph.kit.nodes import split
+from graph.kit.auth import Scope
+from graph.kit.global_ids import split
 from persistence.purchases.table import COMPLETED, Purchase
 
 if TYPE_CHECKING:

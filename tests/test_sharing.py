@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import update
 from websockets.exceptions import ConnectionClosed
 
-from graph.kit.access import Scope
-from graph.kit.nodes import required_row_id
+from graph.kit.auth import Scope
+from graph.kit.global_ids import required_row_id
 from persistence import users
 from persistence.items import table as items
 from persistence.kit.events import log as events

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from graph.server.socket import SocketLimits
 from persistence import users
 from tests.wire import Wire, until

@@ -7,7 +7,7 @@ import time
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from graph.kit.nodes import global_id
+from graph.kit.global_ids import global_id
 from persistence.items.sources import InventorySource, PriceSource
 from tests.conftest import settings_for
 from tests.service import running

@@ -17,7 +17,7 @@ import pytest
 from passlib.context import CryptContext  # pyright: ignore[reportMissingTypeStubs] -- libpass has none
 from sqlalchemy import event, update
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from graph.kit.errors import Refused
 from graph.server import tokens
 from graph.server.settings import BadSettings, load

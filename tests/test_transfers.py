@@ -13,7 +13,7 @@ import orjson
 import pytest
 from sqlalchemy import select
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from persistence.items import file_import
 from persistence.items import table as items
 from persistence.items.file_import import Row, Unreadable

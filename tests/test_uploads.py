@@ -14,7 +14,7 @@ import httpx
 import orjson
 import pytest
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from graph.server import bodies
 from graph.server.multipart import PART_BYTES, FormFile
 from tests.conftest import settings_for

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from graph.kit.access import Scope
-from graph.kit.nodes import global_id
+from graph.kit.auth import Scope
+from graph.kit.global_ids import global_id
 from persistence import audit, users
 from persistence.items import table as items
 from tests.service import PASSWORD, Service

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from persistence import users
 from tests.conftest import settings_for
 from tests.listening import listening

@@ -13,9 +13,9 @@ import strawberry
 from graphql import GraphQLError
 from strawberry.dataloader import DataLoader
 
-from graph.kit.access import Caller, Principal, Scope
+from graph.kit.auth import Caller, Principal, Scope
 from graph.kit.errors import FORBIDDEN, UNAUTHENTICATED
-from graph.kit.observer import Observer
+from graph.kit.instrumentation import Observer
 from persistence.kit.database.database import Batch, Database, UnitOfWork
 from persistence.kit.events.broker import Broker
 from persistence.kit.events.feed import Feed

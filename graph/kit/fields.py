@@ -2,7 +2,7 @@
 
 `scope=None` says that a field is public, `scope=()` that any signed-in user may ask it. The scopes are printed in the schema as `@requiresScopes`.
 `cost` is for what the tariff's general rules do not price right, `limit` for what may be asked so often and no more, whatever it costs, and `cache`
-for what may be kept (see `graph.kit.caching`): it is for everybody if the field is public, otherwise for the one who asked.
+for what may be kept (see `graph.kit.cache_control`): it is for everybody if the field is public, otherwise for the one who asked.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import strawberry
 from strawberry.schema_directive import Location
 from strawberry.types.field import StrawberryField
 
-from graph.kit.access import Scope
-from graph.kit.caching import Reads
+from graph.kit.auth import Scope
+from graph.kit.cache_control import Reads
 from graph.kit.context import Info
 from graph.kit.errors import as_data, as_error
 from graph.kit.limits.cost_rules import Cost

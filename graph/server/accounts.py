@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from graph.server.settings import Settings
 from graph.server.tokens import Tokens
 from graph.users import known_scopes

@@ -13,11 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from graph.kit.access import AccessTokens
-from graph.kit.computing import Computing
+from graph.kit.auth import AccessTokens
 from graph.kit.context import Services
 from graph.kit.execution.engine import Engine
 from graph.kit.planner.plans import Plans
+from graph.kit.process_pool import Computing
 from graph.limits import Meter
 from graph.schema import PLANNED, executable, schema
 from graph.server import exports

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import Scope
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import out_of_service
 from graph.server.tokens import Tokens, bearer
 from persistence.kit.transient_errors import is_outage

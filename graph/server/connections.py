@@ -15,7 +15,7 @@ from typing import Protocol
 
 import structlog
 
-from graph.kit.access import Caller, Principal
+from graph.kit.auth import Caller, Principal
 from graph.kit.errors import RATE_LIMITED, UNAVAILABLE, Refused, refusal
 from graph.server.tokens import Tokens
 

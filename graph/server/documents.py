@@ -23,7 +23,7 @@ from typing import Any, cast
 import orjson
 import structlog
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import BAD_USER_INPUT, DOCUMENT_NOT_FOUND, FORBIDDEN, refusal
 from graph.server.requests import GraphQLRequest
 from persistence.kit.cache.store import Cache

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.server import formats
 from graph.server.formats import FORMATS

@@ -11,10 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graph.files import DOWNLOAD, download_path
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.kit.errors import refusal
-from graph.kit.nodes import global_id
+from graph.kit.global_ids import global_id
 from graph.server import ranges
 from graph.server.bodies import arriving
 from graph.server.dispositions import disposition

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from graph.kit.nodes import global_id
+from graph.kit.global_ids import global_id
 from persistence.items import csv_export, listing
 from persistence.items.listing import Filter
 from persistence.kit.database.database import Database

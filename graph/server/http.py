@@ -14,7 +14,7 @@ from typing import NamedTuple
 from graphql import OperationType
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import (
     BAD_USER_INPUT,
     COST_EXCEEDED,

@@ -13,7 +13,7 @@ from typing import Any
 
 from graphql import ExecutionResult, GraphQLError
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import COST_EXCEEDED, RATE_LIMITED, Refused, refusal
 from graph.kit.execution.engine import Engine, Operation
 from graph.kit.limits.rate_limits import payer

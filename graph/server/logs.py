@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import INTERNAL
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from types import TracebackType
 
 import structlog
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import Refused, internal, out_of_service
 from persistence.kit.transient_errors import is_outage
 

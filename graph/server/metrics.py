@@ -11,7 +11,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from graph.kit.observer import Phase
+from graph.kit.instrumentation import Phase
 from graph.server.meters import Counter, Gauge, Histogram, Meter, Meters, Reading
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

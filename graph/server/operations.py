@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 from graphql import OperationType
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import RATE_LIMITED, Refused, internal, refusal
 from graph.kit.execution.engine import Operation
 from graph.server import frames

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from graphql import ExecutionResult
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.context import Context, Services
 from graph.kit.errors import Refused
 from graph.kit.execution.engine import Engine, Occurrence, Operation

@@ -1,7 +1,7 @@
 """Answers to queries, kept until something that they were made of changes.
 
 It stands behind authentication, limits and budget, so a hit is charged and counted as a run is. Only whole answers are kept, of operations all of
-whose fields say what they read (`graph.kit.caching`): public ones once for everybody, personal ones for a user with these very scopes.
+whose fields say what they read (`graph.kit.cache_control`): public ones once for everybody, personal ones for a user with these very scopes.
 
 A place is asked for before the data is read, and has the versions of its tables in its name (`persistence.kit.cache.table_versions`): what is found in it is as
 true as a new read, and what a change has overtaken stays in a place that nobody asks for again, until it is pushed out or its age ends it.
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.execution.engine import Operation
 from graph.server.meters import Counter
 from persistence.kit.cache.store import Cache, MemoryCache

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
-from graph.kit.access import Caller, Scope
+from graph.kit.auth import Caller, Scope
 from graph.kit.context import Context, Services
 from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, UNAUTHENTICATED, Refused, out_of_service, refusal
 from graph.server.bodies import Body, ClientGone

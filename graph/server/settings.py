@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from graph.server.addresses import networks
 from graph.server.documents import DocumentMode, read_manifest
 from persistence.kit.blobs.by_url import blobs_at

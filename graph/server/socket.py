@@ -22,7 +22,7 @@ from typing import Any
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.server import callers, frames
 from graph.server.callers import Callers

@@ -30,7 +30,7 @@ from graphql import (
 )
 from starlette.types import Message, Receive, Send
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.kit.execution.engine import Operation
 from graph.server import media

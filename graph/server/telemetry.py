@@ -12,10 +12,10 @@ from typing import Self
 from graphql import GraphQLError, OperationType
 from starlette.middleware import Middleware
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import INTERNAL, Refused
 from graph.kit.execution.engine import Operation
-from graph.kit.observer import Phase
+from graph.kit.instrumentation import Phase
 from graph.server.logs import OperationLog
 from graph.server.meters import Histogram
 from graph.server.metrics import Metrics

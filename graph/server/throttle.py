@@ -21,7 +21,7 @@ from slowapi.errors import RateLimitExceeded
 from starlette.requests import Request
 from starlette.responses import Response
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import RATE_LIMITED, refusal
 from graph.kit.limits.rate_limits import payer
 from persistence.kit.redis.client import blocking_options, is_cluster

@@ -17,9 +17,9 @@ from typing import Any
 
 import jwt
 
-from graph.kit.access import TOKEN_LENGTH, AccessToken, Principal, Scope
+from graph.kit.auth import TOKEN_LENGTH, AccessToken, Principal, Scope
 from graph.kit.errors import UNAUTHENTICATED, Refused, refusal
-from graph.kit.nodes import ID_BOUND
+from graph.kit.global_ids import ID_BOUND
 from persistence import logins
 from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Change, Database

@@ -26,9 +26,9 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.execution.engine import Operation
-from graph.kit.observer import Phase
+from graph.kit.instrumentation import Phase
 from graph.server.logs import OperationLog
 from graph.server.metrics import Metrics
 from graph.server.requests import GraphQLRequest

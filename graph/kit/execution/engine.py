@@ -32,15 +32,15 @@ from graphql import (
 )
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as Executor
 
-from graph.kit.caching import Reader, Reads
+from graph.kit.cache_control import Reader, Reads
 from graph.kit.context import Context
-from graph.kit.deprecation import Deprecations
+from graph.kit.deprecations import Deprecations
 from graph.kit.errors import BAD_USER_INPUT, Refused, as_error, internal, refusal, unavailable
 from graph.kit.execution.leaf_executor import LeafExecutor
 from graph.kit.execution.validation import parsed, problems
+from graph.kit.instrumentation import Observer
 from graph.kit.limits.cost import Bill, Biller
 from graph.kit.limits.cost_rules import Tariff
-from graph.kit.observer import Observer
 from persistence.kit.errors import DomainError
 from persistence.kit.transient_errors import is_outage
 

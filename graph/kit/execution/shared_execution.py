@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 from graphql import GraphQLError
 
-from graph.kit.access import Caller, Scope
+from graph.kit.auth import Caller, Scope
 from graph.kit.context import Context
 from graph.kit.errors import Refused
 from graph.kit.execution.engine import Operation

@@ -19,7 +19,7 @@ from typing import Any
 
 from graphql import GraphQLError
 
-from graph.kit.access import Caller
+from graph.kit.auth import Caller
 from graph.kit.errors import RATE_LIMITED
 from persistence.kit.limits.moving_window import Windows, spans
 

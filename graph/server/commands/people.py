@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from graph.kit.access import Scope
+from graph.kit.auth import Scope
 from graph.server import accounts
 from graph.server.commands.terminal import fail, loaded
 

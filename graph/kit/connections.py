@@ -5,9 +5,9 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import strawberry
 
-from graph.kit.caching import reads
+from graph.kit.cache_control import reads
 from graph.kit.context import Info
-from graph.kit.nodes import seen_as
+from graph.kit.global_ids import seen_as
 from persistence.kit.database.database import Batch
 from persistence.kit.query.paging import MAX_PAGE_SIZE, PAGE_SIZE, Listing, Page, Window
 
