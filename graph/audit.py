@@ -11,7 +11,7 @@ from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.global_ids import Node, global_id, refetched
 from graph.kit.scalars import JsonObject
-from graph.users import User
+from graph.users.types import User
 from persistence import audit, users
 from persistence.kit.query.paging import Window
 

@@ -16,7 +16,7 @@ from graph.kit.fields import mutation, query
 from graph.kit.global_ids import Node, global_id, refetched
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.scalars import ByteCount
-from graph.users import User
+from graph.users.types import User
 from persistence import files, users
 from persistence.kit.blobs.blobs import Blobs
 from persistence.kit.database.database import UnitOfWork

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 import strawberry
 
-from graph.items import Item
+from graph.items.types import Item
 from graph.kit.auth import Scope
 from graph.kit.cache_control import reads
 from graph.kit.context import Context, Info
@@ -17,7 +17,7 @@ from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInpu
 from graph.kit.fields import mutation, subscription
 from graph.kit.global_ids import Node, global_id, refetched, required_row_id
 from graph.kit.idempotency import IdempotencyKey
-from graph.users import User
+from graph.users.types import User
 from persistence import users
 from persistence.items import table as items
 from persistence.kit import errors

@@ -3,24 +3,24 @@
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from graph import item_plans
 from graph.audit import AuditQuery
+from graph.budget import LimitQuery
 from graph.echo import EchoMutation, EchoSubscription
 from graph.files import FileMutation, FileQuery
 from graph.health import HealthQuery
-from graph.item_changes import ItemMutation
-from graph.item_events import ItemEventSubscription
-from graph.items import Item, ItemQuery
+from graph.items import plans
+from graph.items.events import ItemEventSubscription
+from graph.items.mutations import ItemMutation
+from graph.items.summary import SummaryQuery
+from graph.items.types import Item, ItemQuery
 from graph.jobs import JobQuery
 from graph.kit.scalars import SCALARS
-from graph.limits import LimitQuery
+from graph.node import SystemQuery
 from graph.purchases import PurchaseMutation, PurchaseSubscription
 from graph.sales import SalesQuery
-from graph.summaries import SummaryQuery
-from graph.system import SystemQuery
-from graph.tokens import TokenMutation
-from graph.user_changes import UserMutation
-from graph.users import UserQuery
+from graph.users.mutations import UserMutation
+from graph.users.tokens import TokenMutation
+from graph.users.types import UserQuery
 
 
 @strawberry.type(description="Everything that can be read.")
@@ -42,4 +42,4 @@ schema = strawberry.Schema(Query, Mutation, Subscription, types=[Item], config=S
 
 executable = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- Strawberry offers no other way to what graphql-core runs
 
-PLANNED = {"item": item_plans.item, "items": item_plans.items}
+PLANNED = {"item": plans.item, "items": plans.items}

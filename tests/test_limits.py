@@ -12,10 +12,10 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect as open_socket
 
+from graph.budget import Meter
 from graph.kit.auth import Caller, Scope
-from graph.limits import Meter
 from graph.server.settings import BadSettings, load
-from graph.tokens import GUESSES
+from graph.users.tokens import GUESSES
 from persistence.kit.column_types import utc_now
 from persistence.kit.limits.moving_window import Windows
 from tests.conftest import settings_for

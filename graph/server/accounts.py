@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from graph.kit.auth import Scope
 from graph.server.settings import Settings
 from graph.server.tokens import Tokens
-from graph.users import known_scopes
+from graph.users.types import known_scopes
 from persistence import audit, users
 from persistence.kit.cache.table_versions import told
 from persistence.kit.database.database import Database

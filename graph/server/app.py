@@ -13,12 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from graph.budget import Meter
 from graph.kit.auth import AccessTokens
 from graph.kit.context import Services
 from graph.kit.execution.engine import Engine
 from graph.kit.planner.plans import Plans
 from graph.kit.process_pool import Computing
-from graph.limits import Meter
 from graph.schema import PLANNED, executable, schema
 from graph.server import exports
 from graph.server.addresses import TrustedProxies, networks
@@ -50,7 +50,7 @@ from graph.server.sse import EventStreams
 from graph.server.telemetry import Telemetry
 from graph.server.throttle import Throttle
 from graph.server.tokens import Tokens
-from graph.user_changes import SignupPolicy
+from graph.users.mutations import SignupPolicy
 from persistence import files, logins
 from persistence.health_checks import Vitals
 from persistence.items import sources

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 
 import strawberry
 
-from graph.items import Item
+from graph.items.types import Item
 from graph.kit.context import Info
 from graph.kit.fields import subscription
 from graph.kit.global_ids import global_id, row_id

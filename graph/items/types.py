@@ -15,7 +15,7 @@ from graph.kit.fields import query
 from graph.kit.global_ids import Node, global_id, refetched, row_id
 from graph.kit.limits.cost_rules import Cost
 from graph.kit.limits.rate_limits import ADDRESS, Limit
-from graph.users import User
+from graph.users.types import User
 from persistence import users
 from persistence.items import listing
 from persistence.items import table as items

@@ -19,7 +19,7 @@ from persistence.kit.query.paging import Window
 from persistence.purchases import table as purchases
 
 if TYPE_CHECKING:
-    from graph.items import Item
+    from graph.items.types import Item
     from graph.purchases import Purchase
 
 
@@ -60,7 +60,7 @@ class User(Node):
     )
     async def items(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> Connection[Annotated["Item", strawberry.lazy("graph.items")]]:
+    ) -> Connection[Annotated["Item", strawberry.lazy("graph.items.types")]]:
         window = Window(first, after, last, before)
         return await owned(info, "Item", listing.pages_by_owner, listing.counts_by_owner, self.row.id, window)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 import strawberry
 
-from graph.items import Item
+from graph.items.types import Item
 from graph.kit.auth import Scope
 from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, VersionConflict

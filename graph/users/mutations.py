@@ -12,7 +12,7 @@ from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInpu
 from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.rate_limits import ADDRESS, Limit
-from graph.users import User
+from graph.users.types import User
 from persistence import audit, logins, passwords, users
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork

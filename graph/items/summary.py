@@ -6,7 +6,7 @@ from typing import Annotated
 
 import strawberry
 
-from graph.items import Item
+from graph.items.types import Item
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.global_ids import row_id

@@ -10,7 +10,7 @@ from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, InvalidInput, member_for
 from graph.kit.fields import mutation
 from graph.kit.limits.rate_limits import ADDRESS, Limit, argument
-from graph.users import known_scopes
+from graph.users.types import known_scopes
 from persistence import logins
 from persistence.kit import errors
 from persistence.kit.column_types import utc_now

@@ -5,7 +5,7 @@ from typing import Any
 
 from graphql import FieldNode
 
-from graph.items import listing_of
+from graph.items.types import listing_of
 from graph.kit.context import Context
 from graph.kit.global_ids import row_id
 from graph.kit.planner.plans import NULL, NotPlannable, Part, Plannable, Run, Selection, joined, outline
