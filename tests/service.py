@@ -20,10 +20,10 @@ from graph.kit.auth import Scope
 from graph.kit.context import Services
 from graph.kit.global_ids import global_id
 from graph.server.app import create_app
+from graph.server.asgi.http_protocol import Protocol
 from graph.server.commands.serving import KEEP_ALIVE_SECONDS
 from graph.server.settings import Settings
 from graph.server.tokens import Tokens
-from graph.server.wire import Protocol
 from persistence import passwords, users
 from persistence.items import table as items
 from persistence.kit.database.database import Base, Database
@@ -158,7 +158,7 @@ async def running(settings: Settings, replaced: Mapping[type[Any], Any] | None =
             access_log=False,
             proxy_headers=False,
             http=Protocol,
-            ws="graph.server.upgraded:Protocol",
+            ws="graph.server.asgi.websocket_protocol:Protocol",
             timeout_graceful_shutdown=5,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )

@@ -15,7 +15,7 @@ from graph.kit.auth import TOKEN_LENGTH
 from graph.kit.execution import validation
 from graph.kit.limits.query_size import SizeLimits
 from graph.server import settings, tokens
-from graph.server.envelope import HEADERS
+from graph.server.asgi.response_headers import HEADERS
 from graph.server.logs import identified
 from graph.server.socket import SocketLimits
 from persistence.items.sources import PriceSource

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from graph.kit.errors import Refused
 from graph.kit.global_ids import global_id, split
 from graph.kit.scalars import SCALARS
-from graph.server import frames, media, ranges, requests
-from graph.server.addresses import client_address, networks
+from graph.server import frames, ranges, requests
+from graph.server.asgi import content_negotiation
+from graph.server.asgi.trusted_proxies import client_address, networks
 from graph.server.dispositions import disposition
 from graph.server.documents import BadManifest, read_manifest
 from graph.server.multipart import FormFile
@@ -64,9 +65,9 @@ def test_event_cursors(text: str):
 @given(field=fields, more=fields)
 def test_header_fields(field: str, more: str):
     counted()
-    accepted = media.negotiate(field)
-    assert accepted.result in {None, media.JSON, media.GRAPHQL_RESPONSE}
-    assert media.is_json(field) in {True, False}
+    accepted = content_negotiation.negotiate(field)
+    assert accepted.result in {None, content_negotiation.JSON, content_negotiation.GRAPHQL_RESPONSE}
+    assert content_negotiation.is_json(field) in {True, False}
     assert ranges.matches(field, '"a"', weakly=True) in {True, False}
     with suppress(ranges.Unsatisfiable):
         span = ranges.wanted(field, 10)

@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from graph.kit.auth import Scope
-from graph.server import bodies
+from graph.server.asgi import request_body
 from graph.server.multipart import PART_BYTES, FormFile
 from tests.conftest import settings_for
 from tests.service import running
@@ -187,8 +187,8 @@ async def test_is_cut_off_where_it_is_too_large(tmp_path: Path) -> None:
 
 
 async def test_is_given_up_if_nothing_comes(service: Service, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "SILENT_SECONDS", 0.2)
-    monkeypatch.setattr(bodies, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(request_body, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(request_body, "LINGER_SECONDS", 0.1)
     reader, writer = await raw(service, token, part(b"half", end=False), length=10_000)
     answer = await asyncio.wait_for(reader.read(), 10)
     assert answer.startswith(b"HTTP/1.1 408 ")
@@ -198,8 +198,8 @@ async def test_is_given_up_if_nothing_comes(service: Service, token: str, monkey
 
 
 async def test_is_given_up_if_it_trickles(service: Service, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(bodies, "LEAST_RATE", 10**12)
+    monkeypatch.setattr(request_body, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(request_body, "LEAST_RATE", 10**12)
     refused = await put(service, token, "a.bin", bytes(200_000))
     assert (refused.status_code, refused.json()["error"]["code"]) == (408, "TOO_SLOW")
     assert await kept_nothing(service, token)

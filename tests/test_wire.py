@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from graph.server.wire import Protocol
+from graph.server.asgi.http_protocol import Protocol
 from tests.wire import until
 
 if TYPE_CHECKING:

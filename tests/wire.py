@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from graph.server.asgi.origins import Origins
 from graph.server.callers import Callers
 from graph.server.connections import Connections
 from graph.server.http import HttpEndpoint
-from graph.server.origins import Origins
 from graph.server.socket import SocketEndpoint
 from graph.server.sse import EventStreams
 

@@ -21,25 +21,25 @@ from graph.kit.planner.plans import Plans
 from graph.kit.process_pool import Computing
 from graph.schema import PLANNED, executable, schema
 from graph.server import exports
-from graph.server.addresses import TrustedProxies, networks
+from graph.server.asgi.compression import Compression
+from graph.server.asgi.graceful_shutdown import Departure, Farewell
+from graph.server.asgi.middleware import Application, Cors, Direct
+from graph.server.asgi.origins import Origins
+from graph.server.asgi.response_headers import Envelope
+from graph.server.asgi.trusted_proxies import TrustedProxies, networks
 from graph.server.callers import Callers
-from graph.server.compression import Compression
 from graph.server.connections import Connections
-from graph.server.departure import Departure, Farewell
 from graph.server.docs import Docs
 from graph.server.documents import Documents, Trusted
-from graph.server.envelope import Envelope
 from graph.server.explorer import STYLES, Explorer
 from graph.server.files import FileRoutes
 from graph.server.health import HealthRoutes
 from graph.server.http import METHODS, HttpEndpoint
 from graph.server.landing import Landing
-from graph.server.lanes import Application, Cors, Direct
 from graph.server.limits import Limits
 from graph.server.logs import OperationLog
 from graph.server.metrics import Metrics
 from graph.server.monitoring import Monitoring
-from graph.server.origins import Origins
 from graph.server.pipeline import Pipeline
 from graph.server.repeats import Repeats
 from graph.server.responses import Responses

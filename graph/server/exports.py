@@ -9,9 +9,9 @@ from starlette.routing import Route
 from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.server import formats
+from graph.server.asgi.streaming import Stream
 from graph.server.formats import FORMATS
 from graph.server.rest import Shims
-from graph.server.streams import Stream
 from persistence.items.listing import Filter
 from persistence.kit.errors import InvalidInput
 from persistence.kit.validation import WHOLE_MAX

@@ -16,12 +16,12 @@ from graph.kit.context import Context
 from graph.kit.errors import refusal
 from graph.kit.global_ids import global_id
 from graph.server import ranges
-from graph.server.bodies import arriving
+from graph.server.asgi.error_codes import NO_SUCH_RANGE, UNSUPPORTED
+from graph.server.asgi.request_body import arriving
+from graph.server.asgi.streaming import Stream
 from graph.server.dispositions import disposition
 from graph.server.multipart import FormFile
 from graph.server.rest import Shims, answer
-from graph.server.statuses import NO_SUCH_RANGE, UNSUPPORTED
-from graph.server.streams import Stream
 from persistence import files
 from persistence.files import FilenameTaken, StoredFile
 from persistence.kit.blobs.blobs import Blobs, TooLarge, Written, store

@@ -30,10 +30,11 @@ from graph.kit.errors import (
     refusal,
 )
 from graph.kit.execution.engine import Operation
-from graph.server import callers, media, payloads, requests
-from graph.server.bodies import ClientGone
+from graph.server import callers, payloads, requests
+from graph.server.asgi import content_negotiation
+from graph.server.asgi.origins import Origins
+from graph.server.asgi.request_body import ClientGone
 from graph.server.callers import Callers, Headers
-from graph.server.origins import Origins
 from graph.server.pipeline import Answer, Pipeline, refused_body
 from graph.server.requests import GraphQLRequest
 from graph.server.sse import EventStreams
@@ -125,11 +126,11 @@ class HttpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = callers.headers_of(scope)
-        accept = media.negotiate(callers.text(headers, b"accept"))
+        accept = content_negotiation.negotiate(callers.text(headers, b"accept"))
         if self._page and accept.page and scope["method"] in _URL_METHODS and requests.asks_nothing(scope["query_string"]):
             await self._page(scope, receive, send)
             return
-        media_type = accept.result or media.JSON
+        media_type = accept.result or content_negotiation.JSON
         try:
             await self._serve(scope, receive, send, headers, accept)
         except Refused as refused:
@@ -139,7 +140,7 @@ class HttpEndpoint:
         except ClientGone:
             pass
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: Headers, accept: media.Acceptable) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: Headers, accept: content_negotiation.Acceptable) -> None:
         self._check(scope["method"], headers, accept)
         caller = await self._callers.identify(scope, headers)
         request = await self._request(scope, receive, headers, caller)
@@ -164,18 +165,20 @@ class HttpEndpoint:
         else:
             raise Refusal(HTTPStatus.NOT_ACCEPTABLE, "A subscription needs Accept: text/event-stream, or a WebSocket.")
 
-    def _check(self, method: str, headers: Headers, accept: media.Acceptable) -> None:
+    def _check(self, method: str, headers: Headers, accept: content_negotiation.Acceptable) -> None:
         """Refuse what needs no look at the body."""
         if method != "POST" and method not in _SAFE_METHODS:
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"Use one of {', '.join(METHODS)}.", Allow=", ".join(METHODS))
         if not self._origins.permit(headers):
             raise Refusal(HTTPStatus.FORBIDDEN, "Pages of that origin may not ask here.", code=FORBIDDEN)
         if accept.result is None and not accept.stream:
-            offered = f"{media.GRAPHQL_RESPONSE}, {media.JSON} or {media.EVENT_STREAM}"
+            offered = f"{content_negotiation.GRAPHQL_RESPONSE}, {content_negotiation.JSON} or {content_negotiation.EVENT_STREAM}"
             raise Refusal(HTTPStatus.NOT_ACCEPTABLE, f"Accept must allow {offered}.")
         content_type = callers.text(headers, b"content-type")
-        if (content_type is not None or method not in _URL_METHODS) and not media.is_json(content_type):
-            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json in UTF-8.", Accept_Query=media.JSON)
+        if (content_type is not None or method not in _URL_METHODS) and not content_negotiation.is_json(content_type):
+            raise Refusal(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json in UTF-8.", Accept_Query=content_negotiation.JSON
+            )
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             # A few compressed kilobytes can be gigabytes: we would rather not find out.
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body uncompressed.", Accept_Encoding="identity")
@@ -205,7 +208,7 @@ class HttpEndpoint:
 
 async def refuse(send: Send, refused: Refused, media_type: str) -> None:
     status = STATUSES.get(refused.code, Status(400, 400))
-    code = status.modern if media_type == media.GRAPHQL_RESPONSE else status.legacy
+    code = status.modern if media_type == content_negotiation.GRAPHQL_RESPONSE else status.legacy
     await _write(send, code, media_type, refused_body(refused), refused.headers)
 
 
@@ -240,7 +243,7 @@ async def _write(send: Send, status: int, media_type: str | None, body: bytes, m
 
 def fields(media_type: str | None, body: bytes, more: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """The header of a response; without a media type it has no body."""
-    found: list[tuple[bytes, bytes]] = [media.VARY] if "Cache-Control" in more else [media.VARY, _PRIVATE]
+    found: list[tuple[bytes, bytes]] = [content_negotiation.VARY] if "Cache-Control" in more else [content_negotiation.VARY, _PRIVATE]
     if more:
         found += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in more.items()]
     if media_type:
@@ -249,4 +252,6 @@ def fields(media_type: str | None, body: bytes, more: Mapping[str, str]) -> list
 
 
 _PRIVATE = (b"cache-control", b"private, no-store")
-_CONTENT_TYPES = {name: (b"content-type", f"{name}; charset=utf-8".encode()) for name in (media.GRAPHQL_RESPONSE, media.JSON)}
+_CONTENT_TYPES = {
+    name: (b"content-type", f"{name}; charset=utf-8".encode()) for name in (content_negotiation.GRAPHQL_RESPONSE, content_negotiation.JSON)
+}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from graph.server import media
+from graph.server.asgi import content_negotiation
 from graph.server.explorer import STATIC, html
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Landing:
         self.routes = [Route("/", self._home), *([] if sdl is None else [Route("/schema.graphql", self._schema)])]
 
     async def _home(self, request: Request) -> Response:
-        if media.negotiate(request.headers.get("Accept")).page:
+        if content_negotiation.negotiate(request.headers.get("Accept")).page:
             address = str(request.base_url).rstrip("/")
             words = {"name": escape(self._name), "description": escape(DESCRIPTION), "address": escape(address), "cards": self._cards}
             return html(self._template.substitute(words))

@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.types import Message, Receive
 
-from graph.server.bodies import ClientGone
+from graph.server.asgi.request_body import ClientGone
 
 
 class TooLarge(Exception):

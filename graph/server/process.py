@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
-    from graph.server.departure import Departure
+    from graph.server.asgi.graceful_shutdown import Departure
 
 log = structlog.get_logger(__name__)
 

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.kit.errors import Refused
 from graph.server import callers, payloads
+from graph.server.asgi.compression import LEAST_BYTES, LEVEL
 from graph.server.callers import Callers
-from graph.server.compression import LEAST_BYTES, LEVEL
 from graph.server.http import REPEATABLE, Repeatable, fields, refuse
 from graph.server.pipeline import Pipeline
 from graph.server.requests import GraphQLRequest

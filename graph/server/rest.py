@@ -18,11 +18,11 @@ from starlette.types import Scope as Connection
 from graph.kit.auth import Caller, Scope
 from graph.kit.context import Context, Services
 from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, UNAUTHENTICATED, Refused, out_of_service, refusal
-from graph.server.bodies import Body, ClientGone
+from graph.server.asgi.error_codes import BAD_METHOD, NOT_FOUND, code_of, status_of
+from graph.server.asgi.origins import Origins
+from graph.server.asgi.request_body import Body, ClientGone
 from graph.server.callers import Callers, headers_of
 from graph.server.limits import Limits
-from graph.server.origins import Origins
-from graph.server.statuses import BAD_METHOD, NOT_FOUND, code_of, status_of
 from graph.server.throttle import Gate, Throttle
 from persistence.kit.database.replica import reading_as
 from persistence.kit.errors import DomainError

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from graph.kit.auth import Scope
-from graph.server.addresses import networks
+from graph.server.asgi.trusted_proxies import networks
 from graph.server.documents import DocumentMode, read_manifest
 from persistence.kit.blobs.by_url import blobs_at
 from persistence.kit.database.engines import DRIVERS, PoolSize, driver

@@ -25,11 +25,11 @@ from starlette.types import Receive, Scope, Send
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.server import callers, frames
+from graph.server.asgi.origins import Origins
 from graph.server.callers import Callers
 from graph.server.connections import GOODBYE_SECONDS, Connections
 from graph.server.frames import Closed, Message
 from graph.server.operations import Disconnected, Operations
-from graph.server.origins import Origins
 from graph.server.pipeline import Pipeline
 from graph.server.tokens import bearer
 

@@ -33,7 +33,7 @@ from starlette.types import Message, Receive, Send
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.kit.execution.engine import Operation
-from graph.server import media
+from graph.server.asgi import content_negotiation
 from graph.server.callers import Headers, text
 from graph.server.connections import FLUSH_SECONDS, Connections
 from graph.server.pipeline import Pipeline, refused_body
@@ -51,7 +51,7 @@ _START: Message = {
     "headers": [
         (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"cache-control", b"private, no-store"),
-        media.VARY,
+        content_negotiation.VARY,
         (b"x-accel-buffering", b"no"),  # nginx would otherwise collect events into full buffers
     ],
 }

@@ -57,10 +57,10 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,
         proxy_headers=False,  # TRUSTED_PROXIES says whose word counts; uvicorn would take anybody's on this machine.
-        ws="graph.server.upgraded:Protocol",
+        ws="graph.server.asgi.websocket_protocol:Protocol",
         ws_max_size=SOCKET_BYTES,
         loop="uvloop",
-        http="graph.server.wire:Protocol",
+        http="graph.server.asgi.http_protocol:Protocol",
         ws_per_message_deflate=False,
         server_header=False,  # Nobody needs to know what to look up the weaknesses of.
     )

@@ -7,7 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from graph.server.compression import vary
+from graph.server.asgi.compression import vary
 
 
 class Application(Starlette):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from graph.server.whole import Whole
+from graph.server.asgi.response_writer import Whole
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
