@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
-from graph.server import documents
-from graph.server.documents import BadManifest, DocumentMode, Documents, Trusted, read_manifest, sha256
-from graph.server.requests import GraphQLRequest
+from graph.server.graphql import persisted_documents
+from graph.server.graphql.persisted_documents import BadManifest, DocumentMode, Documents, Trusted, read_manifest, sha256
+from graph.server.graphql.requests import GraphQLRequest
 from graph.server.settings import BadSettings, load
 from tests.conftest import settings_for
 from tests.service import running
@@ -147,7 +147,7 @@ async def test_takes_nothing_for_a_document_that_has_another_hash() -> None:
 
 
 async def test_keeps_a_bounded_number_of_documents(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "KEPT_DOCUMENTS", 2)
+    monkeypatch.setattr(persisted_documents, "KEPT_DOCUMENTS", 2)
     kept = Documents()
     texts = ["{ a }", "{ b }", "{ c }"]
     for text in texts:

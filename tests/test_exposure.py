@@ -16,8 +16,8 @@ from graph.kit.execution import validation
 from graph.kit.limits.query_size import SizeLimits
 from graph.server import settings, tokens
 from graph.server.asgi.response_headers import HEADERS
+from graph.server.graphql.websocket import SocketLimits
 from graph.server.logs import identified
-from graph.server.socket import SocketLimits
 from persistence.items.sources import PriceSource
 from tests.access_ways import ROUTES
 from tests.conftest import settings_for

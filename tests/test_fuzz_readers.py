@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from graph.kit.errors import Refused
 from graph.kit.global_ids import global_id, split
 from graph.kit.scalars import SCALARS
-from graph.server import frames, ranges, requests
+from graph.server import ranges
 from graph.server.asgi import content_negotiation
 from graph.server.asgi.trusted_proxies import client_address, networks
 from graph.server.dispositions import disposition
-from graph.server.documents import BadManifest, read_manifest
+from graph.server.graphql import messages, requests
+from graph.server.graphql.persisted_documents import BadManifest, read_manifest
 from graph.server.multipart import FormFile
 from graph.server.tokens import ALGORITHM, Tokens, bearer
 from persistence.kit.blobs import filenames
@@ -85,8 +86,8 @@ def test_requests(body: bytes, query: bytes):
         requests.from_json(requests.parse_json(body), body)
     with suppress(requests.Malformed):
         requests.from_query_string(query)
-    with suppress(frames.Closed):
-        frames.read(body.decode(errors="replace")).request()
+    with suppress(messages.Closed):
+        messages.read(body.decode(errors="replace")).request()
 
 
 @fuzzed(0.04)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from graph.server.http import HttpLimits
-from graph.server.pipeline import Answer
+from graph.server.graphql.http import HttpLimits
+from graph.server.graphql.pipeline import Answer
 from tests.wire import Wire
 
 if TYPE_CHECKING:

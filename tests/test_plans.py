@@ -19,12 +19,12 @@ from graph.kit.execution.engine import Engine
 from graph.kit.global_ids import global_id, required_row_id
 from graph.kit.planner.plans import Plans
 from graph.schema import PLANNED, executable, schema
-from graph.server.documents import Documents
-from graph.server.limits import Limits
+from graph.server.graphql.budget import Limits
+from graph.server.graphql.persisted_documents import Documents
+from graph.server.graphql.pipeline import Pipeline
+from graph.server.graphql.requests import GraphQLRequest
 from graph.server.logs import OperationLog
 from graph.server.metrics import Metrics
-from graph.server.pipeline import Pipeline
-from graph.server.requests import GraphQLRequest
 from graph.server.settings import BUDGET
 from graph.server.telemetry import Telemetry
 from persistence.items import json_reader

@@ -14,9 +14,9 @@ from graphql import GraphQLObjectType, get_named_type, is_composite_type
 from graph.kit.auth import Caller, Scope
 from graph.kit.global_ids import required_row_id
 from graph.schema import executable
-from graph.server.documents import sha256
-from graph.server.requests import GraphQLRequest
-from graph.server.responses import Kept, Responses
+from graph.server.graphql.persisted_documents import sha256
+from graph.server.graphql.requests import GraphQLRequest
+from graph.server.graphql.response_cache import Kept, Responses
 from graph.server.telemetry import Telemetry
 from persistence.items import table as items
 from tests.access import VIEWERS, World

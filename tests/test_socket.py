@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from graph.kit.auth import Scope
-from graph.server.socket import SocketLimits
+from graph.server.graphql.websocket import SocketLimits
 from persistence import users
 from tests.wire import Wire, until
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message
 
-    from graph.server.connections import Connections
+    from graph.server.graphql.connection_registry import Connections
     from tests.service import Service
 
 SUBPROTOCOL = "graphql-transport-ws"

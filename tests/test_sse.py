@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from graph.server import sse
+from graph.server.graphql import sse
 from tests.wire import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from graph.server.connections import Connections
+    from graph.server.graphql.connection_registry import Connections
     from tests.service import Service
 
 STREAM = {"Accept": "text/event-stream"}

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from graph.server.asgi.origins import Origins
 from graph.server.callers import Callers
-from graph.server.connections import Connections
-from graph.server.http import HttpEndpoint
-from graph.server.socket import SocketEndpoint
-from graph.server.sse import EventStreams
+from graph.server.graphql.connection_registry import Connections
+from graph.server.graphql.http import HttpEndpoint
+from graph.server.graphql.sse import EventStreams
+from graph.server.graphql.websocket import SocketEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from graph.server.pipeline import Pipeline
+    from graph.server.graphql.pipeline import Pipeline
     from tests.service import Service
 
 

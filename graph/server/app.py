@@ -28,25 +28,25 @@ from graph.server.asgi.origins import Origins
 from graph.server.asgi.response_headers import Envelope
 from graph.server.asgi.trusted_proxies import TrustedProxies, networks
 from graph.server.callers import Callers
-from graph.server.connections import Connections
 from graph.server.docs import Docs
-from graph.server.documents import Documents, Trusted
 from graph.server.explorer import STYLES, Explorer
 from graph.server.files import FileRoutes
+from graph.server.graphql.budget import Limits
+from graph.server.graphql.connection_registry import Connections
+from graph.server.graphql.http import METHODS, HttpEndpoint
+from graph.server.graphql.persisted_documents import Documents, Trusted
+from graph.server.graphql.pipeline import Pipeline
+from graph.server.graphql.response_cache import Responses
+from graph.server.graphql.response_replay import Repeats
+from graph.server.graphql.sse import EventStreams
+from graph.server.graphql.websocket import SocketEndpoint
 from graph.server.health import HealthRoutes
-from graph.server.http import METHODS, HttpEndpoint
 from graph.server.landing import Landing
-from graph.server.limits import Limits
 from graph.server.logs import OperationLog
 from graph.server.metrics import Metrics
 from graph.server.monitoring import Monitoring
-from graph.server.pipeline import Pipeline
-from graph.server.repeats import Repeats
-from graph.server.responses import Responses
 from graph.server.rest import Shims, not_served
 from graph.server.settings import Settings
-from graph.server.socket import SocketEndpoint
-from graph.server.sse import EventStreams
 from graph.server.telemetry import Telemetry
 from graph.server.throttle import Throttle
 from graph.server.tokens import Tokens

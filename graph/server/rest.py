@@ -22,7 +22,7 @@ from graph.server.asgi.error_codes import BAD_METHOD, NOT_FOUND, code_of, status
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import Body, ClientGone
 from graph.server.callers import Callers, headers_of
-from graph.server.limits import Limits
+from graph.server.graphql.budget import Limits
 from graph.server.throttle import Gate, Throttle
 from persistence.kit.database.replica import reading_as
 from persistence.kit.errors import DomainError

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from graph.kit.auth import Scope
 from graph.server.asgi.trusted_proxies import networks
-from graph.server.documents import DocumentMode, read_manifest
+from graph.server.graphql.persisted_documents import DocumentMode, read_manifest
 from persistence.kit.blobs.by_url import blobs_at
 from persistence.kit.database.engines import DRIVERS, PoolSize, driver
 from persistence.kit.events.log import History

@@ -16,10 +16,10 @@ from graph.kit.auth import Caller
 from graph.kit.errors import INTERNAL, Refused
 from graph.kit.execution.engine import Operation
 from graph.kit.instrumentation import Phase
+from graph.server.graphql.requests import GraphQLRequest
 from graph.server.logs import OperationLog
 from graph.server.meters import Histogram
 from graph.server.metrics import Metrics
-from graph.server.requests import GraphQLRequest
 
 UNKNOWN = "unknown"  # A client that does not say who it is.
 NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,99}")

@@ -17,7 +17,7 @@ from graph.server.rest import told
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from graph.server.connections import Connections
+    from graph.server.graphql.connection_registry import Connections
     from persistence.kit.events.feed import Feed
 
 MESSAGE = "The service ends here before it could answer: repeat the request. A mutation with an idempotency key is safe to repeat."

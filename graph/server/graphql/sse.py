@@ -35,9 +35,9 @@ from graph.kit.errors import Refused
 from graph.kit.execution.engine import Operation
 from graph.server.asgi import content_negotiation
 from graph.server.callers import Headers, text
-from graph.server.connections import FLUSH_SECONDS, Connections
-from graph.server.pipeline import Pipeline, refused_body
-from graph.server.requests import GraphQLRequest
+from graph.server.graphql.connection_registry import FLUSH_SECONDS, Connections
+from graph.server.graphql.pipeline import Pipeline, refused_body
+from graph.server.graphql.requests import GraphQLRequest
 from graph.server.tokens import bearer
 
 # Proxies close what is silent; the usual limit is 60 s.

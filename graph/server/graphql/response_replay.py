@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.kit.errors import Refused
-from graph.server import callers, payloads
+from graph.server import callers
 from graph.server.asgi.compression import LEAST_BYTES, LEVEL
 from graph.server.callers import Callers
-from graph.server.http import REPEATABLE, Repeatable, fields, refuse
-from graph.server.pipeline import Pipeline
-from graph.server.requests import GraphQLRequest
-from graph.server.responses import Kept
+from graph.server.graphql import body
+from graph.server.graphql.http import REPEATABLE, Repeatable, fields, refuse
+from graph.server.graphql.pipeline import Pipeline
+from graph.server.graphql.requests import GraphQLRequest
+from graph.server.graphql.response_cache import Kept
 
 REQUESTS = 500  # Remembered, with answers of up to 32 kB and as much again where they are compressed: 32 MB at worst.
 REQUEST_BYTES = 4_096  # Of a body and the fields that count.
@@ -64,7 +65,7 @@ class Repeats:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         depends = _depends(scope) if scope["type"] == "http" and scope["path"] == self._path else None
-        message = payloads.present(receive) if depends is not None else None
+        message = body.present(receive) if depends is not None else None
         if message is None or depends is None:
             await self._app(scope, receive, send)
             return

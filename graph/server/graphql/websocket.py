@@ -24,13 +24,14 @@ from starlette.types import Receive, Scope, Send
 
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
-from graph.server import callers, frames
+from graph.server import callers
 from graph.server.asgi.origins import Origins
 from graph.server.callers import Callers
-from graph.server.connections import GOODBYE_SECONDS, Connections
-from graph.server.frames import Closed, Message
-from graph.server.operations import Disconnected, Operations
-from graph.server.pipeline import Pipeline
+from graph.server.graphql import messages
+from graph.server.graphql.connection_registry import GOODBYE_SECONDS, Connections
+from graph.server.graphql.messages import Closed, Message
+from graph.server.graphql.pipeline import Pipeline
+from graph.server.graphql.socket_operations import Disconnected, Operations
 from graph.server.tokens import bearer
 
 log = structlog.get_logger(__name__)
@@ -137,7 +138,7 @@ class Socket:
             raise Closed(4400, "Messages are text frames.")
         if len(text) > self._limits.message_characters:
             raise Closed(1009, "Message too big")
-        return frames.read(text)
+        return messages.read(text)
 
     async def _handle(self, message: Message) -> None:
         match message.type:
@@ -159,7 +160,7 @@ class Socket:
             raise Closed(4429, "Too many initialisation requests")
         self._initialised = True
         await self._sign_in(_authorization(payload) or self._authorization)
-        await self._write(frames.CONNECTION_ACK)
+        await self._write(messages.CONNECTION_ACK)
         self._acknowledged = True
 
     async def _ping(self, payload: Mapping[str, Any] | None) -> None:
@@ -168,7 +169,7 @@ class Socket:
                 raise Closed(4401, "Unauthorized")
             await self._sign_in(authorization)
             payload = {key: value for key, value in (payload or {}).items() if key.lower() != "authorization"} or None
-        await self._write(frames.pong(payload))
+        await self._write(messages.pong(payload))
 
     async def _sign_in(self, authorization: str | None) -> None:
         before = self.caller.principal
@@ -204,7 +205,7 @@ class Socket:
             async with asyncio.timeout(GOODBYE_SECONDS):
                 if all_told and self._connections.cursor:
                     with suppress(Disconnected, OSError):
-                        await self._write(frames.ping({"cursor": self._connections.cursor}))
+                        await self._write(messages.ping({"cursor": self._connections.cursor}))
                 await self._close(1012, "Service restart")
         except TimeoutError:  # The client does not read; what it got so far ends where it can go on.
             self.abandon()

@@ -25,7 +25,7 @@ import structlog
 
 from graph.kit.auth import Caller
 from graph.kit.errors import BAD_USER_INPUT, DOCUMENT_NOT_FOUND, FORBIDDEN, refusal
-from graph.server.requests import GraphQLRequest
+from graph.server.graphql.requests import GraphQLRequest
 from persistence.kit.cache.store import Cache
 
 log = structlog.get_logger(__name__)

@@ -12,8 +12,8 @@ from typing import Any, cast
 import orjson
 
 from graph.kit.errors import Refused
-from graph.server import requests
-from graph.server.requests import GraphQLRequest
+from graph.server.graphql import requests
+from graph.server.graphql.requests import GraphQLRequest
 
 CONNECTION_ACK = '{"type":"connection_ack"}'
 

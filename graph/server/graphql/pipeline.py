@@ -19,11 +19,11 @@ from graph.kit.errors import Refused
 from graph.kit.execution.engine import Engine, Occurrence, Operation
 from graph.kit.execution.shared_execution import Make, Sharing, Told, asked
 from graph.kit.planner.plans import Plans
-from graph.server.documents import Documents
-from graph.server.limits import Grant, Limits, retry_after, wanted
-from graph.server.masking import Masked
-from graph.server.requests import GraphQLRequest
-from graph.server.responses import Kept, Place, Responses
+from graph.server.graphql.budget import Grant, Limits, retry_after, wanted
+from graph.server.graphql.error_masking import Masked
+from graph.server.graphql.persisted_documents import Documents
+from graph.server.graphql.requests import GraphQLRequest
+from graph.server.graphql.response_cache import Kept, Place, Responses
 from graph.server.telemetry import Seen, Telemetry
 from persistence.kit.database.replica import reading_as
 

@@ -13,11 +13,11 @@ from graphql import OperationType
 from graph.kit.auth import Caller
 from graph.kit.errors import RATE_LIMITED, Refused, internal, refusal
 from graph.kit.execution.engine import Operation
-from graph.server import frames
-from graph.server.connections import FLUSH_SECONDS, Connections
-from graph.server.frames import Closed
-from graph.server.pipeline import Answer, Pipeline
-from graph.server.requests import GraphQLRequest
+from graph.server.graphql import messages
+from graph.server.graphql.connection_registry import FLUSH_SECONDS, Connections
+from graph.server.graphql.messages import Closed
+from graph.server.graphql.pipeline import Answer, Pipeline
+from graph.server.graphql.requests import GraphQLRequest
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +51,9 @@ class Operations:
             raise Closed(4409, f"Subscriber for {id_} already exists")
         if len(self._running) >= self._limit:
             refused = refusal(RATE_LIMITED, f"A socket runs {self._limit} operations at most; complete one first.", retryAfter=1)
-            await self._write(frames.error(id_, refused))
+            await self._write(messages.error(id_, refused))
             return
-        running = self._speaking[id_] = _Running(id_, frames.opening(id_))
+        running = self._speaking[id_] = _Running(id_, messages.opening(id_))
         self._running.add(running)
         running.task = asyncio.create_task(self._run(running, request, caller))
 
@@ -115,16 +115,16 @@ class Operations:
                     if self._may_speak(running):
                         await self._write(f"{running.opening}{answer.body.decode()}}}")
         except Refused as refused:
-            return frames.error(running.id, refused)
+            return messages.error(running.id, refused)
         except (Disconnected, OSError):
             raise
         except Exception:
             log.exception("operation failed", request_id=caller.request_id)
-            return frames.error(running.id, Refused([internal(caller.request_id)]))
+            return messages.error(running.id, Refused([internal(caller.request_id)]))
         if self._connections.draining and running.kind is OperationType.SUBSCRIPTION:
             self._ended = True
             return None  # A client takes a `complete` for the end: without one it subscribes again elsewhere.
-        return frames.complete(running.id)
+        return messages.complete(running.id)
 
     async def _answers(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[Answer, None]:
         if operation.kind is not OperationType.SUBSCRIPTION:
