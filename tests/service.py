@@ -21,9 +21,9 @@ from graph.kit.context import Services
 from graph.kit.global_ids import global_id
 from graph.server.app import create_app
 from graph.server.asgi.http_protocol import Protocol
+from graph.server.auth.tokens import Tokens
 from graph.server.commands.serving import KEEP_ALIVE_SECONDS
 from graph.server.settings import Settings
-from graph.server.tokens import Tokens
 from persistence import passwords, users
 from persistence.items import table as items
 from persistence.kit.database.database import Base, Database

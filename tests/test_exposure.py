@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 from graph.kit.auth import TOKEN_LENGTH
 from graph.kit.execution import validation
 from graph.kit.limits.query_size import SizeLimits
-from graph.server import settings, tokens
+from graph.server import settings
 from graph.server.asgi.response_headers import HEADERS
+from graph.server.auth import tokens
 from graph.server.graphql.websocket import SocketLimits
 from graph.server.logs import identified
 from persistence.items.sources import PriceSource

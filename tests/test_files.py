@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from graph.kit.auth import Scope
-from graph.server.dispositions import disposition
+from graph.server.rest.file_headers import disposition
 from persistence import files
 from persistence.kit.blobs import content_type as media
 from persistence.kit.blobs import filenames

@@ -19,7 +19,7 @@ from sqlalchemy import event, update
 
 from graph.kit.auth import Scope
 from graph.kit.errors import Refused
-from graph.server import tokens
+from graph.server.auth import tokens
 from graph.server.settings import BadSettings, load
 from persistence import logins, passwords, users
 from persistence.kit.column_types import utc_now

@@ -16,7 +16,7 @@ import pytest
 
 from graph.kit.auth import Scope
 from graph.server.asgi import request_body
-from graph.server.multipart import PART_BYTES, FormFile
+from graph.server.rest.multipart import PART_BYTES, FormFile
 from tests.conftest import settings_for
 from tests.service import running
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from graph.server.asgi.origins import Origins
-from graph.server.callers import Callers
+from graph.server.auth.callers import Callers
 from graph.server.graphql.connection_registry import Connections
 from graph.server.graphql.http import HttpEndpoint
 from graph.server.graphql.sse import EventStreams

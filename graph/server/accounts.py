@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 
 from graph.kit.auth import Scope
+from graph.server.auth.tokens import Tokens
 from graph.server.settings import Settings
-from graph.server.tokens import Tokens
 from graph.users.types import known_scopes
 from persistence import audit, users
 from persistence.kit.cache.table_versions import told

@@ -20,17 +20,16 @@ from graph.kit.execution.engine import Engine
 from graph.kit.planner.plans import Plans
 from graph.kit.process_pool import Computing
 from graph.schema import PLANNED, executable, schema
-from graph.server import exports
 from graph.server.asgi.compression import Compression
 from graph.server.asgi.graceful_shutdown import Departure, Farewell
 from graph.server.asgi.middleware import Application, Cors, Direct
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.response_headers import Envelope
 from graph.server.asgi.trusted_proxies import TrustedProxies, networks
-from graph.server.callers import Callers
+from graph.server.auth.callers import Callers
+from graph.server.auth.tokens import Tokens
 from graph.server.docs import Docs
 from graph.server.explorer import STYLES, Explorer
-from graph.server.files import FileRoutes
 from graph.server.graphql.budget import Limits
 from graph.server.graphql.connection_registry import Connections
 from graph.server.graphql.http import METHODS, HttpEndpoint
@@ -40,16 +39,17 @@ from graph.server.graphql.response_cache import Responses
 from graph.server.graphql.response_replay import Repeats
 from graph.server.graphql.sse import EventStreams
 from graph.server.graphql.websocket import SocketEndpoint
-from graph.server.health import HealthRoutes
 from graph.server.landing import Landing
 from graph.server.logs import OperationLog
 from graph.server.metrics import Metrics
 from graph.server.monitoring import Monitoring
-from graph.server.rest import Shims, not_served
+from graph.server.rest import exports
+from graph.server.rest.files import FileRoutes
+from graph.server.rest.health import HealthRoutes
+from graph.server.rest.rate_limiter import Throttle
+from graph.server.rest.routes import Shims, not_served
 from graph.server.settings import Settings
 from graph.server.telemetry import Telemetry
-from graph.server.throttle import Throttle
-from graph.server.tokens import Tokens
 from graph.users.mutations import SignupPolicy
 from persistence import files, logins
 from persistence.health_checks import Vitals

@@ -20,7 +20,7 @@ from graph.kit.context import Services
 from graph.kit.errors import FORBIDDEN
 from graph.server.ledger import DeprecationLedger
 from graph.server.metrics import Metrics
-from graph.server.rest import told
+from graph.server.rest.routes import told
 from persistence.kit.jobs import queue as jobs
 
 log = structlog.get_logger(__name__)

@@ -17,7 +17,7 @@ import structlog
 
 from graph.kit.errors import INTERNAL
 from graph.server.logs import REQUEST_ID
-from graph.server.rest import told
+from graph.server.rest.routes import told
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -13,7 +13,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from graph.server.commands.terminal import fail, loaded, opened, progress
-from graph.server.formats import FORMATS, Request
+from graph.server.rest.export_formats import FORMATS, Request
 from graph.server.settings import Settings
 from persistence import users
 from persistence.items import file_import, listing

@@ -17,7 +17,7 @@ import structlog
 
 from graph.kit.auth import Caller, Principal
 from graph.kit.errors import RATE_LIMITED, UNAVAILABLE, Refused, refusal
-from graph.server.tokens import Tokens
+from graph.server.auth.tokens import Tokens
 
 log = structlog.get_logger()
 

@@ -30,11 +30,11 @@ from graph.kit.errors import (
     refusal,
 )
 from graph.kit.execution.engine import Operation
-from graph.server import callers
 from graph.server.asgi import content_negotiation
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import ClientGone
-from graph.server.callers import Callers, Headers
+from graph.server.auth import callers
+from graph.server.auth.callers import Callers, Headers
 from graph.server.graphql import body as payloads
 from graph.server.graphql import requests
 from graph.server.graphql.pipeline import Answer, Pipeline, refused_body

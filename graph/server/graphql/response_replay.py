@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.kit.errors import Refused
-from graph.server import callers
 from graph.server.asgi.compression import LEAST_BYTES, LEVEL
-from graph.server.callers import Callers
+from graph.server.auth import callers
+from graph.server.auth.callers import Callers
 from graph.server.graphql import body
 from graph.server.graphql.http import REPEATABLE, Repeatable, fields, refuse
 from graph.server.graphql.pipeline import Pipeline

@@ -34,11 +34,11 @@ from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.kit.execution.engine import Operation
 from graph.server.asgi import content_negotiation
-from graph.server.callers import Headers, text
+from graph.server.auth.callers import Headers, text
+from graph.server.auth.tokens import bearer
 from graph.server.graphql.connection_registry import FLUSH_SECONDS, Connections
 from graph.server.graphql.pipeline import Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
-from graph.server.tokens import bearer
 
 # Proxies close what is silent; the usual limit is 60 s.
 HEARTBEAT_SECONDS = 12.0

@@ -24,15 +24,15 @@ from starlette.types import Receive, Scope, Send
 
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
-from graph.server import callers
 from graph.server.asgi.origins import Origins
-from graph.server.callers import Callers
+from graph.server.auth import callers
+from graph.server.auth.callers import Callers
+from graph.server.auth.tokens import bearer
 from graph.server.graphql import messages
 from graph.server.graphql.connection_registry import GOODBYE_SECONDS, Connections
 from graph.server.graphql.messages import Closed, Message
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.socket_operations import Disconnected, Operations
-from graph.server.tokens import bearer
 
 log = structlog.get_logger(__name__)
 

@@ -8,10 +8,10 @@ from starlette.routing import Route
 
 from graph.kit.auth import Scope
 from graph.kit.context import Context
-from graph.server import formats
 from graph.server.asgi.streaming import Stream
-from graph.server.formats import FORMATS
-from graph.server.rest import Shims
+from graph.server.rest import export_formats
+from graph.server.rest.export_formats import FORMATS
+from graph.server.rest.routes import Shims
 from persistence.items.listing import Filter
 from persistence.kit.errors import InvalidInput
 from persistence.kit.validation import WHOLE_MAX
@@ -40,7 +40,7 @@ async def items(request: Request, context: Context) -> Response:
     return stream if request.method == "HEAD" else await stream.begin()
 
 
-def _wanted(request: Request) -> formats.Request:
+def _wanted(request: Request) -> export_formats.Request:
     """Raises: InvalidInput."""
     limit, raw = request.query_params.get("limit"), request.query_params.get("raw", "")
     if limit is not None and not (limit.isascii() and limit.isdigit() and len(limit) < 11 and 1 <= int(limit) <= WHOLE_MAX):
@@ -49,4 +49,4 @@ def _wanted(request: Request) -> formats.Request:
         raise InvalidInput.at("raw", "must be 1 or 0")
     filter_ = Filter(search=request.query_params.get("search"))
     filter_.check()
-    return formats.Request(filter_, None if limit is None else int(limit), SWITCHES[raw])
+    return export_formats.Request(filter_, None if limit is None else int(limit), SWITCHES[raw])

@@ -21,9 +21,9 @@ from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, UNAUTHENTICATE
 from graph.server.asgi.error_codes import BAD_METHOD, NOT_FOUND, code_of, status_of
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import Body, ClientGone
-from graph.server.callers import Callers, headers_of
+from graph.server.auth.callers import Callers, headers_of
 from graph.server.graphql.budget import Limits
-from graph.server.throttle import Gate, Throttle
+from graph.server.rest.rate_limiter import Gate, Throttle
 from persistence.kit.database.replica import reading_as
 from persistence.kit.errors import DomainError
 from persistence.kit.transient_errors import is_outage

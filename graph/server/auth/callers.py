@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 from graph.kit.auth import Caller
 from graph.kit.errors import out_of_service
-from graph.server.tokens import Tokens, bearer
+from graph.server.auth.tokens import Tokens, bearer
 from persistence.kit.transient_errors import is_outage
 
 Headers = Mapping[bytes, bytes]
