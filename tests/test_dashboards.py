@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from graph.server.metrics import Metrics
+from graph.server.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 DASHBOARD = ROOT / "scripts" / "deploy" / "grafana-dashboard.json"

@@ -10,9 +10,9 @@ from graphql import build_schema, get_operation_ast, parse
 
 from graph.kit.deprecations import Deprecations
 from graph.schema import executable
-from graph.server.ledger import DeprecationLedger
-from graph.server.metrics import Metrics
 from graph.server.promises import unannounced
+from graph.server.telemetry.deprecated_usage import DeprecationLedger
+from graph.server.telemetry.metrics import Metrics
 from persistence import deprecated_usage
 from persistence.deprecated_usage import Use
 from persistence.kit.column_types import utc_now

@@ -18,7 +18,7 @@ from graph.server import settings
 from graph.server.asgi.response_headers import HEADERS
 from graph.server.auth import tokens
 from graph.server.graphql.websocket import SocketLimits
-from graph.server.logs import identified
+from graph.server.telemetry.logs import identified
 from persistence.items.sources import PriceSource
 from tests.access_ways import ROUTES
 from tests.conftest import settings_for

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
-from graph.server.meters import Counter, Gauge, Histogram, Meters, Reading
-from graph.server.metrics import CLIENTS, Metrics
+from graph.server.telemetry.metric_values import Counter, Gauge, Histogram, Meters, Reading
+from graph.server.telemetry.metrics import CLIENTS, Metrics
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,10 +23,10 @@ from graph.server.graphql.budget import Limits
 from graph.server.graphql.persisted_documents import Documents
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.requests import GraphQLRequest
-from graph.server.logs import OperationLog
-from graph.server.metrics import Metrics
 from graph.server.settings import BUDGET
-from graph.server.telemetry import Telemetry
+from graph.server.telemetry.logs import OperationLog
+from graph.server.telemetry.metrics import Metrics
+from graph.server.telemetry.telemetry import Telemetry
 from persistence.items import json_reader
 from persistence.items import table as items
 from persistence.items.json_pages import Asked

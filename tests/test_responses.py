@@ -17,7 +17,7 @@ from graph.schema import executable
 from graph.server.graphql.persisted_documents import sha256
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.graphql.response_cache import Kept, Responses
-from graph.server.telemetry import Telemetry
+from graph.server.telemetry.telemetry import Telemetry
 from persistence.items import table as items
 from tests.access import VIEWERS, World
 from tests.access_ways import ROOTS

@@ -40,16 +40,16 @@ from graph.server.graphql.response_replay import Repeats
 from graph.server.graphql.sse import EventStreams
 from graph.server.graphql.websocket import SocketEndpoint
 from graph.server.landing import Landing
-from graph.server.logs import OperationLog
-from graph.server.metrics import Metrics
-from graph.server.monitoring import Monitoring
 from graph.server.rest import exports
 from graph.server.rest.files import FileRoutes
 from graph.server.rest.health import HealthRoutes
 from graph.server.rest.rate_limiter import Throttle
 from graph.server.rest.routes import Shims, not_served
 from graph.server.settings import Settings
-from graph.server.telemetry import Telemetry
+from graph.server.telemetry.endpoint import Monitoring
+from graph.server.telemetry.logs import OperationLog
+from graph.server.telemetry.metrics import Metrics
+from graph.server.telemetry.telemetry import Telemetry
 from graph.users.mutations import SignupPolicy
 from persistence import files, logins
 from persistence.health_checks import Vitals
@@ -208,7 +208,7 @@ def observed(database: Database, settings: Settings) -> Telemetry:
     metrics, log = Metrics(settings.metrics_folder), OperationLog(settings)
     if settings.otel_exporter_otlp_endpoint is None:
         return Telemetry(metrics, log)
-    from graph.server.traces import Tracing
+    from graph.server.telemetry.tracing import Tracing
 
     tracing = Tracing(metrics, log, endpoint=settings.otel_exporter_otlp_endpoint, service=settings.app_name.lower())
     database.watch(tracing.statement)

@@ -19,9 +19,9 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
-from graph.server import logs
 from graph.server.app import create_app
 from graph.server.settings import load
+from graph.server.telemetry import logs
 
 if TYPE_CHECKING:
     import socket

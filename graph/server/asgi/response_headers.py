@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from graph.kit.errors import INTERNAL
-from graph.server.logs import REQUEST_ID
 from graph.server.rest.routes import told
+from graph.server.telemetry.logs import REQUEST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

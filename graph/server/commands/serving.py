@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from graph.server import logs, process
+from graph.server import process
 from graph.server.commands.terminal import fail, loaded
+from graph.server.telemetry import logs
 from persistence.schema import upgrade
 
 # Frames beyond this are never held in memory whole; the socket's own limit is in characters, of four bytes at most.

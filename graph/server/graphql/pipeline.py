@@ -24,7 +24,7 @@ from graph.server.graphql.error_masking import Masked
 from graph.server.graphql.persisted_documents import Documents
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.graphql.response_cache import Kept, Place, Responses
-from graph.server.telemetry import Seen, Telemetry
+from graph.server.telemetry.telemetry import Seen, Telemetry
 from persistence.kit.database.replica import reading_as
 
 STRANGER = Caller(None, client_ip="", request_id="")

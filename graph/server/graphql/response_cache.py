@@ -19,7 +19,7 @@ import orjson
 
 from graph.kit.auth import Caller
 from graph.kit.execution.engine import Operation
-from graph.server.meters import Counter
+from graph.server.telemetry.metric_values import Counter
 from persistence.kit.cache.store import Cache, MemoryCache
 from persistence.kit.cache.table_versions import Versions
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import structlog
 
-from graph.server import meters
+from graph.server.telemetry import metric_values
 from persistence import deprecated_usage
 from persistence.deprecated_usage import Use
 from persistence.kit.column_types import utc_now
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 class DeprecationLedger:
     """The meter only grows, so what it grew by since the last time is what is to be added. A process that is killed loses ten seconds' worth."""
 
-    def __init__(self, meter: meters.Counter, database: Database) -> None:
+    def __init__(self, meter: metric_values.Counter, database: Database) -> None:
         self._meter, self._database = meter, database
         self._kept: Counter[Use] = Counter()
 

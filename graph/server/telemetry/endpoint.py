@@ -18,9 +18,9 @@ from starlette.responses import Response
 
 from graph.kit.context import Services
 from graph.kit.errors import FORBIDDEN
-from graph.server.ledger import DeprecationLedger
-from graph.server.metrics import Metrics
 from graph.server.rest.routes import told
+from graph.server.telemetry.deprecated_usage import DeprecationLedger
+from graph.server.telemetry.metrics import Metrics
 from persistence.kit.jobs import queue as jobs
 
 log = structlog.get_logger(__name__)

@@ -30,9 +30,9 @@ from graph.kit.auth import Caller
 from graph.kit.execution.engine import Operation
 from graph.kit.instrumentation import Phase
 from graph.server.graphql.requests import GraphQLRequest
-from graph.server.logs import OperationLog
-from graph.server.metrics import Metrics
-from graph.server.telemetry import Preparing, Seen, Telemetry
+from graph.server.telemetry.logs import OperationLog
+from graph.server.telemetry.metrics import Metrics
+from graph.server.telemetry.telemetry import Preparing, Seen, Telemetry
 
 # What was done before there was an operation to have a span, with its begin and end in nanoseconds since 1970. Each request has a context of its own.
 _steps: ContextVar[list[tuple[Phase, int, int]] | None] = ContextVar("steps", default=None)

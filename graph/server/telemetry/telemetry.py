@@ -17,9 +17,9 @@ from graph.kit.errors import INTERNAL, Refused
 from graph.kit.execution.engine import Operation
 from graph.kit.instrumentation import Phase
 from graph.server.graphql.requests import GraphQLRequest
-from graph.server.logs import OperationLog
-from graph.server.meters import Histogram
-from graph.server.metrics import Metrics
+from graph.server.telemetry.logs import OperationLog
+from graph.server.telemetry.metric_values import Histogram
+from graph.server.telemetry.metrics import Metrics
 
 UNKNOWN = "unknown"  # A client that does not say who it is.
 NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,99}")

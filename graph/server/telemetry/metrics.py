@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.exposition import choose_encoder
 
 from graph.kit.instrumentation import Phase
-from graph.server.meters import Counter, Gauge, Histogram, Meter, Meters, Reading
+from graph.server.telemetry.metric_values import Counter, Gauge, Histogram, Meter, Meters, Reading
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
