@@ -2,7 +2,7 @@
 FROM node:22-bookworm-slim AS explorer
 WORKDIR /build
 COPY scripts/explorer scripts/explorer
-COPY graph/server/explorer graph/server/explorer
+COPY graph/server/pages/explorer graph/server/pages/explorer
 RUN ./scripts/explorer
 
 FROM python:3.13-slim-bookworm AS packages
@@ -19,7 +19,7 @@ COPY pyproject.toml schema.graphql *.md ./
 COPY docs docs
 COPY persistence persistence
 COPY graph graph
-COPY --from=explorer /build/graph/server/explorer/dist graph/server/explorer/dist
+COPY --from=explorer /build/graph/server/pages/explorer/dist graph/server/pages/explorer/dist
 # Compiled now, because the running container may write to nothing but its volumes.
 RUN python -m compileall -q persistence graph \
   && useradd --system --uid 10001 --home-dir /app storegraph \

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from graph.server.docs import PICTURE_POLICY, Docs
-from graph.server.explorer import PLAIN_POLICY
+from graph.server.pages.docs import PICTURE_POLICY, Docs
+from graph.server.pages.explorer import PLAIN_POLICY
 
 if TYPE_CHECKING:
     from pathlib import Path

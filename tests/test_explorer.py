@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from graph.schema import executable
-from graph.server.explorer import EXPLORER_POLICY, HERE, PLAIN_POLICY, STYLES, Explorer
+from graph.server.pages.explorer import EXPLORER_POLICY, HERE, PLAIN_POLICY, STYLES, Explorer
 from tests.conftest import settings_for
 from tests.servers import unavailable
 from tests.service import running

@@ -9,8 +9,8 @@ import pytest
 from starlette.applications import Starlette
 
 from graph.schema import schema
-from graph.server.explorer import PLAIN_POLICY
-from graph.server.landing import Landing
+from graph.server.pages.explorer import PLAIN_POLICY
+from graph.server.pages.home import Landing
 
 if TYPE_CHECKING:
     from tests.service import Service

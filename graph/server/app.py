@@ -28,8 +28,6 @@ from graph.server.asgi.response_headers import Envelope
 from graph.server.asgi.trusted_proxies import TrustedProxies, networks
 from graph.server.auth.callers import Callers
 from graph.server.auth.tokens import Tokens
-from graph.server.docs import Docs
-from graph.server.explorer import STYLES, Explorer
 from graph.server.graphql.budget import Limits
 from graph.server.graphql.connection_registry import Connections
 from graph.server.graphql.http import METHODS, HttpEndpoint
@@ -39,7 +37,9 @@ from graph.server.graphql.response_cache import Responses
 from graph.server.graphql.response_replay import Repeats
 from graph.server.graphql.sse import EventStreams
 from graph.server.graphql.websocket import SocketEndpoint
-from graph.server.landing import Landing
+from graph.server.pages.docs import Docs
+from graph.server.pages.explorer import STYLES, Explorer
+from graph.server.pages.home import Landing
 from graph.server.rest import exports
 from graph.server.rest.files import FileRoutes
 from graph.server.rest.health import HealthRoutes

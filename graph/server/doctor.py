@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from graph.server.explorer import HERE
+from graph.server.pages.explorer import HERE
 from graph.server.settings import Settings
 from persistence import server_checks
 from persistence.kit.blobs.by_url import blobs_at

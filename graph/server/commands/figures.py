@@ -32,7 +32,7 @@ def report(
     if out.suffix not in ENDINGS:
         raise typer.BadParameter(f"must end in {', '.join(ENDINGS)}", param_hint="--out")
     try:
-        from graph.server import picture
+        from graph.server.pages import sales_chart
     except ImportError:
         fail("This command needs matplotlib: .venv/bin/python -m pip install matplotlib, or ./scripts/setup --dev.")
     until = (end.replace(tzinfo=UTC) if end else utc_now().replace(hour=0, minute=0, second=0, microsecond=0)) + timedelta(days=1)
@@ -40,7 +40,7 @@ def report(
     settings = loaded()
     totals = asyncio.run(_totals(settings, since, until, by))
     title = f"{settings.app_name}: sales by {by.value}, {since:%Y-%m-%d} to {until - timedelta(days=1):%Y-%m-%d}"
-    picture.draw(totals, by, title, out)
+    sales_chart.draw(totals, by, title, out)
     typer.echo(f"{out}: {sum(each.revenue for each in totals):,} in {sum(each.purchases for each in totals):,} purchases.")
 
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from graph.server.asgi import content_negotiation
-from graph.server.explorer import STATIC, html
+from graph.server.pages.explorer import STATIC, html
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -17,13 +17,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from graph.server.explorer import STATIC, html
+from graph.server.pages.explorer import STATIC, html
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
     from starlette.requests import Request
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FIRST = "README.md"
 PAGES = (FIRST, "docs/**/*.md", "*.md")
 PICTURES = ("docs/**/*.svg", "docs/**/*.png")
