@@ -22,7 +22,7 @@ from graph.kit.global_ids import global_id
 from graph.server.app import create_app
 from graph.server.asgi.http_protocol import Protocol
 from graph.server.auth.tokens import Tokens
-from graph.server.commands.serving import KEEP_ALIVE_SECONDS
+from graph.server.cli.serve import KEEP_ALIVE_SECONDS
 from graph.server.settings import Settings
 from persistence import passwords, users
 from persistence.items import table as items

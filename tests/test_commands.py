@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from graph.server.commands import cli
+from graph.server.cli import cli
 from graph.server.settings import Settings
 from persistence.demo import seed as seeding
 from persistence.demo import shop as demo

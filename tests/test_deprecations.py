@@ -10,7 +10,7 @@ from graphql import build_schema, get_operation_ast, parse
 
 from graph.kit.deprecations import Deprecations
 from graph.schema import executable
-from graph.server.promises import unannounced
+from graph.server.cli.breaking_changes import unannounced
 from graph.server.telemetry.deprecated_usage import DeprecationLedger
 from graph.server.telemetry.metrics import Metrics
 from persistence import deprecated_usage

@@ -12,7 +12,7 @@ from graphql import parse, validate
 from typer.main import get_command
 
 from graph.schema import executable
-from graph.server.commands import cli
+from graph.server.cli import cli
 from graph.server.settings import Settings
 from tests.conftest import settings_for
 from tests.service import running

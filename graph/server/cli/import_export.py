@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from graph.server.commands.terminal import fail, loaded, opened, progress
+from graph.server.cli.terminal import fail, loaded, opened, progress
 from graph.server.rest.export_formats import FORMATS, Request
 from graph.server.settings import Settings
 from persistence import users

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from graph.server.commands.terminal import fail, loaded, progress
+from graph.server.cli.terminal import fail, loaded, progress
 from graph.server.settings import Settings
 from persistence.kit import backups
 from persistence.kit.column_types import utc_now

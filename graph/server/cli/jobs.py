@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from graph.server.commands.terminal import fail, loaded, opened
+from graph.server.cli.terminal import fail, loaded, opened
 from graph.server.settings import Settings
 from persistence.kit.jobs import queue as jobs
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from graph.server.commands.terminal import loaded, opened, progress
+from graph.server.cli.terminal import loaded, opened, progress
 from graph.server.settings import Settings
 from persistence.demo import seed as seeding
 

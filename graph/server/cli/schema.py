@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from graph.schema import schema as graphql_schema
-from graph.server import promises
-from graph.server.commands.terminal import fail, loaded, opened
+from graph.server.cli import breaking_changes
+from graph.server.cli.terminal import fail, loaded, opened
 from graph.server.settings import Settings
 from persistence import deprecated_usage as kept
 from persistence.kit.column_types import utc_now
@@ -32,8 +32,8 @@ def schema(
     """Write schema.graphql from the code."""
     text = graphql_schema.as_str() + "\n"
     if breaking:
-        base = promises.base(ROOT)
-        if unannounced := promises.unannounced(base.schema, text, (ROOT / "CHANGELOG.md").read_text()):
+        base = breaking_changes.base(ROOT)
+        if unannounced := breaking_changes.unannounced(base.schema, text, (ROOT / "CHANGELOG.md").read_text()):
             lines = "\n".join(f"- Breaking: {change}" for change in unannounced)
             fail(f"Since {base.name} the schema breaks clients. Undo it, or announce it in CHANGELOG.md, word for word:\n{lines}")
     elif not check:

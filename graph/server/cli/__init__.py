@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from graph.server.commands import contract, copies, demonstration, figures, health, people, serving, tables, transfers, work
+from graph.server.cli import accounts, backup, doctor, import_export, jobs, migrate, report, schema, seed, serve
 
 cli = typer.Typer(
     help="Storegraph: a store catalogue as one GraphQL API. Settings come from the environment and .env.",
@@ -16,15 +16,15 @@ cli = typer.Typer(
 )
 
 for panel, commands in {
-    "Run": (serving.serve, tables.migrate, health.doctor),
-    "Keep": (copies.backup, copies.restore),
-    "People": (people.grant, people.token),
-    "The catalogue": (transfers.import_items, transfers.export_items, figures.report),
-    "Try": (demonstration.seed,),
-    "The schema": (contract.schema, contract.deprecations),
+    "Run": (serve.serve, migrate.migrate, doctor.doctor),
+    "Keep": (backup.backup, backup.restore),
+    "People": (accounts.grant, accounts.token),
+    "The catalogue": (import_export.import_items, import_export.export_items, report.report),
+    "Try": (seed.seed,),
+    "The schema": (schema.schema, schema.deprecations),
 }.items():
     for command in commands:
         # The first word: `import` alone cannot be the name of a function.
         cli.command(command.__name__.partition("_")[0], rich_help_panel=panel)(command)
 
-cli.add_typer(work.commands, name="jobs", rich_help_panel="Run")
+cli.add_typer(jobs.commands, name="jobs", rich_help_panel="Run")

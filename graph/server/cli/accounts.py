@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from graph.kit.auth import Scope
-from graph.server import accounts
-from graph.server.commands.terminal import fail, loaded
+from graph.server.cli import account_commands
+from graph.server.cli.terminal import fail, loaded
 
 
 def grant(
@@ -21,7 +21,7 @@ def grant(
     given = list(Scope) if everything else scopes or []
     if not given:
         raise typer.BadParameter("name the scopes, or say --all")
-    user = asyncio.run(accounts.grant(loaded(), username, given))
+    user = asyncio.run(account_commands.grant(loaded(), username, given))
     if user is None:
         fail(f"There is no user {username!r}: they must sign up first.")
     typer.echo(f"{user.username} may now: {' '.join(user.scopes)}")
@@ -32,7 +32,7 @@ def token(
     scopes: Annotated[list[Scope] | None, typer.Option("--scope", help="Carry only this; may be given several times.")] = None,
 ) -> None:
     """Print an access token of a user, good for 30 minutes: for scripts on this machine and for finding faults."""
-    issued = asyncio.run(accounts.token(loaded(), username, scopes))
+    issued = asyncio.run(account_commands.token(loaded(), username, scopes))
     if issued is None:
         fail(f"There is no active user {username!r}.")
     typer.echo(issued)

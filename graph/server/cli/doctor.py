@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from graph.server import doctor as doctors
-from graph.server.commands.terminal import loaded
-from graph.server.doctor import Verdict
+from graph.server.cli import diagnostics as doctors
+from graph.server.cli.diagnostics import Verdict
+from graph.server.cli.terminal import loaded
 from graph.server.settings import Settings
 
 SIGNS = {Verdict.GOOD: "[green]good   [/]", Verdict.WARNING: "[yellow]warning[/]", Verdict.BAD: "[red]bad    [/]"}

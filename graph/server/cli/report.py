@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from graph.server.commands.terminal import fail, loaded, opened
+from graph.server.cli.terminal import fail, loaded, opened
 from graph.server.settings import Settings
 from persistence import sales
 from persistence.kit.column_types import utc_now

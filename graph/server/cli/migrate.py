@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from alembic.util import CommandError
 
-from graph.server.commands.terminal import fail, loaded
+from graph.server.cli.terminal import fail, loaded
 from persistence.schema import downgrade, revise, upgrade
 
 

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from graph.server import process
-from graph.server.commands.terminal import fail, loaded
+from graph.server.cli.terminal import fail, loaded
+from graph.server.process import server
 from graph.server.telemetry import logs
 from persistence.schema import upgrade
 
@@ -48,7 +48,7 @@ def serve(
     if settings.debug and port:
         typer.echo(THINGS_TO_TRY.format(name=settings.app_name, url=f"http://{host}:{port}"))
     config = uvicorn.Config(
-        "graph.server.process:app",
+        "graph.server.process.server:app",
         factory=True,
         host=host,
         port=port,
@@ -65,4 +65,4 @@ def serve(
         ws_per_message_deflate=False,
         server_header=False,  # Nobody needs to know what to look up the weaknesses of.
     )
-    process.run(config)
+    server.run(config)
