@@ -14,9 +14,9 @@ from sqlalchemy import event
 from graph.server.settings import Settings
 from graph.server.telemetry.logs import REQUEST_ID
 from persistence.schema import upgrade
-from tests import node as nodejs
-from tests import servers
-from tests.service import SECRET, Service, running
+from tests.support import node as nodejs
+from tests.support import servers
+from tests.support.service import SECRET, Service, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,10 +15,10 @@ from starlette.routing import Route
 
 from graph.schema import executable
 from persistence.kit.database.database import Base
-from tests.access import MARK, VIEWERS, Way, World, code, marked
-from tests.access_ways import ROOTS, ROUTES, WAYS
 from tests.conftest import settings_for
-from tests.service import running
+from tests.support.access import MARK, VIEWERS, Way, World, code, marked
+from tests.support.access_ways import ROOTS, ROUTES, WAYS
+from tests.support.service import running
 
 if TYPE_CHECKING:
     from graphql import GraphQLField, GraphQLNamedType

@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from persistence.kit.events.redis_broker import RedisBroker
-from tests import servers
-from tests.servers import Redis
+from tests.support import servers
+from tests.support.servers import Redis
 
 
 @asynccontextmanager

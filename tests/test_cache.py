@@ -11,9 +11,9 @@ from persistence.kit.cache.store import MemoryCache, SharedCache
 from persistence.kit.cache.table_versions import FileVersions, Joined, LocalVersions, SharedVersions
 from persistence.kit.database.database import Database
 from persistence.kit.redis.client import connect
-from tests import servers
 from tests.conftest import settings_for
-from tests.servers import Redis
+from tests.support import servers
+from tests.support.servers import Redis
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ import pytest
 
 from persistence.items import table as items
 from persistence.items.table import Draft
-from tests.service import Service
+from tests.support.service import Service
 
 ORDERS = [None, *({"field": field, "direction": way} for field in ("NAME", "PRICE", "CREATED_AT", "INVENTORY") for way in ("ASC", "DESC"))]
 KEYS: dict[str, Callable[[dict[str, Any]], Any]] = {

@@ -12,12 +12,12 @@ from gql.transport.exceptions import TransportQueryError
 from gql.transport.httpx import HTTPXAsyncTransport
 from gql.transport.websockets import WebsocketsTransport
 
-from tests.node import CLIENTS, run
+from tests.support.node import CLIENTS, run
 
 if TYPE_CHECKING:
     from gql.transport import AsyncTransport
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 SCHEMA = CLIENTS.parents[1] / "schema.graphql"
 SCRIPTS = sorted(script.stem for script in CLIENTS.glob("*.mjs") if script.stem != "expect")

@@ -20,9 +20,9 @@ from graph.server.settings import Settings
 from persistence.demo import seed as seeding
 from persistence.demo import shop as demo
 from persistence.kit.database.database import Database
-from tests import servers
 from tests.conftest import settings_for
-from tests.processes import ROOT, environment_of
+from tests.support import servers
+from tests.support.processes import ROOT, environment_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import psutil
 from graph.kit.process_pool import Computing, fibonacci
 
 if TYPE_CHECKING:
-    from tests.service import Service
+    from tests.support.service import Service
 
 COMPUTE = "query ($n: Int!) { compute(n: $n) }"
 

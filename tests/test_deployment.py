@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import unavailable
+from tests.support.servers import unavailable
 
 ROOT = Path(__file__).parent.parent
 SECRETS = {"SECRET_KEY": "s" * 64, "POSTGRES_PASSWORD": "p" * 32}

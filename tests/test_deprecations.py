@@ -17,12 +17,12 @@ from persistence import deprecated_usage
 from persistence.deprecated_usage import Use
 from persistence.kit.column_types import utc_now
 from tests.conftest import settings_for
-from tests.service import running
+from tests.support.service import running
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 OLD = """
 directive @deprecated(reason: String = "No longer supported") on FIELD_DEFINITION | ARGUMENT_DEFINITION | INPUT_FIELD_DEFINITION | ENUM_VALUE

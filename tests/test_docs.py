@@ -14,7 +14,7 @@ from graph.server.pages.explorer import PLAIN_POLICY
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 README = """# The `shop`
 

@@ -16,7 +16,7 @@ from graph.server.graphql.persisted_documents import BadManifest, DocumentMode, 
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.settings import BadSettings, load
 from tests.conftest import settings_for
-from tests.service import running
+from tests.support.service import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 QUERY = "query Start { __typename }"
 HASH = hashlib.sha256(QUERY.encode()).hexdigest()

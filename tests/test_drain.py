@@ -17,12 +17,12 @@ import websockets
 from websockets.exceptions import ConnectionClosed
 
 from persistence.kit.events import log as events
-from tests import servers
 from tests.conftest import settings_for
-from tests.listening import PROTOCOL
-from tests.processes import Process, serving
-from tests.service import Service, running
-from tests.wire import until
+from tests.support import servers
+from tests.support.listening import PROTOCOL
+from tests.support.processes import Process, serving
+from tests.support.service import Service, running
+from tests.support.wire import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,13 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.conftest import settings_for
-from tests.listening import listening
-from tests.service import running
+from tests.support.listening import listening
+from tests.support.service import running
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 ECHO = "subscription ($channel: ID!, $message: String) { echo(channel: $channel, message: $message) { channel text } }"
 SEND = "mutation ($channel: ID!, $message: String!) { sendEcho(channel: $channel, message: $message) { channel text } }"

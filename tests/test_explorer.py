@@ -20,13 +20,13 @@ from starlette.routing import Mount
 from graph.schema import executable
 from graph.server.pages.explorer import EXPLORER_POLICY, HERE, PLAIN_POLICY, STYLES, Explorer
 from tests.conftest import settings_for
-from tests.servers import unavailable
-from tests.service import running
+from tests.support.servers import unavailable
+from tests.support.service import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from tests.service import Service
+    from tests.support.service import Service
 
     Browse = Callable[[str], Awaitable[dict[str, Any]]]
     Play = Callable[[str, Service], Awaitable[dict[str, Any]]]

@@ -19,7 +19,7 @@ from persistence.items import csv_export, listing
 from persistence.items import table as items
 from persistence.items.table import Draft
 from persistence.kit.database.database import STREAMS
-from tests.service import Service
+from tests.support.service import Service
 
 
 async def fetch(service: Service, kind: str, query: str = "", *, token: str | None = None) -> tuple[int, str, str]:

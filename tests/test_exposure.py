@@ -20,10 +20,10 @@ from graph.server.auth import tokens
 from graph.server.graphql.websocket import SocketLimits
 from graph.server.telemetry.logs import identified
 from persistence.items.sources import PriceSource
-from tests.access_ways import ROUTES
 from tests.conftest import settings_for
-from tests.listening import listening
-from tests.service import Service, running
+from tests.support.access_ways import ROUTES
+from tests.support.listening import listening
+from tests.support.service import Service, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -21,7 +21,7 @@ from tests.test_metrics import samples
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ from persistence.kit.blobs.by_url import blobs_at
 from persistence.kit.blobs.local_folder import Folder
 
 if TYPE_CHECKING:
-    from tests.service import Service
+    from tests.support.service import Service
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
 FILES = "{ files { totalCount nodes { filename sizeBytes contentType sha256 url owner { username } } } }"

@@ -19,11 +19,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from graph.kit.auth import Scope
-from tests import fuzz_documents, fuzz_http, fuzzing
 from tests.conftest import settings_for
-from tests.fuzzing import answered, fuzzed, judge, judge_errors, listening_to_complaints
-from tests.listening import PROTOCOL
-from tests.service import Service, running
+from tests.support import fuzz_documents, fuzz_http, fuzzing
+from tests.support.fuzzing import answered, fuzzed, judge, judge_errors, listening_to_complaints
+from tests.support.listening import PROTOCOL
+from tests.support.service import Service, running
 
 if TYPE_CHECKING:
     import httpx

@@ -31,9 +31,9 @@ from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
 from persistence.kit.events import log as events
 from persistence.kit.query import search
-from tests.fuzz_documents import GLOBAL_IDS, SAMPLES, anything, plain, texts
-from tests.fuzz_http import bodies, form_types, forms
-from tests.fuzzing import counted, fuzzed
+from tests.support.fuzz_documents import GLOBAL_IDS, SAMPLES, anything, plain, texts
+from tests.support.fuzz_http import bodies, form_types, forms
+from tests.support.fuzzing import counted, fuzzed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from tests import servers
 from tests.conftest import settings_for
-from tests.service import Service, running
+from tests.support import servers
+from tests.support.service import Service, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ import pytest
 
 from graph.server.graphql.http import HttpLimits
 from graph.server.graphql.pipeline import Answer
-from tests.wire import Wire
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
     from graph.kit.execution.engine import Operation
-    from tests.service import Service
+    from tests.support.service import Service
 
 MODERN, LEGACY = "application/graphql-response+json", "application/json"
 HELLO = {"query": "{ __typename }"}

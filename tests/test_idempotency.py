@@ -14,10 +14,10 @@ from sqlalchemy import select, update
 from persistence.kit import idempotency
 from persistence.kit.column_types import utc_now
 from persistence.kit.idempotency import IdempotencyKey
-from tests import servers
 from tests.conftest import settings_for
-from tests.processes import serving
-from tests.service import Service, running
+from tests.support import servers
+from tests.support.processes import serving
+from tests.support.service import Service, running
 
 if TYPE_CHECKING:
     from pathlib import Path

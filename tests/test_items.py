@@ -10,7 +10,7 @@ import pytest
 from graph.kit.auth import Scope
 from graph.kit.global_ids import global_id
 from persistence.items import table as items
-from tests.service import Service
+from tests.support.service import Service
 
 CREATE = """
 mutation Create($input: CreateItemInput!, $key: String) {

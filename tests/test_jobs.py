@@ -16,15 +16,15 @@ from persistence.kit.jobs.queue import Job
 from persistence.kit.jobs.runner import Pace, Runner
 from persistence.purchases import table as purchases
 from tests.conftest import settings_for
+from tests.support.wire import until
 from tests.test_commands import run
 from tests.test_metrics import labels, samples
-from tests.wire import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from pathlib import Path
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 QUICK = Pace(lease_seconds=60, poll_seconds=0.02, first_delay_seconds=0.001, attempts=3)
 PARKED = "{ parkedJobs { number kind key attempts error } }"

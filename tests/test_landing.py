@@ -13,7 +13,7 @@ from graph.server.pages.explorer import PLAIN_POLICY
 from graph.server.pages.home import Landing
 
 if TYPE_CHECKING:
-    from tests.service import Service
+    from tests.support.service import Service
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 

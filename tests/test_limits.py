@@ -19,7 +19,7 @@ from graph.users.tokens import GUESSES
 from persistence.kit.column_types import utc_now
 from persistence.kit.limits.moving_window import Windows
 from tests.conftest import settings_for
-from tests.service import PASSWORD, SECRET, Service, running
+from tests.support.service import PASSWORD, SECRET, Service, running
 from tests.test_quota import connected
 
 # A restore rate at which nothing comes back while a test runs, so that figures are exact.

@@ -16,7 +16,7 @@ from graph.server.telemetry.metrics import CLIENTS, Metrics
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

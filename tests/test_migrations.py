@@ -19,8 +19,8 @@ from sqlalchemy import JSON, Boolean, Connection, Date, DateTime, Integer, MetaD
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from persistence.schema import MIGRATION_LOCK, MIGRATIONS, configuration, downgrade, upgrade
-from tests import servers
-from tests.processes import ROOT
+from tests.support import servers
+from tests.support.processes import ROOT
 
 T = TypeVar("T")
 

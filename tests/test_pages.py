@@ -15,8 +15,8 @@ from graph.schema import executable
 from graph.server.cli import cli
 from graph.server.settings import Settings
 from tests.conftest import settings_for
-from tests.service import running
-from tests.tours import RUNNERS, Shell, agrees, blocks
+from tests.support.service import running
+from tests.support.tours import RUNNERS, Shell, agrees, blocks
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")))

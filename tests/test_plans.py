@@ -37,7 +37,7 @@ from persistence.kit.limits.token_bucket import LocalQuota
 from persistence.kit.query.json_object import Value, Written
 from persistence.kit.query.page_statement import Cut
 from persistence.kit.query.paging import Window
-from tests.service import Service
+from tests.support.service import Service
 
 STRANGER = Caller(None, "127.0.0.1", "test")
 

@@ -19,8 +19,8 @@ from persistence.kit.database import statement_executor
 from persistence.kit.database.database import Database
 from persistence.kit.database.engines import PoolSize
 from persistence.kit.transient_errors import is_outage
-from tests import servers
-from tests.service import SECRET
+from tests.support import servers
+from tests.support.service import SECRET
 
 PREPARED = text("SELECT count(*) FROM pg_prepared_statements")
 

@@ -15,10 +15,10 @@ from graph.kit.auth import Scope
 from graph.kit.global_ids import global_id, row_id
 from persistence.kit.events import log as events
 from persistence.purchases import table as purchases
-from tests.deployment import Deployment, deployed
-from tests.listening import listening
-from tests.rolling import Outcome, rolled
-from tests.service import Service
+from tests.support.deployment import Deployment, deployed
+from tests.support.listening import listening
+from tests.support.rolling import Outcome, rolled
+from tests.support.service import Service
 
 PURCHASE = """
 mutation ($item: ID!, $key: String!) { purchaseItem(itemId: $item, idempotencyKey: $key) { ... on Purchase { id } } }

@@ -15,14 +15,14 @@ from persistence.kit.events.log import Event
 from persistence.kit.idempotency import IdempotencyKey
 from persistence.purchases import single_statement
 from persistence.purchases.table import Purchase
-from tests.listening import listening
+from tests.support.listening import listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pytest
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 PURCHASE = """
 mutation Purchase($item: ID!, $quantity: Int! = 1, $key: String) {

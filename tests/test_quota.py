@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from persistence.kit.limits.token_bucket import BUCKETS, Budget, LocalQuota, Quota, SharedQuota
 from persistence.kit.redis.circuit_breaker import RETRY_SECONDS
-from tests import servers
+from tests.support import servers
 
 Bucket = tuple[Quota, Callable[[str, float], Awaitable[None]]]
 

@@ -12,9 +12,9 @@ from itertools import count
 import pytest
 
 from tests.conftest import settings_for
-from tests.listening import Listener, listening
-from tests.servers import Redis
-from tests.service import Service, running
+from tests.support.listening import Listener, listening
+from tests.support.servers import Redis
+from tests.support.service import Service, running
 from tests.test_echo import ECHO, SEND
 from tests.test_limits import PAGE
 from tests.test_tokens import REVOKE

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     import httpx
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 NAMES = "{ items { nodes { name description tags createdAt updatedAt } } }"
 OWN = {"x-request-id", "x-process-time", "date"}

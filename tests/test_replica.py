@@ -14,10 +14,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from persistence.kit.database import replica as replicas
-from tests import servers
 from tests.conftest import settings_for
-from tests.servers import Postgres, Standby
-from tests.service import Service, running
+from tests.support import servers
+from tests.support.servers import Postgres, Standby
+from tests.support.service import Service, running
 
 ITEM = "query ($id: ID!) { item(id: $id) { name } }"
 SEARCH = "query ($words: String!) { items(search: $words) { nodes { name } } }"

@@ -19,13 +19,13 @@ from graph.server.graphql.requests import GraphQLRequest
 from graph.server.graphql.response_cache import Kept, Responses
 from graph.server.telemetry.telemetry import Telemetry
 from persistence.items import table as items
-from tests.access import VIEWERS, World
-from tests.access_ways import ROOTS
 from tests.conftest import settings_for
-from tests.listening import listening
-from tests.processes import run
-from tests.servers import Redis
-from tests.service import Service, running
+from tests.support.access import VIEWERS, World
+from tests.support.access_ways import ROOTS
+from tests.support.listening import listening
+from tests.support.processes import run
+from tests.support.servers import Redis
+from tests.support.service import Service, running
 
 if TYPE_CHECKING:
     from pathlib import Path

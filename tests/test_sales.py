@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 REPORT = """
 query ($from: DateTime!, $to: DateTime!, $by: SalesPeriod!) {

@@ -20,7 +20,7 @@ from persistence.kit.query.paging import Window
 
 if TYPE_CHECKING:
     from persistence.kit.database.database import Database
-    from tests.service import Service
+    from tests.support.service import Service
 
 ROWS = 240
 SIZE = 7  # Rows of a page.

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.conftest import settings_for
-from tests.processes import run
+from tests.support.processes import run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ from redis.backoff import NoBackoff
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests import servers
-from tests.servers import Postgres, Redis
+from tests.support import servers
+from tests.support.servers import Postgres, Redis
 
 
 async def rows(url: str, statement: str) -> list[tuple[object, ...]]:

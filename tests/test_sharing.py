@@ -15,10 +15,10 @@ from graph.kit.global_ids import required_row_id
 from persistence import users
 from persistence.items import table as items
 from persistence.kit.events import log as events
-from tests.listening import Listener, listening
+from tests.support.listening import Listener, listening
 
 if TYPE_CHECKING:
-    from tests.service import Service
+    from tests.support.service import Service
 
 SALES = """
 subscription ($after: String) {

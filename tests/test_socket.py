@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from graph.kit.auth import Scope
 from graph.server.graphql.websocket import SocketLimits
 from persistence import users
-from tests.wire import Wire, until
+from tests.support.wire import Wire, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import Message
 
     from graph.server.graphql.connection_registry import Connections
-    from tests.service import Service
+    from tests.support.service import Service
 
 SUBPROTOCOL = "graphql-transport-ws"
 INIT = {"type": "connection_init"}

@@ -14,7 +14,7 @@ import pytest
 
 from persistence.kit.database.sqlite_executor import SqliteReads
 from persistence.kit.database.statement_executor import Prepared, Row
-from tests.wire import until
+from tests.support.wire import until
 
 DOUBLE = Prepared("SELECT ? * 2", ("number",), {})
 WRONG = Prepared("SELECT * FROM absent", (), {})

@@ -12,13 +12,13 @@ import httpx
 import pytest
 
 from graph.server.graphql import sse
-from tests.wire import until
+from tests.support.wire import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from graph.server.graphql.connection_registry import Connections
-    from tests.service import Service
+    from tests.support.service import Service
 
 STREAM = {"Accept": "text/event-stream"}
 GREETED = 'subscription ($channel: ID! = "a") { echo(channel: $channel, message: "hello") { text } }'

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from graph.kit.global_ids import global_id
 from persistence.items.sources import InventorySource, PriceSource
 from tests.conftest import settings_for
-from tests.service import running
+from tests.support.service import running
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 SUMMARY = "query ($id: ID!) { itemSummary(id: $id) { item { name } price inventory } }"
 

@@ -24,8 +24,8 @@ from graph.server.settings import BadSettings, load
 from persistence import logins, passwords, users
 from persistence.kit.column_types import utc_now
 from persistence.logins import Login, RefreshToken, RevokedToken
-from tests.listening import listening
-from tests.service import PASSWORD, SECRET, Service, running
+from tests.support.listening import listening
+from tests.support.service import PASSWORD, SECRET, Service, running
 
 TOKEN = """
 mutation Token($name: String!, $password: String!, $scopes: [Scope!]) {

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from graph.server.settings import BadSettings, load
-from tests.collector import collecting
 from tests.conftest import settings_for
-from tests.service import running
+from tests.support.collector import collecting
+from tests.support.service import running
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from persistence.items.file_import import Row, Unreadable
 from persistence.items.table import Draft
 
 if TYPE_CHECKING:
-    from tests.service import Service
+    from tests.support.service import Service
 
 HEADER = b"name,description,price,tags,inventory\n"
 CHINOOK = Path(__file__).parents[2] / "shared" / "data" / "chinook_tracks.csv"

@@ -18,12 +18,12 @@ from graph.kit.auth import Scope
 from graph.server.asgi import request_body
 from graph.server.rest.multipart import PART_BYTES, FormFile
 from tests.conftest import settings_for
-from tests.service import running
+from tests.support.service import running
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 BOUNDARY = "a-boundary"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"

@@ -14,7 +14,7 @@ from graph.kit.auth import Scope
 from graph.kit.global_ids import global_id
 from persistence import audit, users
 from persistence.items import table as items
-from tests.service import PASSWORD, Service
+from tests.support.service import PASSWORD, Service
 
 Statements = Callable[[], AbstractContextManager[list[str]]]
 

@@ -14,9 +14,9 @@ import pytest
 from graph.kit.auth import Scope
 from persistence import users
 from tests.conftest import settings_for
-from tests.listening import listening
-from tests.processes import serving
-from tests.service import Service, running
+from tests.support.listening import listening
+from tests.support.processes import serving
+from tests.support.service import Service, running
 
 CONNECTIONS = 12  # Each is some worker's: that one has them all happens once in four million runs.
 ITEM = "query ($id: ID!) { item(id: $id) { name } }"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.servers import free_port, wait_until_listening
+from tests.support.servers import free_port, wait_until_listening
 
 ROOT = Path(__file__).parents[2]
 MERCURIUS = Path(__file__).parent / "rivals" / "mercurius"

@@ -19,7 +19,7 @@ import asyncpg
 
 from persistence.demo import shop as demo
 from scripts.benchmark.contestants import ROOT, Place
-from tests.servers import Postgres, create_database
+from tests.support.servers import Postgres, create_database
 
 ENOUGH = 100_000_000  # Units of each item: no purchase is refused while purchases are measured.
 SEEDED = 5_000  # Different items; the rest are copies of them, which the database makes in a tenth of the time.

@@ -15,12 +15,12 @@ from sqlalchemy import select
 from graph.kit.global_ids import row_id
 from persistence.kit.events import log as events
 from persistence.kit.events.log import Event
-from tests.shopping import STOCK, Shopping
-from tests.subscribers import Subscriber
+from tests.support.shopping import STOCK, Shopping
+from tests.support.subscribers import Subscriber
 
 if TYPE_CHECKING:
-    from tests.deployment import Deployment
-    from tests.service import Service
+    from tests.support.deployment import Deployment
+    from tests.support.service import Service
 
 QUIET_SECONDS = 60
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from graph.server.graphql.pipeline import Pipeline
-    from tests.service import Service
+    from tests.support.service import Service
 
 
 class Wire:

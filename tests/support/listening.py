@@ -11,7 +11,7 @@ import websockets
 from websockets.typing import Subprotocol
 
 if TYPE_CHECKING:
-    from tests.service import Service
+    from tests.support.service import Service
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graph.server.settings import Settings
-from tests.servers import free_port, wait_until_listening
+from tests.support.servers import free_port, wait_until_listening
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "graph"]
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.service import Service
+    from tests.support.service import Service
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / "tests" / "clients"  # What the JavaScript of the pages imports.
 FENCE = re.compile(r"^```(\S+)( &)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 RUNNERS = {

@@ -1,6 +1,6 @@
 """How to ask for each field of the roots, and how to come to an object of each type, in the shop of `access.py`."""
 
-from tests.access import Way
+from tests.support.access import Way
 
 SALES = "salesReport(from: $opened, to: $closed)"
 ROOTS: dict[str, dict[str, str]] = {

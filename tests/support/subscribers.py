@@ -11,7 +11,7 @@ from typing import Any
 import websockets
 from websockets.exceptions import InvalidHandshake, WebSocketException
 
-from tests.listening import PROTOCOL
+from tests.support.listening import PROTOCOL
 
 EVENTS = """
 subscription ($after: String!, $items: [ID!]) {

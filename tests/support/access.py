@@ -16,7 +16,7 @@ from persistence.kit.events import log as events
 
 if TYPE_CHECKING:
     from persistence.users import User
-    from tests.service import Service
+    from tests.support.service import Service
 
 READ = (Scope.ITEMS_READ, Scope.FILES_READ)
 WRITE = (*READ, Scope.ITEMS_WRITE, Scope.FILES_WRITE)

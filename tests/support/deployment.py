@@ -16,9 +16,9 @@ import httpx
 
 from graph.server.app import create_app
 from tests.conftest import settings_for
-from tests.processes import ROOT, Process, serving
-from tests.servers import free_port, unavailable, wait_until_listening
-from tests.service import Service
+from tests.support.processes import ROOT, Process, serving
+from tests.support.servers import free_port, unavailable, wait_until_listening
+from tests.support.service import Service
 from tests.test_metrics import samples
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 
 from hypothesis import strategies as st
 
-from tests.fuzz_documents import SAMPLES, requests, texts
+from tests.support.fuzz_documents import SAMPLES, requests, texts
 
 BOUNDARY = "edge"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"

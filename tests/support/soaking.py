@@ -24,11 +24,11 @@ from persistence.items.table import Draft, Item
 from persistence.kit.database.database import Database
 from persistence.kit.events import log as events
 from persistence.kit.events.log import Event
-from tests import rolling
 from tests.conftest import settings_for
-from tests.deployment import deployed
-from tests.processes import serving
-from tests.subscribers import Subscriber
+from tests.support import rolling
+from tests.support.deployment import deployed
+from tests.support.processes import serving
+from tests.support.subscribers import Subscriber
 
 ITEMS = 40
 HEARS_EVERYTHING = 16  # Each so many-th subscriber; the others hear two items.

@@ -18,7 +18,7 @@ from persistence.purchases.table import Purchase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.service import Service
+    from tests.support.service import Service
 
 PURCHASE = (
     "mutation ($item: ID!, $key: String!) { purchaseItem(itemId: $item, idempotencyKey: $key) { __typename ... on Purchase { id } } }"

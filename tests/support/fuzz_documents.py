@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis_graphql import nodes
 
 from graph.schema import executable, schema
-from tests.access_ways import ROOTS
+from tests.support.access_ways import ROOTS
 
-SAMPLES: dict[str, list[Any]] = json.loads((Path(__file__).parent / "fuzz_samples.json").read_text())
+SAMPLES: dict[str, list[Any]] = json.loads((Path(__file__).parents[1] / "fuzz_samples.json").read_text())
 GLOBAL_IDS = [base64.b64encode(text.encode()).decode() for text in SAMPLES["global_ids"]]
 JUNK = [*SAMPLES["junk"], "9" * 5_000, "{a:" * 100, "[" * 500, "{ node(id: 1) " * 60]
 

@@ -8,9 +8,9 @@ import os
 import shutil
 from pathlib import Path
 
-from tests.servers import unavailable
+from tests.support.servers import unavailable
 
-CLIENTS = Path(__file__).parent / "clients"
+CLIENTS = Path(__file__).parents[1] / "clients"
 
 
 async def run(*command: str, **environment: str) -> str:
