@@ -1,4 +1,4 @@
-// Scenarios for tests/test_explorer.py: `node explorer.mjs NAME URL [FOLDER]` prints what was seen, as JSON.
+// Scenarios for tests/server/pages/test_explorer.py: `node explorer.mjs NAME URL [FOLDER]` prints what was seen, as JSON.
 // The assertions are in Python; with a folder, screenshots are left there for people.
 import { join } from "node:path";
 import { browse, violations } from "./browser.mjs";

@@ -16,10 +16,10 @@ import httpx
 
 from graph.server.app import create_app
 from tests.conftest import settings_for
+from tests.server.telemetry.test_metrics import samples
 from tests.support.processes import ROOT, Process, serving
 from tests.support.servers import free_port, unavailable, wait_until_listening
 from tests.support.service import Service
-from tests.test_metrics import samples
 
 if TYPE_CHECKING:
     from graph.server.settings import Settings

@@ -1,6 +1,6 @@
 """A deploy under load: each process is restarted while clients buy, ask and listen through the proxy, and what they noticed of it is counted.
 
-tests/test_proxy.py runs it with 20 subscribers, `scripts/soak --rolling` with 200.
+tests/server/asgi/test_proxy.py runs it with 20 subscribers, `scripts/soak --rolling` with 200.
 """
 
 from __future__ import annotations

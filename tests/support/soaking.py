@@ -1,6 +1,6 @@
 """The event log under everything at once: writers whose transactions commit out of order or not at all, subscribers whose sockets are cut.
 
-`scripts/soak` runs it long, tests/test_soak.py short.
+`scripts/soak` runs it long, tests/persistence/events/test_soak.py short.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ variables and arguments as the reference executor does, asks for the rows, and p
 What keeps it honest. Only public fields without a resolver, arguments or rules of their own may be declared, so there is nothing to skip. On any
 doubt the answer is None and the reference executor runs the operation: a directive, an undeclared field, a variable that does not fit, an exception
 of any kind. The fast path never makes an error of its own. Limits, budgets and caches stand before it, in the pipeline.
-FAST_PATH_ENABLED=false turns it off; tests/test_plans.py compares both paths byte by byte.
+FAST_PATH_ENABLED=false turns it off; tests/kit/planner/test_plans.py compares both paths byte by byte.
 """
 
 from __future__ import annotations

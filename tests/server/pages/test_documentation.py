@@ -18,7 +18,7 @@ from tests.conftest import settings_for
 from tests.support.service import running
 from tests.support.tours import RUNNERS, Shell, agrees, blocks
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")))
 TOURS = [page for page in PAGES if any(block.kind in RUNNERS for block in blocks(ROOT / page))]
 PARTS = {"python", "system-packages", "tidy"}  # Of other scripts.

@@ -33,7 +33,7 @@ query Page($order: ItemOrder, $first: Int, $after: String, $last: Int, $before: 
 }
 """
 FOUND = "query Found($search: String, $filter: ItemFilter) { items(search: $search, filter: $filter) { totalCount nodes { name } } }"
-CHINOOK = Path(__file__).parents[2] / "shared" / "data" / "chinook_tracks.csv"
+CHINOOK = Path(__file__).parents[3] / "shared" / "data" / "chinook_tracks.csv"
 
 
 async def fill(service: Service, *drafts: Draft) -> None:

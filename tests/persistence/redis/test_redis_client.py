@@ -15,10 +15,10 @@ from graph.server.settings import BadSettings, load
 from persistence.kit.limits.moving_window import SharedWindows
 from persistence.kit.limits.token_bucket import Budget, SharedQuota
 from persistence.kit.redis.client import connect
+from tests.persistence.events.test_broker import two_brokers
 from tests.support.certificates import certificate
 from tests.support.servers import Redis, free_port
 from tests.support.service import SECRET
-from tests.test_broker import two_brokers
 
 if TYPE_CHECKING:
     from pathlib import Path

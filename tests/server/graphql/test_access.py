@@ -23,10 +23,10 @@ from tests.support.service import running
 if TYPE_CHECKING:
     from graphql import GraphQLField, GraphQLNamedType
 
-TABLE = Path(__file__).parent.parent / "docs" / "access.md"
+TABLE = Path(__file__).parents[3] / "docs" / "access.md"
 INTRODUCTION = f"""# Who sees what
 
-Made and compared by `tests/test_access.py`; `WRITE_ACCESS=1 ./scripts/test tests/test_access.py` writes it anew. A change here is a change of
+Made and compared by `tests/server/graphql/test_access.py`; `WRITE_ACCESS=1 ./scripts/test tests/server/graphql/test_access.py` writes it anew. A change here is a change of
 what somebody may see: review it as one.
 
 - **anonymous** sends no token; **owner** is the user whose item, file, purchase or account it is; the others look at what is the owner's.

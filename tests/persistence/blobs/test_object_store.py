@@ -15,9 +15,9 @@ from moto.server import ThreadedMotoServer
 
 from persistence.kit.blobs.by_url import blobs_at
 from tests.conftest import settings_for
+from tests.files.test_files import DELETE, FILES, bearer, get, put, sweep
+from tests.files.test_uploads import part, raw
 from tests.support.service import Service, running
-from tests.test_files import DELETE, FILES, bearer, get, put, sweep
-from tests.test_uploads import part, raw
 
 if TYPE_CHECKING:
     from pathlib import Path

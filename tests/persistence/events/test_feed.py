@@ -16,7 +16,7 @@ from persistence.kit.events import log as events
 from persistence.kit.events.broker import LocalBroker
 from persistence.kit.events.feed import Feed, Missed, Reason
 from persistence.kit.events.log import Event, History
-from tests.test_metrics import samples
+from tests.server.telemetry.test_metrics import samples
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -11,7 +11,7 @@ import yaml
 
 from graph.server.telemetry.metrics import Metrics
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 DASHBOARD = ROOT / "scripts" / "deploy" / "grafana-dashboard.json"
 ALERTS = ROOT / "scripts" / "deploy" / "alerts.yml"
 

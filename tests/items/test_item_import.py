@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.support.service import Service
 
 HEADER = b"name,description,price,tags,inventory\n"
-CHINOOK = Path(__file__).parents[2] / "shared" / "data" / "chinook_tracks.csv"
+CHINOOK = Path(__file__).parents[3] / "shared" / "data" / "chinook_tracks.csv"
 
 
 def read(content: bytes, *, raw: bool = False) -> list[Row]:

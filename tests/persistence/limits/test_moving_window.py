@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 
 from persistence.kit.limits.moving_window import KEYS, LocalWindows, SharedWindows, Unlimited, Windows
 from persistence.kit.redis.circuit_breaker import RETRY_SECONDS
+from tests.persistence.limits.test_token_bucket import Clock, connected, emptied
 from tests.support import servers
-from tests.test_quota import Clock, connected, emptied
 
 
 @pytest.fixture

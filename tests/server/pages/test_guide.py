@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 GUIDE = (ROOT / "docs" / "adding-an-entity.md").read_text()
 FILES = re.findall(r"^## \d\. [^\n]*`([a-z_/]+\.py)`\n(?:(?!^## ).)*?^```py\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.servers import unavailable
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 SECRETS = {"SECRET_KEY": "s" * 64, "POSTGRES_PASSWORD": "p" * 32}
 
 

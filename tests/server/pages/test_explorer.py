@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     Browse = Callable[[str], Awaitable[dict[str, Any]]]
     Play = Callable[[str, Service], Awaitable[dict[str, Any]]]
 
-ROOT = Path(__file__).parents[1]
-SCENARIOS = Path(__file__).parent / "browser"
+ROOT = Path(__file__).parents[3]
+SCENARIOS = Path(__file__).parents[2] / "browser"
 TABS = ["SignUp", "GetToken", "CreateItem", "SearchItems", "Purchase", "Echo", "SendEcho", "ItemEvents", "PurchaseStatus"]
 PRETTY = """query Names {
   items(first: 2) {

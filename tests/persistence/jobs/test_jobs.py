@@ -16,9 +16,9 @@ from persistence.kit.jobs.queue import Job
 from persistence.kit.jobs.runner import Pace, Runner
 from persistence.purchases import table as purchases
 from tests.conftest import settings_for
+from tests.server.cli.test_commands import run
+from tests.server.telemetry.test_metrics import labels, samples
 from tests.support.wire import until
-from tests.test_commands import run
-from tests.test_metrics import labels, samples
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -15,12 +15,12 @@ from persistence.kit import backups
 from persistence.kit.events import log as events
 from persistence.purchases.table import Purchase
 from tests.conftest import settings_for
+from tests.server.cli.test_commands import run
 from tests.support import servers
 from tests.support.listening import listening
 from tests.support.processes import serving
 from tests.support.service import running
 from tests.support.shopping import PURCHASE, STOCK, Shopping
-from tests.test_commands import run
 
 if TYPE_CHECKING:
     from pathlib import Path

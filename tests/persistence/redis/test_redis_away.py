@@ -12,12 +12,12 @@ from itertools import count
 import pytest
 
 from tests.conftest import settings_for
+from tests.echo.test_echo import ECHO, SEND
+from tests.kit.limits.test_budget import PAGE
+from tests.server.auth.test_tokens import REVOKE
 from tests.support.listening import Listener, listening
 from tests.support.servers import Redis
 from tests.support.service import Service, running
-from tests.test_echo import ECHO, SEND
-from tests.test_limits import PAGE
-from tests.test_tokens import REVOKE
 
 EVENTS = "subscription { itemEvents { ... on ItemCreated { item { name } } } }"
 addresses = (f"203.0.{number // 256}.{number % 256}" for number in count(1))

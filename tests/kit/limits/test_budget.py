@@ -19,8 +19,8 @@ from graph.users.tokens import GUESSES
 from persistence.kit.column_types import utc_now
 from persistence.kit.limits.moving_window import Windows
 from tests.conftest import settings_for
+from tests.persistence.limits.test_token_bucket import connected
 from tests.support.service import PASSWORD, SECRET, Service, running
-from tests.test_quota import connected
 
 # A restore rate at which nothing comes back while a test runs, so that figures are exact.
 SMALL = {"rate_limits_enabled": True, "budget_points": 1_000, "budget_points_per_second": 0.001, "max_cost": 400}
