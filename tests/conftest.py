@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event
 
+from graph.server.asgi.response_headers import REQUEST_ID
 from graph.server.settings import Settings
-from graph.server.telemetry.logs import REQUEST_ID
 from persistence.schema import upgrade
 from tests.support import node as nodejs
 from tests.support import servers

@@ -5,21 +5,23 @@ from contextlib import aclosing
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import strawberry
 
 from graph.items.types import Item
 from graph.kit.context import Info
 from graph.kit.fields import subscription
-from graph.kit.global_ids import global_id, row_id
-from graph.purchases import Purchase, visible
+from graph.kit.global_ids import global_id, row_id, seen_as
 from persistence.items import table as items
 from persistence.kit.column_types import utc_now
 from persistence.kit.errors import InvalidInput
 from persistence.kit.events.feed import RECENT_EVENTS, Feed, Missed, Reason
 from persistence.kit.events.log import Event as Row
 from persistence.purchases import table as purchases
+
+if TYPE_CHECKING:
+    from graph.purchases import Purchase
 
 ITEM_IDS = 100
 
@@ -73,9 +75,9 @@ class ItemPurchased(ItemChange):
         return self.data["quantity"]
 
     @strawberry.field(description="The purchase; null unless you are the buyer or hold `users:read`.")
-    async def purchase(self, info: Info) -> Purchase | None:
+    async def purchase(self, info: Info) -> Annotated["Purchase", strawberry.lazy("graph.purchases")] | None:
         row = await info.context.load(purchases.by_id, self.data["purchase_id"])
-        return visible(info, row) if row else None
+        return seen_as("Purchase", info)(row) if row else None
 
 
 @strawberry.enum(description="Why events cannot be delivered.")

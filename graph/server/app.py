@@ -21,6 +21,7 @@ from graph.kit.planner.plans import Plans
 from graph.kit.process_pool import Computing
 from graph.schema import PLANNED, executable, schema
 from graph.server.asgi.compression import Compression
+from graph.server.asgi.error_responses import not_served
 from graph.server.asgi.graceful_shutdown import Departure, Farewell
 from graph.server.asgi.middleware import Application, Cors, Direct
 from graph.server.asgi.origins import Origins
@@ -44,7 +45,7 @@ from graph.server.rest import exports
 from graph.server.rest.files import FileRoutes
 from graph.server.rest.health import HealthRoutes
 from graph.server.rest.rate_limiter import Throttle
-from graph.server.rest.routes import Shims, not_served
+from graph.server.rest.routes import Shims
 from graph.server.settings import Settings
 from graph.server.telemetry.endpoint import Monitoring
 from graph.server.telemetry.logs import OperationLog

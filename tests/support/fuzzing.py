@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from graph.kit import errors
-from graph.server.asgi import error_codes
+from graph.server.asgi import error_responses
 
 T = TypeVar("T")
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 SUITE_EXAMPLES = 600  # Of all fuzz tests together, in ./scripts/test: always the same ones.
-CODES = {value for module in (errors, error_codes) for name, value in vars(module).items() if name.isupper() and isinstance(value, str)}
+CODES = {value for module in (errors, error_responses) for name, value in vars(module).items() if name.isupper() and isinstance(value, str)}
 FAILURES = {errors.INTERNAL, errors.UNAVAILABLE}
 LEAK = re.compile(
     r"Traceback|File \"|\.py\b|site-packages|/tmp/|(?:SELECT|INSERT|UPDATE) |sqlalchemy|sqlite|asyncpg|<class|<function|object at 0x|NoneType|\bsys\.|"

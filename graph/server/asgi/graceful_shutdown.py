@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from graph.kit.errors import UNAVAILABLE
-from graph.server.rest.routes import told
+from graph.server.asgi.error_responses import told
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

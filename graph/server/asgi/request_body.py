@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from graph.kit.errors import refusal
-from graph.server.asgi.error_codes import TOO_SLOW
+from graph.server.asgi.error_responses import TOO_SLOW
 
 SILENT_SECONDS = 20.0  # The longest wait for the next bytes.
 GRACE_SECONDS = 30.0  # From when on a body must have come at LEAST_RATE: a slow start is no attack.

@@ -15,13 +15,13 @@ from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.kit.errors import refusal
 from graph.kit.global_ids import global_id
-from graph.server.asgi.error_codes import NO_SUCH_RANGE, UNSUPPORTED
+from graph.server.asgi.error_responses import NO_SUCH_RANGE, UNSUPPORTED, answer
 from graph.server.asgi.request_body import arriving
 from graph.server.asgi.streaming import Stream
 from graph.server.rest import ranges
 from graph.server.rest.file_headers import disposition
 from graph.server.rest.multipart import FormFile
-from graph.server.rest.routes import Shims, answer
+from graph.server.rest.routes import Shims
 from persistence import files
 from persistence.files import FilenameTaken, StoredFile
 from persistence.kit.blobs.blobs import Blobs, TooLarge, Written, store

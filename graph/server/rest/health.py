@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graph.health import Health
-from graph.server.rest.routes import answer
+from graph.server.asgi.error_responses import answer
 from persistence.health_checks import Vitals
 
 

@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from graph.kit.errors import BAD_USER_INPUT, Refused, refusal
-from graph.server.asgi.error_codes import UNSUPPORTED
+from graph.server.asgi.error_responses import UNSUPPORTED
 
 FIELD = "file"
 EXAMPLE = "as `curl -F file=@photo.png` does"

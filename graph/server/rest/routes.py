@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from typing import Any
 
-import orjson
 import structlog
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -17,8 +14,8 @@ from starlette.types import Scope as Connection
 
 from graph.kit.auth import Caller, Scope
 from graph.kit.context import Context, Services
-from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, UNAUTHENTICATED, Refused, out_of_service, refusal
-from graph.server.asgi.error_codes import BAD_METHOD, NOT_FOUND, code_of, status_of
+from graph.kit.errors import FORBIDDEN, INTERNAL, UNAUTHENTICATED, Refused, out_of_service, refusal
+from graph.server.asgi.error_responses import refused, told
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import Body, ClientGone
 from graph.server.auth.callers import Callers, headers_of
@@ -100,30 +97,3 @@ def require(caller: Caller, scope: Scope) -> None:
     if scope not in caller.principal.scopes:
         challenge = f'Bearer error="insufficient_scope", scope="{scope.value}"'
         raise refusal(FORBIDDEN, f"Your token lacks {scope.value}.", headers={"WWW-Authenticate": challenge})
-
-
-def refused(error: Refused | DomainError, path: str) -> Response:
-    if isinstance(error, Refused):
-        return told(error.code, error.errors[0].message, path, error.headers)
-    return told(code_of(error), error.message, path)
-
-
-def told(code: str, message: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
-    body = {"error": {"code": code, "message": message}, "path": path}
-    return answer(body, status_of(code), headers)
-
-
-def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """JSON for one caller."""
-    private = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
-    return Response(orjson.dumps(content), status, {**private, **(headers or {})}, "application/json")
-
-
-async def not_served(request: Request, error: Exception) -> Response:
-    """For paths and methods that no route has."""
-    assert isinstance(error, HTTPException)
-    codes = {HTTPStatus.NOT_FOUND: NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED: BAD_METHOD}
-    message = (
-        "There is nothing at this address." if error.status_code == HTTPStatus.NOT_FOUND else "This address has other methods: see Allow."
-    )
-    return told(codes.get(HTTPStatus(error.status_code), BAD_USER_INPUT), message, request.url.path, error.headers)

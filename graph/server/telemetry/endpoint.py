@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from graph.kit.context import Services
 from graph.kit.errors import FORBIDDEN
-from graph.server.rest.routes import told
+from graph.server.asgi.error_responses import told
 from graph.server.telemetry.deprecated_usage import DeprecationLedger
 from graph.server.telemetry.metrics import Metrics
 from persistence.kit.jobs import queue as jobs

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from graphql import GraphQLError, OperationType
 from starlette.middleware import Middleware
@@ -16,10 +16,12 @@ from graph.kit.auth import Caller
 from graph.kit.errors import INTERNAL, Refused
 from graph.kit.execution.engine import Operation
 from graph.kit.instrumentation import Phase
-from graph.server.graphql.requests import GraphQLRequest
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metric_values import Histogram
 from graph.server.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from graph.server.graphql.requests import GraphQLRequest
 
 UNKNOWN = "unknown"  # A client that does not say who it is.
 NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,99}")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from graphql import OperationType
 from opentelemetry import context, propagate, trace
@@ -29,10 +29,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from graph.kit.auth import Caller
 from graph.kit.execution.engine import Operation
 from graph.kit.instrumentation import Phase
-from graph.server.graphql.requests import GraphQLRequest
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metrics import Metrics
 from graph.server.telemetry.telemetry import Preparing, Seen, Telemetry
+
+if TYPE_CHECKING:
+    from graph.server.graphql.requests import GraphQLRequest
 
 # What was done before there was an operation to have a span, with its begin and end in nanoseconds since 1970. Each request has a context of its own.
 _steps: ContextVar[list[tuple[Phase, int, int]] | None] = ContextVar("steps", default=None)

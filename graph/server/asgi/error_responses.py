@@ -1,0 +1,92 @@
+"""JSON error responses outside GraphQL: one form, the codes, and the one table of their statuses.
+
+Codes that GraphQL has too are spelled alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, RATE_LIMITED, UNAUTHENTICATED, UNAVAILABLE, Refused
+from persistence.files import FilenameTaken
+from persistence.kit.blobs.blobs import StorageFull, TooLarge
+from persistence.kit.errors import Busy, DomainError, InvalidInput, KeyReused, NotFound
+
+NOT_FOUND = "NOT_FOUND"
+BAD_METHOD = "METHOD_NOT_ALLOWED"
+TOO_SLOW = "TOO_SLOW"
+FILENAME_TAKEN = "FILENAME_TAKEN"
+TOO_LARGE = "TOO_LARGE"
+UNSUPPORTED = "UNSUPPORTED_MEDIA_TYPE"
+NO_SUCH_RANGE = "RANGE_NOT_SATISFIABLE"
+KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+STORAGE_FULL = "STORAGE_FULL"
+
+_STATUSES: Mapping[str, int] = {
+    BAD_USER_INPUT: 400,
+    UNAUTHENTICATED: 401,
+    FORBIDDEN: 403,
+    NOT_FOUND: 404,
+    BAD_METHOD: 405,
+    TOO_SLOW: 408,
+    FILENAME_TAKEN: 409,
+    TOO_LARGE: 413,
+    UNSUPPORTED: 415,
+    NO_SUCH_RANGE: 416,
+    KEY_REUSED: 422,
+    RATE_LIMITED: 429,
+    INTERNAL: 500,
+    UNAVAILABLE: 503,
+    STORAGE_FULL: 507,
+}
+_CODES: Mapping[type[DomainError], str] = {
+    InvalidInput: BAD_USER_INPUT,
+    NotFound: NOT_FOUND,
+    FilenameTaken: FILENAME_TAKEN,
+    KeyReused: KEY_REUSED,
+    TooLarge: TOO_LARGE,
+    StorageFull: STORAGE_FULL,
+    Busy: UNAVAILABLE,
+}
+
+
+def code_of(error: Refused | DomainError) -> str:
+    return error.code if isinstance(error, Refused) else _CODES.get(type(error), BAD_USER_INPUT)
+
+
+def status_of(code: str) -> int:
+    return _STATUSES.get(code, 400)
+
+
+def refused(error: Refused | DomainError, path: str) -> Response:
+    if isinstance(error, Refused):
+        return told(error.code, error.errors[0].message, path, error.headers)
+    return told(code_of(error), error.message, path)
+
+
+def told(code: str, message: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
+    body = {"error": {"code": code, "message": message}, "path": path}
+    return answer(body, status_of(code), headers)
+
+
+def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON for one caller."""
+    private = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+    return Response(orjson.dumps(content), status, {**private, **(headers or {})}, "application/json")
+
+
+async def not_served(request: Request, error: Exception) -> Response:
+    """For paths and methods that no route has."""
+    assert isinstance(error, HTTPException)
+    codes = {HTTPStatus.NOT_FOUND: NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED: BAD_METHOD}
+    message = (
+        "There is nothing at this address." if error.status_code == HTTPStatus.NOT_FOUND else "This address has other methods: see Allow."
+    )
+    return told(codes.get(HTTPStatus(error.status_code), BAD_USER_INPUT), message, request.url.path, error.headers)
