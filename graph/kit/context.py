@@ -58,7 +58,7 @@ class Loaders:
         return found
 
     def _loader(self, batch: Batch[K, V]) -> DataLoader[K, V | None]:
-        name = f"{batch.__module__}.{batch.__qualname__}".removeprefix("persistence.")
+        name = f"{batch.__module__.removeprefix('persistence.').removesuffix('.table')}.{batch.__qualname__}"
 
         async def fetch(keys: list[K]) -> list[V | None]:
             with self._observer.batch(name, len(keys)):

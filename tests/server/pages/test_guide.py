@@ -41,4 +41,8 @@ def test_leads_to_an_entity_that_works(tmp_path: Path) -> None:
 def add_to_the_roots(schema: Path) -> None:
     text = schema.read_text()
     text = text.replace("class Query(", "class Query(SupplierQuery, ").replace("class Mutation(", "class Mutation(SupplierMutation, ")
-    schema.write_text(text.replace("from graph.node", "from graph.suppliers import SupplierMutation, SupplierQuery\nfrom graph.node"))
+    schema.write_text(
+        text.replace(
+            "from graph.users.mutations", "from graph.suppliers import SupplierMutation, SupplierQuery\nfrom graph.users.mutations"
+        )
+    )
