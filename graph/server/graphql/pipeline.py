@@ -1,6 +1,21 @@
-"""What every transport does with a request: prepare, run or stream, encode.
+"""The pipeline: the phases that every GraphQL operation passes, whichever transport it came by.
 
-HTTP, WebSocket and SSE differ in framing only; limits, budgets, masking and caching stand here, so that they hold on all of them.
+Transports (`http.py`, `websocket.py`, `sse.py`) differ in framing only. Limits, budgets, masking and caching stand here, so that they hold on
+all of them. In order:
+
+    caller       token, address and request id of the request           graph/server/auth/callers.py
+    replay       a byte-identical public request with a cached response  graph/server/graphql/response_replay.py
+    request      the body as a `GraphQLRequest`                          graph/server/graphql/requests.py
+    document     the text, or what a hash or the manifest stands for     graph/server/graphql/persisted_documents.py
+    parse        parsed and validated once, then remembered              graph/kit/execution/validation.py, engine.py
+    size, cost   depth, aliases, selections; points by the cost rules    graph/kit/limits/query_size.py, cost.py
+    budget       charged now, what is not used is refunded at the end    graph/server/graphql/budget.py
+    cache        a response whose tables have not changed since          graph/server/graphql/response_cache.py
+    execute      a planned read, or else the reference executor          graph/kit/planner/plans.py, graph/kit/execution/engine.py
+    encode       JSON, with errors masked and cost figures on request    graph/server/graphql/error_masking.py
+
+A mutation passes the same phases; its fields commit before their payloads are resolved. A subscription passes them once up to the budget, and the
+last two for each event (graph/kit/execution/shared_execution.py).
 """
 
 from __future__ import annotations

@@ -36,6 +36,36 @@ def test_name_every_script() -> None:
     assert set(re.findall(r"^\| `scripts/([a-z-]+)", table, re.MULTILINE)) == programs - PARTS
 
 
+def test_architecture_page_names_every_folder() -> None:
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("## Folders")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:4] for line in table.splitlines() if line.startswith("| `")]
+    named = {folder: first.strip().strip("`") for folders, _, first in rows for folder in re.findall(r"`([a-z/_]+)/`", folders)}
+    assert set(named) == {
+        folder for folder in code_folders() if folder.count("/") and folder not in {"graph/kit", "graph/server", "persistence/kit"}
+    }
+    assert [folder for folder, first in named.items() if not (ROOT / folder / first).exists()] == []
+
+
+def test_architecture_drawing_names_every_folder() -> None:
+    drawn = set(re.findall(r'class="name"[^>]*>([a-z_]+)<', (ROOT / "docs" / "architecture.svg").read_text()))
+    rooms = {folder.rsplit("/", 1)[1] for folder in code_folders() if re.fullmatch(r"(graph/kit|graph/server|persistence/kit)/\w+", folder)}
+    assert rooms - drawn == set()
+
+
+def code_folders() -> set[str]:
+    found = {path.parent for package in ("graph", "persistence") for path in (ROOT / package).rglob("*.py")}
+    return {
+        folder.relative_to(ROOT).as_posix() for folder in found if "migrations" not in folder.parts and "node_modules" not in folder.parts
+    }
+
+
+def test_contributing_page_finds_forty_behaviours() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where things are")[2].partition("\n## ")[0]
+    files = re.findall(r"^\| [^|]+ \| `([^`]+)` \|$", table, re.MULTILINE)
+    assert len(files) >= 40
+    assert [name for name in files if not (ROOT / name).is_file()] == []
+
+
 @pytest.mark.parametrize("page", TOURS)
 async def test_show_what_happens(page: str, node: str, tmp_path: Path) -> None:
     async with running(await settings_for("sqlite", tmp_path, rate_limits_enabled=True)) as service:
