@@ -1,6 +1,6 @@
 # The service as an image of three stages: the explorer's bundle, the locked packages, and what runs.
 FROM node:22-bookworm-slim AS explorer
-WORKDIR /build
+WORKDIR /src
 COPY scripts/explorer scripts/explorer
 COPY graph/server/pages/explorer graph/server/pages/explorer
 RUN ./scripts/explorer
@@ -19,7 +19,7 @@ COPY pyproject.toml schema.graphql *.md ./
 COPY docs docs
 COPY persistence persistence
 COPY graph graph
-COPY --from=explorer /build/graph/server/pages/explorer/dist graph/server/pages/explorer/dist
+COPY --from=explorer /src/build/explorer/dist build/explorer/dist
 # Compiled now, because the running container may write to nothing but its volumes.
 RUN python -m compileall -q persistence graph \
   && useradd --system --uid 10001 --home-dir /app storegraph \

@@ -96,7 +96,9 @@ async def forgotten() -> AsyncGenerator[None]:
 
 @pytest.fixture(scope="session")
 async def node() -> str:
-    return await nodejs.installed()
+    found = nodejs.program()
+    await asyncio.to_thread(nodejs.install, nodejs.CLIENTS)
+    return found
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.support import node
 from tests.support.servers import free_port, wait_until_listening
 
 ROOT = Path(__file__).parents[2]
@@ -97,10 +98,9 @@ def python(name: str, module: str, place: Place) -> Generator[Contestant]:
 
 @contextmanager
 def mercurius(place: Place) -> Generator[Contestant]:
-    if not (MERCURIUS / "node_modules").exists():
-        subprocess.run(["npm", "ci", "--no-progress", "--silent"], cwd=MERCURIUS, check=True)  # noqa: S607 -- npm is where the machine has it
+    folder = node.install(MERCURIUS)
     port = free_port()
-    with _started(NODE, ["node", str(MERCURIUS / "server.mjs")], port, _rival(place) | {"PORT": str(port)}) as started:
+    with _started(NODE, ["node", str(folder / "server.mjs")], port, _rival(place) | {"PORT": str(port)}) as started:
         yield started
 
 

@@ -1,22 +1,29 @@
-"""Node, for the clients that people use in JavaScript."""
+"""Node.js and its packages, for the clients that people use in JavaScript and for the browser.
+
+Packages are installed under build/, beside copies of the scripts that import them: among the sources, every search would go through them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import filecmp
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from tests.support.servers import unavailable
 
+BUILD = Path(__file__).parents[2] / "build"
 CLIENTS = Path(__file__).parents[1] / "clients"
+PACKAGES = BUILD / CLIENTS.name  # What the clients' scripts, and the JavaScript of the documentation, import.
 
 
 async def run(*command: str, **environment: str) -> str:
-    """What a command in the clients' folder said; the empty string, if it succeeded."""
+    """What a command beside the clients' packages said; the empty string, if it succeeded."""
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=CLIENTS, env=os.environ | environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *command, cwd=PACKAGES, env=os.environ | environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
         said, _ = await asyncio.wait_for(process.communicate(), 200)
@@ -26,16 +33,27 @@ async def run(*command: str, **environment: str) -> str:
     return said.decode() if process.returncode else ""
 
 
-async def installed() -> str:
-    """Node's path, with the locked packages installed."""
+def program() -> str:
+    """Node's path; without it, and npm, the test is skipped."""
     found = shutil.which("node")
     if found is None or shutil.which("npm") is None:
         unavailable("Node", "there is no node and npm")
-    with (CLIENTS / "package-lock.json").open("rb") as locked:
-        # Tests run in several processes, and npm takes away what another has brought.
-        await asyncio.to_thread(fcntl.flock, locked, fcntl.LOCK_EX)
-        mark, lock = CLIENTS / "node_modules" / ".installed.lock", locked.read()
-        if not mark.exists() or mark.read_bytes() != lock:
-            assert (said := await run("npm", "ci", "--no-progress")) == "", said
-            mark.write_bytes(lock)
     return found
+
+
+def install(source: Path) -> Path:
+    """The scripts of a folder beside the packages that its package-lock.json names, in a folder of the same name under build/."""
+    folder = BUILD / source.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("wb") as lock:
+        # Tests run in several processes, and npm takes away what another has brought.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for file in filter(Path.is_file, source.iterdir()):
+            copy = folder / file.name
+            if not copy.exists() or not filecmp.cmp(file, copy, shallow=False):
+                shutil.copy2(file, copy)
+        mark, wanted = folder / "node_modules" / ".installed.lock", (source / "package-lock.json").read_bytes()
+        if not mark.exists() or mark.read_bytes() != wanted:
+            subprocess.run(["npm", "ci", "--no-progress", "--loglevel=error"], cwd=folder, check=True)
+            mark.write_bytes(wanted)
+    return folder

@@ -15,11 +15,12 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.node import PACKAGES
+
 if TYPE_CHECKING:
     from tests.support.service import Service
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ROOT / "tests" / "clients"  # What the JavaScript of the pages imports.
 FENCE = re.compile(r"^```(\S+)( &)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 RUNNERS = {
     "sh": "{text}",

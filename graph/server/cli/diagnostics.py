@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from graph.server.pages.explorer import HERE
+from graph.server.pages.explorer import BUNDLE
 from graph.server.settings import Settings
 from persistence import server_checks
 from persistence.kit.blobs.by_url import blobs_at
@@ -126,7 +126,7 @@ async def clock(_settings: Settings) -> Finding:
 
 
 async def explorer(_settings: Settings) -> Finding:
-    if not (HERE / "dist" / "index.html").exists():
+    if not (BUNDLE / "index.html").exists():
         return warning("the explorer is not bundled", "Run scripts/explorer, which needs Node.js with npm; everything else works without.")
     return good("bundled")
 

@@ -18,8 +18,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from graph.schema import executable
-from graph.server.pages.explorer import EXPLORER_POLICY, HERE, PLAIN_POLICY, STYLES, Explorer
+from graph.server.pages.explorer import BUNDLE, EXPLORER_POLICY, PLAIN_POLICY, STYLES, Explorer
 from tests.conftest import settings_for
+from tests.support import node as nodejs
 from tests.support.servers import unavailable
 from tests.support.service import running
 
@@ -63,9 +64,7 @@ def chromium(bundle: None) -> str:
     version = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout.strip()
     if int(version.removeprefix("v").partition(".")[0]) < NODE_MAJOR:
         unavailable("A browser", f"driving one needs Node.js {NODE_MAJOR} or newer, and this is {version}")
-    installed, wanted = SCENARIOS / "node_modules" / ".package-lock.json", SCENARIOS / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
-        subprocess.run(["npm", "ci", "--loglevel=error"], cwd=SCENARIOS, check=True)
+    nodejs.install(SCENARIOS)
     return path
 
 
@@ -76,7 +75,7 @@ def play(chromium: str) -> Play:
     async def scenario(name: str, service: Service) -> dict[str, Any]:
         process = await asyncio.create_subprocess_exec(
             *("node", "explorer.mjs", name, service.url, os.environ.get("EXPLORER_PICTURES", "")),
-            cwd=SCENARIOS,
+            cwd=nodejs.BUILD / SCENARIOS.name,
             env=os.environ | {"CHROMIUM": chromium},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -276,7 +275,7 @@ async def test_documents_the_schema(play: Play, tmp_path: Path, debug: bool) -> 
 
 
 async def test_runs_no_inline_script(bundle: None) -> None:
-    async with client(HERE / "dist") as browser:
+    async with client(BUNDLE) as browser:
         page = await browser.get("/graphql")
     assert page.headers["content-security-policy"] == EXPLORER_POLICY
     assert "script-src 'self';" in EXPLORER_POLICY

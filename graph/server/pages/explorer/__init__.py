@@ -1,4 +1,4 @@
-"""The explorer: GraphiQL for a browser, bundled beforehand (see build.js) and served from this host alone.
+"""The explorer: GraphiQL for a browser, bundled beforehand (`scripts/explorer`) and served from this host alone.
 
 No page of it runs inline script or lets a browser ask another host for anything.
 """
@@ -12,12 +12,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
+import graph
+
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-HERE = Path(__file__).parent
-STATIC = HERE / "static"
+STATIC = Path(__file__).parent / "static"
+# Outside the packages, with the npm packages that it is made of: a search through the code would go through all of them.
+BUNDLE = Path(graph.__path__[0]).parent / "build" / "explorer" / "dist"
 
 MEDIA_TYPES = {
     ".css": "text/css",
@@ -54,7 +57,7 @@ def html(text: str, policy: str = PLAIN_POLICY) -> HTMLResponse:
 class Explorer:
     """`page` answers a browser at the GraphQL address; `routes` are what it loads."""
 
-    def __init__(self, dist: Path = HERE / "dist") -> None:
+    def __init__(self, dist: Path = BUNDLE) -> None:
         self._index = dist / "index.html"
         self._assets = dist / "assets"
         self.routes = [Route("/explorer/assets/{name}", self._asset)]
