@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, ColumnElement, Numeric, cast, func, literal, 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items.table import Item
+from persistence.kit.column_types import UtcDateTime
 from persistence.kit.errors import InvalidInput
 from persistence.purchases.table import Purchase
 
@@ -54,6 +55,14 @@ async def report(session: AsyncSession, start: datetime, end: datetime, by: Peri
         statement = statement.join(Item, Item.id == Purchase.item_id).where(Item.owner_id == owner_id)
     found = {row[0]: row for row in await session.execute(statement)}
     return [_total(period, found.get(f"{period:%Y-%m-%d}")) for period in periods]
+
+
+async def newest(session: AsyncSession, *, owner_id: int | None = None) -> datetime | None:
+    """When something was sold last; only of one owner's items, if there is an owner."""
+    statement = select(func.max(Purchase.created_at, type_=UtcDateTime()))
+    if owner_id is not None:
+        statement = statement.join(Item, Item.id == Purchase.item_id).where(Item.owner_id == owner_id)
+    return await session.scalar(statement)
 
 
 def _periods(start: datetime, end: datetime, by: Period) -> Iterator[datetime]:

@@ -6,11 +6,13 @@ import asyncio
 from functools import cache
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from persistence.kit.database.database import Database
 
@@ -31,10 +33,28 @@ def configuration(url: str) -> Config:
     return config
 
 
+class Unreachable(Exception):
+    """No statement can be run on the database. Its text names the database and the reason."""
+
+
+async def reach(url: str) -> None:
+    """Open the database once, before anything else is tried on it; SQLite's file is made. Raises: Unreachable."""
+    place, database = make_url(url), Database.connect(url)
+    try:
+        if place.get_backend_name() == "sqlite" and place.database:
+            Path(place.database).parent.mkdir(parents=True, exist_ok=True)
+        async with database.reading_latest() as session:
+            await session.execute(text("SELECT 1"))
+    except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise Unreachable(f"{place.render_as_string()}: {reason}") from error
+    finally:
+        await database.close()
+
+
 async def upgrade(url: str, revision: str = "head") -> None:
-    """Migrate up. Processes that start at once wait for each other, and all but the first find nothing to do."""
-    if (file := make_url(url).database) and url.startswith("sqlite"):
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
+    """Migrate up. Processes that start at once wait for each other, and all but the first find nothing to do. Raises: Unreachable."""
+    await reach(url)
     await asyncio.to_thread(command.upgrade, configuration(url), revision)
 
 

@@ -41,6 +41,7 @@ from graph.server.graphql.websocket import SocketEndpoint
 from graph.server.pages.docs import Docs
 from graph.server.pages.explorer import STYLES, Explorer
 from graph.server.pages.home import Landing
+from graph.server.reports import Reports
 from graph.server.rest import exports
 from graph.server.rest.files import FileRoutes
 from graph.server.rest.health import HealthRoutes
@@ -174,6 +175,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             Route("/metrics", monitoring.scrape),
             *FileRoutes(blobs, most_bytes=settings.max_upload_bytes).routes(shims),
             *exports.routes(shims),
+            *Reports(settings.app_name).routes(shims),
             *HealthRoutes(vitals).routes,
             *pages(settings, explorer),
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,7 @@ from graph.kit.auth import Scope
 from graph.server.asgi.trusted_proxies import networks
 from graph.server.graphql.persisted_documents import DocumentMode, read_manifest
 from persistence.kit.blobs.by_url import blobs_at
-from persistence.kit.database.engines import DRIVERS, PoolSize, driver
+from persistence.kit.database.engines import DRIVERS, PoolSize, below, driver
 from persistence.kit.events.log import History
 from persistence.kit.limits.token_bucket import Budget
 from persistence.kit.redis import client
@@ -23,7 +24,9 @@ DEVELOPMENT_KEY = "storegraph-development-key-not-for-production-use"
 PLACEHOLDERS = ("change", "placeholder", "example", "secret-key", "your-", "development")
 SECRET_BYTES = 32  # HS256 wants a key as long as its hash. Source: RFC 7518, section 3.2.
 DEVELOPMENT_SCOPES = (Scope.ITEMS_READ, Scope.ITEMS_WRITE, Scope.FILES_READ, Scope.FILES_WRITE)
-VAR = Path("var")
+# Relative paths in settings begin here: the project's folder for scripts/storegraph, which may be called from anywhere, else the present one.
+HOME = Path(os.environ.get("STOREGRAPH_HOME", ""))
+VAR = HOME / "var"
 # A point is about 0.03 ms of a processor, so a stranger gets a sixteenth of one, after a start of 1.5 s. 15,000 is a bulk of 10,000 items.
 BUDGET = Budget(capacity=50_000, per_second=2_000)
 DEVELOPMENT_BUDGET = Budget(capacity=1_000_000, per_second=40_000)
@@ -32,7 +35,7 @@ DEVELOPMENT_BUDGET = Budget(capacity=1_000_000, per_second=40_000)
 class Settings(BaseSettings):
     """One attribute for each variable, of the same name in capitals."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_file=HOME / ".env", extra="forbid", frozen=True)
 
     app_name: Annotated[str, Field(min_length=1, max_length=100)] = "Storegraph"
     debug: bool = False
@@ -93,8 +96,13 @@ class Settings(BaseSettings):
     @classmethod
     def _readable_manifest(cls, value: Path | None) -> Path | None:
         if value is not None:
-            read_manifest(value)
-        return value
+            read_manifest(HOME / value)
+        return value and HOME / value
+
+    @field_validator("metrics_folder")
+    @classmethod
+    def _at_home(cls, value: Path | None) -> Path | None:
+        return value and HOME / value
 
     @field_validator("otel_exporter_otlp_endpoint")
     @classmethod
@@ -108,7 +116,7 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str | None) -> str | None:
         if value is not None and driver(value) not in DRIVERS:
             raise ValueError(f"must begin with {' or '.join(f'{name}://' for name in DRIVERS)}")
-        return value
+        return value and below(HOME, value)
 
     @field_validator("redis_url")
     @classmethod

@@ -26,28 +26,19 @@ class InUse(Exception):
 
 
 def back_up(database: Path, target: Path, progress: Callable[[int, int], None]) -> None:
-    """Copy the database of this instant; the file appears when it is whole and on the disk. `progress` hears pages done and pages in all.
+    """Copy the database of this instant to a new file, and check the copy. `progress` hears pages done and pages in all.
 
-    Raises: FileExistsError, Unusable, sqlite3.Error.
+    Raises: Unusable, sqlite3.Error.
     """
     if not database.exists():
         raise Unusable(f"There is no database at {database}.")
-    if target.exists():
-        raise FileExistsError(f"There is a file {target} already.")
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        with closing(sqlite3.connect(database, isolation_level=None)) as source, closing(sqlite3.connect(partial)) as copy:
-            # An open read keeps to one instant; without it each change by others would begin the copy anew.
-            source.execute("BEGIN")
-            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            source.backup(copy, pages=PAGES_AT_ONCE, progress=lambda _, left, total: progress(total - left, total))
-            copy.execute("PRAGMA journal_mode=DELETE")
-            _check(copy, partial)
-        _sync(partial)
-        partial.rename(target)
-        _sync(target.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+    with closing(sqlite3.connect(database, isolation_level=None)) as source, closing(sqlite3.connect(target)) as copy:
+        # An open read keeps to one instant; without it each change by others would begin the copy anew.
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        source.backup(copy, pages=PAGES_AT_ONCE, progress=lambda _, left, total: progress(total - left, total))
+        copy.execute("PRAGMA journal_mode=DELETE")
+        _check(copy, database)
 
 
 def restore(copy: Path, database: Path, *, aside: Path) -> None:

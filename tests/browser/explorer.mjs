@@ -148,7 +148,7 @@ const scenarios = {
     }),
 
   accessible: async () => {
-    const panels = ["Documentation Explorer", "Examples", "Session", "History"];
+    const panels = ["Documentation Explorer", "Examples", "Session", "Sales", "History"];
     const found = {};
     for (const dark of [false, true]) {
       await browse({ dark }, async (page) => {
@@ -290,6 +290,25 @@ const scenarios = {
         ),
         complaints: seen.complaints.filter((complaint) => !complaint.includes("401")),
       };
+    }),
+
+  sales: () =>
+    browse({}, async (page, seen) => {
+      const image = page.locator(".sales img");
+      const shown = (by) => page.waitForFunction((by) => document.querySelector(`.sales img[alt$="by ${by}"]`)?.naturalWidth, by);
+      await open(page);
+      await button(page, "Show Sales").click();
+      const strangers = await page.locator(".sales").innerText();
+      await button(page, "Show Session").click();
+      await signIn(page, GRACE);
+      await button(page, "Show Sales").click();
+      await shown("month");
+      const month = await image.getAttribute("src");
+      await page.getByLabel("A bar for each").selectOption("week");
+      await page.waitForFunction((before) => document.querySelector(".sales img").src !== before, month);
+      await shown("week");
+      await picture(page, "sales");
+      return { strangers, month, week: await image.getAttribute("src"), violations: await violations(page, ".graphiql-plugin"), complaints: seen.complaints };
     }),
 
   renews: () =>

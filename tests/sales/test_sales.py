@@ -6,16 +6,22 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
+import pytest
 from sqlalchemy import insert
 
 from graph.kit.auth import Scope
 from graph.kit.global_ids import split
+from graph.server.pages import sales_chart as picture
+from persistence import sales
 from persistence.purchases.table import COMPLETED, Purchase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+
+    import httpx
 
     from tests.support.service import Service
 
@@ -142,3 +148,71 @@ async def test_is_one_statement(service: Service, statements: Callable[[], Abstr
     with statements() as sent:
         await asked(service, token, "2026-01-01T00:00:00Z", "2026-12-31T00:00:00Z")
     assert len([each for each in sent if "FROM purchases" in each]) == 1
+
+
+# -- as a picture ----------------------------------------------------------------------------------------------------------------------
+
+CHART = "/api/v2/reports/sales.svg"
+
+
+async def drawn(service: Service, token: str | None, **asked: str) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return await service.http.get(CHART, params=asked, headers=headers)
+
+
+def bars(answer: httpx.Response) -> list[str | None]:
+    """What the bars of a picture say of themselves: those of revenue, then those of units."""
+    svg = ET.fromstring(answer.text)
+    return [bar.findtext("{*}title") for bar in svg.iterfind("{*}rect[{*}title]")]
+
+
+async def test_can_be_seen_as_a_picture_by_those_who_may_see_them(service: Service) -> None:
+    seller, auditor = await service.sign_in(Scope.ITEMS_WRITE), await service.sign_in(Scope.USERS_READ, username="audit")
+    created = 'mutation { createItem(input: {name: "Pan", price: "3.00", inventory: 9}) { ... on Item { id } } }'
+    own = (await service.ask(created, token=seller))["createItem"]["id"]
+    await sold(service, own, ("2026-04-30T23:59:59+00:00", 2, "3.00"), ("2026-05-01T00:00:00+00:00", 1, "1.50"))
+    await sold(service, await service.make_item(), ("2026-05-05T05:05:05+00:00", 1, "40.00"))
+    span = {"from": "2026-04-01", "to": "2026-05-31"}
+    assert bars(await drawn(service, seller, **span)) == ["Apr 2026: 6.00", "May 2026: 1.50", "Apr 2026: 2", "May 2026: 1"]
+    assert bars(await drawn(service, auditor, **span)) == ["Apr 2026: 6.00", "May 2026: 41.50", "Apr 2026: 2", "May 2026: 2"]
+    picture = await drawn(service, seller, **span)
+    assert picture.headers["content-type"].startswith("image/svg+xml")
+    assert picture.headers["cache-control"] == "private, no-store"
+    assert picture.content == (await drawn(service, seller, **span)).content
+    # Without days it ends with the newest purchase that the caller may see, not with the day on which it is looked at.
+    assert "2025-05-02 to 2026-05-01" in (await drawn(service, seller)).text
+    assert "2025-05-06 to 2026-05-05" in (await drawn(service, auditor)).text
+    stranger = await drawn(service, None, **span)
+    assert (stranger.status_code, stranger.json()["error"]["code"]) == (401, "UNAUTHENTICATED")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"from": "2026-05-05", "to": "2026-05-04"}, "to: must be later than from"),
+        ({"from": "20260505"}, "from: must be a day such as 2026-11-30"),
+        ({"to": "2026-02-30"}, "to: must be a day such as 2026-11-30"),
+        ({"to": "2026-05-05T00:00:00Z"}, "to: must be a day such as 2026-11-30"),
+        ({"to": "\u0662026-05-05"}, "to: must be a day such as 2026-11-30"),
+        ({"by": "year"}, "by: must be one of day, week, month"),
+        ({"by": "day", "from": "2020-01-01", "to": "2026-01-01"}, "from: must be at most 1000 days before to"),
+    ],
+)
+async def test_are_no_picture_of_a_span_that_is_none(service: Service, asked: dict[str, str], message: str) -> None:
+    answer = await drawn(service, await service.sign_in(), **asked)
+    assert (answer.status_code, answer.json()["error"]) == (400, {"code": "BAD_USER_INPUT", "message": message})
+
+
+@pytest.mark.parametrize("span", [{"to": "0001-01-01"}, {"from": "9999-12-31", "to": "9999-12-31"}, {"by": "week", "to": "9999-12-31"}])
+async def test_have_a_picture_at_the_ends_of_the_calendar(service: Service, span: dict[str, str]) -> None:
+    answer = await drawn(service, await service.sign_in(), **span)
+    assert (answer.status_code, {bar.rpartition(": ")[2] for bar in bars(answer) if bar}) == (200, {"0.00", "0"})
+
+
+def test_are_drawn_with_numbers_that_fit_and_names_that_are_text() -> None:
+    largest = sales.Total(datetime(2026, 5, 1, tzinfo=UTC), Decimal("9999999999.99") * LARGEST_QUANTITY, LARGEST_QUANTITY, 1)
+    svg = ET.fromstring(picture.render([largest], sales.Period.MONTH, "<b>Shop & Co</b>"))
+    assert svg.findtext("{*}title") == "<b>Shop & Co</b>"
+    assert [text.text for text in svg.iterfind("{*}text[@class='number']") if len(text.text or "") > 10] == []
+    tops = [float(bar.attrib["y"]) for bar in svg.iterfind("{*}rect[{*}title]")]
+    assert all(top >= picture.PANELS["Revenue"][0] for top in tops)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from graph.server.cli.terminal import fail, loaded, progress
+from graph.server.cli.terminal import Force, fail, loaded, new_file, progress
 from graph.server.settings import Settings
 from persistence.kit import backups
 from persistence.kit.column_types import utc_now
@@ -23,14 +23,17 @@ POSTGRESQL_RESTORE = """PostgreSQL has its own tool; stop the service first:
 The second line tells subscribers that what came after the backup is another history."""
 
 
-def backup(file: Annotated[Path, typer.Argument(dir_okay=False, help="Where to; it appears when it is whole.")]) -> None:
+def backup(
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="Where to; it appears when it is whole.")], force: Force = False
+) -> None:
     """Copy the database of this instant to a file, also while the service runs. Uploaded files are not in it: copy FILES_URL after it."""
     database = _database(loaded(), POSTGRESQL_BACKUP.format(file=file))
-    try:
-        with progress("Percent", 100) as report:
-            backups.back_up(database, file, lambda done, total: report(100 * done // max(total, 1)))
-    except (OSError, backups.Unusable, sqlite3.Error) as error:
-        fail(f"Nothing was written: {error}")
+    with new_file(file, force=force) as copy:
+        try:
+            with progress("Percent", 100) as report:
+                backups.back_up(database, copy, lambda done, total: report(100 * done // max(total, 1)))
+        except (backups.Unusable, sqlite3.Error) as error:
+            fail(f"Nothing was written: {error}")
     typer.echo(f"{file}: {file.stat().st_size:,} bytes, whole and checked.")
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from graph.server.cli.terminal import fail, loaded, opened, progress
+from graph.server.cli.terminal import Force, counted, fail, loaded, new_file, opened, progress
 from graph.server.rest.export_formats import FORMATS, Request
 from graph.server.settings import Settings
 from persistence import users
@@ -40,8 +40,8 @@ def import_items(
     try:
         asyncio.run(_imported(loaded(), file, owner=owner, raw=raw, tell=tell))
     except (OSError, LookupError, Unreadable) as error:
-        fail(f"After {created:,} items: {error}" if created else str(error))
-    typer.echo(f"{created:,} items imported, {refused:,} rows refused.")
+        fail(f"After {counted(created, 'item')}: {error}" if created else str(error))
+    typer.echo(f"{counted(created, 'item')} imported, {counted(refused, 'row')} refused.")
     if refused:
         raise typer.Exit(1)
 
@@ -52,17 +52,21 @@ def export_items(
     search: Annotated[str | None, typer.Option(help="Only items with words that begin so.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="CSV for programs: cells like formulas are left as they are.")] = False,
+    force: Force = False,
 ) -> None:
     """Write the items of this instant to a file, which appears when it is whole."""
     form = kind or (file.suffix.lstrip(".").lower() if file and file.suffix else "csv")
     if form not in FORMATS:
         raise typer.BadParameter(f"the format must be one of {', '.join(FORMATS)}, not {form!r}")
     try:
-        asyncio.run(_exported(loaded(), file, form, Request(Filter(search=search), limit, raw)))
+        rows = asyncio.run(_exported(loaded(), file, form, Request(Filter(search=search), limit, raw), force=force))
     except BrokenPipeError:  # Whoever reads has enough, as `head` does; what is left has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, InvalidInput) as error:
         fail(str(error))
+    else:
+        if file and file.is_file():
+            typer.echo(f"{file}: {counted(rows, 'item')}.")
 
 
 async def _imported(settings: Settings, path: Path, *, owner: str | None, raw: bool, tell: Callable[[Batch], None]) -> None:
@@ -75,16 +79,34 @@ async def _imported(settings: Settings, path: Path, *, owner: str | None, raw: b
                 tell(batch)
 
 
-async def _exported(settings: Settings, path: Path | None, kind: str, request: Request) -> None:
+async def _exported(settings: Settings, path: Path | None, kind: str, request: Request, *, force: bool) -> int:
+    """How many items were written."""
+    rows = RowCounter(kind)
     async with opened(settings) as database:
         async with database.reading() as session:
             total = await listing.count(session, request.filter)
-        rows = 0
-        with _target(path) as file, progress("Items", min(total, request.limit or total)) as report:
+        with _target(path, force=force) as file, progress("Items", min(total, request.limit or total)) as report:
             async for part in FORMATS[kind].parts(database, request):
                 file.write(part)
-                rows += part.count(b"\n")
-                report(rows)
+                rows.add(part)
+                report(rows.count)
+    return rows.count
+
+
+class RowCounter:
+    """Counts the items of an export from its bytes, cut anywhere: only in CSV a line end may stand within a text, and then within quotes."""
+
+    def __init__(self, kind: str) -> None:
+        self._is_csv, self._is_quoted = kind == "csv", False
+        self.count = -1 if self._is_csv else 0  # The header is no item.
+
+    def add(self, part: bytes) -> None:
+        if not self._is_csv:
+            self.count += 0 if part == b"[]\n" else part.count(b"\n")
+            return
+        for place, piece in enumerate(part.split(b'"')):
+            self._is_quoted ^= place > 0
+            self.count += 0 if self._is_quoted else piece.count(b"\n")
 
 
 async def _user_id(database: Database, username: str) -> int:
@@ -96,15 +118,10 @@ async def _user_id(database: Database, username: str) -> int:
 
 
 @contextmanager
-def _target(path: Path | None) -> Generator[BinaryIO]:
+def _target(path: Path | None, *, force: bool) -> Generator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("xb") as file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(path, force=force) as place, place.open("wb") as file:
+        yield file

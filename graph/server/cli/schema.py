@@ -14,7 +14,7 @@ from rich.table import Table
 
 from graph.schema import schema as graphql_schema
 from graph.server.cli import breaking_changes
-from graph.server.cli.terminal import fail, loaded, opened
+from graph.server.cli.terminal import counted, fail, loaded, opened
 from graph.server.settings import Settings
 from persistence import deprecated_usage as kept
 from persistence.kit.column_types import utc_now
@@ -48,7 +48,7 @@ def deprecations(
     """Say which clients still use what is deprecated. Exit code 1 if any does, so that a removal can wait for 0."""
     uses = asyncio.run(_uses(loaded(), days))
     if not uses:
-        typer.echo(f"Nobody used anything deprecated in the last {days} days.")
+        typer.echo(f"Nobody used anything deprecated in the last {counted(days, 'day')}.")
         return
     table = Table("Deprecated", "Client", "Version", "Uses", "Last used (UTC)")
     for each in uses:

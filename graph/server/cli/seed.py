@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from graph.server.cli.terminal import loaded, opened, progress
+from graph.server.cli.terminal import counted, loaded, opened, progress
 from graph.server.settings import Settings
 from persistence.demo import seed as seeding
 
@@ -17,7 +17,7 @@ def seed(
 ) -> None:
     """Fill the catalogue with a believable shop. Again, it adds only what is missing; nobody can sign in as its people."""
     added = asyncio.run(_seeded(loaded(), items))
-    typer.echo(f"Added {added.items:,} items and {added.users:,} users with {added.purchases:,} purchases.")
+    typer.echo(f"Added {counted(added.items, 'item')} and {counted(added.users, 'user')} with {counted(added.purchases, 'purchase')}.")
 
 
 async def _seeded(settings: Settings, items: int) -> seeding.Shop:

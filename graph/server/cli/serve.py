@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import tempfile
-from typing import Annotated
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
 
+import structlog
 import typer
 import uvicorn
 
+import graph
+import persistence
 from graph.server.cli.terminal import fail, loaded
+from graph.server.pages.explorer import BUNDLE, NODE_WANTED
 from graph.server.process import server
+from graph.server.settings import Settings
 from graph.server.telemetry import logs
 from persistence.schema import upgrade
+
+if TYPE_CHECKING:
+    import socket
+
+log = structlog.get_logger(__name__)
 
 # Frames beyond this are never held in memory whole; the socket's own limit is in characters, of four bytes at most.
 SOCKET_BYTES = 2**20
 # Longer than clients and proxies keep an idle connection (nginx: 60 s), so that they end it: if we do, a request may be on its way.
 KEEP_ALIVE_SECONDS = 75
+EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 -- compared with, not listened on
 
 THINGS_TO_TRY = """
 {name} is at {url}
 
-  The explorer     {url}/graphql in a browser: examples to run, the whole schema, live events
+  The explorer     {explorer}
   A shop           scripts/storegraph seed --items 1000 in another terminal
   A query          curl -s {url}/graphql -H 'Content-Type: application/json' -d '{{"query": "{{ items(first: 3) {{ nodes {{ name price }} }} }}"}}'
 
 Ctrl-C stops it.
 """
+EXPLORER = "{url}/graphql in a browser: examples to run, the whole schema, live events"
+NO_EXPLORER = f"is not built: install {NODE_WANTED} (Debian: apt-get install nodejs npm), then run scripts/explorer"
+HIDDEN_EXPLORER = "is switched off by EXPLORER_ENABLED"
 
 
 def serve(
@@ -41,19 +58,26 @@ def serve(
     settings = loaded()
     if workers > 1 and settings.redis_url is None:
         fail("More than one worker needs REDIS_URL: without it, echoes and limits end at each process, and events come late.", 2)
-    logs.configure(settings)
-    asyncio.run(upgrade(settings.database_url))
-    if workers > 1 and settings.metrics_folder is None:
-        os.environ["METRICS_FOLDER"] = tempfile.mkdtemp(prefix="storegraph-metrics-")
-    if settings.debug and port:
-        typer.echo(THINGS_TO_TRY.format(name=settings.app_name, url=f"http://{host}:{port}"))
-    config = uvicorn.Config(
+    with ExitStack() as sockets:
+        listeners = _bound(sockets, host, port)
+        logs.configure(settings)
+        asyncio.run(upgrade(settings.database_url))
+        if workers > 1 and settings.metrics_folder is None:
+            os.environ["METRICS_FOLDER"] = tempfile.mkdtemp(prefix="storegraph-metrics-")
+        config = _configuration(host, port, workers=workers, reload=reload)
+        if not server.run(config, listeners, announce=lambda: announce(settings, address(host, listeners))):
+            fail("Storegraph could not start.")
+
+
+def _configuration(host: str, port: int, *, workers: int, reload: bool) -> uvicorn.Config:
+    return uvicorn.Config(
         "graph.server.process.server:app",
         factory=True,
         host=host,
         port=port,
         workers=workers,
         reload=reload,
+        reload_dirs=[graph.__path__[0], persistence.__path__[0]] if reload else None,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,
@@ -65,4 +89,26 @@ def serve(
         ws_per_message_deflate=False,
         server_header=False,  # Nobody needs to know what to look up the weaknesses of.
     )
-    server.run(config)
+
+
+def _bound(sockets: ExitStack, host: str, port: int) -> list[socket.socket]:
+    try:
+        return sockets.enter_context(server.bound(host, port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            fail(f"Port {port} of {host} is in use: stop what listens there, or choose another with --port.")
+        fail(f"--host {host} --port {port}: {error.strerror or error}.", 2)
+
+
+def address(host: str, listeners: Sequence[socket.socket]) -> str:
+    """Where a browser on this machine finds the service."""
+    port = listeners[0].getsockname()[1]
+    name = "localhost" if host in EVERYWHERE else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}"
+
+
+def announce(settings: Settings, url: str) -> None:
+    log.info("listening", url=url)
+    if settings.debug:
+        built = EXPLORER.format(url=url) if BUNDLE.joinpath("index.html").is_file() else NO_EXPLORER
+        typer.echo(THINGS_TO_TRY.format(name=settings.app_name, url=url, explorer=built if settings.explorer else HIDDEN_EXPLORER))

@@ -1,29 +1,57 @@
-"""What the commands share: settings or a plain refusal, a database that is up to date, and how far a long command has come.
+"""What the commands share: exit codes, settings, the database, output files, numbers with their nouns, progress.
 
 Exit codes: 0 done; 1 refused, or a problem was found; 2 the command or a setting is wrong; 130 interrupted.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
-from typing import NoReturn
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.core import TyperGroup
 
 from graph.server import settings
 from persistence.kit.cache.table_versions import told
 from persistence.kit.database.database import Database
-from persistence.schema import upgrade
+from persistence.kit.transient_errors import is_outage
+from persistence.schema import Unreachable, upgrade
 
 console = Console(stderr=True)  # What is asked for goes to standard output, so that it can be piped; everything else here.
+Force = Annotated[bool, typer.Option("--force", help="Replace the file if there is one.")]
+
+
+class Commands(TyperGroup):
+    """The command line as a whole: whichever command meets a database that is away says so in a sentence."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride] -- Typer vendors Click's class
+        try:
+            return super().invoke(ctx)
+        except Unreachable as error:
+            fail(f"The database cannot be used: {error}\nscripts/storegraph doctor looks at it more closely.")
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            fail(f"The database or Redis went away: {first_line(error)}\nscripts/storegraph doctor looks at both more closely.")
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
     typer.echo(message, err=True)
     raise typer.Exit(code)
+
+
+def first_line(error: BaseException) -> str:
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 item`, `1,000 items`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def loaded() -> settings.Settings:
@@ -43,6 +71,48 @@ async def opened(chosen: settings.Settings) -> AsyncGenerator[Database]:
             yield database
     finally:
         await database.close()
+
+
+@contextmanager
+def new_file(path: Path, *, force: bool) -> Generator[Path]:
+    """Where to write what `path` is to hold: it gets its name when it is whole and on the disk. Without `force` no file is replaced.
+
+    A pipe or a device, such as /dev/stdout, is written to as it is.
+    """
+    target = Path(os.path.realpath(path))
+    partial = target.with_name(f".storegraph-{os.getpid()}.partial")
+    try:
+        if target.exists() and not target.is_file():
+            yield target
+            return
+        if not target.parent.is_dir():
+            fail(f"There is no folder {path.parent} for {path.name}.")
+        _refuse_replacing(path, force=force)
+        yield partial
+        _sync(partial)
+        _refuse_replacing(path, force=force)
+        partial.replace(target)
+        _sync(target.parent)
+    except OSError as error:
+        if is_outage(error):
+            raise
+        fail(f"{path} cannot be written: {error.strerror or error}")
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def _refuse_replacing(path: Path, *, force: bool) -> None:
+    if not force and path.exists():
+        fail(f"There is a file {path} already: give another name, or --force to replace it.")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

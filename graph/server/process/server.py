@@ -10,13 +10,14 @@ import asyncio
 import gc
 import os
 import signal
-import sys
+import socket
 import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 import uvicorn
-from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
 from graph.server.app import create_app
@@ -24,7 +25,6 @@ from graph.server.settings import load
 from graph.server.telemetry import logs
 
 if TYPE_CHECKING:
-    import socket
     from types import FrameType
 
     from starlette.applications import Starlette
@@ -59,23 +59,51 @@ def _settle() -> None:
     gc.set_threshold(GARBAGE, 20, 100)
 
 
-def run(config: uvicorn.Config) -> None:
-    """Serve until a signal: here, or in workers."""
-    server = Server(config)
+@contextmanager
+def bound(host: str, port: int) -> Generator[list[socket.socket]]:
+    """Sockets for every address of a host, on one port; port 0 takes a free one. Nothing listens yet. Raises: OSError."""
+    listeners: list[socket.socket] = []
+    with ExitStack() as stack:
+        for family, kind, protocol, _, place in socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
+            listener = stack.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own.
+            listener.bind((place[0], listeners[0].getsockname()[1] if listeners else port, *place[2:]))
+            listener.set_inheritable(True)
+            listeners.append(listener)
+        yield listeners
+
+
+def run(config: uvicorn.Config, listeners: list[socket.socket], *, announce: Callable[[], None]) -> bool:
+    """Serve until a signal, here or in workers; whether it could be started. `announce` is called once clients can connect."""
     try:
-        if config.should_reload:
-            ChangeReload(config, target=server.run, sockets=[config.bind_socket()]).run()
-        elif config.workers > 1:
-            Workers(config, sockets=[config.bind_socket()]).run()
-        else:
-            server.run()
+        if config.should_reload or config.workers > 1:
+            announce()
+            supervisor = ChangeReload(config, Server(config).run, listeners) if config.should_reload else Workers(config, listeners)
+            supervisor.run()
+            return True
+        server = Server(config, announce)
+        server.run(listeners)
     except KeyboardInterrupt:
-        pass  # The signal that ended it, raised again.
-    if not server.started and not config.should_reload and config.workers == 1:
-        sys.exit(STARTUP_FAILURE)
+        return True  # The signal that ended it, raised again.
+    except (SystemExit, OSError) as error:
+        if isinstance(error, OSError):
+            log.error("cannot listen", error=str(error))  # noqa: TRY400 -- another process was quicker; there is nothing to trace
+        return False
+    return server.started
 
 
 class Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None] | None = None) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._announce:
+            self._announce()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if sig == signal.SIGINT and self.config.workers > 1:
             return  # Ctrl-C reaches the whole group; the parent says to its workers what it means.

@@ -37,11 +37,13 @@ class Shims:
         self._services, self._callers, self._origins, self._throttle = services, callers, origins, throttle
         self.limits = limits
 
-    def route(self, path: str, endpoint: Endpoint, *, scope: Scope, limit: str, points: int, methods: Sequence[str] = ("GET",)) -> Route:
-        """`limit` is per caller, in the syntax of the `limits` library: `60/minute`. `points` are charged to the caller's budget."""
+    def route(
+        self, path: str, endpoint: Endpoint, *, scope: Scope | None, limit: str, points: int, methods: Sequence[str] = ("GET",)
+    ) -> Route:
+        """Without a `scope` any token will do. `limit` is per caller, in the syntax of the `limits` library: `60/minute`. `points` are charged to the caller's budget."""
         return Route(path, _Shim(self, endpoint, scope, self._throttle.gate(endpoint.__name__, limit), points), methods=methods)
 
-    async def context(self, request: Request, scope: Scope) -> Context:
+    async def context(self, request: Request, scope: Scope | None) -> Context:
         """Raises: Refused, unless the caller may use the route."""
         headers = headers_of(request.scope)
         if not self._origins.permit(headers):
@@ -52,7 +54,7 @@ class Shims:
 
 
 class _Shim:
-    def __init__(self, shims: Shims, endpoint: Endpoint, scope: Scope, gate: Gate, points: int) -> None:
+    def __init__(self, shims: Shims, endpoint: Endpoint, scope: Scope | None, gate: Gate, points: int) -> None:
         self._shims, self._endpoint, self._scope, self._gate, self._points = shims, endpoint, scope, gate, points
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
@@ -90,10 +92,10 @@ class _Shim:
         return response
 
 
-def require(caller: Caller, scope: Scope) -> None:
+def require(caller: Caller, scope: Scope | None) -> None:
     """Raises: Refused, without a token or without the scope."""
     if caller.principal is None:
         raise refusal(UNAUTHENTICATED, "Sign in first: send Authorization: Bearer TOKEN.", headers={"WWW-Authenticate": "Bearer"})
-    if scope not in caller.principal.scopes:
+    if scope is not None and scope not in caller.principal.scopes:
         challenge = f'Bearer error="insufficient_scope", scope="{scope.value}"'
         raise refusal(FORBIDDEN, f"Your token lacks {scope.value}.", headers={"WWW-Authenticate": challenge})

@@ -38,14 +38,14 @@ def configure(settings: Settings) -> None:
     ]
     level = logging.getLevelNamesMapping()[settings.log_level]
     structlog.configure(
-        processors=[*shared, *_rendering(settings)],
+        processors=[*shared, *renderers(settings)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
     formatter = structlog.stdlib.ProcessorFormatter
-    handler.setFormatter(formatter(foreign_pre_chain=shared, processors=[formatter.remove_processors_meta, *_rendering(settings)]))
+    handler.setFormatter(formatter(foreign_pre_chain=shared, processors=[formatter.remove_processors_meta, *renderers(settings)]))
     handler.addFilter(_wanted)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in NOISE:
@@ -59,11 +59,19 @@ def identified(_logger: object, _method: str, line: MutableMapping[str, Any]) ->
     return line
 
 
-def _rendering(settings: Settings) -> list[Processor]:
+def renderers(settings: Settings) -> list[Processor]:
     if settings.debug:
         # Not rich's tracebacks: they show local variables, and those hold passwords.
-        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        return [structlog.dev.ConsoleRenderer(colors=_colours(), exception_formatter=structlog.dev.plain_traceback)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
+
+
+def _colours() -> bool:
+    """On a terminal that has them, unless the reader wants none. Source: no-color.org."""
+    from rich.console import Console
+
+    terminal = Console(file=sys.stdout)
+    return terminal.color_system is not None and not terminal.no_color
 
 
 def _traced(settings: Settings) -> list[Processor]:

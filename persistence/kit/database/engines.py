@@ -70,6 +70,14 @@ def file_of(url: str) -> Path | None:
     return Path(target.database) if target.get_backend_name() == "sqlite" and target.database else None
 
 
+def below(folder: Path, url: str) -> str:
+    """The URL with a relative path to SQLite's file taken from `folder`."""
+    file = file_of(url)
+    if file is None or file.is_absolute() or not folder.name or str(file).startswith((":", "file:")):
+        return url
+    return make_url(url).set(database=str(folder / file)).render_as_string(hide_password=False)
+
+
 def sqlite(url: str, *, readers: int | None, wait_seconds: float = SQLITE_BUSY_SECONDS * 3, mapped: bool = True) -> AsyncEngine:
     """The writer (readers None) is one connection, whose transactions take the write lock at once instead of failing half-way.
 

@@ -94,7 +94,7 @@ async def test_is_refused_in_place_of_another_file_and_from_what_is_none(tmp_pat
     other.write_text("mine")
     kept = (tmp_path / "storegraph.db").read_bytes()
     over = await run(settings, tmp_path, "backup", str(other))
-    assert (over.code, over.err) == (1, f"Nothing was written: There is a file {other} already.\n")
+    assert (over.code, over.err) == (1, f"There is a file {other} already: give another name, or --force to replace it.\n")
     none = await run(settings, tmp_path, "restore", str(other))
     assert none.code == 1
     assert none.err.startswith(f"Nothing was changed: {other} is no database of this service")

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import chdir
 from dataclasses import dataclass
+from decimal import Decimal
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
-from graph.server.cli import cli
+from graph.server.cli import cli, import_export
 from graph.server.settings import Settings
 from persistence.demo import seed as seeding
 from persistence.demo import shop as demo
+from persistence.items import table as items
 from persistence.kit.database.database import Database
 from tests.conftest import settings_for
 from tests.support import servers
@@ -53,6 +56,10 @@ def run_apart(folder: Path, *arguments: str, **variables: str) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     return await settings_for(request.param, tmp_path)
@@ -63,7 +70,7 @@ async def test_seeds_a_shop_once_and_only_what_is_missing(settings: Settings, tm
     assert (first.code, first.err) == (0, "")
     assert first.out.startswith("Added 700 items and 2 users with ")
     assert (await run(settings, tmp_path, "seed", "--items", "700")).out == "Added 0 items and 0 users with 0 purchases.\n"
-    assert (await run(settings, tmp_path, "seed", "--items", "1000")).out.startswith("Added 300 items and 1 users with ")
+    assert (await run(settings, tmp_path, "seed", "--items", "1000")).out.startswith("Added 300 items and 1 user with ")
     database = Database.connect(settings.database_url)
     async with database.reading() as session:
         shop = await seeding.found(session)
@@ -141,7 +148,43 @@ def test_needs_no_settings_on_the_machine_of_a_developer(tmp_path: Path) -> None
     done = subprocess.run(
         [ROOT / "scripts/storegraph", "seed", "--items", "3"], env=environment, capture_output=True, text=True, check=False, timeout=120
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "Added 3 items and 1 users with 6 purchases.\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Added 3 items and 1 user with 6 purchases.\n", "")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A checkout of its own, with settings of its own."""
+    project = tmp_path / "project"
+    (project / "scripts").mkdir(parents=True)
+    shutil.copy2(ROOT / "scripts" / "storegraph", project / "scripts")
+    for name in (".venv", "graph", "persistence"):
+        (project / name).symlink_to(ROOT / name)
+    (project / ".env").write_text("DEBUG=true\nDATABASE_URL=sqlite+aiosqlite:///data/shop.db\n")
+    return project
+
+
+def test_takes_files_from_the_callers_folder_and_settings_from_the_projects(project: Path, tmp_path: Path) -> None:
+    here, named = tmp_path / "here", {name.upper() for name in Settings.model_fields}
+    here.mkdir()
+    # Neither settings nor modules of the caller's are taken for the project's.
+    (here / ".env").write_text("DATABASE_URL=sqlite+aiosqlite:///wrong.db\n")
+    (here / "graph.py").write_text("raise SystemExit('wrong graph')\n")
+    (here / "given.csv").write_text("name,price\nKettle,9.99\n")
+    (tmp_path / "storegraph").symlink_to(project / "scripts" / "storegraph")
+
+    def call(*arguments: str, program: Path = project / "scripts" / "storegraph") -> tuple[int, str, str]:
+        environment = {name: value for name, value in os.environ.items() if name not in named}
+        done = subprocess.run([program, *arguments], cwd=here, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        return done.returncode, done.stdout, done.stderr
+
+    assert call("import", "given.csv") == (0, "1 item imported, 0 rows refused.\n", "")
+    assert call("export", "out.csv", program=tmp_path / "storegraph") == (0, "out.csv: 1 item.\n", "")
+    code, said, _ = call("backup", "copy.db")
+    assert (code, said) == (0, f"copy.db: {(here / 'copy.db').stat().st_size:,} bytes, whole and checked.\n")
+    assert call("report") == (0, "report.svg: 0.00 in 0 purchases.\n", "")
+    assert {path.name for path in here.iterdir()} == {".env", "graph.py", "given.csv", "out.csv", "copy.db", "report.svg"}
+    assert (project / "data" / "shop.db").is_file()
+    assert {path.name for path in project.iterdir()} == {".env", ".venv", "data", "graph", "persistence", "scripts"}
 
 
 async def test_refuses_bad_settings_by_name_with_code_2(tmp_path: Path) -> None:
@@ -179,11 +222,14 @@ async def test_draws_what_was_sold(settings: Settings, tmp_path: Path) -> None:
     assert re.fullmatch(r"sales\.svg: [0-9,]+\.\d\d in \d+ purchases\.\n", told.out)
     picture = (tmp_path / "sales.svg").read_text()
     assert all(f">{label}<" in picture for label in ("Revenue", "Units"))
-    await run(settings, tmp_path, "report", "--out", "again.svg", "--by", "week", *YEAR)
-    assert (tmp_path / "again.svg").read_text() == picture
-    assert (await run(settings, tmp_path, "report", "--out", "sales.txt")).code == 2
-    backwards = await run(settings, tmp_path, "report", "--from", "2026-02-01", "--to", "2026-01-01")
+    # Whatever the day: without days the picture ends with the newest purchase.
+    for arguments in (YEAR, ()):
+        again = await run(settings, tmp_path, "report", "--out", "again.svg", "--by", "week", "--force", *arguments)
+        assert (again.code, again.out) == (0, told.out.replace("sales", "again"))
+        assert (tmp_path / "again.svg").read_text() == picture
+    backwards = await run(settings, tmp_path, "report", "--out", "none.svg", "--from", "2026-02-01", "--to", "2026-01-01")
     assert (backwards.code, backwards.err) == (1, "to: must be later than from\n")
+    assert {name for name in names(tmp_path) if name.endswith(".svg")} == {"sales.svg", "again.svg"}
 
 
 async def test_says_that_nobody_uses_what_is_deprecated(settings: Settings, tmp_path: Path) -> None:
@@ -195,10 +241,10 @@ async def test_imports_a_file_and_exports_it_again(settings: Settings, tmp_path:
     given = tmp_path / "given.csv"
     given.write_bytes(b"name;price;tags\nKettle;9,99;x\nPan;free;\n=Pot;1;\n")
     imported = await run(settings, tmp_path, "import", "given.csv")
-    assert (imported.code, imported.out) == (1, "2 items imported, 1 rows refused.\n")
+    assert (imported.code, imported.out) == (1, "2 items imported, 1 row refused.\n")
     assert imported.err == "line 3: price: must be a decimal number such as 9.99\n"
     exported = await run(settings, tmp_path, "export", "all.csv")
-    assert (exported.code, exported.out, exported.err) == (0, "", "")
+    assert (exported.code, exported.out, exported.err) == (0, "all.csv: 2 items.\n", "")
     assert [line.rsplit(",", 2)[0] for line in (tmp_path / "all.csv").read_text().splitlines()] == [
         "name,description,price,tags,inventory",
         "Kettle,,9.99,x,0",
@@ -206,6 +252,71 @@ async def test_imports_a_file_and_exports_it_again(settings: Settings, tmp_path:
     ]
     assert (await run(settings, tmp_path, "export", "--format", "txt", "--search", "ket")).out.endswith("  Kettle [x]: 9.99, 0 in stock\n")
     assert (await run(settings, tmp_path, "import", "all.csv")).out == "2 items imported, 0 rows refused.\n"
+
+
+WRITERS = {"all.csv": ("export",), "copy.db": ("backup",), "sales.svg": ("report", "--out")}
+
+
+@pytest.mark.parametrize(("name", "command"), WRITERS.items())
+async def test_replaces_a_file_only_when_it_is_told_to(name: str, command: tuple[str, ...], tmp_path: Path) -> None:
+    settings, file = await settings_for("sqlite", tmp_path), tmp_path / name
+    file.write_text("mine")
+    before = names(tmp_path)
+    refused = await run(settings, tmp_path, *command, name)
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == f"There is a file {name} already: give another name, or --force to replace it.\n"
+    assert (file.read_text(), names(tmp_path)) == ("mine", before)
+    link = tmp_path / f"link-{name}"
+    link.symlink_to(file)
+    assert (await run(settings, tmp_path, *command, link.name)).code == 1
+    assert file.read_text() == "mine"
+    replaced = await run(settings, tmp_path, *command, link.name, "--force")
+    assert (replaced.code, replaced.err) == (0, "")
+    assert file.read_bytes()[:4] != b"mine"
+    assert link.readlink() == file
+    assert names(tmp_path) == before | {link.name}
+
+
+@pytest.mark.parametrize("command", WRITERS.values())
+async def test_names_the_file_that_it_was_given_where_it_cannot_write(command: tuple[str, ...], tmp_path: Path) -> None:
+    settings = await settings_for("sqlite", tmp_path)
+    (tmp_path / "file").touch()
+    for file, reason in {
+        "nowhere/a.csv": "There is no folder nowhere for a.csv.\n",
+        "file/a.csv": "There is no folder file for a.csv.\n",
+        f"{'a' * 300}.csv": f"{'a' * 300}.csv cannot be written: File name too long\n",
+    }.items():
+        refused = await run(settings, tmp_path, *command, file, "--force")
+        assert (refused.code, refused.out, refused.err) == (1, "", reason)
+    assert (await run(settings, tmp_path, *command, ".")).code == 2
+    assert (await run(settings, tmp_path, *command, "")).code == 2
+
+
+async def test_writes_to_a_device_as_it_is(tmp_path: Path) -> None:
+    settings = await settings_for("sqlite", tmp_path)
+    exported = await run(settings, tmp_path, "export", "/dev/null", "--format", "csv")
+    assert (exported.code, exported.out, exported.err) == (0, "", "")
+
+
+@pytest.mark.parametrize("kind", ["csv", "txt", "json", "jsonl"])
+async def test_counts_the_items_that_it_exports(settings: Settings, kind: str, tmp_path: Path) -> None:
+    assert (await run(settings, tmp_path, "export", f"none.{kind}")).out == f"none.{kind}: 0 items.\n"
+    database = Database.connect(settings.database_url)
+    async with database.transaction() as work:
+        for name in ('A "quoted", name', "Plain"):
+            await items.create(work, items.Draft(name, Decimal(1), 'Two\nlines, "both" of them\r\nand a third'), owner_id=None)
+    await database.close()
+    assert (await run(settings, tmp_path, "export", f"all.{kind}")).out == f"all.{kind}: 2 items.\n"
+    assert (await run(settings, tmp_path, "export", f"one.{kind}", "--limit", "1")).out == f"one.{kind}: 1 item.\n"
+
+
+def test_counts_rows_wherever_a_part_is_cut() -> None:
+    text = b'name\r\n"a ""b""\nc"\r\n"""\n"\r\nd\r\n'
+    for cut in range(len(text) + 1):
+        rows = import_export.RowCounter("csv")
+        rows.add(text[:cut])
+        rows.add(text[cut:])
+        assert rows.count == 3
 
 
 async def test_refuses_a_file_that_holds_no_items(settings: Settings, tmp_path: Path) -> None:

@@ -10,15 +10,17 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from graph.kit.auth import Scope
 from graph.schema import executable
 from graph.server.pages.explorer import BUNDLE, EXPLORER_POLICY, PLAIN_POLICY, STYLES, Explorer
+from persistence import users
 from tests.conftest import settings_for
 from tests.support import node as nodejs
 from tests.support.servers import unavailable
@@ -102,7 +104,7 @@ def browse(play: Play, shop: Service) -> Browse:
 def client(dist: Path) -> httpx.AsyncClient:
     explorer = Explorer(dist)
     app = Starlette(routes=[Mount("/graphql", explorer.page), *STYLES, *explorer.routes])
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.test", follow_redirects=True)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.test:8123", follow_redirects=True)
 
 
 @pytest.fixture
@@ -134,7 +136,7 @@ async def test_opens_at_once_and_asks_no_other_host(browse: Browse, shop: Servic
 
 async def test_meets_wcag_2_aa_in_both_themes_and_every_panel(browse: Browse) -> None:
     found = await browse("accessible")
-    assert len(found) == 10
+    assert len(found) == 12
     # GraphiQL's tabs are list items that hold buttons: its own markup, which no style of ours can mend.
     assert [
         (where, each) for where, violations in found.items() for each in violations if not each.startswith("nested-interactive: ")
@@ -218,6 +220,22 @@ async def test_signs_in_and_out(browse: Browse, shop: Service, grace: None) -> N
     # Nothing of it stays behind: neither the token, nor, at any time, the password.
     assert (seen["kept"], seen["revoked"], seen["passwordKept"]) == (None, 1, False)
     assert seen["complaints"] == []
+
+
+async def test_shows_what_was_sold_to_those_who_may_see_it(browse: Browse, shop: Service, grace: None) -> None:
+    async with shop.database.reading_latest() as session:
+        owner = (await users.by_username(session, ["grace"]))["grace"]
+    token = shop.tokens.issue(owner.id, [Scope.ITEMS_READ])
+    seller = shop.tokens.issue(owner.id, [Scope.ITEMS_WRITE])
+    created = 'mutation { createItem(input: {name: "Pan", price: "9.50", inventory: 5}) { ... on Item { id } } }'
+    item = (await shop.ask(created, token=seller))["createItem"]["id"]
+    await shop.ask(f'mutation {{ purchaseItem(itemId: "{item}", quantity: 3) {{ __typename }} }}', token=token)
+    seen = await browse("sales")
+    assert "Sign in to see what was sold" in seen["strangers"]
+    for by in ("month", "week"):
+        answer = await shop.http.get(f"/api/v2/reports/sales.svg?by={by}", headers={"Authorization": f"Bearer {token}"})
+        assert unquote(seen[by]) == f"data:image/svg+xml,{answer.text}"
+    assert (seen["violations"], seen["complaints"]) == ([], [])
 
 
 async def test_renews_its_token_a_minute_before_the_end(browse: Browse, grace: None) -> None:
@@ -326,6 +344,7 @@ async def test_says_what_is_missing_where_it_was_not_bundled(tmp_path: Path) -> 
         assert "<h1>The explorer is not built yet</h1>" in page.text
         assert "Node.js 18 or newer, with npm" in page.text
         assert "./scripts/explorer" in page.text
+        assert f"curl {page.url} " in page.text
         for address in ("explorer/favicon.svg", "explorer/page.css"):
             assert f'"{address}"' in page.text
             assert (await browser.get(f"/{address}")).status_code == 200

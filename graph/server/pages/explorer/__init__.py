@@ -5,20 +5,23 @@ No page of it runs inline script or lets a browser ask another host for anything
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 import graph
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
 STATIC = Path(__file__).parent / "static"
+NODE_WANTED = "Node.js 18 or newer, with npm"
 # Outside the packages, with the npm packages that it is made of: a search through the code would go through all of them.
 BUNDLE = Path(graph.__path__[0]).parent / "build" / "explorer" / "dist"
 
@@ -65,12 +68,17 @@ class Explorer:
     async def page(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Looked for each time: the bundle may be made while the service runs.
         built = self._index.is_file()
-        response = html(self._index.read_text(), EXPLORER_POLICY) if built else html((STATIC / "missing.html").read_text())
+        response = html(self._index.read_text(), EXPLORER_POLICY) if built else _missing(Request(scope))
         await response(scope, receive, send)
 
     async def _asset(self, request: Request) -> Response:
         # The name holds a hash of the contents, so what it stands for never changes.
         return _file(request, self._assets, "public, max-age=31536000, immutable")
+
+
+def _missing(request: Request) -> HTMLResponse:
+    words = {"node": NODE_WANTED, "address": escape(str(request.url.replace(query="")))}
+    return html(Template((STATIC / "missing.html").read_text()).substitute(words))
 
 
 async def _static(request: Request) -> Response:

@@ -13,6 +13,7 @@ import { EXAMPLES_PLUGIN, FillAtHand } from "./examples-panel.jsx";
 import { examples } from "./examples.js";
 import { fetcher } from "./fetcher.js";
 import { LiveEvents } from "./live-events.jsx";
+import { SALES_PLUGIN } from "./sales-panel.jsx";
 import { SESSION_PLUGIN } from "./session-panel.jsx";
 import { useSession } from "./session.js";
 import { StatusBar } from "./status-bar.jsx";
@@ -20,7 +21,7 @@ import { storage } from "./storage.js";
 import { onTabChange } from "./tabs.js";
 import { editorTheme } from "./theme.js";
 
-const PLUGINS = [EXAMPLES_PLUGIN, SESSION_PLUGIN, HISTORY_PLUGIN];
+const PLUGINS = [EXAMPLES_PLUGIN, SESSION_PLUGIN, SALES_PLUGIN, HISTORY_PLUGIN];
 
 function Explorer() {
   return (
