@@ -37,7 +37,7 @@ from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.response_cache import Responses
 from graph.server.graphql.response_replay import Repeats
 from graph.server.graphql.sse import EventStreams
-from graph.server.graphql.websocket import SocketEndpoint
+from graph.server.graphql.websocket import SocketEndpoint, SocketLimits
 from graph.server.pages.docs import Docs
 from graph.server.pages.explorer import STYLES, Explorer
 from graph.server.pages.home import Landing
@@ -122,6 +122,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     }
     services = Services(database, feed, broker, telemetry, ports | dict(replaced or {}))
     runner = Runner(database, {purchases.PLACED: purchases.Completion(services.ports[Notifier])})
+    seconds = settings.operation_timeout_seconds
     # What a replica answers may be older than the versions under which it would be kept.
     keeps = settings.response_cache_enabled and settings.database_replica_url is None
     pipeline = Pipeline(
@@ -137,15 +138,18 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         telemetry,
         plans=Plans(schema, services, PLANNED) if settings.fast_path_enabled else None,
         responses=Responses(versions, telemetry.metrics.cache, shared=cache, edition=schema.as_str()) if keeps else None,
+        seconds=seconds,
     )
     monitoring = Monitoring(telemetry.metrics, services, token=settings.metrics_token)
     callers, origins = Callers(tokens), Origins(settings.allowed_origins)
     connections = Connections(tokens, per_caller=settings.connections_per_caller)
     departure = Departure(feed, connections, seconds=settings.drain_seconds)
     explorer = Explorer() if settings.explorer else None
-    http = HttpEndpoint(pipeline, callers, origins, EventStreams(pipeline, connections), page=explorer.page if explorer else None)
-    socket = SocketEndpoint(pipeline, callers, origins, connections)
-    shims = Shims(services, callers, origins, Throttle(settings.redis_url, enabled=settings.rate_limits_enabled), limits)
+    streams = EventStreams(pipeline, connections, seconds=seconds)
+    http = HttpEndpoint(pipeline, callers, origins, streams, page=explorer.page if explorer else None, seconds=seconds)
+    socket = SocketEndpoint(pipeline, callers, origins, connections, limits=SocketLimits(operation_seconds=seconds))
+    throttle = Throttle(settings.redis_url, enabled=settings.rate_limits_enabled)
+    shims = Shims(services, callers, origins, throttle, limits, seconds=seconds)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[dict[str, Any]]:
@@ -185,7 +189,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
             Middleware(Farewell, departure=departure),
             *telemetry.middleware,
             Middleware(Direct, path="/graphql", endpoint=socket, kind="websocket"),
-            *([Middleware(Repeats, path="/graphql", pipeline=pipeline, callers=callers)] if keeps else ()),
+            *([Middleware(Repeats, path="/graphql", pipeline=pipeline, callers=callers, seconds=seconds)] if keeps else ()),
             Middleware(Direct, path="/graphql", endpoint=http, plain=True),
             Middleware(Compression),
             Middleware(Cors, allow_origins=settings.allowed_origins, allow_methods=METHODS, allow_headers=["*"], max_age=600),

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     database_pool_recycle_seconds: Annotated[int, Field(gt=0)] = PoolSize.recycle_seconds
     database_statement_timeout_ms: Annotated[int, Field(ge=0)] = PoolSize.statement_timeout_ms
     database_statement_cache: bool = PoolSize.statement_cache
+    database_connect_timeout_seconds: Annotated[float, Field(gt=0)] = PoolSize.connect_seconds
+    database_read_timeout_seconds: Annotated[float, Field(gt=0)] = 2
+    operation_timeout_seconds: Annotated[float, Field(gt=0)] = 10
     redis_url: str | None = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     files_url: str = Field(default_factory=(VAR.absolute() / "files").as_uri)
@@ -185,6 +188,8 @@ class Settings(BaseSettings):
             self.database_pool_recycle_seconds,
             self.database_statement_timeout_ms,
             self.database_statement_cache,
+            self.database_connect_timeout_seconds,
+            self.database_read_timeout_seconds,
         )
 
     @property

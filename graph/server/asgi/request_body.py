@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -20,6 +21,14 @@ LEAST_RATE = 4_096  # Bytes a second on the average: a modem of 1994.
 LINGER_SECONDS = 5.0
 
 
+class Deadline(Protocol):
+    """That of the answer."""
+
+    def suspend(self) -> None: ...
+
+    def extend(self) -> None: ...
+
+
 class ClientGone(Exception):
     """The client went away before its request was whole: there is nobody to answer."""
 
@@ -30,6 +39,8 @@ class Body:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         headers = Headers(scope=scope)
         self._receive = receive
+        self.deadline: Deadline | None = None
+        """Of the answer, which the client may keep waiting."""
         self._ended = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
 
     @property
@@ -38,7 +49,11 @@ class Body:
         return not self._ended
 
     async def receive(self) -> Message:
+        if self.deadline is not None:
+            self.deadline.suspend()
         message = await self._receive()
+        if self.deadline is not None:
+            self.deadline.extend()
         self._ended = self._ended or message["type"] == "http.disconnect" or not message.get("more_body", False)
         return message
 

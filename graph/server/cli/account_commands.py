@@ -44,7 +44,7 @@ async def token(settings: Settings, username: str, scopes: Collection[Scope] | N
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncGenerator[Database]:
     await upgrade(settings.database_url)
-    database = Database.connect(settings.database_url, pool=settings.pool)
+    database = Database.connect(settings.database_url, pool=settings.pool.unhurried)
     try:
         async with told(database, settings.redis_url, settings.database_url):
             yield database

@@ -65,7 +65,7 @@ def loaded() -> settings.Settings:
 async def opened(chosen: settings.Settings) -> AsyncGenerator[Database]:
     """The service's database, brought up to date."""
     await upgrade(chosen.database_url)
-    database = Database.connect(chosen.database_url, pool=chosen.pool)
+    database = Database.connect(chosen.database_url, pool=chosen.pool.unhurried)
     try:
         async with told(database, chosen.redis_url, chosen.database_url):
             yield database

@@ -35,6 +35,7 @@ from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import ClientGone
 from graph.server.auth import callers
 from graph.server.auth.callers import Callers, Headers
+from graph.server.deadline import OPERATION_SECONDS, Deadline
 from graph.server.graphql import body as payloads
 from graph.server.graphql import requests
 from graph.server.graphql.pipeline import Answer, Pipeline, refused_body
@@ -121,9 +122,10 @@ class HttpEndpoint:
         *,
         page: ASGIApp | None = None,
         limits: HttpLimits | None = None,
+        seconds: float = OPERATION_SECONDS,
     ) -> None:
         self._pipeline, self._callers, self._origins, self._streams = pipeline, callers, origins, streams
-        self._page, self._limits = page, limits or HttpLimits()
+        self._page, self._limits, self._seconds = page, limits or HttpLimits(), seconds
         self._recent = requests.Recent()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -144,28 +146,48 @@ class HttpEndpoint:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: Headers, accept: content_negotiation.Acceptable) -> None:
         self._check(scope["method"], headers, accept)
-        caller = await self._callers.identify(scope, headers)
-        request = await self._request(scope, receive, headers, caller)
-        try:
-            operation = await self._pipeline.prepare(request, caller)
-        except Refused as refused:
-            if accept.result:
-                raise
-            await self._streams.refuse(refused, send)
-            return
-        if operation.kind is OperationType.MUTATION and scope["method"] in _SAFE_METHODS:
-            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "A mutation needs POST.", Allow="POST")
-        if accept.result and operation.kind is not OperationType.SUBSCRIPTION:
-            if operation.kind is OperationType.QUERY:
-                self._recent.keep(request)
-            answer = await self._pipeline.run(operation, request, caller)
-            if answer.asked and request.body is not None:
-                scope["state"][REPEATABLE] = Repeatable(answer.asked, operation, request, accept.result)
+        async with Deadline(self._seconds) as deadline:
+            caller = await self._callers.identify(scope, headers)
+            deadline.suspend()
+            request = await self._request(scope, receive, headers, caller)
+            deadline.extend()
+            try:
+                operation = await self._pipeline.prepare(request, caller)
+            except Refused as refused:
+                if accept.result:
+                    raise
+                await self._streams.refuse(refused, send)
+                return
+            answer = await self._answer(operation, request, caller, scope, receive, accept, deadline)
+        if answer is not None and accept.result:
             await _respond(scope, send, headers, accept.result, answer)
         elif accept.stream:
             await self._streams.serve(operation, request, caller, headers, receive, send)
         else:
             raise Refusal(HTTPStatus.NOT_ACCEPTABLE, "A subscription needs Accept: text/event-stream, or a WebSocket.")
+
+    async def _answer(
+        self,
+        operation: Operation,
+        request: GraphQLRequest,
+        caller: Caller,
+        scope: Scope,
+        receive: Receive,
+        accept: content_negotiation.Acceptable,
+        deadline: Deadline,
+    ) -> Answer | None:
+        """None for what is to be streamed."""
+        if operation.kind is OperationType.MUTATION and scope["method"] in _SAFE_METHODS:
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "A mutation needs POST.", Allow="POST")
+        if not accept.result or operation.kind is OperationType.SUBSCRIPTION:
+            return None
+        if operation.kind is OperationType.QUERY:
+            self._recent.keep(request)
+            deadline.watch(receive)
+        answer = await self._pipeline.run(operation, request, caller)
+        if answer.asked and request.body is not None:
+            scope["state"][REPEATABLE] = Repeatable(answer.asked, operation, request, accept.result)
+        return answer
 
     def _check(self, method: str, headers: Headers, accept: content_negotiation.Acceptable) -> None:
         """Refuse what needs no look at the body."""

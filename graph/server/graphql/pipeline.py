@@ -20,7 +20,9 @@ last two for each event (graph/kit/execution/shared_execution.py).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -30,10 +32,11 @@ from graphql import ExecutionResult
 
 from graph.kit.auth import Caller
 from graph.kit.context import Context, Services
-from graph.kit.errors import Refused
+from graph.kit.errors import Refused, unavailable
 from graph.kit.execution.engine import Engine, Occurrence, Operation
 from graph.kit.execution.shared_execution import Make, Sharing, Told, asked
 from graph.kit.planner.plans import Plans
+from graph.server.deadline import OPERATION_SECONDS, current
 from graph.server.graphql.budget import Grant, Limits, retry_after, wanted
 from graph.server.graphql.error_masking import Masked
 from graph.server.graphql.persisted_documents import Documents
@@ -68,8 +71,10 @@ class Pipeline:
         *,
         plans: Plans | None = None,
         responses: Responses | None = None,
+        seconds: float = OPERATION_SECONDS,
     ) -> None:
-        """Without `plans` the reference executor runs everything; without `responses` nothing is kept."""
+        """Without `plans` the reference executor runs everything; without `responses` nothing is kept. `seconds` is the deadline of an event."""
+        self._seconds = seconds
         self._engine, self._services, self._documents = engine, services, documents
         self._limits, self._telemetry, self._plans, self._responses = limits, telemetry, plans, responses
         self._sharing = Sharing()
@@ -80,20 +85,28 @@ class Pipeline:
             return await self._limits.prepare(await self._documents.source(request, caller), request.operation_name, caller)
 
     async def run(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> Answer:
-        """Run a query or a mutation. Raises: Refused, before execution began."""
+        """Run a query or a mutation, within a `Deadline` of its transport's. Raises: Refused, before execution began or at the deadline."""
         with (
             Masked(caller),
             self._telemetry.operation(operation, request, caller) as seen,
             self._telemetry.phase("execute", operation),
             reading_as(*caller.names),
         ):
-            grant = await self._limits.charge(operation, request.variables, caller)
-            place = await self._responses.place(operation, request.variables, caller) if self._responses else None
-            if self._responses and place and (kept := await self._responses.find(place)):
-                grant.settle(kept.cost)
-                seen.cost = grant.actual
-                return self._answer(operation, request, grant, kept.body, place)
-            return await self._made(operation, request, caller, grant, seen, place)
+            try:
+                return await self._run(operation, request, caller, seen)
+            except asyncio.CancelledError:
+                if (deadline := current()) is None or not deadline.expired:
+                    raise
+                raise deadline.refusal() from None
+
+    async def _run(self, operation: Operation, request: GraphQLRequest, caller: Caller, seen: Seen) -> Answer:
+        grant = await self._limits.charge(operation, request.variables, caller)
+        place = await self._responses.place(operation, request.variables, caller) if self._responses else None
+        if self._responses and place and (kept := await self._responses.find(place)):
+            grant.settle(kept.cost)
+            seen.cost = grant.actual
+            return self._answer(operation, request, grant, kept.body, place)
+        return await self._made(operation, request, caller, grant, seen, place)
 
     async def _made(
         self, operation: Operation, request: GraphQLRequest, caller: Caller, grant: Grant, seen: Seen, place: Place | None
@@ -157,27 +170,33 @@ class Pipeline:
             extensions = {"cost": grant.figures} if wanted(request.extensions) else None
             question = asked(operation, request.variables)
             with self._sharing.subscriber(question, partial(self._scout, operation, request), self._strangers):
-                async for found in self._engine.subscribe(operation, request.variables, fresh()):
-                    if isinstance(found, ExecutionResult):
-                        told = Told(encode(found), found.errors or ())
-                    else:
-                        told = await self._sharing.told(question, found.event, fresh, caller, partial(_told, found))
-                    seen.event(told.errors)
-                    yield Answer(_with(told.body, extensions), headers)
-                    extensions = None
+                async with aclosing(self._engine.subscribe(operation, request.variables, fresh())) as events:
+                    async for found in events:
+                        if isinstance(found, ExecutionResult):
+                            told = Told(encode(found), found.errors or ())
+                        else:
+                            told = await self._sharing.told(question, found.event, fresh, caller, partial(self._told, found))
+                        seen.event(told.errors)
+                        yield Answer(_with(told.body, extensions), headers)
+                        extensions = None
 
     async def _scout(self, operation: Operation, request: GraphQLRequest) -> AsyncGenerator[tuple[object, Make]]:
-        async for found in self._engine.subscribe(operation, request.variables, self._strangers()):
-            if isinstance(found, Occurrence):
-                yield found.event, partial(_told, found)
+        async with aclosing(self._engine.subscribe(operation, request.variables, self._strangers())) as events:
+            async for found in events:
+                if isinstance(found, Occurrence):
+                    yield found.event, partial(self._told, found)
 
     def _strangers(self) -> Context:
         return Context.fresh(self._services, STRANGER, cache=False)
 
-
-async def _told(found: Occurrence, context: Context) -> Told:
-    result = await found.execute(context)
-    return Told(encode(result), result.errors or ())
+    async def _told(self, found: Occurrence, context: Context) -> Told:
+        """One event's execution has the deadline of an operation: a subscription goes on after one that is late."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                result = await found.execute(context)
+        except TimeoutError as error:
+            result = ExecutionResult(errors=[unavailable(error)])
+        return Told(encode(result), result.errors or ())
 
 
 def _with(body: bytes, extensions: Mapping[str, Any] | None) -> bytes:

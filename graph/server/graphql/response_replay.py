@@ -17,6 +17,7 @@ from graph.kit.errors import Refused
 from graph.server.asgi.compression import LEAST_BYTES, LEVEL
 from graph.server.auth import callers
 from graph.server.auth.callers import Callers
+from graph.server.deadline import OPERATION_SECONDS, Deadline
 from graph.server.graphql import body
 from graph.server.graphql.http import REPEATABLE, Repeatable, fields, refuse
 from graph.server.graphql.pipeline import Pipeline
@@ -59,8 +60,8 @@ class Repeat:
 
 
 class Repeats:
-    def __init__(self, app: ASGIApp, path: str, pipeline: Pipeline, callers: Callers) -> None:
-        self._app, self._path, self._pipeline, self._callers = app, path, pipeline, callers
+    def __init__(self, app: ASGIApp, path: str, pipeline: Pipeline, callers: Callers, seconds: float = OPERATION_SECONDS) -> None:
+        self._app, self._path, self._pipeline, self._callers, self._seconds = app, path, pipeline, callers, seconds
         self._repeats: OrderedDict[tuple[bytes, Fields], Repeat] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,8 +80,9 @@ class Repeats:
         made = repeat.made
         request = GraphQLRequest(variables=made.request.variables)
         try:
-            caller = await self._callers.identify(scope, callers.headers_of(scope))
-            found = await self._pipeline.repeat(made.asked, made.operation, request, caller)
+            async with Deadline(self._seconds):
+                caller = await self._callers.identify(scope, callers.headers_of(scope))
+                found = await self._pipeline.repeat(made.asked, made.operation, request, caller)
         except Refused as refused:
             await refuse(send, refused, made.media_type)
             return True

@@ -13,6 +13,7 @@ from graphql import OperationType
 from graph.kit.auth import Caller
 from graph.kit.errors import RATE_LIMITED, Refused, internal, refusal
 from graph.kit.execution.engine import Operation
+from graph.server.deadline import Deadline
 from graph.server.graphql import messages
 from graph.server.graphql.connection_registry import FLUSH_SECONDS, Connections
 from graph.server.graphql.messages import Closed
@@ -39,7 +40,10 @@ class _Running:
 class Operations:
     """Starts operations and sends what they give, through `write`, which raises Disconnected or OSError when nobody listens."""
 
-    def __init__(self, pipeline: Pipeline, write: Callable[[str], Awaitable[None]], connections: Connections, *, limit: int) -> None:
+    def __init__(
+        self, pipeline: Pipeline, write: Callable[[str], Awaitable[None]], connections: Connections, *, limit: int, seconds: float
+    ) -> None:
+        self._seconds = seconds
         self._pipeline, self._write, self._connections, self._limit = pipeline, write, connections, limit
         self._speaking: dict[str, _Running] = {}
         self._running: set[_Running] = set()
@@ -106,7 +110,8 @@ class Operations:
     async def _results(self, running: _Running, request: GraphQLRequest, caller: Caller) -> str | None:
         """Send each result; give back the last message."""
         try:
-            operation = await self._pipeline.prepare(request, caller)
+            async with Deadline(self._seconds):
+                operation = await self._pipeline.prepare(request, caller)
             running.kind = operation.kind
             if self._connections.draining and running.kind is OperationType.SUBSCRIPTION:
                 return None
@@ -128,7 +133,9 @@ class Operations:
 
     async def _answers(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[Answer, None]:
         if operation.kind is not OperationType.SUBSCRIPTION:
-            yield await self._pipeline.run(operation, request, caller)
+            async with Deadline(self._seconds):
+                answer = await self._pipeline.run(operation, request, caller)
+            yield answer
             return
         async with aclosing(self._pipeline.stream(operation, request, caller)) as answers:
             async for answer in answers:

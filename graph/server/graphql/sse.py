@@ -36,6 +36,7 @@ from graph.kit.execution.engine import Operation
 from graph.server.asgi import content_negotiation
 from graph.server.auth.callers import Headers, text
 from graph.server.auth.tokens import bearer
+from graph.server.deadline import OPERATION_SECONDS, Deadline
 from graph.server.graphql.connection_registry import FLUSH_SECONDS, Connections
 from graph.server.graphql.pipeline import Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
@@ -60,8 +61,8 @@ _START: Message = {
 class EventStreams:
     """Opens event streams and keeps them among the process's connections."""
 
-    def __init__(self, pipeline: Pipeline, connections: Connections) -> None:
-        self._pipeline, self._connections = pipeline, connections
+    def __init__(self, pipeline: Pipeline, connections: Connections, *, seconds: float = OPERATION_SECONDS) -> None:
+        self._pipeline, self._connections, self._seconds = pipeline, connections, seconds
 
     async def serve(
         self, operation: Operation, request: GraphQLRequest, caller: Caller, headers: Headers, receive: Receive, send: Send
@@ -85,7 +86,9 @@ class EventStreams:
     async def _answers(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[bytes, None]:
         try:
             if operation.kind is not OperationType.SUBSCRIPTION:
-                yield (await self._pipeline.run(operation, request, caller)).body
+                async with Deadline(self._seconds):
+                    single = await self._pipeline.run(operation, request, caller)
+                yield single.body
                 return
             async with aclosing(self._pipeline.stream(operation, request, caller)) as answers:
                 async for answer in answers:

@@ -28,6 +28,7 @@ from graph.server.asgi.origins import Origins
 from graph.server.auth import callers
 from graph.server.auth.callers import Callers
 from graph.server.auth.tokens import bearer
+from graph.server.deadline import OPERATION_SECONDS
 from graph.server.graphql import messages
 from graph.server.graphql.connection_registry import GOODBYE_SECONDS, Connections
 from graph.server.graphql.messages import Closed, Message
@@ -46,6 +47,7 @@ class SocketLimits:
     init_seconds: float = 10.0
     message_characters: int = 262_144  # as long as an HTTP body
     operations: int = 50
+    operation_seconds: float = OPERATION_SECONDS
 
 
 class SocketEndpoint:
@@ -92,7 +94,7 @@ class Socket:
         self.token: str | None = None
         self.writing_since: float | None = None
         self._callers, self._connections, self._limits = callers, connections, limits
-        self._operations = Operations(pipeline, self._write, connections, limit=limits.operations)
+        self._operations = Operations(pipeline, self._write, connections, limit=limits.operations, seconds=limits.operation_seconds)
         self._authorization: str | None = None
         self._initialised = self._acknowledged = self._closed = self._abandoned = False
         self._task = asyncio.current_task()

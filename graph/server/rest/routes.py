@@ -19,6 +19,7 @@ from graph.server.asgi.error_responses import refused, told
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import Body, ClientGone
 from graph.server.auth.callers import Callers, headers_of
+from graph.server.deadline import OPERATION_SECONDS, Deadline
 from graph.server.graphql.budget import Limits
 from graph.server.rest.rate_limiter import Gate, Throttle
 from persistence.kit.database.replica import reading_as
@@ -33,7 +34,18 @@ Endpoint = Callable[[Request, Context], Awaitable[Response]]
 class Shims:
     """Makes routes. Each knows its caller before it begins, and whatever it refuses leaves in one form."""
 
-    def __init__(self, services: Services, callers: Callers, origins: Origins, throttle: Throttle, limits: Limits) -> None:
+    def __init__(
+        self,
+        services: Services,
+        callers: Callers,
+        origins: Origins,
+        throttle: Throttle,
+        limits: Limits,
+        *,
+        seconds: float = OPERATION_SECONDS,
+    ) -> None:
+        """`seconds` from the last byte of a request to the beginning of its answer."""
+        self.seconds = seconds
         self._services, self._callers, self._origins, self._throttle = services, callers, origins, throttle
         self.limits = limits
 
@@ -61,7 +73,7 @@ class _Shim:
         body = Body(scope, receive)
         request = Request(scope, body.receive)
         try:
-            response = await self._answer(request)
+            response = await self._answer(request, body)
         except ClientGone:
             return
         if body.unread and response.status_code >= HTTPStatus.BAD_REQUEST:
@@ -69,12 +81,13 @@ class _Shim:
         else:
             await response(scope, body.receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, body: Body) -> Response:
         try:
-            context = await self._shims.context(request, self._scope)
-            await self._gate(request, context.caller)
-            with reading_as(*context.caller.names):
-                return await self._charged(request, context)
+            async with Deadline(self._shims.seconds) as body.deadline:
+                context = await self._shims.context(request, self._scope)
+                await self._gate(request, context.caller)
+                with reading_as(*context.caller.names):
+                    return await self._charged(request, context)
         except (Refused, DomainError) as error:
             return refused(error, request.url.path)
         except ClientGone:
@@ -84,6 +97,8 @@ class _Shim:
                 return refused(out_of_service(error), request.url.path)
             log.exception("unexpected error on a route", path=request.url.path)
             return told(INTERNAL, f"Internal error. Request id: {request.state.request_id}", request.url.path)
+        finally:
+            body.deadline = None
 
     async def _charged(self, request: Request, context: Context) -> Response:
         figures = await self._shims.limits.admit(context.caller, self._points)

@@ -15,20 +15,32 @@ import asyncpg
 
 Link = Any  # asyncpg.Connection, which is generic for type checkers alone.
 
-CLOSE_SECONDS = 5.0  # Then a connection is dropped without a farewell.
+CLOSE_SECONDS = 2.0  # Then a connection is dropped without a farewell.
+CLOSING = 64  # At once, in one process, each with a second connection that asks the server to stop its statement; the rest is dropped.
 
 
 class Links:
-    def __init__(self, connect: Callable[[], Awaitable[Link]], most: int, *, recycle_seconds: float) -> None:
-        self._connect, self._recycle_seconds = connect, recycle_seconds
-        self._seats = asyncio.Semaphore(most)
+    def __init__(self, connect: Callable[[], Awaitable[Link]], most: int, *, recycle_seconds: float, wait_seconds: float) -> None:
+        self._connect, self._recycle_seconds, self._wait_seconds = connect, recycle_seconds, wait_seconds
+        self._seats, self._most = asyncio.Semaphore(most), most
         self._idle: list[tuple[Link, float]] = []
-        self._closing: set[asyncio.Task[None]] = set()
+        self._used = 0
+
+    @property
+    def use(self) -> tuple[int, int, int]:
+        """How many are at work, idle, and allowed."""
+        return self._used, len(self._idle), self._most
 
     @asynccontextmanager
     async def link(self) -> AsyncGenerator[Link]:
-        """A connection for nobody else meanwhile. Where a statement was left before its end, it is not used again."""
-        async with self._seats:
+        """A connection for nobody else meanwhile. Where a statement was left before its end, it is not used again. Raises: TimeoutError."""
+        if self._seats.locked():
+            async with asyncio.timeout(self._wait_seconds):
+                await self._seats.acquire()
+        else:
+            await self._seats.acquire()
+        self._used += 1
+        try:
             link, since = self._spare() or (await self._connect(), time.monotonic())
             try:
                 yield link
@@ -36,9 +48,12 @@ class Links:
                 self._idle.append((link, since))
                 raise
             except BaseException:
-                self._leave(link)
+                close_in_background(link)
                 raise
             self._idle.append((link, since))
+        finally:
+            self._used -= 1
+            self._seats.release()
 
     def _spare(self) -> tuple[Link, float] | None:
         oldest = time.monotonic() - self._recycle_seconds
@@ -46,22 +61,45 @@ class Links:
             link, since = self._idle.pop()
             if since > oldest and not link.is_closed():
                 return link, since
-            self._leave(link)
+            close_in_background(link)
         return None
-
-    def _leave(self, link: Link) -> None:
-        """Close it beside all else: it first stops the statement that may still run."""
-        task = asyncio.create_task(link.close(timeout=CLOSE_SECONDS))
-        self._closing.add(task)
-        task.add_done_callback(self._left)
-
-    def _left(self, task: asyncio.Task[None]) -> None:
-        self._closing.discard(task)
-        if not task.cancelled():
-            task.exception()  # Seen: what is wrong with a connection that is given up concerns nobody.
 
     async def close(self) -> None:
         idle, self._idle = self._idle, []
         for link, _ in idle:
-            self._leave(link)
-        await asyncio.gather(*self._closing, return_exceptions=True)
+            close_in_background(link)
+        await closed()
+
+
+def close_in_background(link: Link) -> None:
+    """Close a connection beside all else: it first stops the statement that may still run, and a server that hangs answers neither."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # Found by the garbage collector.
+        link.terminate()
+        return
+    if len(_closing) >= CLOSING:
+        link.terminate()
+        return
+    task = loop.create_task(link.close(timeout=CLOSE_SECONDS))
+    _closing.add(task)
+    task.add_done_callback(_forget)
+
+
+async def closed() -> None:
+    """Wait for the connections that are being closed."""
+    await asyncio.gather(*_of_this_loop(), return_exceptions=True)
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+def _of_this_loop() -> list[asyncio.Task[None]]:
+    loop = asyncio.get_running_loop()
+    return [task for task in _closing if task.get_loop() is loop]
+
+
+def _forget(task: asyncio.Task[None]) -> None:
+    _closing.discard(task)
+    if not task.cancelled():
+        task.exception()  # Seen: what is wrong with a connection that is given up concerns nobody.

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
@@ -17,11 +18,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
+from persistence.kit.commits import committing
 from persistence.kit.database import statement_executor as raw
 from persistence.kit.database.engines import TABLES, PoolSize, note_tables, postgresql, reads, sqlite
 from persistence.kit.database.replica import LocalPositions, Positions, Replica
 from persistence.kit.database.write_executor import STROKES_AT_ONCE, Strokes
 from persistence.kit.database.write_lock import Turn
+from persistence.kit.detached import DetachedTasks
 from persistence.kit.errors import Busy
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ Batch = Callable[[AsyncSession, Sequence[K]], Awaitable[Mapping[K, V]]]
 SQLITE_READERS = 4  # Threads; reads are short and SQLite answers them from the page cache.
 STREAMS = 4  # At once, in one process; each may last as long as its reader is slow.
 STREAM_WAIT_SECONDS = 5.0
+CLOSE_SECONDS = 5.0  # For commits and checkouts whose callers have left.
 
 
 class Base(DeclarativeBase):
@@ -74,7 +78,6 @@ class UnitOfWork:
     session: AsyncSession
     changes: list[Change] = field(default_factory=list[Change])
     tables: set[str] = field(default_factory=set[str])
-    rolled_back: bool = True  # Until its block ends. Whether a commit that fails has taken effect, nobody knows.
 
 
 @dataclass(frozen=True)
@@ -94,18 +97,20 @@ class Database:
         streamer: AsyncEngine,
         raw: RawReads,
         *,
-        write_turn: AbstractAsyncContextManager[Any] | None = None,
+        write_turn: Turn | None = None,
         replica: Replica | None = None,
         strokes: RawReads | None = None,
+        read_seconds: float | None = None,
     ) -> None:
         self.dialect = writer.dialect.name
         self._writer, self._reader, self._streamer, self._replica = writer, reader, streamer, replica
-        self._write_turn = write_turn or nullcontext()
+        self._write_turn, self._read_seconds = write_turn, read_seconds
+        self._detached = DetachedTasks()
         self._listeners: list[Listener] = []
         self._table_listeners: list[TableListener] = []
         note_tables(writer)
         self._raw: RawReads = raw
-        self.strokes = Strokes(strokes, self._wrote, self._made) if strokes else None
+        self.strokes = Strokes(strokes, self._wrote, self._made, self._detached) if strokes else None
         self._writing = async_sessionmaker(writer, expire_on_commit=False)
         self._latest = reads(reader)
 
@@ -117,8 +122,9 @@ class Database:
         size = pool or PoolSize()
         if url.startswith("sqlite"):
             streamer = sqlite(url, readers=STREAMS, wait_seconds=STREAM_WAIT_SECONDS, mapped=False)
-            reader, writer = sqlite(url, readers=SQLITE_READERS), sqlite(url, readers=None)
-            return cls(writer, reader, streamer, raw.connect(url, size), write_turn=Turn())
+            reader, writer = (sqlite(url, readers=readers, wait_seconds=size.wait_seconds) for readers in (SQLITE_READERS, None))
+            rows, turn = raw.connect(url, size), Turn(size.wait_seconds)
+            return cls(writer, reader, streamer, rows, write_turn=turn, read_seconds=size.read_seconds)
         replica = Replica(*_postgresql_reads(replica_url, size), positions or LocalPositions()) if replica_url else None
         writer, streamer, rows = _postgresql_reads(url, size)
         return cls(
@@ -128,6 +134,7 @@ class Database:
             rows,
             replica=replica,
             strokes=raw.PostgresReads(url, size, connections=STROKES_AT_ONCE, readonly=False),
+            read_seconds=size.read_seconds,
         )
 
     @property
@@ -142,20 +149,40 @@ class Database:
             pools["read"] = self._reader
         if self._replica:
             pools |= {"replica_read": self._replica.reader, "replica_stream": self._replica.streamer}
-        return {name: _use(cast("QueuePool", engine.pool)) for name, engine in pools.items()}
+        direct = {"direct_read": self._raw.use} | ({"direct_write": self.strokes.use} if self.strokes else {})
+        if self._replica:
+            direct["replica_direct_read"] = self._replica.raw.use
+        return {name: _use(cast("QueuePool", engine.pool)) for name, engine in pools.items()} | {
+            name: PoolUse(*use) for name, use in direct.items()
+        }
 
     def reading(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A session for a few short statements, each its own transaction: no BEGIN and ROLLBACK on the wire."""
-        return self._reading_somewhere(self._replica) if self._replica else _connected(self._latest)
+        """A session for a few short statements, each its own transaction: no BEGIN and ROLLBACK on the wire. Raises: TimeoutError."""
+        return self._reading_somewhere(self._replica) if self._replica else self._reading(self._latest)
 
     @asynccontextmanager
     async def _reading_somewhere(self, replica: Replica) -> AsyncGenerator[AsyncSession]:
-        async with _connected(replica.reading if await replica.may_answer() else self._latest) as session:
+        async with self._reading(replica.reading if await replica.may_answer() else self._latest) as session:
             yield session
+
+    @asynccontextmanager
+    async def _reading(self, sessions: async_sessionmaker[AsyncSession]) -> AsyncGenerator[AsyncSession]:
+        session = sessions()
+        await self._check_out(session)
+        async with session, asyncio.timeout(self._read_seconds):
+            yield session
+
+    async def _check_out(self, session: AsyncSession, **options: Any) -> None:
+        """Take a connection from the pool. A caller that is cancelled meanwhile leaves at once, and the connection goes back when it comes."""
+        try:
+            await self._detached.run(session.connection(execution_options=options), abandoned=session.close)
+        except Exception:
+            await session.close()
+            raise
 
     def reading_latest(self) -> AbstractAsyncContextManager[AsyncSession]:
         """The same, but never from a replica, which may be seconds behind: for what decides who may do what."""
-        return _connected(self._latest)
+        return self._reading(self._latest)
 
     async def raw(self) -> RawReads:
         """Where a hot read goes now. Reads of several callers may only be put together if they go to the same place."""
@@ -172,29 +199,65 @@ class Database:
         It has connections of its own: a slow reader of a stream keeps one for minutes, and must not keep it from a page.
         """
         replica = self._replica if self._replica and await self._replica.may_answer() else None
-        async with AsyncSession(replica.streamer if replica else self._streamer, expire_on_commit=False) as session:
-            options = {} if self.dialect == "sqlite" else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-            try:
-                await _to_its_end(session.connection(execution_options=options))
-            except PoolTimeout as error:
-                raise Busy from error
+        session = AsyncSession(replica.streamer if replica else self._streamer, expire_on_commit=False)
+        options = {} if self.dialect == "sqlite" else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        try:
+            await self._check_out(session, **options)
+        except PoolTimeout as error:
+            raise Busy from error
+        async with session:
             await session.execute(text("BEGIN" if self.dialect == "sqlite" else "SET LOCAL statement_timeout = 0"))
             yield session
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[UnitOfWork]:
-        """One change: committed at the end of the block, rolled back on an exception; listeners hear of it after the commit."""
-        async with self._writing() as session:
-            work = UnitOfWork(session)
-            try:
-                async with self._write_turn, session.begin():
-                    await _to_its_end(session.connection())
-                    (await session.connection()).info[TABLES] = work.tables
-                    yield work
-                    work.rolled_back = False
-            finally:
-                if work.tables and not work.rolled_back:
-                    await self._wrote(work.tables)
+        """One change: committed at the end of the block, rolled back on an exception; listeners hear of it after the commit.
+
+        Cancelled before its block ends, it is rolled back; cancelled later, its commit goes on to its end: nothing cuts that in two. Either way a
+        caller that is cancelled leaves at once, also where the database hangs. Raises: TimeoutError, and what the database raises.
+        """
+        work = await self._begin()
+        try:
+            yield work
+        except asyncio.CancelledError:
+            self._detached.start(self._end(work))
+            raise
+        except BaseException:
+            await self._detached.run(self._end(work))
+            raise
+        await self._detached.run(self._commit(work))
+
+    async def _begin(self) -> UnitOfWork:
+        work = UnitOfWork(self._writing())
+        if self._write_turn:
+            await self._write_turn.take()
+        try:
+            await self._detached.run(work.session.connection(), abandoned=partial(self._end, work))
+        except Exception:
+            await self._end(work)
+            raise
+        (await work.session.connection()).info[TABLES] = work.tables
+        return work
+
+    async def _end(self, work: UnitOfWork) -> None:
+        """Give the connection back, which rolls back what is not committed."""
+        try:
+            await work.session.close()
+        finally:
+            if self._write_turn:
+                self._write_turn.give_back()
+
+    async def _commit(self, work: UnitOfWork) -> None:
+        try:
+            with committing() as commit:
+                try:
+                    await work.session.commit()
+                finally:
+                    commit.changed = bool(work.tables)
+                    await self._end(work)
+        finally:
+            if work.tables:  # Whether a commit that fails has taken effect, nobody knows.
+                await self._wrote(work.tables)
         await self._made(work.changes)
 
     async def _wrote(self, tables: Collection[str]) -> None:
@@ -240,6 +303,7 @@ class Database:
                 log.exception("a listener failed after a commit")
 
     async def close(self) -> None:
+        await self._detached.close(CLOSE_SECONDS)
         await self._raw.close()
         if self.strokes:
             await self.strokes.close()
@@ -271,20 +335,3 @@ def _watch(engine: Engine, watch: Watch) -> None:
 
 def _use(pool: QueuePool) -> PoolUse:
     return PoolUse(pool.checkedout(), pool.checkedin(), pool.size() + max(pool._max_overflow, 0))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- there is no other way to the limit
-
-
-@asynccontextmanager
-async def _connected(sessions: async_sessionmaker[AsyncSession]) -> AsyncGenerator[AsyncSession]:
-    async with sessions() as session:
-        await _to_its_end(session.connection())
-        yield session
-
-
-async def _to_its_end(checkout: Awaitable[object]) -> None:
-    """Await a checkout even if the caller is cancelled meanwhile: a connection that is lost half-way never returns to its pool."""
-    task = asyncio.ensure_future(checkout)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)  # If it fails too, nobody need hear of it.
-        raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,18 @@ from sqlalchemy import event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from persistence.kit.database.connection_pool import close_in_background
+
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, ExceptionContext
 
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 SQLITE_WRITER_KILOBYTES = 32_768  # Of pages, taken as they are needed: what a large import changes must else be written again and again.
 MAPPED_BYTES = 2**28
-SQLITE_BUSY_SECONDS = 10  # How long a writer waits for one in another process, such as an import on the command line.
+UNHURRIED_SECONDS = 30.0
+SLACK_SECONDS = 1.0  # The server's own limit on a statement is to be met first: its answer leaves the connection in order.
 
 
 @dataclass(frozen=True)
@@ -25,12 +31,33 @@ class PoolSize:
 
     size: int = 10
     overflow: int = 10
-    wait_seconds: float = 10
+    wait_seconds: float = 5
+    """For a connection; on SQLite for the turn to write, and again for a writer in another process."""
     recycle_seconds: int = 1800
-    statement_timeout_ms: int = 30_000
+    statement_timeout_ms: int = 10_000
     """0 leaves it to the server."""
     statement_cache: bool = True
     """False behind a pooler that shares server connections and does not follow prepared statements."""
+    connect_seconds: float = 3
+    read_seconds: float | None = 2
+    """Of a short read, all its statements together; None for programs that nobody waits for."""
+
+    @property
+    def command_seconds(self) -> float | None:
+        """How long a statement may stay unanswered, by a server that hangs or a network that swallows packets."""
+        return self.statement_timeout_ms / 1000 + SLACK_SECONDS if self.statement_timeout_ms else None
+
+    @property
+    def of_reads(self) -> PoolSize:
+        """The same, for connections that are for short reads alone."""
+        if self.read_seconds is None or not self.statement_timeout_ms:
+            return self
+        return replace(self, statement_timeout_ms=min(self.statement_timeout_ms, round(self.read_seconds * 1000)))
+
+    @property
+    def unhurried(self) -> PoolSize:
+        """The same, for programs on the command line: their reads may take long, and they let the service go first."""
+        return replace(self, read_seconds=None, wait_seconds=max(self.wait_seconds, UNHURRIED_SECONDS))
 
     @property
     def session_settings(self) -> dict[str, str]:
@@ -78,8 +105,8 @@ def below(folder: Path, url: str) -> str:
     return make_url(url).set(database=str(folder / file)).render_as_string(hide_password=False)
 
 
-def sqlite(url: str, *, readers: int | None, wait_seconds: float = SQLITE_BUSY_SECONDS * 3, mapped: bool = True) -> AsyncEngine:
-    """The writer (readers None) is one connection, whose transactions take the write lock at once instead of failing half-way.
+def sqlite(url: str, *, readers: int | None, wait_seconds: float, mapped: bool = True) -> AsyncEngine:
+    """`wait_seconds` is for a connection, and for a lock that another process holds. The writer (readers None) is one connection, whose transactions take the write lock at once instead of failing half-way.
 
     What is `mapped` is read a little faster, and stays in the process's memory: not for whoever reads whole tables.
     """
@@ -89,8 +116,9 @@ def sqlite(url: str, *, readers: int | None, wait_seconds: float = SQLITE_BUSY_S
         max_overflow=0,
         pool_timeout=wait_seconds,
         hide_parameters=True,
-        connect_args={"isolation_level": None, "timeout": SQLITE_BUSY_SECONDS},
+        connect_args={"isolation_level": None, "timeout": wait_seconds},
     )
+    _terminate(engine, _interrupt)
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
@@ -127,9 +155,38 @@ def postgresql(url: str, pool: PoolSize) -> AsyncEngine:
         pool_recycle=pool.recycle_seconds,
         pool_use_lifo=True,
         hide_parameters=True,  # An error's text goes to the log, and parameters hold names, addresses and password hashes.
-        connect_args={"server_settings": pool.session_settings, **({} if pool.statement_cache else UNPREPARED)},
+        connect_args={
+            "server_settings": pool.session_settings,
+            "timeout": pool.connect_seconds,
+            "command_timeout": pool.command_seconds,
+            **({} if pool.statement_cache else UNPREPARED),
+        },
     )
+    _terminate(engine, close_in_background)
+    event.listen(engine.sync_engine, "handle_error", _give_up_what_is_silent)
     return engine.execution_options(unprepared=not pool.statement_cache)
+
+
+def _terminate(engine: AsyncEngine, end: Callable[[Any], None]) -> None:
+    """End a connection that must not be used again by `end`, which waits for nobody: SQLAlchemy's own way waits for a server that may hang."""
+
+    def do_terminate(connection: Any) -> None:
+        end(connection.driver_connection)
+
+    setattr(engine.sync_engine.dialect, "do_terminate", do_terminate)  # noqa: B010 -- a hook of dialects; typed, it would be a method
+
+
+def _interrupt(connection: Any) -> None:
+    """What its thread is at comes to an end, and the connection with it."""
+    with suppress(ValueError):  # It was never opened.
+        connection._conn.interrupt()  # noqa: SLF001 -- its own `interrupt` is a coroutine, for no reason
+    connection.stop()
+
+
+def _give_up_what_is_silent(error: ExceptionContext) -> None:
+    """A statement that the server did not answer in time leaves its connection in the midst of it. Others may be well."""
+    if isinstance(error.original_exception, TimeoutError):
+        error.is_disconnect, error.invalidate_pool_on_disconnect = True, False
 
 
 def reads(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
     from persistence.kit.database.statement_executor import Prepared, Row
 
-BUSY_SECONDS = 10
+BUSY_SECONDS = 1.0  # Readers of a log in WAL mode wait for a moment only, while it is recovered or emptied.
+STEPS = 20_000  # Of SQLite's machine between two looks at the clock: a millisecond or so.
 
 Outcome: TypeAlias = "Sequence[Row] | Exception"
 
@@ -40,7 +43,8 @@ class Asked:
 
 
 class SqliteReads:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, read_seconds: float | None = None) -> None:
+        """`read_seconds` is for a statement: there is one thread, for which all others wait."""
         self.dialect: Dialect = sqlite.aiosqlite.dialect()
         self._file = make_url(url).database or ""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="raw-reads")
@@ -48,6 +52,14 @@ class SqliteReads:
         self._waiting: list[Asked] = []
         self._errands: asyncio.Task[None] | None = None
         self._closed = False
+        self._read_seconds = read_seconds or math.inf
+        self._running: Asked | None = None
+        self._ends_at = math.inf
+
+    @property
+    def use(self) -> tuple[int, int, int]:
+        """One connection: how many are at work, idle, and allowed."""
+        return int(self._running is not None), int(self._running is None), 1
 
     async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]:
         if self._closed:
@@ -59,32 +71,48 @@ class SqliteReads:
         return await asked.answer
 
     async def _run_errands(self) -> None:
-        while self._waiting:
-            errand, self._waiting = self._waiting, []
-            for asked, outcome in zip(errand, await self._outcomes(errand), strict=True):
-                asked.settle(outcome)
-        self._errands = None
+        try:
+            while self._waiting:
+                errand, self._waiting = self._waiting, []
+                for asked, outcome in zip(errand, await self._outcomes(errand), strict=True):
+                    asked.settle(outcome)
+        finally:
+            for asked in self._waiting:  # Of a task that was cancelled: nobody else would come for them.
+                asked.answer.cancel()
+            self._waiting, self._errands = [], None
 
     async def _outcomes(self, errand: Sequence[Asked]) -> Sequence[Outcome]:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: [self._outcome(asked) for asked in errand])
         except RuntimeError as error:  # The machine has no thread to give: all of them must hear of it.
             return [error] * len(errand)
+        except asyncio.CancelledError:
+            for asked in errand:
+                asked.answer.cancel()
+            raise
 
     def _outcome(self, asked: Asked) -> Outcome:
         if asked.answer.cancelled():
             return ()
         try:
             self._connection = self._connection or self._opened()
+            self._running, self._ends_at = asked, time.monotonic() + self._read_seconds
             return self._connection.execute(asked.sql, asked.arguments).fetchall()
         except Exception as error:  # noqa: BLE001 -- it belongs to whoever asked for this
             return error
+        finally:
+            self._running = None
+
+    def _is_to_stop(self) -> bool:
+        """SQLite asks this in the midst of a statement, and fails it with "interrupted" when it is true."""
+        return time.monotonic() > self._ends_at or (self._running is not None and self._running.answer.cancelled())
 
     def _opened(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None)
         connection.execute("PRAGMA query_only=ON")
         connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
         connection.text_factory = bytes
+        connection.set_progress_handler(self._is_to_stop, STEPS)
         return connection
 
     async def close(self) -> None:

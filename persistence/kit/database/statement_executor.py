@@ -50,6 +50,11 @@ class RawReads(Protocol):
 
     dialect: Dialect
 
+    @property
+    def use(self) -> tuple[int, int, int]:
+        """How many connections are at work, idle, and allowed."""
+        ...
+
     async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]: ...
 
     async def close(self) -> None: ...
@@ -61,8 +66,14 @@ class PostgresReads:
     def __init__(self, url: str, pool: PoolSize, *, connections: int = CONNECTIONS, readonly: bool = True) -> None:
         self.dialect: Dialect = postgresql.asyncpg.dialect()
         self._dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-        self._statement_cache, self._settings, self._readonly = pool.statement_cache, pool.session_settings, readonly
-        self._links = Links(self._connect, connections, recycle_seconds=pool.recycle_seconds)
+        self._statement_cache, self._readonly = pool.statement_cache, readonly
+        self._pool = pool.of_reads if readonly else pool
+        self._links = Links(self._connect, connections, recycle_seconds=pool.recycle_seconds, wait_seconds=pool.wait_seconds)
+
+    @property
+    def use(self) -> tuple[int, int, int]:
+        """How many connections are at work, idle, and allowed."""
+        return self._links.use
 
     async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]:
         async with self._links.link() as link:
@@ -74,7 +85,13 @@ class PostgresReads:
 
     async def _connect(self) -> Link:
         statements = STATEMENTS if self._statement_cache else 0
-        return await asyncpg.connect(self._dsn, statement_cache_size=statements, server_settings=self._settings)
+        return await asyncpg.connect(
+            self._dsn,
+            statement_cache_size=statements,
+            server_settings=self._pool.session_settings,
+            timeout=self._pool.connect_seconds,
+            command_timeout=self._pool.command_seconds,
+        )
 
     async def close(self) -> None:
         await self._links.close()
@@ -85,6 +102,10 @@ class WatchedReads:
 
     def __init__(self, reads: RawReads, watch: Watch) -> None:
         self.dialect, self._reads, self._watch = reads.dialect, reads, watch
+
+    @property
+    def use(self) -> tuple[int, int, int]:
+        return self._reads.use
 
     async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]:
         done = self._watch(prepared.sql)
@@ -98,7 +119,7 @@ class WatchedReads:
 
 
 def connect(url: str, pool: PoolSize) -> RawReads:
-    return SqliteReads(url) if url.startswith("sqlite") else PostgresReads(url, pool)
+    return SqliteReads(url, read_seconds=pool.read_seconds) if url.startswith("sqlite") else PostgresReads(url, pool)
 
 
 def prepare(statement: Select[Any], dialect: Dialect) -> Prepared:

@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from persistence.kit.commits import committing
 from persistence.kit.database.statement_executor import WatchedReads
+from persistence.kit.detached import DetachedTasks
 
 if TYPE_CHECKING:
     from persistence.kit.database.database import Change
@@ -26,16 +28,28 @@ class Stroke:
 
 class Strokes:
     def __init__(
-        self, statements: RawReads, wrote: Callable[[Collection[str]], Awaitable[None]], made: Callable[[Sequence[Change]], Awaitable[None]]
+        self,
+        statements: RawReads,
+        wrote: Callable[[Collection[str]], Awaitable[None]],
+        made: Callable[[Sequence[Change]], Awaitable[None]],
+        detached: DetachedTasks,
     ) -> None:
         """`wrote` hears of the tables before anybody else can hear of the change, `made` of what is durable."""
-        self._statements, self._wrote, self._made = statements, wrote, made
+        self._statements, self._wrote, self._made, self._detached = statements, wrote, made, detached
 
     async def make(self, stroke: Stroke, values: Mapping[str, Any]) -> Row | None:
-        """The row of a change that was made; None if its conditions did not hold, so that nothing is changed."""
+        """The row of a change that was made; None if its conditions did not hold, so that nothing is changed.
+
+        The statement is its own commit, so a caller that is cancelled leaves it to end by itself.
+        """
+        return await self._detached.run(self._make(stroke, values))
+
+    async def _make(self, stroke: Stroke, values: Mapping[str, Any]) -> Row | None:
         rows: Sequence[Row] | None = None
         try:
-            rows = await self._statements.fetch(stroke.prepared, values)
+            with committing() as commit:
+                rows = await self._statements.fetch(stroke.prepared, values)
+                commit.changed = bool(rows)
         finally:
             if rows is None or rows:  # It may have been made although its answer was lost.
                 await self._wrote(stroke.tables)
@@ -43,6 +57,11 @@ class Strokes:
             return None
         await self._made(stroke.changes(rows[0]))
         return rows[0]
+
+    @property
+    def use(self) -> tuple[int, int, int]:
+        """How many connections are at work, idle, and allowed."""
+        return self._statements.use
 
     def watch(self, watch: Watch) -> None:
         self._statements = WatchedReads(self._statements, watch)

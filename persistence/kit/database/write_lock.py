@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-WAIT_SECONDS = 20  # Two writers in other processes may each have kept the file for as long as SQLite waits.
-
 
 class Turn:
-    """One at a time. Raises: TimeoutError, so that behind a writer in another process that keeps the file nobody waits for ever."""
+    """One at a time."""
 
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
+    def __init__(self, wait_seconds: float) -> None:
+        self._lock, self._wait_seconds = asyncio.Lock(), wait_seconds
 
-    async def __aenter__(self) -> None:
-        async with asyncio.timeout(WAIT_SECONDS):
+    async def take(self) -> None:
+        """Raises: TimeoutError, so that behind a writer in another process that keeps the file nobody waits for ever."""
+        async with asyncio.timeout(self._wait_seconds):
             await self._lock.acquire()
 
-    async def __aexit__(self, *_: object) -> None:
+    def give_back(self) -> None:
         self._lock.release()
