@@ -1,7 +1,7 @@
 """How the service is, for people and monitors."""
 
 from enum import Enum
-from typing import Self
+from typing import Any, Self
 
 import strawberry
 
@@ -13,7 +13,7 @@ from persistence.health_checks import Condition, Vitals
 @strawberry.enum(description="How the service is.")
 class HealthStatus(Enum):
     OK = strawberry.enum_value("ok", description="All parts work.")
-    DEGRADED = strawberry.enum_value("degraded", description="Requests are served, but Redis or files are away.")
+    DEGRADED = strawberry.enum_value("degraded", description="Requests are served, but Redis or files are away, or background work fails.")
     DOWN = strawberry.enum_value(
         "down", description="Requests fail or should go elsewhere: the database is away, or the process is about to end."
     )
@@ -28,10 +28,13 @@ class Health:
     redis: bool | None = strawberry.field(description="Whether Redis answers within half a second; null where none is used.")
     draining: bool = strawberry.field(description="Whether this process finishes what it has begun and takes nothing new.")
 
+    failing: list[str] = strawberry.field(description="Names of background tasks of this process that fail just now: 10 at most.")
+
     @classmethod
     def of(cls, found: Condition) -> Self:
         status = HealthStatus.OK if found.is_whole else HealthStatus.DEGRADED if found.serves else HealthStatus.DOWN
-        return cls(status=status, **vars(found))
+        parts: dict[str, Any] = vars(found) | {"failing": list(found.failing)}
+        return cls(status=status, **parts)
 
 
 @strawberry.type

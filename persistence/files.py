@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 
 import structlog
@@ -124,21 +125,19 @@ async def delete(work: UnitOfWork, filename: str) -> StoredFile:
 async def keep_swept(database: Database, blobs: Blobs) -> None:
     """Sweep now and then, for as long as the process lives."""
     while True:
-        try:
-            await sweep(database, blobs)
-        except Exception:
-            log.exception("blobs could not be swept")
+        await sweep(database, blobs)
         await asyncio.sleep(SWEEP_SECONDS)
 
 
 async def sweep(database: Database, blobs: Blobs, *, age: timedelta = ORPHAN_AGE) -> int:
     """Delete blobs that no row names, and tell how many: what is left of uploads and deletions that a crash cut short."""
     swept, keys = 0, list[str]()
-    async for key in blobs.older_than(age):
-        keys.append(key)
-        if len(keys) == SWEPT_AT_ONCE:
-            swept += await _sweep(database, blobs, keys)
-            keys.clear()
+    async with aclosing(blobs.older_than(age)) as old:
+        async for key in old:
+            keys.append(key)
+            if len(keys) == SWEPT_AT_ONCE:
+                swept += await _sweep(database, blobs, keys)
+                keys.clear()
     swept += await _sweep(database, blobs, keys)
     if swept:
         log.info("swept blobs without a file", count=swept)

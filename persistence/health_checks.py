@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -28,6 +28,8 @@ class Condition:
     files: bool = True
     redis: bool | None = None
     draining: bool = False
+    failing: Sequence[str] = ()
+    """Background tasks that do not run."""
 
     @property
     def serves(self) -> bool:
@@ -35,18 +37,27 @@ class Condition:
 
     @property
     def is_whole(self) -> bool:
-        return self.serves and self.files and self.redis is not False
+        return self.serves and self.files and self.redis is not False and not self.failing
 
 
 class Vitals:
     """Looks when asked. `draining` tells whether the process finishes what it has begun and should get nothing new."""
 
-    def __init__(self, database: Database, blobs: Blobs, redis: Redis | None, *, draining: Callable[[], bool]) -> None:
-        self._database, self._blobs, self._redis, self._draining = database, blobs, redis, draining
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        redis: Redis | None,
+        *,
+        draining: Callable[[], bool],
+        failing: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        """`failing` names the background tasks that do not run."""
+        self._database, self._blobs, self._redis, self._draining, self._failing = database, blobs, redis, draining, failing
 
     async def look(self) -> Condition:
         (database, migrated), files, redis = await asyncio.gather(self._look_at_database(), self._look_at_files(), self._look_at_redis())
-        return Condition(database, migrated, files, redis, self._draining())
+        return Condition(database, migrated, files, redis, self._draining(), self._failing())
 
     async def _look_at_database(self) -> tuple[bool, bool]:
         try:

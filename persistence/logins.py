@@ -8,13 +8,16 @@ Source: RFC 9700, section 4.14.2.
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
+from typing import NamedTuple
 
 import structlog
-from sqlalchemy import ForeignKey, delete, exists, select, true, update
+from sqlalchemy import BigInteger, ForeignKey, FromClause, Integer, Text, cast, column, delete, exists, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -86,6 +89,21 @@ class Standing:
 
     username: str
     scopes: frozenset[str]
+
+
+class Claim(NamedTuple):
+    """What an access token says of itself, to be compared with what is kept."""
+
+    user_id: int
+    token_id: str
+    login_id: str | None
+
+
+class Refusal(Enum):
+    """Why a token is worth nothing: for good, or as long as its user may not come in."""
+
+    ENDED = "ended"
+    INACTIVE = "inactive"
 
 
 async def authenticate(database: Database, username: str, password: str) -> User:
@@ -164,13 +182,33 @@ async def revoke(work: UnitOfWork, token_id: str, *, user_id: int, expires_at: d
         work.changes.append(Change("login.ended", user_id))
 
 
-async def standing(session: AsyncSession, user_id: int, *, token_id: str, login_id: str | None) -> Standing | None:
-    """What an access token is worth now; None if its user may not come in, it was revoked, or its login has ended."""
-    revoked = exists().where(RevokedToken.token_id == token_id)
-    goes_on = exists().where(Login.id == login_id, Login.ended_at.is_(None)) if login_id is not None else true()
-    statement = select(User.username, User.scopes).where(User.id == user_id, User.is_active, ~revoked, goes_on)
-    row = (await session.execute(statement, execution_options={"standing": True})).first()
-    return None if row is None else Standing(row.username, frozenset(row.scopes))
+async def standings(session: AsyncSession, claims: Sequence[Claim]) -> list[Standing | Refusal]:
+    """What access tokens are worth now, in the order of their claims: one statement for all of them."""
+    asked = _asked(session.get_bind().dialect.name, claims)
+    revoked = exists().where(RevokedToken.token_id == asked.c.token_id)
+    goes_on = exists().where(Login.id == asked.c.login_id, Login.ended_at.is_(None))
+    ended = revoked | (asked.c.login_id.is_not(None) & ~goes_on)
+    user = (User.id == asked.c.user_id) & User.is_active
+    statement = select(asked.c.place, User.username, User.scopes, ended.label("ended")).select_from(asked.outerjoin(User, user))
+    rows = await session.execute(statement, execution_options={"standing": True})
+    found = {place: _standing(username, scopes, ended=ended_) for place, username, scopes, ended_ in rows}
+    return [found[place] for place in range(len(claims))]
+
+
+def _asked(dialect: str, claims: Sequence[Claim]) -> FromClause:
+    """The claims as a table: one parameter, however many they are."""
+    rows = json.dumps([{"place": place, **claim._asdict()} for place, claim in enumerate(claims)])
+    if dialect == "postgresql":
+        columns = (column("place", Integer), column("user_id", BigInteger), column("token_id", Text), column("login_id", Text))
+        return func.json_to_recordset(cast(literal(rows, Text), postgresql.JSON)).table_valued(*columns).render_derived(with_types=True)
+    each = func.json_each(rows).table_valued("value")
+    return select(*(func.json_extract(each.c.value, f"$.{name}").label(name) for name in ("place", *Claim._fields))).subquery()
+
+
+def _standing(username: str | None, scopes: Collection[str] | None, *, ended: bool) -> Standing | Refusal:
+    if ended:
+        return Refusal.ENDED
+    return Refusal.INACTIVE if username is None else Standing(username, frozenset(scopes or ()))
 
 
 async def prune(work: UnitOfWork) -> int:

@@ -12,7 +12,6 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -50,13 +49,12 @@ class Computing:
         await self._end()
 
     async def _end(self) -> None:
-        processes, pool = self.processes, self._pool
-        self._pool = None
+        pool, self._pool = self._pool, None
         if pool is None:
             return
-        for process in processes:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        # By their objects, which know what has ended: its number may be another program's by now.
+        for process in list((pool._processes or {}).values()):  # noqa: SLF001 -- as above
+            process.kill()
         await asyncio.to_thread(pool.shutdown, cancel_futures=True)
 
     def _running(self) -> ProcessPoolExecutor:

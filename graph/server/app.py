@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -48,6 +48,7 @@ from graph.server.rest.health import HealthRoutes
 from graph.server.rest.rate_limiter import Throttle
 from graph.server.rest.routes import Shims
 from graph.server.settings import Settings
+from graph.server.shutdown import ShutdownStack
 from graph.server.telemetry.endpoint import Monitoring
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metrics import Metrics
@@ -61,146 +62,237 @@ from persistence.kit import idempotency
 from persistence.kit.blobs.blobs import Blobs
 from persistence.kit.blobs.by_url import blobs_at
 from persistence.kit.cache.store import SharedCache
-from persistence.kit.cache.table_versions import followed
+from persistence.kit.cache.table_versions import Versions, followed
 from persistence.kit.database.database import Database
 from persistence.kit.database.replica import SharedPositions
 from persistence.kit.events import log as events
-from persistence.kit.events.broker import LocalBroker
+from persistence.kit.events.broker import Broker, LocalBroker
 from persistence.kit.events.feed import Feed
 from persistence.kit.events.redis_broker import RedisBroker
 from persistence.kit.jobs.maintenance import Upkeep
 from persistence.kit.jobs.runner import Runner
 from persistence.kit.limits.moving_window import Windows, windows
-from persistence.kit.limits.token_bucket import LocalQuota, SharedQuota
+from persistence.kit.limits.token_bucket import LocalQuota, Quota, SharedQuota
 from persistence.kit.notifications import LogNotifier, Notifier
-from persistence.kit.redis.client import connect
+from persistence.kit.redis.client import Redis, connect
+from persistence.kit.supervisor import Supervisor
 from persistence.purchases import table as purchases
 
 
 def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = None) -> Starlette:
     """`replaced` puts other ports in the place of the service's own."""
-    redis = connect(settings.redis_url) if settings.redis_url else None
-    database = Database.connect(
-        settings.database_url,
-        replica_url=settings.database_replica_url,
-        pool=settings.pool,
-        positions=SharedPositions(redis) if redis else None,
-    )
-    broker = RedisBroker(settings.redis_url, settings.database_url) if settings.redis_url else LocalBroker()
-    feed = Feed(database, broker)
-    telemetry = observed(database, settings)
-    tokens = Tokens(database, settings.signing_key, settings.older_keys)
-    blobs = blobs_at(settings.files_url)
-    upkeep = Upkeep(
-        database,
-        {
-            "events": partial(events.prune, history=settings.event_history),
-            "idempotency keys": idempotency.prune,
-            "logins": logins.prune,
-        },
-    )
+    metrics = Metrics(settings.metrics_folder)
+    supervisor = Supervisor(restarted=lambda task: metrics.restarts.add(1, task))
+    stores = Stores.of(settings, supervisor)
+    telemetry = observed(stores.database, settings, metrics)
+    tokens = Tokens(stores.database, settings.signing_key, settings.older_keys)
+    connections = Connections(tokens, per_caller=settings.connections_per_caller)
+    vitals = Vitals(stores.database, stores.blobs, stores.redis, draining=lambda: connections.draining, failing=lambda: supervisor.failing)
     engine = Engine(
         executable, telemetry, suggestions=settings.suggestions, introspection=settings.introspection, fast=settings.fast_path_enabled
     )
-    cache = SharedCache(redis, "storegraph:cache") if redis else None
-    versions = followed(database, redis, settings.database_url)
-    quota = SharedQuota(redis, settings.budget) if redis else LocalQuota(settings.budget)
-    limits = Limits(engine, quota, max_cost=settings.max_cost, enabled=settings.rate_limits_enabled)
-    vitals = Vitals(database, blobs, redis, draining=lambda: connections.draining)
-    ports: dict[type[Any], Any] = {
-        AccessTokens: tokens,
-        Blobs: blobs,
-        Computing: Computing(),
-        ItemRows: ItemRows(database),
-        Meter: limits,
-        Notifier: LogNotifier(),
-        SignupPolicy: SignupPolicy(settings.scopes_at_signup),
-        Vitals: vitals,
-        Windows: windows(redis, enabled=settings.rate_limits_enabled),
-        sources.PriceSource: sources.TablePrices(database),
-        sources.InventorySource: sources.TableInventory(database),
-    }
-    services = Services(database, feed, broker, telemetry, ports | dict(replaced or {}))
-    runner = Runner(database, {purchases.PLACED: purchases.Completion(services.ports[Notifier])})
-    seconds = settings.operation_timeout_seconds
-    # What a replica answers may be older than the versions under which it would be kept.
-    keeps = settings.response_cache_enabled and settings.database_replica_url is None
-    pipeline = Pipeline(
-        engine,
-        services,
-        Documents(
-            Trusted.read(settings.documents_manifest),
-            mode=settings.documents_mode,
-            mode_by_client=settings.documents_mode_by_client,
-            shared=cache,
-        ),
-        limits,
-        telemetry,
-        plans=Plans(schema, services, PLANNED) if settings.fast_path_enabled else None,
-        responses=Responses(versions, telemetry.metrics.cache, shared=cache, edition=schema.as_str()) if keeps else None,
-        seconds=seconds,
-    )
-    monitoring = Monitoring(telemetry.metrics, services, token=settings.metrics_token)
-    callers, origins = Callers(tokens), Origins(settings.allowed_origins)
-    connections = Connections(tokens, per_caller=settings.connections_per_caller)
-    departure = Departure(feed, connections, seconds=settings.drain_seconds)
+    limits = Limits(engine, stores.quota, max_cost=settings.max_cost, enabled=settings.rate_limits_enabled)
+    ports = made_ports(settings, stores, tokens, limits, vitals) | dict(replaced or {})
+    services = Services(stores.database, stores.feed, stores.broker, telemetry, ports)
+    pipeline = made_pipeline(settings, stores, services, engine, limits, telemetry)
+    monitoring = Monitoring(metrics, services, supervisor, token=settings.metrics_token)
+    departure = Departure(stores.feed, connections, seconds=settings.drain_seconds)
+    parts = Parts(settings, stores, services, supervisor, telemetry, tokens, connections, limits, pipeline, monitoring, departure)
     explorer = Explorer() if settings.explorer else None
-    streams = EventStreams(pipeline, connections, seconds=seconds)
-    http = HttpEndpoint(pipeline, callers, origins, streams, page=explorer.page if explorer else None, seconds=seconds)
-    socket = SocketEndpoint(pipeline, callers, origins, connections, limits=SocketLimits(operation_seconds=seconds))
-    throttle = Throttle(settings.redis_url, enabled=settings.rate_limits_enabled)
-    shims = Shims(services, callers, origins, throttle, limits, seconds=seconds)
-
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncGenerator[dict[str, Any]]:
-        await broker.start()
-        await feed.start()
-        await runner.start()
-        forever = (connections.watch(), files.keep_swept(database, blobs), upkeep.keep())
-        tasks = [asyncio.create_task(each) for each in forever]
-        async with monitoring.running():
-            yield {"departure": departure}
-        for task in tasks:
-            task.cancel()
-        await runner.stop(seconds=settings.drain_seconds / 10)
-        await services.ports[Computing].stop()
-        await feed.stop()
-        await broker.stop()
-        await quota.close()
-        await versions.stop()
-        if redis:
-            await redis.aclose()
-        await database.close()
-        await telemetry.close()
-
+    http = made_http(parts, explorer)
     app = Application(
-        routes=[
-            Route("/graphql", http),  # Only for its redirect of `/graphql/`.
-            Route("/metrics", monitoring.scrape),
-            *FileRoutes(blobs, most_bytes=settings.max_upload_bytes).routes(shims),
-            *exports.routes(shims),
-            *Reports(settings.app_name).routes(shims),
-            *HealthRoutes(vitals).routes,
-            *pages(settings, explorer),
-        ],
-        middleware=[
-            *([Middleware(TrustedProxies, trusted=networks(settings.trusted_proxies))] if settings.trusted_proxies else ()),
-            Middleware(Envelope),
-            Middleware(Farewell, departure=departure),
-            *telemetry.middleware,
-            Middleware(Direct, path="/graphql", endpoint=socket, kind="websocket"),
-            *([Middleware(Repeats, path="/graphql", pipeline=pipeline, callers=callers, seconds=seconds)] if keeps else ()),
-            Middleware(Direct, path="/graphql", endpoint=http, plain=True),
-            Middleware(Compression),
-            Middleware(Cors, allow_origins=settings.allowed_origins, allow_methods=METHODS, allow_headers=["*"], max_age=600),
-            Middleware(Direct, path="/graphql", endpoint=http),
-        ],
+        routes=made_routes(parts, http, vitals, explorer),
+        middleware=made_middleware(parts, http),
         exception_handlers={HTTPException: not_served},
-        lifespan=lifespan,
+        lifespan=lambda _app: lifespan(parts),
     )
     app.state.services, app.state.tokens, app.state.connections = services, tokens, connections
     app.state.pipeline = pipeline
     return app
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where things are kept, and how processes hear of each other."""
+
+    redis: Redis | None
+    database: Database
+    broker: Broker
+    feed: Feed
+    blobs: Blobs
+    versions: Versions
+    quota: Quota
+
+    @classmethod
+    def of(cls, settings: Settings, supervisor: Supervisor) -> Stores:
+        redis = connect(settings.redis_url) if settings.redis_url else None
+        database = Database.connect(
+            settings.database_url,
+            replica_url=settings.database_replica_url,
+            pool=settings.pool,
+            positions=SharedPositions(redis) if redis else None,
+        )
+        broker = RedisBroker(settings.redis_url, settings.database_url, supervisor) if settings.redis_url else LocalBroker()
+        return cls(
+            redis,
+            database,
+            broker,
+            Feed(database, broker, supervisor),
+            blobs_at(settings.files_url, call_seconds=settings.blob_timeout_seconds),
+            followed(database, redis, settings.database_url),
+            SharedQuota(redis, settings.budget) if redis else LocalQuota(settings.budget),
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What routes, middleware and the lifespan are made of."""
+
+    settings: Settings
+    stores: Stores
+    services: Services
+    supervisor: Supervisor
+    telemetry: Telemetry
+    tokens: Tokens
+    connections: Connections
+    limits: Limits
+    pipeline: Pipeline
+    monitoring: Monitoring
+    departure: Departure
+
+    @property
+    def keeps_responses(self) -> bool:
+        return keeps_responses(self.settings)
+
+
+def keeps_responses(settings: Settings) -> bool:
+    """What a replica answers may be older than the versions under which it would be kept."""
+    return settings.response_cache_enabled and settings.database_replica_url is None
+
+
+def made_ports(settings: Settings, stores: Stores, tokens: Tokens, limits: Limits, vitals: Vitals) -> dict[type[Any], Any]:
+    return {
+        AccessTokens: tokens,
+        Blobs: stores.blobs,
+        Computing: Computing(),
+        ItemRows: ItemRows(stores.database),
+        Meter: limits,
+        Notifier: LogNotifier(),
+        SignupPolicy: SignupPolicy(settings.scopes_at_signup),
+        Vitals: vitals,
+        Windows: windows(stores.redis, enabled=settings.rate_limits_enabled),
+        sources.PriceSource: sources.TablePrices(stores.database),
+        sources.InventorySource: sources.TableInventory(stores.database),
+    }
+
+
+def made_pipeline(settings: Settings, stores: Stores, services: Services, engine: Engine, limits: Limits, telemetry: Telemetry) -> Pipeline:
+    cache = SharedCache(stores.redis, "storegraph:cache") if stores.redis else None
+    documents = Documents(
+        Trusted.read(settings.documents_manifest),
+        mode=settings.documents_mode,
+        mode_by_client=settings.documents_mode_by_client,
+        shared=cache,
+    )
+    responses = Responses(stores.versions, telemetry.metrics.cache, shared=cache, edition=schema.as_str())
+    return Pipeline(
+        engine,
+        services,
+        documents,
+        limits,
+        telemetry,
+        plans=Plans(schema, services, PLANNED) if settings.fast_path_enabled else None,
+        responses=responses if keeps_responses(settings) else None,
+        seconds=settings.operation_timeout_seconds,
+    )
+
+
+def made_routes(parts: Parts, http: HttpEndpoint, vitals: Vitals, explorer: Explorer | None) -> list[Route]:
+    settings = parts.settings
+    throttle = Throttle(settings.redis_url, enabled=settings.rate_limits_enabled)
+    callers, origins, seconds = Callers(parts.tokens), Origins(settings.allowed_origins), settings.operation_timeout_seconds
+    shims = Shims(parts.services, callers, origins, throttle, parts.limits, seconds=seconds)
+    return [
+        Route("/graphql", http),  # Only for its redirect of `/graphql/`.
+        Route("/metrics", parts.monitoring.scrape),
+        *FileRoutes(parts.stores.blobs, most_bytes=settings.max_upload_bytes).routes(shims),
+        *exports.routes(shims),
+        *Reports(settings.app_name).routes(shims),
+        *HealthRoutes(vitals).routes,
+        *pages(settings, explorer),
+    ]
+
+
+def made_http(parts: Parts, explorer: Explorer | None) -> HttpEndpoint:
+    seconds = parts.settings.operation_timeout_seconds
+    streams = EventStreams(parts.pipeline, parts.connections, seconds=seconds)
+    callers, origins = Callers(parts.tokens), Origins(parts.settings.allowed_origins)
+    return HttpEndpoint(parts.pipeline, callers, origins, streams, page=explorer.page if explorer else None, seconds=seconds)
+
+
+def made_socket(parts: Parts) -> SocketEndpoint:
+    callers, origins = Callers(parts.tokens), Origins(parts.settings.allowed_origins)
+    limits = SocketLimits(operation_seconds=parts.settings.operation_timeout_seconds)
+    return SocketEndpoint(parts.pipeline, callers, origins, parts.connections, limits=limits)
+
+
+def made_middleware(parts: Parts, http: HttpEndpoint) -> list[Middleware]:
+    """In the order in which requests pass."""
+    settings, socket = parts.settings, made_socket(parts)
+    seconds, callers = settings.operation_timeout_seconds, Callers(parts.tokens)
+    repeats = Middleware(Repeats, path="/graphql", pipeline=parts.pipeline, callers=callers, seconds=seconds)
+    return [
+        *([Middleware(TrustedProxies, trusted=networks(settings.trusted_proxies))] if settings.trusted_proxies else ()),
+        Middleware(Envelope),
+        Middleware(Farewell, departure=parts.departure),
+        *parts.telemetry.middleware,
+        Middleware(Direct, path="/graphql", endpoint=socket, kind="websocket"),
+        *([repeats] if parts.keeps_responses else ()),
+        Middleware(Direct, path="/graphql", endpoint=http, plain=True),
+        Middleware(Compression),
+        Middleware(Cors, allow_origins=settings.allowed_origins, allow_methods=METHODS, allow_headers=["*"], max_age=600),
+        Middleware(Direct, path="/graphql", endpoint=http),
+    ]
+
+
+@asynccontextmanager
+async def lifespan(parts: Parts) -> AsyncGenerator[dict[str, Any]]:
+    """Starts what runs beside requests. What is started last ends first, and nothing keeps the rest from ending."""
+    stores, supervisor, ports = parts.stores, parts.supervisor, parts.services.ports
+    runner = Runner(stores.database, {purchases.PLACED: purchases.Completion(ports[Notifier])}, supervisor=supervisor)
+    async with ShutdownStack() as stack:
+        stack.step("telemetry", parts.telemetry.close)
+        stack.step("database", stores.database.close)
+        if stores.redis:
+            stack.step("redis", stores.redis.aclose)
+        stack.step("versions", stores.versions.stop)
+        stack.step("budgets", stores.quota.close)
+        stack.step("broker", stores.broker.stop)
+        await stores.broker.start()
+        stack.step("event log", stores.feed.stop)
+        await stores.feed.start()
+        stack.step("computing", ports[Computing].stop)
+        stack.step("background tasks", supervisor.stop)
+        stack.step("background work", partial(runner.stop, seconds=parts.settings.drain_seconds / 10))
+        await runner.start()
+        stack.step("monitoring", parts.monitoring.stop)
+        parts.monitoring.start()
+        stack.step("goodbyes", parts.connections.ended)
+        watch_over(parts)
+        yield {"departure": parts.departure}
+
+
+def watch_over(parts: Parts) -> None:
+    """What is done now and then, for as long as the process lives."""
+    stores, supervisor = parts.stores, parts.supervisor
+    chores = {
+        "events": partial(events.prune, history=parts.settings.event_history),
+        "idempotency keys": idempotency.prune,
+        "logins": logins.prune,
+    }
+    supervisor.start("connections", parts.connections.watch)
+    supervisor.start("sweeping", partial(files.keep_swept, stores.database, stores.blobs))
+    supervisor.start("upkeep", Upkeep(stores.database, chores).keep)
 
 
 def pages(settings: Settings, explorer: Explorer | None) -> list[Route]:
@@ -211,8 +303,8 @@ def pages(settings: Settings, explorer: Explorer | None) -> list[Route]:
     return [*landing.routes, *STYLES, *(explorer.routes if explorer else ()), *Docs().routes]
 
 
-def observed(database: Database, settings: Settings) -> Telemetry:
-    metrics, log = Metrics(settings.metrics_folder), OperationLog(settings)
+def observed(database: Database, settings: Settings, metrics: Metrics) -> Telemetry:
+    log = OperationLog(settings)
     if settings.otel_exporter_otlp_endpoint is None:
         return Telemetry(metrics, log)
     from graph.server.telemetry.tracing import Tracing

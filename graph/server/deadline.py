@@ -82,6 +82,11 @@ class Deadline:
         return refusal(UNAVAILABLE, message, headers={"Retry-After": "1"}, outcome=outcome.value)
 
     @property
+    def outcome(self) -> Outcome:
+        """What has become of the operation's changes."""
+        return self._commits.outcome
+
+    @property
     def expired(self) -> bool:
         return self._timeout.expired()
 

@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     database_connect_timeout_seconds: Annotated[float, Field(gt=0)] = PoolSize.connect_seconds
     database_read_timeout_seconds: Annotated[float, Field(gt=0)] = 2
     operation_timeout_seconds: Annotated[float, Field(gt=0)] = 10
+    blob_timeout_seconds: Annotated[float, Field(gt=0)] = 10
     redis_url: str | None = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     files_url: str = Field(default_factory=(VAR.absolute() / "files").as_uri)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from random import Random
@@ -55,11 +56,12 @@ async def seed(database: Database, wanted: int, progress: Callable[[int], None])
         people = await _people(work.session)
     position, sold = before.items, 0
     progress(position)
-    async for stock in _made(range(before.items, wanted)):
-        async with database.transaction() as work:
-            sold += await _add_items(work, stock, position, people)
-        position += len(stock)
-        progress(position)
+    async with aclosing(_made(range(before.items, wanted))) as batches:
+        async for stock in batches:
+            async with database.transaction() as work:
+                sold += await _add_items(work, stock, position, people)
+            position += len(stock)
+            progress(position)
     return Shop(users - before.users, max(position - before.items, 0), sold)
 
 

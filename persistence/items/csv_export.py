@@ -12,6 +12,7 @@ import json
 import re
 from binascii import b2a_base64
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import Any
 
 from sqlalchemy import ColumnElement, Text, literal_column
@@ -43,28 +44,31 @@ def plain(cell: str) -> str:
 async def lines(session: AsyncSession, filter_: Filter, *, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
     """CSV of the items in order of id, after its header, cut anywhere. `raw` leaves cells as they are, for programs. Raises: InvalidInput."""
     on_sqlite = session.get_bind().dialect.name == "sqlite"
-    pieces = _sqlite_lines(session, filter_, limit, raw) if on_sqlite else _postgresql_lines(session, filter_, limit, raw)
-    async for piece in pieces:
-        yield piece
+    made = _sqlite_lines(session, filter_, limit, raw) if on_sqlite else _postgresql_lines(session, filter_, limit, raw)
+    async with aclosing(made) as pieces:
+        async for piece in pieces:
+            yield piece
 
 
 async def _sqlite_lines(session: AsyncSession, filter_: Filter, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
     cell = _quoted if raw else _neutral
     columns = (Item.name, Item.description, Item.price, Item.tags, Item.inventory, Item.id, Item.created_at)
     statement: Any = selected(filter_, limit).with_only_columns(*columns)
-    async for rows in fetched(session, statement, most=STREAM_ROWS):
-        lines = [
-            f"{cell(name)},{cell(description)},{cents // 100}.{cents % 100:02d},{cell(_tags(tags))},{inventory},{_global_id(id_)},{_created(at)}\r\n"
-            for name, description, cents, tags, inventory, id_, at in rows
-        ]
-        yield "".join(lines).encode()
+    async with aclosing(fetched(session, statement, most=STREAM_ROWS)) as pieces:
+        async for rows in pieces:
+            lines = [
+                f"{cell(name)},{cell(description)},{cents // 100}.{cents % 100:02d},{cell(_tags(tags))},{inventory},{_global_id(id_)},{_created(at)}\r\n"
+                for name, description, cents, tags, inventory, id_, at in rows
+            ]
+            yield "".join(lines).encode()
 
 
 async def _postgresql_lines(session: AsyncSession, filter_: Filter, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
     cells: list[ColumnElement[Any]] = [literal_column(cell, Text).label(None) for cell in _postgresql_cells(raw)]
     statement = selected(filter_, limit).with_only_columns(*cells)
-    async for rows in copied(session, statement):
-        yield rows.replace(ROW_END.encode() + b"\n", b"\r\n")
+    async with aclosing(copied(session, statement)) as pieces:
+        async for rows in pieces:
+            yield rows.replace(ROW_END.encode() + b"\n", b"\r\n")
 
 
 def _global_id(id_: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -176,5 +176,9 @@ async def stream(session: AsyncSession, filter_: Filter, *, limit: int | None) -
     columns = (Item.id, Item.name, Item.description, Item.price, Item.tags, Item.inventory, Item.created_at)
     statement = selected(filter_, limit).with_only_columns(*columns)
     rows = await session.stream(statement, execution_options={"yield_per": STREAM_ROWS})
-    async for part in rows.partitions():
-        yield part
+    parts: AsyncIterator[Sequence[Any]] = rows.partitions()  # It holds nothing but `rows`.
+    try:
+        async for part in parts:
+            yield part
+    finally:
+        await rows.close()

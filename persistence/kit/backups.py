@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 from persistence.kit.events import log as events
@@ -42,9 +42,13 @@ def back_up(database: Path, target: Path, progress: Callable[[int, int], None]) 
 
 
 def restore(copy: Path, database: Path, *, aside: Path) -> None:
-    """Put a copy in the database's place; what stood there is kept as `aside`. Raises: InUse, Unusable, sqlite3.Error."""
+    """Put a copy in the database's place; what stood there is kept as `aside`. Raises: InUse, Unusable, sqlite3.Error.
+
+    The content is written into the file that is there, in one transaction and under a lock that is held from the first look to the last byte: a
+    service that starts meanwhile waits, and then has all of it. To put another file in its place would leave that service with the old one, whose
+    log stands under the name of the new one's.
+    """
     database.parent.mkdir(parents=True, exist_ok=True)
-    _take(database)
     partial = database.with_name(f"{database.name}.{os.getpid()}.partial")
     try:
         with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?mode=ro", uri=True)) as source, closing(sqlite3.connect(partial)) as new:
@@ -54,28 +58,45 @@ def restore(copy: Path, database: Path, *, aside: Path) -> None:
             new.commit()
         _sync(partial)
         if database.exists():
-            database.rename(aside)
-        partial.rename(database)
+            _replace_content(database, partial, aside)
+        else:
+            _place(partial, database)
         _sync(database.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _take(database: Path) -> None:
-    """Bring its log into the file, and leave nothing beside it. Raises: InUse."""
-    if not database.exists():
-        return
-    with closing(sqlite3.connect(database, isolation_level=None, timeout=0)) as connection:
+def _place(partial: Path, database: Path) -> None:
+    try:
+        database.hardlink_to(partial)
+    except FileExistsError as error:  # A service has just made an empty one.
+        raise InUse from error
+
+
+def _replace_content(database: Path, partial: Path, aside: Path) -> None:
+    """Raises: InUse."""
+    with closing(sqlite3.connect(database, isolation_level=None, timeout=0)) as held:
         try:
-            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-            connection.execute("BEGIN EXCLUSIVE")
-            connection.execute("COMMIT")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            held.execute("PRAGMA locking_mode=EXCLUSIVE")
+            held.execute("BEGIN EXCLUSIVE")
+            held.execute("COMMIT")  # The lock stays, until the connection is closed.
         except sqlite3.OperationalError as error:
             raise InUse from error
-    for suffix in ("-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            database.with_name(database.name + suffix).unlink()
+        _copy(held, aside)
+        held.execute("PRAGMA journal_mode=DELETE")  # Its log goes into the file, and a copy may have pages of another size.
+        with closing(sqlite3.connect(partial)) as new:
+            new.backup(held)
+
+
+def _copy(source: sqlite3.Connection, target: Path) -> None:
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        with closing(sqlite3.connect(partial)) as copy:
+            source.backup(copy)
+        _sync(partial)
+        partial.rename(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _check(connection: sqlite3.Connection, file: Path) -> None:

@@ -31,11 +31,13 @@ from graphql.execution import get_argument_values, get_variable_values
 from strawberry.types.field import StrawberryField
 
 from graph.kit.context import Context, Services
+from graph.kit.errors import out_of_service
 from graph.kit.execution.coercion import Converters
 from graph.kit.execution.engine import Operation
 from graph.kit.planner.arguments import Plain, reader
 from persistence.kit.errors import DomainError
 from persistence.kit.query.json_object import Constant, Field, Value, Written
+from persistence.kit.transient_errors import is_outage
 
 log = structlog.get_logger(__name__)
 
@@ -164,7 +166,7 @@ class Plans:
         self._plans: OrderedDict[Operation, Plan | None] = OrderedDict()
 
     async def answer(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Part | None:
-        """The response's `data`, or None where the reference executor must run."""
+        """The response's `data`, or None where the reference executor must run. Raises: Refused, while the database is away."""
         plan = self._plan(operation)
         if plan is None:
             return None
@@ -172,7 +174,9 @@ class Plans:
             return await self._data(plan, operation, variables or {}, context)
         except (NotPlannable, DomainError, GraphQLError):
             return None
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the reference executor says it as clients know it
+        except Exception as error:
+            if is_outage(error):  # It would wait for the same database once more.
+                raise out_of_service(error) from error
             log.warning("the fast path failed", error=repr(error))
             return None
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Self
 
 import structlog
@@ -13,13 +15,30 @@ from starlette.types import Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
 
-STALLED_SECONDS = 60.0  # For one part: whoever reads slower holds a snapshot of the database, or a file, for nothing.
+STALLED_SECONDS = 60.0  # For one part: whoever reads slower holds a file for nothing.
+GRACE_SECONDS = 10.0  # Of waiting for a client, from when on it must have read at a least rate.
+LEAST_RATE = 4_096  # Bytes a second, as of uploads: a file that is read slowly costs a descriptor.
+
+
+class TooSlow(Exception):
+    """The client reads too slowly for what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a client must read a stream: `least_rate` bytes a second while it is waited for, and all of it within `most_seconds`."""
+
+    least_rate: int = LEAST_RATE
+    most_seconds: float | None = None
 
 
 class Stream(Response):
     """Parts from a generator, which is closed whatever happens. A client that goes away ends it at once."""
 
-    def __init__(self, parts: AsyncGenerator[bytes], *, media_type: str, headers: Mapping[str, str], status: int = 200) -> None:
+    def __init__(
+        self, parts: AsyncGenerator[bytes], *, media_type: str, headers: Mapping[str, str], status: int = 200, pace: Pace | None = None
+    ) -> None:
+        self._pace, self._waited, self._sent_bytes = pace or Pace(), 0.0, 0
         self._first, self._parts = b"", parts
         self.media_type, self.status_code, self.background = media_type, status, None
         self.init_headers(headers)
@@ -49,20 +68,26 @@ class Stream(Response):
 
     async def _send(self, send: Send) -> None:
         try:
-            await _sent(send, self._first)
-            async for part in self._parts:
-                await _sent(send, part)
-        except TimeoutError:
-            log.warning("a reader stalled; its stream was broken off", after_seconds=STALLED_SECONDS)
+            async with asyncio.timeout(self._pace.most_seconds):
+                await self._write(send, self._first)
+                async for part in self._parts:
+                    await self._write(send, part)
+        except (TimeoutError, TooSlow) as error:
+            log.warning("a stream was broken off: its client reads too slowly, or its source hangs", error=repr(error))
         except Exception:
             log.exception("a stream was broken off")
         else:
             await send({"type": "http.response.body", "body": b""})
 
-
-async def _sent(send: Send, part: bytes) -> None:
-    async with asyncio.timeout(STALLED_SECONDS):
-        await send({"type": "http.response.body", "body": part, "more_body": True})
+    async def _write(self, send: Send, part: bytes) -> None:
+        """Raises: TimeoutError, TooSlow."""
+        began = time.monotonic()
+        async with asyncio.timeout(STALLED_SECONDS):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        self._waited += time.monotonic() - began
+        self._sent_bytes += len(part)
+        if self._waited > GRACE_SECONDS and self._sent_bytes < self._waited * self._pace.least_rate:
+            raise TooSlow(f"{self._sent_bytes} bytes in {self._waited:.0f} s")
 
 
 async def _gone(receive: Receive) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import typer
 from rich.console import Console
@@ -25,9 +26,10 @@ def doctor() -> None:
 async def _examined(settings: Settings) -> bool:
     """Whether something is bad."""
     console, verdicts = Console(highlight=False, soft_wrap=True), set[Verdict]()
-    async for about, finding in doctors.examine(settings):
-        verdicts.add(finding.verdict)
-        console.print(f"{SIGNS[finding.verdict]}  {about:<9} {escape(finding.what)}")
-        if finding.advice:
-            console.print(f"{'':<20}{escape(finding.advice)}")
+    async with aclosing(doctors.examine(settings)) as findings:
+        async for about, finding in findings:
+            verdicts.add(finding.verdict)
+            console.print(f"{SIGNS[finding.verdict]}  {about:<9} {escape(finding.what)}")
+            if finding.advice:
+                console.print(f"{'':<20}{escape(finding.advice)}")
     return Verdict.BAD in verdicts

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -74,9 +74,10 @@ async def _imported(settings: Settings, path: Path, *, owner: str | None, raw: b
         owner_id = None if owner is None else await _user_id(database, owner)
         with path.open("rb") as file, progress("Bytes", os.fstat(file.fileno()).st_size) as report:
             rows = file_import.from_json_lines(file) if path.suffix.lower() == ".jsonl" else file_import.from_csv(file, raw=raw)
-            async for batch in file_import.load(database, rows, owner_id=owner_id):
-                report(file.tell())
-                tell(batch)
+            async with aclosing(file_import.load(database, rows, owner_id=owner_id)) as batches:
+                async for batch in batches:
+                    report(file.tell())
+                    tell(batch)
 
 
 async def _exported(settings: Settings, path: Path | None, kind: str, request: Request, *, force: bool) -> int:
@@ -86,10 +87,11 @@ async def _exported(settings: Settings, path: Path | None, kind: str, request: R
         async with database.reading() as session:
             total = await listing.count(session, request.filter)
         with _target(path, force=force) as file, progress("Items", min(total, request.limit or total)) as report:
-            async for part in FORMATS[kind].parts(database, request):
-                file.write(part)
-                rows.add(part)
-                report(rows.count)
+            async with aclosing(FORMATS[kind].parts(database, request)) as parts:
+                async for part in parts:
+                    file.write(part)
+                    rows.add(part)
+                    report(rows.count)
     return rows.count
 
 

@@ -6,8 +6,8 @@ import asyncio
 import errno
 import os
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import structlog
@@ -20,7 +20,7 @@ from graph.server.cli.terminal import fail, loaded
 from graph.server.pages.explorer import BUNDLE, NODE_WANTED
 from graph.server.process import server
 from graph.server.settings import Settings
-from graph.server.telemetry import logs
+from graph.server.telemetry import logs, metric_values
 from persistence.schema import upgrade
 
 if TYPE_CHECKING:
@@ -58,12 +58,13 @@ def serve(
     settings = loaded()
     if workers > 1 and settings.redis_url is None:
         fail("More than one worker needs REDIS_URL: without it, echoes and limits end at each process, and events come late.", 2)
-    with ExitStack() as sockets:
-        listeners = _bound(sockets, host, port)
+    with ExitStack() as stack:
+        listeners = _bound(stack, host, port)
         logs.configure(settings)
         asyncio.run(upgrade(settings.database_url))
-        if workers > 1 and settings.metrics_folder is None:
-            os.environ["METRICS_FOLDER"] = tempfile.mkdtemp(prefix="storegraph-metrics-")
+        if settings.metrics_folder is not None:
+            metric_values.clear(settings.metrics_folder)
+        stack.enter_context(_metrics_folder(needed=workers > 1 and settings.metrics_folder is None))
         config = _configuration(host, port, workers=workers, reload=reload)
         if not server.run(config, listeners, announce=lambda: announce(settings, address(host, listeners))):
             fail("Storegraph could not start.")
@@ -112,3 +113,14 @@ def announce(settings: Settings, url: str) -> None:
     if settings.debug:
         built = EXPLORER.format(url=url) if BUNDLE.joinpath("index.html").is_file() else NO_EXPLORER
         typer.echo(THINGS_TO_TRY.format(name=settings.app_name, url=url, explorer=built if settings.explorer else HIDDEN_EXPLORER))
+
+
+@contextmanager
+def _metrics_folder(*, needed: bool) -> Generator[None]:
+    """A folder for the workers' numbers, for as long as they run."""
+    if not needed:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="storegraph-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ["METRICS_FOLDER"] = folder
+        yield

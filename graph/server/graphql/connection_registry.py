@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
 
-from graph.kit.auth import Caller, Principal
-from graph.kit.errors import RATE_LIMITED, UNAVAILABLE, Refused, refusal
+from graph.kit.auth import AccessToken, Caller
+from graph.kit.errors import RATE_LIMITED, UNAVAILABLE, refusal
 from graph.server.auth.tokens import Tokens
 
 log = structlog.get_logger()
@@ -59,6 +59,8 @@ class Connections:
         self._tokens, self._per_caller = tokens, per_caller
         self._names: dict[Connection, str] = {}
         self._count: Counter[str] = Counter()
+        self._tokens_read: dict[str, AccessToken | None] = {}
+        self._ending: dict[Connection, asyncio.Task[None]] = {}
         self.draining = False
         self.cursor: str | None = None
         """While draining: streams of the event log that ended by themselves have told everything up to here."""
@@ -92,45 +94,65 @@ class Connections:
                 del self._count[name]
 
     async def watch(self) -> None:
-        """Check all connections, again and again, until cancelled."""
+        """Check all connections, again and again, until cancelled.
+
+        While the database is away they stay: cutting all of them off would not bring it back.
+        """
         while True:
             await asyncio.sleep(CHECK_SECONDS)
-            try:
-                await self.check(datetime.now(UTC))
-            except Exception:
-                # The database is away, say. Connections stay: cutting all of them off would not bring it back.
-                log.exception("connections.check_failed", connections=len(self))
+            await self.check(datetime.now(UTC))
 
     async def check(self, now: datetime) -> None:
-        """End connections whose token has run out or lost its standing, and abandon those that do not read."""
-        standings: dict[str, Principal | str] = {}
-        for connection in list(self._names):
+        """End connections whose token has run out or lost its standing, and abandon those that do not read. Nobody waits for a goodbye."""
+        signed_in: dict[Connection, AccessToken] = {}
+        for connection in [each for each in self._names if each not in self._ending]:
             if connection.writing_since is not None and time.monotonic() - connection.writing_since > STALLED_SECONDS:
                 connection.abandon()
-            elif connection.token is not None and (reason := await self._objection(connection, connection.token, now, standings)):
-                await _within(connection, connection.end(reason))
+            elif connection.token is not None:
+                token = self._read(connection.token)
+                if token is None or connection.caller.principal is None or connection.caller.principal.expires_at <= now:
+                    self._end(connection, "Token expired")
+                else:
+                    signed_in[connection] = token
+        self._forget_tokens()
+        await self._check_standings(signed_in)
 
-    async def _objection(self, connection: Connection, token: str, now: datetime, standings: dict[str, Principal | str]) -> str | None:
-        """Why a connection may not go on, if it may not. A token is verified once, however many connections share it."""
-        held = connection.caller.principal
-        if held is None or held.expires_at <= now:
-            return "Token expired"
-        if token not in standings:
-            standings[token] = await self._standing(token)
-        standing = standings[token]
-        if isinstance(standing, str):
-            return standing
-        if not standing.scopes >= held.scopes:
-            # Streams that were begun with the lost scope would go on: a new connection sorts out which of them may.
-            return "Scopes changed"
-        connection.caller = replace(connection.caller, principal=standing)
-        return None
+    async def _check_standings(self, signed_in: Mapping[Connection, AccessToken]) -> None:
+        """One statement for all of them, however many connections share a token."""
+        tokens = list({token.token_id: token for token in signed_in.values()}.values())
+        principals = dict(zip((token.token_id for token in tokens), await self._tokens.principals(tokens), strict=True))
+        for connection, token in signed_in.items():
+            principal, held = principals[token.token_id], connection.caller.principal
+            if held is None or held.token_id != token.token_id:  # It has signed in anew meanwhile.
+                continue
+            if principal is None:
+                self._end(connection, "Token revoked")
+            elif not principal.scopes >= held.scopes:
+                # Streams that were begun with the lost scope would go on: a new connection sorts out which of them may.
+                self._end(connection, "Scopes changed")
+            else:
+                connection.caller = replace(connection.caller, principal=principal)
 
-    async def _standing(self, token: str) -> Principal | str:
-        try:
-            return await self._tokens.principal(token)
-        except Refused:
-            return "Token revoked"
+    def _read(self, token: str) -> AccessToken | None:
+        """What a token says of itself: its signature is checked once for as long as a connection holds it."""
+        if token not in self._tokens_read:
+            self._tokens_read[token] = self._tokens.read(token)
+        return self._tokens_read[token]
+
+    def _forget_tokens(self) -> None:
+        if len(self._tokens_read) > 2 * len(self._names):
+            held = {connection.token for connection in self._names}
+            self._tokens_read = {token: read for token, read in self._tokens_read.items() if token in held}
+
+    def _end(self, connection: Connection, reason: str) -> None:
+        """Say goodbye beside all else: a client that does not read delays nobody else's."""
+        goodbye = asyncio.create_task(_within(connection, connection.end(reason)))
+        self._ending[connection] = goodbye
+        goodbye.add_done_callback(lambda _: self._ending.pop(connection, None))
+
+    async def ended(self) -> None:
+        """Wait for the goodbyes that are under way."""
+        await asyncio.gather(*self._ending.values(), return_exceptions=True)
 
     async def drain(self, deadline_seconds: float) -> None:
         """Take no new connections, and give those that are open their end; what takes longer than the deadline is dropped."""
@@ -139,7 +161,10 @@ class Connections:
         if not connections:
             return
         goodbyes = [asyncio.ensure_future(connection.drain()) for connection in connections]
-        _, late = await asyncio.wait(goodbyes, timeout=deadline_seconds)
+        done, late = await asyncio.wait(goodbyes, timeout=deadline_seconds)
+        for goodbye in done:
+            if not goodbye.cancelled() and (error := goodbye.exception()) is not None:
+                log.warning("a connection could not be ended in order", error=repr(error))
         for goodbye in late:
             goodbye.cancel()
         for connection in list(self._names) if late else []:
@@ -151,4 +176,7 @@ async def _within(connection: Connection, goodbye: Coroutine[None, None, None]) 
         async with asyncio.timeout(GOODBYE_SECONDS):
             await goodbye
     except TimeoutError:
+        connection.abandon()
+    except Exception as error:  # noqa: BLE001 -- whatever breaks a goodbye, the connection is no use
+        log.warning("a connection could not be ended in order", error=repr(error))
         connection.abandon()

@@ -32,7 +32,7 @@ from graphql import ExecutionResult
 
 from graph.kit.auth import Caller
 from graph.kit.context import Context, Services
-from graph.kit.errors import Refused, unavailable
+from graph.kit.errors import UNAVAILABLE, Refused, unavailable
 from graph.kit.execution.engine import Engine, Occurrence, Operation
 from graph.kit.execution.shared_execution import Make, Sharing, Told, asked
 from graph.kit.planner.plans import Plans
@@ -43,6 +43,7 @@ from graph.server.graphql.persisted_documents import Documents
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.graphql.response_cache import Kept, Place, Responses
 from graph.server.telemetry.telemetry import Seen, Telemetry
+from persistence.kit.commits import Outcome
 from persistence.kit.database.replica import reading_as
 
 STRANGER = Caller(None, client_ip="", request_id="")
@@ -114,6 +115,7 @@ class Pipeline:
         context = self.context(operation, caller)
         try:
             result, json = await self._result(operation, request, context)
+            _refuse_outage(result)
         except Refused as refused:
             grant.settle(1)
             refused.headers |= grant.headers
@@ -197,6 +199,16 @@ class Pipeline:
         except TimeoutError as error:
             result = ExecutionResult(errors=[unavailable(error)])
         return Told(encode(result), result.errors or ())
+
+
+def _refuse_outage(result: ExecutionResult) -> None:
+    """Where nothing came of an operation because a part of the service is away, a status says it best. Raises: Refused."""
+    if not result.errors or any(result.data.values() if result.data else ()):
+        return
+    deadline = current()
+    committed = deadline is not None and deadline.outcome is Outcome.COMMITTED
+    if not committed and all((error.extensions or {}).get("code") == UNAVAILABLE for error in result.errors):
+        raise Refused(result.errors, {"Retry-After": "1"})
 
 
 def _with(body: bytes, extensions: Mapping[str, Any] | None) -> bytes:

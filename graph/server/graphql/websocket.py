@@ -93,6 +93,7 @@ class Socket:
         self.caller, self._receive, self._send = caller, receive, send
         self.token: str | None = None
         self.writing_since: float | None = None
+        self._writers = 0
         self._callers, self._connections, self._limits = callers, connections, limits
         self._operations = Operations(pipeline, self._write, connections, limit=limits.operations, seconds=limits.operation_seconds)
         self._authorization: str | None = None
@@ -193,9 +194,14 @@ class Socket:
     async def _write(self, text: str) -> None:
         if self._closed:
             raise Disconnected
-        self.writing_since = time.monotonic()
-        await self._send({"type": "websocket.send", "text": text})
-        self.writing_since = None
+        # Operations write side by side: what counts is how long none of them has got through.
+        self._writers += 1
+        self.writing_since = self.writing_since or time.monotonic()
+        try:
+            await self._send({"type": "websocket.send", "text": text})
+        finally:
+            self._writers -= 1
+            self.writing_since = time.monotonic() if self._writers else None
 
     async def end(self, reason: str) -> None:
         # 4403 and not 4401: after this code clients reconnect, and fetch a new token for it.

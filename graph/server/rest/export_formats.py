@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +32,11 @@ class Format:
 
 async def _csv(database: Database, request: Request) -> AsyncGenerator[bytes]:
     before = csv_export.HEADER
-    async with database.snapshot() as session:
-        async for part in csv_export.lines(session, request.filter, limit=request.limit, raw=request.raw):
+    async with (
+        database.snapshot() as session,
+        aclosing(csv_export.lines(session, request.filter, limit=request.limit, raw=request.raw)) as parts,
+    ):
+        async for part in parts:
             yield before + part
             before = b""
     if before:
@@ -40,21 +44,24 @@ async def _csv(database: Database, request: Request) -> AsyncGenerator[bytes]:
 
 
 async def _text(database: Database, request: Request) -> AsyncGenerator[bytes]:
-    async for rows in _rows(database, request):
-        yield "".join([_line(row) for row in rows]).encode()
+    async with aclosing(_rows(database, request)) as pieces:
+        async for rows in pieces:
+            yield "".join([_line(row) for row in rows]).encode()
 
 
 async def _json(database: Database, request: Request) -> AsyncGenerator[bytes]:
     before = b"["
-    async for rows in _rows(database, request):
-        yield before + b",\n".join([_object(row) for row in rows])
-        before = b",\n"
+    async with aclosing(_rows(database, request)) as pieces:
+        async for rows in pieces:
+            yield before + b",\n".join([_object(row) for row in rows])
+            before = b",\n"
     yield b"[]\n" if before == b"[" else b"]\n"
 
 
 async def _json_lines(database: Database, request: Request) -> AsyncGenerator[bytes]:
-    async for rows in _rows(database, request):
-        yield b"".join([_object(row) + b"\n" for row in rows])
+    async with aclosing(_rows(database, request)) as pieces:
+        async for rows in pieces:
+            yield b"".join([_object(row) + b"\n" for row in rows])
 
 
 FORMATS = {
@@ -67,8 +74,11 @@ FORMATS = {
 
 async def _rows(database: Database, request: Request) -> AsyncGenerator[Sequence[Any]]:
     request.filter.check()
-    async with database.snapshot() as session:
-        async for rows in listing.stream(session, request.filter, limit=request.limit):
+    async with (
+        database.snapshot() as session,
+        aclosing(listing.stream(session, request.filter, limit=request.limit)) as pieces,
+    ):
+        async for rows in pieces:
             yield rows
 
 

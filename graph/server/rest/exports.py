@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from graph.kit.auth import Scope
 from graph.kit.context import Context
-from graph.server.asgi.streaming import Stream
+from graph.server.asgi.streaming import Pace, Stream
 from graph.server.rest import export_formats
 from graph.server.rest.export_formats import FORMATS
 from graph.server.rest.routes import Shims
@@ -17,6 +17,8 @@ from persistence.kit.errors import InvalidInput
 from persistence.kit.validation import WHOLE_MAX
 
 EXPORT_POINTS = 2_000  # A second of sending keeps a processor half busy, and a catalogue of 20,000 items takes about one.
+# Each export holds one of a few snapshots of the database: at half a megabit a second it gives way, and after ten minutes in any case.
+PACE = Pace(least_rate=65_536, most_seconds=600)
 SWITCHES = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 
@@ -36,7 +38,7 @@ async def items(request: Request, context: Context) -> Response:
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-store",
     }
-    stream = Stream(form.parts(context.database, wanted), media_type=form.media_type, headers=headers)
+    stream = Stream(form.parts(context.database, wanted), media_type=form.media_type, headers=headers, pace=PACE)
     return stream if request.method == "HEAD" else await stream.begin()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from email.utils import format_datetime
 from typing import Any
 
@@ -47,11 +48,15 @@ class FileRoutes:
 
     async def upload(self, request: Request, context: Context) -> Response:
         self._check(request)
-        form = FormFile(request.headers.get("content-type"), arriving(request.receive))
+        async with aclosing(arriving(request.receive)) as body:
+            return await self._taken(request, context, FormFile(request.headers.get("content-type"), body))
+
+    async def _taken(self, request: Request, context: Context, form: FormFile) -> Response:
         filename, key = files.accepted_name(await form.filename()), request.headers.get("idempotency-key")
         if key is None:  # With one, the file may be there because this request came before.
             await self._check_free(context, filename)
-        written = await store(self._blobs, form.parts(), most_bytes=self._most_bytes)
+        async with aclosing(form.parts()) as parts:
+            written = await store(self._blobs, parts, most_bytes=self._most_bytes)
         try:
             row = await self._list(context, filename, written, key)
         except DomainError:

@@ -24,5 +24,6 @@ class HealthRoutes:
     async def ready(self, request: Request) -> Response:
         """503 when requests would fail or should go to another process; 200 when degraded."""
         found = await self._vitals.look()
-        told = {**vars(Health.of(found)), "status": Health.of(found).status.value}
+        told = {name: value for name, value in vars(Health.of(found)).items() if name != "failing" or value}
+        told["status"] = Health.of(found).status.value
         return answer(told, HTTPStatus.OK if found.serves else HTTPStatus.SERVICE_UNAVAILABLE)

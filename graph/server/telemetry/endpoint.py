@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from ipaddress import ip_address
 
 import structlog
@@ -22,6 +20,7 @@ from graph.server.asgi.error_responses import told
 from graph.server.telemetry.deprecated_usage import DeprecationLedger
 from graph.server.telemetry.metrics import Metrics
 from persistence.kit.jobs import queue as jobs
+from persistence.kit.supervisor import SupervisedTask, Supervisor
 
 log = structlog.get_logger(__name__)
 
@@ -31,23 +30,26 @@ ANSWER_SECONDS = 2.0  # A scrape does not wait longer for the database: the othe
 
 
 class Monitoring:
-    def __init__(self, metrics: Metrics, services: Services, *, token: str | None) -> None:
-        self._metrics, self._services, self._token = metrics, services, token
+    def __init__(self, metrics: Metrics, services: Services, supervisor: Supervisor, *, token: str | None) -> None:
+        self._metrics, self._services, self._supervisor, self._token = metrics, services, supervisor, token
         self._ledger = DeprecationLedger(metrics.deprecated, services.database)
+        self._task: SupervisedTask | None = None
 
     async def scrape(self, request: Request) -> Response:
         if not self._may_ask(request):
             return told(FORBIDDEN, "The metrics are for this service's own monitoring.", request.url.path)
-        self._count_connections()
+        self._look()
         await self._read_tables()
         body, content_type = self._metrics.text(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
-    @asynccontextmanager
-    async def running(self) -> AsyncGenerator[None]:
-        task = asyncio.create_task(self._tick())
-        yield
-        task.cancel()
+    def start(self) -> None:
+        self._task = self._supervisor.start("monitoring", self._tick)
+
+    async def stop(self) -> None:
+        """Leave the last numbers."""
+        if self._task:
+            await self._task.stop()
         self._metrics.share()
         await self._ledger.keep()
 
@@ -60,7 +62,7 @@ class Monitoring:
     async def _tick(self) -> None:
         ticks = 0
         while True:
-            self._count_connections()
+            self._look()
             self._metrics.share()
             ticks += 1
             if ticks % KEEP_TICKS == 0:
@@ -81,7 +83,10 @@ class Monitoring:
         self._metrics.jobs.set(backlog.parked, "parked")
         self._metrics.oldest_job.set(backlog.oldest_seconds)
 
-    def _count_connections(self) -> None:
+    def _look(self) -> None:
+        failing = self._supervisor.failing
+        for name in self._supervisor.names:
+            self._metrics.failing.set(name in failing, name)
         for pool, use in self._services.database.pools().items():
             self._metrics.connections.set(use.busy, pool, "busy")
             self._metrics.connections.set(use.idle, pool, "idle")

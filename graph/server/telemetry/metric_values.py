@@ -6,10 +6,13 @@ operation has five of them. With several processes on one machine, each leaves i
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +26,8 @@ Series = dict[Labels, list[float]]
 
 SERIES = 1_000  # Of one meter; the labels of whatever comes after them become "other", so that nobody can fill the memory.
 OTHER = "other"
+ENDED = "ended.json"  # The sums of processes that have ended.
+CLOCK_SECONDS = 2.0  # A file system's clock may be behind the system's by a moment.
 
 
 class Meter(ABC):
@@ -126,12 +131,60 @@ class Meters(Collector):
             draft.replace(file)
 
     def _siblings(self) -> Iterator[Mapping[str, Any]]:
-        for file in self._folder.glob("*.json") if self._folder else ():
-            if file.stem == str(os.getpid()):
-                continue
-            numbers = orjson.loads(file.read_bytes())
-            counted = ("always", "while it lives") if _lives(int(file.stem)) else ("always",)
-            yield {meter.name: numbers.get(meter.name, ()) for meter in self._meters if meter.adds in counted}
+        if self._folder is None:
+            return
+        with _locked(self._folder):
+            alive, ended = _read(self._folder)
+        yield from ({meter.name: numbers.get(meter.name, ()) for meter in self._meters} for numbers in alive)
+        yield {meter.name: ended.get(meter.name, ()) for meter in self._meters if meter.adds == "always"}
+
+
+def clear(folder: Path) -> None:
+    """Forget what an earlier service has counted, unless some of its processes still run."""
+    if folder.is_dir():
+        with _locked(folder):
+            if not _read(folder)[0]:
+                (folder / ENDED).unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    with (folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # For as long as some small files are read.
+        yield
+
+
+def _read(folder: Path) -> tuple[list[Mapping[str, Any]], Mapping[str, Any]]:
+    """The numbers of the other processes that live, and the sums of those that have ended, whose files go into one."""
+    kept = folder / ENDED
+    alive: list[Mapping[str, Any]] = []
+    ended: dict[str, Any] = orjson.loads(kept.read_bytes()) if kept.exists() else {}
+    gone: list[Path] = []
+    for file in folder.glob("*.json"):
+        if not file.stem.isdigit() or int(file.stem) == os.getpid():
+            continue
+        numbers, written_at = orjson.loads(file.read_bytes()), file.stat().st_mtime
+        if _lives(int(file.stem), written_at):
+            alive.append(numbers)
+        else:
+            gone.append(file)
+            ended = _sum(ended, numbers)
+    if gone:
+        draft = kept.with_suffix(".new")
+        draft.write_bytes(orjson.dumps(ended))
+        draft.replace(kept)
+        for file in gone:
+            file.unlink()
+    return alive, ended
+
+
+def _sum(ended: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
+    total = dict(ended)
+    for name, more in numbers.items():
+        series: Series = {tuple(labels): held for labels, held in ended.get(name, ())}
+        _add(series, more)
+        total[name] = list(series.items())
+    return total
 
 
 def _add(series: Series, more: Iterable[tuple[Sequence[str], Sequence[float]]]) -> None:
@@ -140,11 +193,22 @@ def _add(series: Series, more: Iterable[tuple[Sequence[str], Sequence[float]]]) 
         series[tuple(labels)] = list(numbers) if held is None else [sum(pair) for pair in zip(held, numbers, strict=True)]
 
 
-def _lives(pid: int) -> bool:
+def _lives(pid: int, written_at: float) -> bool:
+    """Whether the process that left a file still runs; another may have its number by now, and is younger than the file."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    started_at = _started_at(pid)
+    return started_at is None or started_at <= written_at + CLOCK_SECONDS
+
+
+def _started_at(pid: int) -> float | None:
+    """None where the system does not tell. Source: Linux, proc_pid_stat(5), field 22."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")

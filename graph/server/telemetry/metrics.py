@@ -52,6 +52,10 @@ class Metrics:
         self.jobs = Reading("storegraph_jobs", "Background work that waits, and that is parked after too many failures.", ("state",))
         self.oldest_job = Reading("storegraph_jobs_oldest_seconds", "Age of the oldest background work that waits.")
         self.database_up = Reading("storegraph_database_up", "Whether the database answers a scrape: 1 or 0.")
+        self.restarts = Counter(
+            "storegraph_background_restarts", "Background tasks that failed and were started again, by their name.", ("task",)
+        )
+        self.failing = Gauge("storegraph_background_failing", "Background tasks that fail just now, by their name.", ("task",))
         self.event_lag = Reading("storegraph_event_lag_seconds", "How long an open transaction has kept events from being delivered.")
         self.meters = [*self.phases.values(), *(meter for meter in vars(self).values() if isinstance(meter, Meter))]
         self._meters = Meters(self.meters, folder)

@@ -10,6 +10,7 @@ import hashlib
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -65,7 +66,8 @@ async def store(blobs: Blobs, parts: AsyncIterable[bytes], *, most_bytes: int) -
     """Write a new blob. Raises: TooLarge as soon as it is, StorageFull, and whatever `parts` raises. Then nothing is left behind."""
     key = new_key()
     measured = _Measured(parts, most_bytes)
-    await blobs.write(key, measured.parts())
+    async with aclosing(measured.parts()) as counted:
+        await blobs.write(key, counted)
     return Written(key, measured.size_bytes, measured.digest.hexdigest(), measured.head)
 
 

@@ -20,11 +20,12 @@ from persistence.kit.blobs.object_store import Bucket
 _store: Any = store  # Typed for each provider apart; which one it is, the URL says.
 
 OBJECT_STORES = ("s3", "gs", "az")
-RETRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}  # Then whoever waits is told that the store is away.
+CALL_SECONDS = 10.0
+RETRIES = 2  # Within the time of a call: then whoever waits is told that the store is away.
 
 
-def blobs_at(url: str) -> Blobs:
-    """Nothing is opened before the first use. Raises: ValueError, saying what the URL must be."""
+def blobs_at(url: str, *, call_seconds: float = CALL_SECONDS) -> Blobs:
+    """Nothing is opened before the first use. `call_seconds` is for each request to an object store. Raises: ValueError, saying what the URL must be."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         if parts.netloc not in {"", "localhost"} or not parts.path.strip("/"):
@@ -35,8 +36,10 @@ def blobs_at(url: str) -> Blobs:
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     # A store of one's own, as in tests and small installations, often speaks plain HTTP; its address says so.
     plain = {"allow_http": True} if options.get("endpoint", "").startswith("http://") else {}
+    waits = {"timeout": timedelta(seconds=call_seconds), "connect_timeout": timedelta(seconds=call_seconds / 2)}
+    retries = {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=call_seconds)}
     address = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
     try:
-        return Bucket(_store.from_url(address, client_options=plain, config=options, retry_config=RETRIES))
+        return Bucket(_store.from_url(address, client_options=plain | waits, config=options, retry_config=retries), call_seconds)
     except BaseError as error:
         raise ValueError(str(error).split("\n", 1)[0]) from error

@@ -36,7 +36,10 @@ class Folder(Blobs):
             file = await asyncio.to_thread(_opened, partial)
             try:
                 await _written(file, parts)
-                await asyncio.to_thread(_finish, file, partial, self._path(key))
+                await _uninterrupted(_finish, file, partial, self._path(key))
+            except asyncio.CancelledError:
+                await _uninterrupted(self._path(key).unlink, missing_ok=True)  # It may have got its name by now, and nobody will list it.
+                raise
             finally:
                 await _uninterrupted(_discard, file, partial)
         except OSError as error:

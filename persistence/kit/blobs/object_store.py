@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -37,13 +38,22 @@ def _reaching() -> Generator[None]:
 
 
 class Bucket(Blobs):
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
+    def __init__(self, store: ObjectStore, call_seconds: float) -> None:
+        """`call_seconds` is for each call; for a write, from its last part on, and for the store to take each."""
+        self._store, self._seconds = store, call_seconds
 
     async def write(self, key: str, parts: AsyncIterable[bytes]) -> None:
         try:
-            with _reaching():
-                await obstore.put_async(self._store, key, parts, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+            async with asyncio.timeout(self._seconds) as limit:
+                with _reaching():
+                    await obstore.put_async(
+                        self._store,
+                        key,
+                        _paused(parts, limit, self._seconds),
+                        use_multipart=True,
+                        chunk_size=PART_BYTES,
+                        max_concurrency=PARTS_AT_ONCE,
+                    )
         except FileNotFoundError as error:
             raise BucketAway("there is no such bucket") from error
 
@@ -51,13 +61,15 @@ class Bucket(Blobs):
         """A request for each step: one for all would time out under a slow reader, and could not be tried again."""
         for step in range(start, end, READ_BYTES):
             with _reaching():
-                part = await obstore.get_range_async(self._store, key, start=step, end=min(end, step + READ_BYTES))
+                async with asyncio.timeout(self._seconds):
+                    part = await obstore.get_range_async(self._store, key, start=step, end=min(end, step + READ_BYTES))
             yield bytes(part)
 
     async def delete(self, key: str) -> None:
         try:
             with _reaching():
-                await obstore.delete_async(self._store, key)
+                async with asyncio.timeout(self._seconds):
+                    await obstore.delete_async(self._store, key)
         except FileNotFoundError:
             return
 
@@ -75,3 +87,18 @@ class Bucket(Blobs):
         pages: AsyncIterable[object] = _obstore.list(self._store, prefix=new_key())
         async for _ in pages:
             break
+
+
+async def _paused(parts: AsyncIterable[bytes], limit: asyncio.Timeout, seconds: float) -> AsyncGenerator[bytes]:
+    """The parts; while the next one is waited for, the store's time does not run."""
+    loop = asyncio.get_running_loop()
+    async for part in parts:  # An iterable that its maker closes.
+        _reschedule(limit, loop.time() + seconds)
+        yield part
+        _reschedule(limit, None)
+    _reschedule(limit, loop.time() + seconds)
+
+
+def _reschedule(limit: asyncio.Timeout, when: float | None) -> None:
+    if not limit.expired():
+        limit.reschedule(when)

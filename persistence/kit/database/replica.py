@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -78,23 +78,32 @@ class Positions(Protocol):
 class LocalPositions:
     """Of one process."""
 
-    def __init__(self) -> None:
-        self._written: OrderedDict[str, int] = OrderedDict()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._written: OrderedDict[str, tuple[int, float]] = OrderedDict()  # Each with the instant of its end.
 
     async def note(self, names: Sequence[str], position: int) -> None:
+        """A position that is known takes the place of one that is not: it is of a later change, and so behind that one in the log."""
+        ends_at = self._clock() + REMEMBERED_SECONDS
         for name in names:
-            self._written[name] = max(position, self._written.get(name, 0))
+            known = self._position(name)
+            self._written[name] = (position if known == NEVER else max(position, known)), ends_at
             self._written.move_to_end(name)
         while len(self._written) > WRITERS:
             self._written.popitem(last=False)
 
     async def of(self, names: Sequence[str]) -> int:
-        return max(self._written.get(name, 0) for name in names)
+        return max(self._position(name) for name in names)
+
+    def _position(self, name: str) -> int:
+        position, ends_at = self._written.get(name, (0, 0.0))
+        return position if self._clock() < ends_at else 0
 
 
-# Two changes of one caller, in two processes, may arrive in the other order.
+# Two changes of one caller, in two processes, may arrive in the other order. Whatever is known takes the place of what is not (NEVER).
 ADVANCE = """
-if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[1]) then
+local kept = tonumber(redis.call('GET', KEYS[1]) or '0')
+if kept < tonumber(ARGV[1]) or kept >= 4611686018427387904 then
     redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 end
 """

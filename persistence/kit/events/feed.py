@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -20,6 +20,7 @@ from persistence.kit.events import log as events
 from persistence.kit.events.broker import Broker
 from persistence.kit.events.log import Event
 from persistence.kit.events.watermark import ConcurrentWatermark, SerialWatermark, SetBack, Watermark
+from persistence.kit.supervisor import SupervisedTask, Supervisor
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +72,8 @@ class Recent:
 class Feed:
     """The log of one database as one process sees it."""
 
-    def __init__(self, database: Database, broker: Broker) -> None:
-        self._database, self._broker = database, broker
+    def __init__(self, database: Database, broker: Broker, supervisor: Supervisor | None = None) -> None:
+        self._database, self._broker, self._supervisor = database, broker, supervisor or Supervisor()
         self._watermark: Watermark = SerialWatermark() if database.dialect == "sqlite" else ConcurrentWatermark()
         self._identity = ""
         self._released = NOTHING_YET
@@ -81,7 +82,7 @@ class Feed:
         self._histories = 0  # Grows when the log was set back: positions of before mean nothing then.
         self._recent = Recent(NOTHING_YET)
         self._look, self._news, self._ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[SupervisedTask] = []
 
     @property
     def held_back_seconds(self) -> float:
@@ -90,12 +91,10 @@ class Feed:
 
     async def start(self) -> None:
         self._database.listen(self._wake)
-        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._listen())]
+        self._tasks = [self._supervisor.start("event log", self._follow), self._supervisor.start("event wake-ups", self._listen)]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(task.stop() for task in self._tasks))
 
     def finish(self) -> str | None:
         """End every subscription after what is released now. The cursor of that place, which they all have reached by their end."""
@@ -124,8 +123,9 @@ class Feed:
             if log_ != self._identity:
                 after = self._released
                 yield Missed(after, Reason.UNKNOWN)
-        async for event in self.subscribe(after):
-            yield event
+        async with aclosing(self.subscribe(after)) as events_:
+            async for event in events_:
+                yield event
 
     async def subscribe(self, after: int) -> AsyncGenerator[Event | Missed]:
         """Events after `after`, then live ones, until the feed is finished."""
@@ -185,8 +185,6 @@ class Feed:
                 log.warning("the event log was set back: subscribers are told")
                 self._released = NOTHING_YET
                 continue
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the next look may find it gone
-                log.warning("the event log cannot be read; trying again", error=repr(error))
             await asyncio.sleep(REST_SECONDS)
             held_back = self.held_back_seconds > 0
             delay = min(POLL_SECONDS, delay * 1.5) if held_back else HELD_BACK_POLL_SECONDS

@@ -20,6 +20,7 @@ import structlog
 from persistence.kit.events.broker import LocalBroker
 from persistence.kit.redis.circuit_breaker import TROUBLE, Outage
 from persistence.kit.redis.client import connect
+from persistence.kit.supervisor import SupervisedTask, Supervisor
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +33,7 @@ RETRY_SECONDS = 1.0
 
 
 class RedisBroker:
-    def __init__(self, url: str, namespace: str) -> None:
+    def __init__(self, url: str, namespace: str, supervisor: Supervisor | None = None) -> None:
         """`namespace` keeps services apart that share a Redis: a channel is one for all its databases."""
         self._local = LocalBroker()
         self._origin = secrets.token_bytes(ORIGIN_BYTES)
@@ -41,7 +42,8 @@ class RedisBroker:
         self._outgoing: deque[bytes] = deque(maxlen=WAITING_MESSAGES)
         self._waiting = asyncio.Event()
         self._outage = Outage("broker")
-        self._tasks: list[asyncio.Task[None]] = []
+        self._supervisor = supervisor or Supervisor()
+        self._tasks: list[SupervisedTask] = []
         self._stopped = False
 
     async def publish(self, channel: str, message: bytes) -> None:
@@ -55,15 +57,14 @@ class RedisBroker:
         return self._local.listening(channel)
 
     async def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
+        self._tasks = [self._supervisor.start("messages out", self._send), self._supervisor.start("messages in", self._receive)]
 
     async def stop(self) -> None:
         self._stopped = True  # A task in the midst of a timeout of zero seconds, which the client uses, may lose its cancellation.
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(task.stop() for task in self._tasks))
         with suppress(*TROUBLE):
-            await self._client.aclose()
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._client.aclose()
 
     async def _send(self) -> None:
         while not self._stopped:

@@ -25,10 +25,7 @@ class Upkeep:
     async def keep(self) -> None:
         while True:
             await asyncio.sleep(ROUND_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 -- spreads processes
-            try:
-                await self.round()
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the next round may find it gone
-                log.warning("upkeep was cut short", error=repr(error))
+            await self.round()
 
     async def round(self) -> None:
         for what, chore in self._chores.items():

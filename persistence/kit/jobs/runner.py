@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +15,7 @@ import structlog
 from persistence.kit.database.database import Change, Database
 from persistence.kit.jobs import queue as jobs
 from persistence.kit.jobs.queue import Handler, Job
+from persistence.kit.supervisor import SupervisedTask, Supervisor
 
 log = structlog.get_logger(__name__)
 
@@ -30,24 +31,26 @@ class Pace:
 
 
 class Runner:
-    def __init__(self, database: Database, handlers: Mapping[str, Handler], pace: Pace | None = None) -> None:
+    def __init__(
+        self, database: Database, handlers: Mapping[str, Handler], pace: Pace | None = None, supervisor: Supervisor | None = None
+    ) -> None:
         self._database, self._handlers, self._pace = database, handlers, pace or Pace()
+        self._supervisor = supervisor or Supervisor()
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task: SupervisedTask | None = None
         self._draining = False
 
     async def start(self) -> None:
         self._database.listen(self._hear)
-        self._task = asyncio.create_task(self._follow())
+        self._task = self._supervisor.start("background work", self._follow)
 
     async def stop(self, *, seconds: float = 5) -> None:
         """Finish the jobs in hand, and take no more. What takes longer is cut off: it is taken up again when its lease runs out."""
         self._draining = True
         self._wake.set()
         if self._task:
-            await asyncio.wait([self._task], timeout=seconds)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await self._task.wait(seconds)
+            await self._task.stop()
 
     async def _hear(self, changes: Sequence[Change]) -> None:
         if any(change.kind == jobs.QUEUED for change in changes):
@@ -56,11 +59,7 @@ class Runner:
     async def _follow(self) -> None:
         while not self._draining:
             self._wake.clear()
-            try:
-                claimed = await self._round()
-            except Exception:
-                log.exception("background work cannot be claimed; trying again")
-                claimed = 0
+            claimed = await self._round()
             if claimed < self._pace.at_once:
                 await self._rest(self._pace.rest_seconds if claimed else 0)
 
@@ -88,12 +87,15 @@ class Runner:
     async def _do(self, claimed: Sequence[Job]) -> None:
         """What is performed by the same time ends in one transaction; nothing waits for a slow job."""
         performing = {asyncio.create_task(self._perform(job)): job for job in claimed}
-        while performing:
-            done, _ = await asyncio.wait(performing, return_when=asyncio.FIRST_COMPLETED)
-            performed = [(performing.pop(task), task.result()) for task in done]
-            ready = sorted((job for job, succeeded in performed if succeeded), key=lambda job: (job.kind, job.id))
-            for kind, together in groupby(ready, key=lambda job: job.kind):
-                await self._finish(kind, list(together))
+        try:
+            while performing:
+                done, _ = await asyncio.wait(performing, return_when=asyncio.FIRST_COMPLETED)
+                performed = [(performing.pop(task), task.result()) for task in done]
+                ready = sorted((job for job, succeeded in performed if succeeded), key=lambda job: (job.kind, job.id))
+                for kind, together in groupby(ready, key=lambda job: job.kind):
+                    await self._finish(kind, list(together))
+        finally:
+            await _cancel(performing)  # By a runner that is stopped: nobody would end what they do.
 
     async def _perform(self, job: Job) -> bool:
         try:
@@ -132,3 +134,9 @@ class Runner:
         """Twice as long each time, and somewhere between half and all of that, so that jobs which failed together do not come back together."""
         seconds = self._pace.first_delay_seconds * 2 ** (attempts - 1)
         return timedelta(seconds=seconds * random.uniform(0.5, 1))  # noqa: S311
+
+
+async def _cancel(tasks: Collection[asyncio.Task[bool]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

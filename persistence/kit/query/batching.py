@@ -23,6 +23,7 @@ class Gathering(Generic[K, V]):
         self._fetch, self._most = fetch, most
         self._wanted: dict[K, list[asyncio.Future[V | None]]] = {}
         self._running: asyncio.Task[None] | None = None
+        self._served: list[asyncio.Future[V | None]] = []
         self._first = copy_context()
 
     async def one(self, key: K) -> V | None:
@@ -32,7 +33,12 @@ class Gathering(Generic[K, V]):
         self._wanted.setdefault(key, []).append(future)
         if self._running is None:
             self._begin()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if self._running is not None and self._served and all(each.done() for each in self._served):
+                self._running.cancel()  # Nobody waits for the statement any more.
+            raise
 
     def _begin(self) -> None:
         """In the context of the first who waits: what is seen of the statement belongs to a request that is under way."""
@@ -49,12 +55,19 @@ class Gathering(Generic[K, V]):
         await self._serve({key: self._wanted.pop(key) for key in list(islice(self._wanted, self._most))})
 
     async def _serve(self, wanted: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
+        self._served = [future for futures in wanted.values() for future in futures]
         try:
             found = await self._fetch(list(wanted))
         except Exception as error:  # noqa: BLE001 -- it belongs to whoever asked, each of whom is told
             for future in _waiting(wanted.values()):
                 future.set_exception(error)
             return
+        except asyncio.CancelledError:
+            for future in _waiting(wanted.values()):
+                future.cancel()
+            raise
+        finally:
+            self._served = []
         for key, futures in wanted.items():
             for future in _waiting([futures]):
                 future.set_result(found.get(key))
