@@ -24,6 +24,7 @@ from starlette.responses import Response
 from graph.kit.auth import Caller
 from graph.kit.errors import RATE_LIMITED, refusal
 from graph.kit.limits.rate_limits import payer
+from persistence.kit.redis.circuit_breaker import TROUBLE
 from persistence.kit.redis.client import blocking_options, is_cluster
 
 PATIENCE_SECONDS = 0.25  # A Redis that is well answers in a millisecond.
@@ -62,9 +63,15 @@ class Throttle:
         admit.__name__ = name  # slowapi keeps its limits by module and name.
         check: Any = self._limiter.limit(limit)(admit)
 
-        def wait_seconds(request: Request) -> int:
+        def counted(request: Request) -> None:
             try:
                 check(request)
+            except TROUBLE:  # Of several that find Redis away, the library catches the first: by now it counts in memory.
+                check(request)
+
+        def wait_seconds(request: Request) -> int:
+            try:
+                counted(request)
             except RateLimitExceeded:
                 item, key = request.state.view_rate_limit
                 return max(1, math.ceil(self._limiter.limiter.get_window_stats(item, *key).reset_time - time.time()))

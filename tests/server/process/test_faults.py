@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import resource
 import sqlite3
+import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from sqlalchemy import text
 
-from persistence.kit.database import engines, write_lock
 from persistence.kit.events import log as events
 from tests.conftest import settings_for
 from tests.server.telemetry.test_metrics import labels, samples
@@ -92,17 +92,24 @@ async def test_killed_in_the_middle_of_purchases_and_uploads(tmp_path: Path) -> 
         await uploading.is_kept_by(service)
 
 
-async def test_sqlite_locked_by_another_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"database_pool_wait_seconds": 1},
+        {"operation_timeout_seconds": 1.5},  # Which is met while SQLite waits in its thread.
+    ],
+)
+async def test_sqlite_locked_by_another_writer(tmp_path: Path, limits: dict[str, Any]) -> None:
     """Reads go on, writes wait, and those that waited long enough are told so."""
-    monkeypatch.setattr(engines, "SQLITE_BUSY_SECONDS", 1)
-    monkeypatch.setattr(write_lock, "WAIT_SECONDS", 1.5)
-    async with running(await settings_for("sqlite", tmp_path)) as service:
+    async with running(await settings_for("sqlite", tmp_path, **limits)) as service:
         token, item = await service.sign_in(), await service.make_item(inventory=STOCK)
         other = sqlite3.connect(tmp_path / "storegraph.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         waiting = [asyncio.create_task(service.refused(PURCHASE, {"item": item, "key": str(number)}, token=token)) for number in range(5)]
+        began = time.monotonic()
         assert await service.ask(NAMES) == {"items": {"nodes": [{"name": "Kettle"}]}}
         assert await asyncio.gather(*waiting) == ["SERVICE_UNAVAILABLE"] * 5
+        assert time.monotonic() - began < 5
         patient = asyncio.create_task(service.ask(PURCHASE, {"item": item, "key": "0"}, token=token))
         await asyncio.sleep(0.1)
         other.close()
