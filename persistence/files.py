@@ -27,6 +27,7 @@ from persistence.kit.events.log import record
 from persistence.kit.query import paging
 from persistence.kit.query.paging import Listing, Page, Window
 from persistence.kit.serialization import row_of
+from persistence.users import User
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ class StoredFile(Base):
     content_type: Mapped[str]
     sha256: Mapped[str]
     blob_key: Mapped[str] = mapped_column(unique=True)
-    owner_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("users.id"))
+    owner_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("users.id"), index=True)
     uploaded_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -57,6 +58,15 @@ class FilenameTaken(DomainError):
     def __init__(self, filename: str) -> None:
         super().__init__(f"There is a file named {filename!r} already: choose another name, or delete that file first.")
         self.filename = filename
+
+
+class QuotaExceeded(DomainError):
+    def __init__(self, quota_bytes: int, stored_bytes: int) -> None:
+        room = max(0, quota_bytes - stored_bytes)
+        super().__init__(
+            f"You may store {quota_bytes} bytes and there is room for {room} more: this file is larger. Delete some of your files first."
+        )
+        self.quota_bytes, self.stored_bytes = quota_bytes, stored_bytes
 
 
 def accepted_name(filename: str) -> str:
@@ -91,8 +101,22 @@ async def count(session: AsyncSession) -> int:
     return await session.scalar(select(func.count()).select_from(StoredFile)) or 0
 
 
-async def add(work: UnitOfWork, filename: str, written: Written, *, owner_id: int | None) -> StoredFile:
-    """List a file whose blob is in place, under a name from `accepted_name`. Raises: FilenameTaken."""
+async def stored_bytes(session: AsyncSession, owner_id: int) -> int:
+    """What the files of one user take together."""
+    return await session.scalar(select(func.coalesce(func.sum(StoredFile.size_bytes), 0)).where(StoredFile.owner_id == owner_id)) or 0
+
+
+async def add(work: UnitOfWork, filename: str, written: Written, *, owner_id: int | None, quota_bytes: int | None = None) -> StoredFile:
+    """List a file whose blob is in place, under a name from `accepted_name`. Raises: FilenameTaken, QuotaExceeded.
+
+    With a quota, uploads of one owner are listed one after another, so that no two of them take the same room.
+    """
+    if owner_id is not None and quota_bytes is not None:
+        # Not `FOR UPDATE`: what refers to the user, such as a purchase, need not wait.
+        await work.session.execute(select(User.id).where(User.id == owner_id).with_for_update(key_share=True))
+        stored = await stored_bytes(work.session, owner_id)
+        if stored + written.size_bytes > quota_bytes:
+            raise QuotaExceeded(quota_bytes, stored)
     file = StoredFile(
         filename=filename,
         size_bytes=written.size_bytes,

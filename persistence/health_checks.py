@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from redis.asyncio import Redis
@@ -16,6 +18,7 @@ from persistence.schema import is_current
 
 log = structlog.get_logger(__name__)
 
+KEPT_SECONDS = 1.0  # Supervisors ask every few seconds; each look takes two statements, a listing of files and a PING.
 ANSWER_SECONDS = 2.0  # A database or a store of files that takes longer serves nobody.
 
 
@@ -41,7 +44,7 @@ class Condition:
 
 
 class Vitals:
-    """Looks when asked. `draining` tells whether the process finishes what it has begun and should get nothing new."""
+    """Looks when asked, at most once a second however many ask. `draining` tells whether the process finishes what it has begun and should get nothing new."""
 
     def __init__(
         self,
@@ -51,13 +54,28 @@ class Vitals:
         *,
         draining: Callable[[], bool],
         failing: Callable[[], Sequence[str]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`failing` names the background tasks that do not run."""
         self._database, self._blobs, self._redis, self._draining, self._failing = database, blobs, redis, draining, failing
+        self._clock = clock
+        self._look: asyncio.Task[Condition] | None = None
+        self._looked_at = -math.inf
 
     async def look(self) -> Condition:
-        (database, migrated), files, redis = await asyncio.gather(self._look_at_database(), self._look_at_files(), self._look_at_redis())
-        return Condition(database, migrated, files, redis, self._draining(), self._failing())
+        if self._look is None or (self._look.done() and self._clock() - self._looked_at >= KEPT_SECONDS):
+            self._look = asyncio.create_task(self._look_at_all())
+        found = await asyncio.shield(self._look)  # Whoever goes away does not take it from the others.
+        return replace(found, draining=self._draining(), failing=self._failing())
+
+    async def _look_at_all(self) -> Condition:
+        try:
+            (database, migrated), files, redis = await asyncio.gather(
+                self._look_at_database(), self._look_at_files(), self._look_at_redis()
+            )
+            return Condition(database, migrated, files, redis)
+        finally:
+            self._looked_at = self._clock()
 
     async def _look_at_database(self) -> tuple[bool, bool]:
         try:

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     files_url: str = Field(default_factory=(VAR.absolute() / "files").as_uri)
     max_upload_bytes: Annotated[int, Field(gt=0)] = 256 * 2**20
+    upload_quota_bytes: Annotated[int, Field(gt=0)] = 10 * 2**30  # What one user's files may take together.
     signup_scopes: Annotated[tuple[Scope, ...] | None, NoDecode] = None
     introspection_enabled: bool | None = None
     explorer_enabled: bool | None = None

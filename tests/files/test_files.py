@@ -204,9 +204,28 @@ async def test_break_off_when_their_content_is_gone(service: Service) -> None:
     os.truncate(contents(service)[0], 2**20 + 5)
     with pytest.raises(httpx.RemoteProtocolError):
         await get(service, token, "large.bin")
-    contents(service)[0].unlink()
-    gone = await get(service, token, "large.bin")
-    assert (gone.status_code, gone.json()["error"]["code"]) == (500, "INTERNAL_SERVER_ERROR")
+
+
+@pytest.mark.parametrize("loss", ["gone", "empty", "a link", "a folder", "without its folder"])
+async def test_are_not_found_when_their_content_is_lost(service: Service, loss: str) -> None:
+    token = await service.sign_in()
+    await put(service, token, "lost.bin", b"0123456789")
+    path, message = contents(service)[0], "The content of this file is lost: delete the file and upload it again, or tell the operator."
+    path.unlink()
+    if loss == "empty":
+        path.touch()
+    elif loss == "a link":
+        path.symlink_to("/etc/hostname")
+    elif loss == "a folder":
+        path.mkdir()
+    elif loss == "without its folder":
+        path.parent.rmdir()
+    for headers in ({}, {"Range": "bytes=2-3"}, {"Range": "bytes=-1"}):
+        lost = await get(service, token, "lost.bin", **headers)
+        assert (lost.status_code, lost.json()) == (404, {"error": {"code": "NOT_FOUND", "message": message}, "path": lost.url.path})
+    assert (await service.http.head("/api/v2/files/download/lost.bin", headers=bearer(token))).status_code == 404
+    assert (await service.ask(FILES, token=token))["files"]["totalCount"] == 1
+    assert (await service.ask(DELETE, {"name": "lost.bin"}, token=token))["deleteFile"]["__typename"] == "DeletedFile"
 
 
 async def test_are_written_while_the_next_part_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +283,7 @@ async def test_ignore_what_else_stands_in_their_folder(service: Service, tmp_pat
         row = (await files.by_id(work.session, [1])).get(1) or await files.named(work.session, "kept.txt")
         assert row is not None
         row.blob_key = str(pipe.relative_to(service.folder))
-    assert (await asyncio.wait_for(get(service, token, "kept.txt"), 5)).status_code == 500
+    assert (await asyncio.wait_for(get(service, token, "kept.txt"), 5)).status_code == 404
     for path in (pipe, link, service.folder / key[:2]):
         path.unlink()
 

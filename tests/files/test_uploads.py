@@ -23,6 +23,7 @@ from tests.support.service import running
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from graph.server.settings import Settings
     from tests.support.service import Service
 
 BOUNDARY = "a-boundary"
@@ -80,20 +81,29 @@ async def token(service: Service) -> str:
     [
         (b"", f"The form is empty or ends before its file: {HINT}"),
         (f"--{BOUNDARY}--\r\n".encode(), f"The form is empty or ends before its file: {HINT}"),
-        (b"not a form at all", f"The form is not well formed: {HINT}"),
+        (b"not a form at all", f"The form is empty or ends before its file: {HINT}"),
         (part()[:-20], f"The body ends within the form: {HINT}"),
         (part(end=False), f"The body ends within the form: {HINT}"),
-        (part(end=False) + part(), f"There is more than one part: {HINT}"),
-        (part(b"x", 'form-data; name="text"', end=False) + part(), f"The part is not named file: {HINT}"),
-        (part(b"x", 'form-data; name="photo"; filename="a.txt"'), f"The part is not named file: {HINT}"),
-        (part(b"x", 'attachment; name="file"; filename="a.txt"'), f"The part is not named file: {HINT}"),
+        (part(end=False) + part(), f"There is more than one part named file: {HINT}"),
+        (part(b"x", 'form-data; name="photo"; filename="a.txt"'), f"The form is empty or ends before its file: {HINT}"),
+        (part(b"x", 'attachment; name="file"; filename="a.txt"'), f"The form is empty or ends before its file: {HINT}"),
+        (part(b"x", "form-data; name=file; filename*=UTF-8''"), f"The filename* is not well formed: {HINT}"),
+        (part(b"x", "form-data; name=file; filename*=UTF-8''%zz"), f"The filename* is not well formed: {HINT}"),
+        (part(b"x", "form-data; name=file; filename*=a.txt"), f"The filename* is not well formed: {HINT}"),
+        (part(b"x", "form-data; name=file; filename*=UTF-16''a.txt"), f"The filename* is not well formed: {HINT}"),
+        (part(b"x", "form-data; name=file; filename*=UTF-8''%ff.txt"), f"The filename is not in UTF-8: {HINT}"),
+        (b"preamble\r\n" * 1_000 + part(), f"The form is not well formed: no boundary comes where it begins: {HINT}"),
+        (part(b"x" * 70_000, 'form-data; name="text"', end=False) + part(), f"Beside the file, a form may have 65536 bytes: {HINT}"),
+        (part(end=False) + part(b"x" * 70_000, 'form-data; name="text"'), f"Beside the file, a form may have 65536 bytes: {HINT}"),
+        (part(b"", 'form-data; name="text"', end=False) * 100 + part(), f"A form may have 100 parts: {HINT}"),
+        (f"--{BOUNDARY}x\r\n\r\n--{BOUNDARY}".encode(), f"The form is empty or ends before its file: {HINT}"),
         (part(b"x", 'form-data; name="file"'), f"The part has no filename: {HINT}"),
         (part(b"x", 'form-data; name="file"; filename=""'), f"The part has no filename: {HINT}"),
         (part(b"x", 'form-data; name="file"; filename="C:\\dir\\a.txt"'), f"The filename holds a quotation mark or a backslash: {HINT}"),
         (part().replace(b"a.txt", b"\xff.txt"), f"The filename is not in UTF-8: {HINT}"),
         (part(b"x", "form-data; " + "x" * 5_000), f"The form is not well formed: {HINT}"),
         (f"--{BOUNDARY}\r\n{'X: y' * 3}\r\n".encode() * 20, f"The form is not well formed: {HINT}"),
-        (f"--{BOUNDARY}\r\n\r\nno headers\r\n--{BOUNDARY}--".encode(), f"The part is not named file: {HINT}"),
+        (f"--{BOUNDARY}\r\n\r\nno headers\r\n--{BOUNDARY}--".encode(), f"The form is empty or ends before its file: {HINT}"),
     ],
 )
 async def test_is_refused_if_the_form_is_broken(service: Service, token: str, body: bytes, message: str) -> None:
@@ -139,6 +149,64 @@ async def test_takes_an_empty_file_and_a_boundary_within(service: Service, token
     tricky = f"\r\n--{BOUNDARY[:-1]}\r\n--\r\n--{BOUNDARY[:-1]}--".encode() * 1_000
     sent = await send(service, token, part(tricky))
     assert sent.json()["sha256"] == hashlib.sha256(tricky).hexdigest()
+
+
+TEXT = part(b"a holiday", 'form-data; name="text"', end=False)
+OTHER = part(b"not this", 'form-data; name="other"; filename="other.txt"', end=False)
+FORMS = {
+    "a preamble": b"This is a form.\r\nOf several lines -- and --a-bound\r\n" + part(),
+    "a preamble with a line feed alone": b"This is a form.\n" + part(),
+    "an empty line before it": b"\r\n" + part(),
+    "blanks after the first boundary": part().replace(b"--a-boundary\r\n", b"--a-boundary \t \r\n", 1),
+    "blanks after a boundary between": TEXT + part().replace(b"--a-boundary\r\n", b"--a-boundary\t\r\n", 1),
+    "blanks after the last boundary": part()[:-2] + b" \t \r\n",
+    "no line end after the last boundary": part()[:-2],
+    "an epilogue": part() + b"The end.\r\n--a-boundary\r\nof the form",
+    "a field before": TEXT + part(),
+    "a field after": part(end=False) + TEXT + b"--a-boundary--\r\n",
+    "fields around": TEXT + OTHER + part(end=False) + OTHER + TEXT + b"--a-boundary--\r\n",
+    "many fields": TEXT * 99 + part(),
+    "a part that says nothing": b"--a-boundary\r\n\r\nnothing\r\n" + part(),
+    "a name that is no field": part(b"x", 'attachment; name="file"; filename="b.txt"', end=False) + part(),
+    "all of it": b"preamble\r\n" + TEXT.replace(b"ary\r\n", b"ary  \r\n", 1) + part(end=False) + OTHER + b"--a-boundary-- \r\nepilogue",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("step", [1, 1_000_000])
+async def test_finds_the_file_in_any_form(form: str, step: int) -> None:
+    body = FORMS[form]
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        for place in range(0, len(body), step):
+            yield body[place : place + step]
+
+    reader = FormFile(FORM, pieces())
+    assert await reader.filename() == "a.txt"
+    assert b"".join([each async for each in reader.parts()]) == b"content"
+
+
+async def test_takes_a_form_with_all_that_it_may_have(service: Service, token: str) -> None:
+    sent = await send(service, token, FORMS["all of it"])
+    assert (sent.status_code, sent.json()["filename"], sent.json()["sizeBytes"]) == (201, "a.txt", 7)
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ("form-data; name=\"file\"; filename*=UTF-8''na%C3%AFve%20%E2%82%AC.txt", "naïve €.txt"),
+        ("form-data; name=file; filename*=utf-8'de'na%c3%afve.txt", "naïve.txt"),
+        ("form-data; name=file; FileName*=ISO-8859-1''na%EFve.txt", "naïve.txt"),
+        ("form-data; filename*=UTF-8''a.txt; name=file", "a.txt"),
+        ('form-data; name="file"; filename*="UTF-8\'\'a.txt"', "a.txt"),
+        ('form-data; name="file"; filename="plain.txt"; filename*=UTF-8\'\'other.txt', "plain.txt"),
+        ("form-data; name=file; filename=plain.txt", "plain.txt"),
+    ],
+)
+async def test_takes_a_name_that_is_plain_or_extended(service: Service, token: str, disposition: str, name: str) -> None:
+    """RFC 8187; RFC 7578, section 4.2, has the plain one count where there are both."""
+    sent = await send(service, token, part(b"x", disposition))
+    assert (sent.status_code, sent.json().get("filename")) == (201, name)
 
 
 async def test_comes_in_any_pieces(service: Service, token: str) -> None:
@@ -280,3 +348,50 @@ async def test_is_limited_for_each_caller(tmp_path: Path) -> None:
         assert answers[-1].json()["error"]["code"] == "RATE_LIMITED"
         assert 0 < int(answers[-1].headers["retry-after"]) <= 60
         assert await listed(service, bob) == []
+
+
+async def with_quota(backend: str, folder: Path, **more: Any) -> Settings:
+    return await settings_for(backend, folder, upload_quota_bytes=100_000, **more)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+async def test_is_refused_beyond_what_its_user_may_store(backend: str, tmp_path: Path) -> None:
+    async with running(await with_quota(backend, tmp_path)) as service:
+        token, other = await service.sign_in(), await service.sign_in(username="bob")
+        assert (await put(service, token, "a.bin", bytes(60_000))).status_code == 201
+        message = "You may store 100000 bytes and there is room for 40000 more: this file is larger. Delete some of your files first."
+        refusal = {"error": {"code": "QUOTA_EXCEEDED", "message": message}, "path": UPLOAD}
+        announced = await put(service, token, "b.bin", bytes(300_000))
+        unannounced = await send(service, token, chunked(part(bytes(40_001))))
+        keyed = await put(service, token, "b.bin", bytes(40_001), **{"Idempotency-Key": "k"})
+        for refused in (announced, unannounced, keyed):
+            assert (refused.status_code, refused.json()) == (413, refusal)
+        assert (await listed(service, token), len(blobs(service))) == (["a.bin"], 1)
+        assert (await put(service, other, "bobs.bin", bytes(100_000))).status_code == 201
+        assert (await put(service, token, "b.bin", bytes(40_000), **{"Idempotency-Key": "k"})).status_code == 201
+        # The same request once more takes no room; an empty file takes none either.
+        again = await put(service, token, "b.bin", bytes(40_000), **{"Idempotency-Key": "k"})
+        assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
+        assert (await put(service, token, "empty.bin", b"")).status_code == 201
+        assert (await put(service, token, "c.bin", b"x")).status_code == 413
+        await service.ask('mutation { deleteFile(filename: "a.bin") { __typename } }', token=token)
+        assert (await put(service, token, "c.bin", bytes(60_000))).status_code == 201
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+async def test_is_counted_with_those_that_come_at_the_same_time(backend: str, tmp_path: Path) -> None:
+    """Also with those that another process takes."""
+    settings = await with_quota(backend, tmp_path)
+    async with running(settings) as service, running(settings) as second:
+        token = await service.sign_in()
+        answers = await asyncio.gather(
+            *(put((service, second)[number % 2], token, f"{number}.bin", bytes(30_000)) for number in range(12)),
+        )
+        assert sorted(answer.status_code for answer in answers) == [201] * 3 + [413] * 9
+        assert {answer.json()["error"]["code"] for answer in answers if answer.status_code == 413} == {"QUOTA_EXCEEDED"}
+        assert (len(await listed(service, token)), len(blobs(service))) == (3, 3)
+
+
+async def chunked(body: bytes) -> AsyncGenerator[bytes]:
+    """A body that does not say how long it is."""
+    yield body

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, RATE_LIMITED, UNAUTHENTICATED, UNAVAILABLE, Refused
-from persistence.files import FilenameTaken
+from persistence.files import FilenameTaken, QuotaExceeded
 from persistence.kit.blobs.blobs import StorageFull, TooLarge
 from persistence.kit.errors import Busy, DomainError, InvalidInput, KeyReused, NotFound
 
@@ -26,6 +26,8 @@ FILENAME_TAKEN = "FILENAME_TAKEN"
 TOO_LARGE = "TOO_LARGE"
 UNSUPPORTED = "UNSUPPORTED_MEDIA_TYPE"
 NO_SUCH_RANGE = "RANGE_NOT_SATISFIABLE"
+PRECONDITION_FAILED = "PRECONDITION_FAILED"
+QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
 KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
 STORAGE_FULL = "STORAGE_FULL"
 
@@ -38,7 +40,9 @@ _STATUSES: Mapping[str, int] = {
     TOO_SLOW: 408,
     FILENAME_TAKEN: 409,
     TOO_LARGE: 413,
+    QUOTA_EXCEEDED: 413,
     UNSUPPORTED: 415,
+    PRECONDITION_FAILED: 412,
     NO_SUCH_RANGE: 416,
     KEY_REUSED: 422,
     RATE_LIMITED: 429,
@@ -50,6 +54,7 @@ _CODES: Mapping[type[DomainError], str] = {
     InvalidInput: BAD_USER_INPUT,
     NotFound: NOT_FOUND,
     FilenameTaken: FILENAME_TAKEN,
+    QuotaExceeded: QUOTA_EXCEEDED,
     KeyReused: KEY_REUSED,
     TooLarge: TOO_LARGE,
     StorageFull: STORAGE_FULL,

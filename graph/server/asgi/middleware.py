@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+from urllib.parse import quote
+
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.responses import RedirectResponse
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.server.asgi.compression import vary
+from graph.server.codings import gzip_from
 
 
 class Application(Starlette):
-    """Without Starlette's outermost layer, which makes pages of errors: `Envelope` masks them."""
+    """Without Starlette's outermost layer, which makes pages of errors: `Envelope` masks them. Its redirects name no host: that of a request is hearsay."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.router.redirect_slashes = False  # To an address with the host and the scheme of the request.
+        self.router.default = self._without_slash
+
+    async def _without_slash(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """For a path that is served without its last slash, where it is."""
+        path = scope["path"].rstrip("/")
+        served = any(route.matches({**scope, "path": path})[0] is not Match.NONE for route in self.routes)
+        if scope["type"] != "http" or path == scope["path"] or not served:
+            await self.router.not_found(scope, receive, send)
+            return
+        query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
+        await RedirectResponse(quote(path) + query)(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
@@ -30,7 +51,6 @@ class Cors(CORSMiddleware):
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = list(message.get("headers", ()))
                 vary(message, b"Origin")
             await send(message)
 
@@ -53,7 +73,4 @@ class Direct:
 
 
 def _is_plain(scope: Scope) -> bool:
-    for name, value in scope["headers"]:
-        if name == b"origin" or (name == b"accept-encoding" and b"gzip" in value):
-            return False
-    return scope["method"] == "POST"
+    return scope["method"] == "POST" and all(name != b"origin" for name, _ in scope["headers"]) and gzip_from(scope["headers"]) is None

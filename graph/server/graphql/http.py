@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from graphql import OperationType
+from starlette.datastructures import Headers as RequestHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph.kit.auth import Caller
@@ -30,7 +31,9 @@ from graph.kit.errors import (
     refusal,
 )
 from graph.kit.execution.engine import Operation
+from graph.server import conditions
 from graph.server.asgi import content_negotiation
+from graph.server.asgi.error_codes import PRECONDITION_FAILED
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import ClientGone
 from graph.server.auth import callers
@@ -160,7 +163,7 @@ class HttpEndpoint:
                 return
             answer = await self._answer(operation, request, caller, scope, receive, accept, deadline)
         if answer is not None and accept.result:
-            await _respond(scope, send, headers, accept.result, answer)
+            await _respond(scope, send, accept.result, answer)
         elif accept.stream:
             await self._streams.serve(operation, request, caller, headers, receive, send)
         else:
@@ -236,7 +239,7 @@ async def refuse(send: Send, refused: Refused, media_type: str) -> None:
     await _write(send, code, media_type, refused_body(refused), refused.headers)
 
 
-async def _respond(scope: Scope, send: Send, headers: Headers, media_type: str, answer: Answer) -> None:
+async def _respond(scope: Scope, send: Send, media_type: str, answer: Answer) -> None:
     """Write an answer, or 304 where the client already has it. Only an answer that anybody may see can be kept on the way, or by a browser.
 
     Whoever keeps it must ask each time whether it is still true (`no-cache`): a change is visible to the next who asks.
@@ -246,18 +249,14 @@ async def _respond(scope: Scope, send: Send, headers: Headers, media_type: str, 
         return
     etag = f'"{blake2b(answer.body, digest_size=12).hexdigest()}"'
     fields = answer.headers | {"ETag": etag, "Cache-Control": "public, no-cache"}
-    if _has(headers.get(b"if-none-match"), etag.encode()):
+    # QUERY is as safe as GET; the conditions know only the methods of RFC 9110.
+    outcome = conditions.evaluate("GET", RequestHeaders(scope=scope), conditions.Validators(etag))
+    if outcome is HTTPStatus.NOT_MODIFIED:
         await _write(send, 304, None, b"", fields)
+    elif outcome is HTTPStatus.PRECONDITION_FAILED:
+        raise Refusal(outcome, "It is not the answer that If-Match names any more.", code=PRECONDITION_FAILED, ETag=etag)
     else:
         await _write(send, 200, media_type, answer.body, fields)
-
-
-def _has(if_none_match: bytes | None, etag: bytes) -> bool:
-    """RFC 9110, section 13.1.2: compare weakly."""
-    if if_none_match is None:
-        return False
-    known = [each.strip().removeprefix(b"W/") for each in if_none_match.split(b",")]
-    return etag.removeprefix(b"W/") in known or known == [b"*"]
 
 
 async def _write(send: Send, status: int, media_type: str | None, body: bytes, more: Mapping[str, str]) -> None:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.kit.errors import Refused
-from graph.server.asgi.compression import LEAST_BYTES, LEVEL
+from graph.server.asgi.compression import LEVEL
 from graph.server.auth import callers
 from graph.server.auth.callers import Callers
+from graph.server.codings import gzip_from
 from graph.server.deadline import OPERATION_SECONDS, Deadline
 from graph.server.graphql import body
 from graph.server.graphql.http import REPEATABLE, Repeatable, fields, refuse
@@ -44,7 +45,7 @@ class Repeat:
     """A request, and the bytes of its latest answer."""
 
     made: Repeatable
-    zipped: bool
+    gzip_from: int | None
     _kept: Kept | None = None
     _body: bytes = b""
     _encoding: Fields = ()
@@ -52,7 +53,7 @@ class Repeat:
     async def write(self, send: Send, kept: Kept, more: Mapping[str, str]) -> None:
         if kept is not self._kept:
             self._kept, self._body, self._encoding = kept, kept.body, ()
-            if self.zipped and len(kept) >= LEAST_BYTES:
+            if self.gzip_from is not None and len(kept) >= self.gzip_from:
                 self._body, self._encoding = gzip.compress(kept.body, LEVEL), GZIP
         headers = [*fields(self.made.media_type, self._body, more), *self._encoding]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -94,7 +95,7 @@ class Repeats:
         made: Repeatable | None = scope["state"].pop(REPEATABLE, None)
         if made is None or len(key[0]) + sum(len(value) for _, value in key[1]) > REQUEST_BYTES:
             return
-        self._repeats[key] = Repeat(made, zipped=any(name == b"accept-encoding" and b"gzip" in value for name, value in key[1]))
+        self._repeats[key] = Repeat(made, gzip_from(key[1]))
         if len(self._repeats) > REQUESTS:
             self._repeats.popitem(last=False)
 

@@ -6,14 +6,16 @@ from html import escape
 from string import Template
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+import orjson
 from starlette.routing import Route
 
 from graph.server.asgi import content_negotiation
 from graph.server.pages.explorer import STATIC, html
+from graph.server.representations import Representation
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.responses import Response
 
 DESCRIPTION = "A store catalogue as one GraphQL API: items, users, purchases and live events."
 LINKS = {
@@ -39,20 +41,25 @@ class Landing:
     """Without `sdl` the schema is not told, and without `explorer` there is nothing for a browser at the GraphQL address."""
 
     def __init__(self, app_name: str, sdl: str | None, *, explorer: bool) -> None:
-        self._name, self._sdl = app_name, sdl or ""
+        self._name = app_name
         hidden = {"explorer": not explorer, "schema": sdl is None}
         self._links = {name: path for name, path in LINKS.items() if not hidden.get(name)}
         self._cards = "\n".join(card for name, card in CARDS.items() if name in self._links)
         self._template = Template((STATIC / "landing.html").read_text())
+        index = orjson.dumps({"name": app_name, "description": DESCRIPTION, "links": self._links})
+        self._index = Representation(index, "application/json", {"Cache-Control": "no-cache", "Vary": "Accept"})
+        # As plain text a browser shows it; under a media type of its own it would be saved instead.
+        headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+        self._schema_text = Representation((sdl or "").encode(), "text/plain", headers)
         self.routes = [Route("/", self._home), *([] if sdl is None else [Route("/schema.graphql", self._schema)])]
 
     async def _home(self, request: Request) -> Response:
         if content_negotiation.negotiate(request.headers.get("Accept")).page:
             address = str(request.base_url).rstrip("/")
             words = {"name": escape(self._name), "description": escape(DESCRIPTION), "address": escape(address), "cards": self._cards}
-            return html(self._template.substitute(words))
-        return JSONResponse({"name": self._name, "description": DESCRIPTION, "links": self._links}, headers={"Vary": "Accept"})
+            # Its command names the host as this client does: what may be a lie is not for whoever else a cache would show it to.
+            return html(self._template.substitute(words), cache_control="private, no-cache").respond(request)
+        return self._index.respond(request)
 
     async def _schema(self, request: Request) -> Response:
-        # As plain text a browser shows it; under a media type of its own it would be saved instead.
-        return PlainTextResponse(self._sdl, headers={"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"})
+        return self._schema_text.respond(request)

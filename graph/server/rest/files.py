@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from email.utils import format_datetime
+from http import HTTPStatus
 from typing import Any
 
+import orjson
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,15 +18,15 @@ from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.kit.errors import refusal
 from graph.kit.global_ids import global_id
-from graph.server.asgi.error_responses import NO_SUCH_RANGE, UNSUPPORTED, answer
+from graph.server.asgi.error_responses import NOT_FOUND, UNSUPPORTED, answer
 from graph.server.asgi.request_body import arriving
 from graph.server.asgi.streaming import Stream
-from graph.server.rest import ranges
+from graph.server.representations import Representation, not_modified, select
 from graph.server.rest.file_headers import disposition
-from graph.server.rest.multipart import FormFile
+from graph.server.rest.multipart import FORM_BYTES, FormFile
 from graph.server.rest.routes import Shims
 from persistence import files
-from persistence.files import FilenameTaken, StoredFile
+from persistence.files import FilenameTaken, QuotaExceeded, StoredFile
 from persistence.kit.blobs.blobs import Blobs, TooLarge, Written, store
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
@@ -32,12 +34,13 @@ from persistence.kit.query.paging import MAX_PAGE_SIZE, Window
 
 log = structlog.get_logger(__name__)
 
-FORM_BYTES = 16_384  # What a form may add around its file: headers and boundaries.
+LISTED = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
 
 
 class FileRoutes:
-    def __init__(self, blobs: Blobs, *, most_bytes: int) -> None:
-        self._blobs, self._most_bytes = blobs, most_bytes
+    def __init__(self, blobs: Blobs, *, most_bytes: int, quota_bytes: int) -> None:
+        """`most_bytes` of one file, `quota_bytes` of all files of one user."""
+        self._blobs, self._most_bytes, self._quota_bytes = blobs, most_bytes, quota_bytes
 
     def routes(self, shims: Shims) -> list[Route]:
         return [
@@ -53,10 +56,9 @@ class FileRoutes:
 
     async def _taken(self, request: Request, context: Context, form: FormFile) -> Response:
         filename, key = files.accepted_name(await form.filename()), request.headers.get("idempotency-key")
-        if key is None:  # With one, the file may be there because this request came before.
-            await self._check_free(context, filename)
-        async with aclosing(form.parts()) as parts:
-            written = await store(self._blobs, parts, most_bytes=self._most_bytes)
+        # With a key, the file may be there and take its room because this request came before.
+        stored = await self._check_free(request, context, filename) if key is None else 0
+        written = await self._store(form, stored)
         try:
             row = await self._list(context, filename, written, key)
         except DomainError:
@@ -72,20 +74,34 @@ class FileRoutes:
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             # A few compressed kilobytes can be gigabytes: we would rather not find out.
             raise refusal(UNSUPPORTED, "Send the form uncompressed.", headers={"Accept-Encoding": "identity"})
-        if int(request.headers.get("content-length", "0")) > self._most_bytes + FORM_BYTES:
+        if _announced(request) > self._most_bytes + FORM_BYTES:
             raise TooLarge(self._most_bytes)
 
-    async def _check_free(self, context: Context, filename: str) -> None:
+    async def _check_free(self, request: Request, context: Context, filename: str) -> int:
+        """How many bytes the user's files take already. Raises: FilenameTaken, QuotaExceeded."""
         async with context.database.reading_latest() as session:
             if await files.named(session, filename):
                 raise FilenameTaken(filename)
+            stored = await files.stored_bytes(session, context.require().user_id)
+        if stored + _announced(request) - FORM_BYTES > self._quota_bytes:
+            raise QuotaExceeded(self._quota_bytes, stored)
+        return stored
+
+    async def _store(self, form: FormFile, stored: int) -> Written:
+        """Raises: TooLarge, QuotaExceeded, Refused."""
+        room = self._quota_bytes - stored
+        try:
+            async with aclosing(form.parts()) as parts:
+                return await store(self._blobs, parts, most_bytes=min(self._most_bytes, room))
+        except TooLarge as error:
+            raise QuotaExceeded(self._quota_bytes, stored) if room < self._most_bytes else error from None
 
     async def _list(self, context: Context, filename: str, written: Written, key: str | None) -> StoredFile:
         """Only a refusal proves that no row was written: after another failure the blob stays, for `sweep` to judge."""
         owner = context.require()
 
         async def command(work: UnitOfWork) -> StoredFile:
-            return await files.add(work, filename, written, owner_id=owner.user_id)
+            return await files.add(work, filename, written, owner_id=owner.user_id, quota_bytes=self._quota_bytes)
 
         return await context.once(command, files.ANSWER, key=key, operation="upload", arguments=[filename, written.sha256])
 
@@ -94,37 +110,41 @@ class FileRoutes:
             row = await files.named(session, request.path_params["filename"])
         if row is None:
             raise NotFound("file")
-        etag, headers = f'"{row.sha256}"', _headers(row)
-        if ranges.matches(request.headers.get("if-none-match"), etag, weakly=True):
-            return Response(None, 304, headers)
-        span = self._span(request, row, headers)
+        headers = _headers(row)
+        selection = select(request, headers, row.size_bytes)
+        if selection.status is HTTPStatus.NOT_MODIFIED:
+            return not_modified(request, headers, media_type=row.content_type, size=row.size_bytes)
+        span = selection.span
         start, end = (span.start, span.end) if span else (0, row.size_bytes)
         headers["Content-Length"] = str(end - start)
         if span:
             headers["Content-Range"] = span.content_range
-        stream = Stream(
-            self._blobs.read(row.blob_key, start, end), media_type=row.content_type, headers=headers, status=206 if span else 200
-        )
-        return stream if request.method == "HEAD" else await stream.begin()
+        parts = self._blobs.read(row.blob_key, start, end)
+        return await self._begun(Stream(parts, media_type=row.content_type, headers=headers, status=selection.status), row)
 
-    def _span(self, request: Request, row: StoredFile, headers: dict[str, str]) -> ranges.Span | None:
-        if_range = request.headers.get("if-range")
-        if request.method != "GET" or if_range not in {None, headers["ETag"], headers["Last-Modified"]}:
-            return None
+    async def _begun(self, stream: Stream, row: StoredFile) -> Stream:
+        """A listed file always has its content; where it is lost, an operator has to hear of it. Raises: Refused NOT_FOUND."""
         try:
-            return ranges.wanted(request.headers.get("range"), row.size_bytes)
-        except ranges.Unsatisfiable:
-            message = f"The file has {row.size_bytes} bytes: the range begins after its end."
-            raise refusal(NO_SUCH_RANGE, message, headers={"Content-Range": f"bytes */{row.size_bytes}"}) from None
+            return await stream.begin()
+        except (FileNotFoundError, EOFError):
+            log.error("the content of a file is lost", filename=row.filename, blob_key=row.blob_key)  # noqa: TRY400 -- the traceback would tell nothing
+            raise refusal(
+                NOT_FOUND, "The content of this file is lost: delete the file and upload it again, or tell the operator."
+            ) from None
 
     async def list(self, request: Request, context: Context) -> Response:
         first, after = request.query_params.get("first", str(MAX_PAGE_SIZE)), request.query_params.get("after")
         if not first.isascii() or not first.isdigit():
             raise InvalidInput.at("first", "must be a whole number")
         async with context.database.reading_latest() as session:
-            page = await files.page(session, Window(first=int(first[:9]), after=after))
+            page = await files.page(session, Window(first=int(first.lstrip("0")[:9] or "0"), after=after))
         following = page.listing.cursor(page.rows[-1]) if page.has_next and page.rows else None
-        return answer({"files": [described(row) for row in page.rows], "next": following})
+        body = orjson.dumps({"files": [described(row) for row in page.rows], "next": following})
+        return Representation(body, "application/json", LISTED).respond(request)
+
+
+def _announced(request: Request) -> int:
+    return int(request.headers.get("content-length", "0"))
 
 
 def described(row: StoredFile) -> dict[str, Any]:

@@ -1,7 +1,12 @@
-"""For supervisors and proxies: `/live` touches nothing, `/ready` says whether to send requests here, `/api/v2/health` tells how the parts are."""
+"""For supervisors and proxies: `/live` touches nothing, `/ready` says whether to send requests here, `/api/v2/health` tells how the parts are.
+
+A probe is always answered, also when its address asks far too often, as a flood from there must not take the service out of its balancer. What is
+over the rate is held up instead: a connection that waits asks nothing else.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 
 from starlette.requests import Request
@@ -9,21 +14,36 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graph.health import Health
+from graph.kit.limits.rate_limits import network
 from graph.server.asgi.error_responses import answer
 from persistence.health_checks import Vitals
+from persistence.kit.limits.token_bucket import Budget, LocalQuota
+
+# By network and process: a probe each second from each of a hundred balancers, and answers cost a fifth of a millisecond. Not of the caller's budget,
+# which may be used up or in a Redis that is away.
+PROBES = Budget(capacity=200, per_second=100)
+HELD_SECONDS = 0.5  # Less than probes wait for an answer.
 
 
 class HealthRoutes:
-    def __init__(self, vitals: Vitals) -> None:
-        self._vitals = vitals
+    def __init__(self, vitals: Vitals, *, limited: bool = True) -> None:
+        self._vitals, self._limited, self._probes = vitals, limited, LocalQuota(PROBES)
         self.routes = [Route("/live", self.live), Route("/ready", self.ready), Route("/api/v2/health", self.ready)]
 
     async def live(self, request: Request) -> Response:
+        await self._slow_down(request)
         return answer({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
         """503 when requests would fail or should go to another process; 200 when degraded."""
+        await self._slow_down(request)
         found = await self._vitals.look()
         told = {name: value for name, value in vars(Health.of(found)).items() if name != "failing" or value}
         told["status"] = Health.of(found).status.value
         return answer(told, HTTPStatus.OK if found.serves else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def _slow_down(self, request: Request) -> None:
+        if self._limited:
+            address = request.client.host if request.client else ""
+            if not (await self._probes.charge(network(address), 1)).granted:
+                await asyncio.sleep(HELD_SECONDS)

@@ -39,9 +39,3 @@ def wanted(header: str | None, size: int) -> Span | None:
     if start >= size or start >= end:
         raise Unsatisfiable
     return Span(start, end, size)
-
-
-def matches(field: str | None, etag: str, *, weakly: bool) -> bool:
-    """Whether an If-None-Match (compared weakly) or If-Match field names this strong ETag. Source: RFC 9110, section 13.1."""
-    tags = [tag.strip() for tag in (field or "").split(",")]
-    return tags == ["*"] or etag in ([tag.removeprefix("W/") for tag in tags] if weakly else tags)

@@ -9,7 +9,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Send
+from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
 from graph.kit.auth import Caller, Scope
@@ -18,7 +18,7 @@ from graph.kit.errors import FORBIDDEN, INTERNAL, UNAUTHENTICATED, Refused, out_
 from graph.server.asgi.error_responses import refused, told
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import Body, ClientGone
-from graph.server.auth.callers import Callers, headers_of
+from graph.server.auth.callers import Callers, anonymous, headers_of
 from graph.server.deadline import OPERATION_SECONDS, Deadline
 from graph.server.graphql.budget import Limits
 from graph.server.rest.rate_limiter import Gate, Throttle
@@ -105,6 +105,24 @@ class _Shim:
         response = await self._endpoint(request, context)
         response.headers.update(figures)
         return response
+
+
+class _Metered:
+    def __init__(self, app: ASGIApp, limits: Limits, points: int) -> None:
+        self._app, self._limits, self._points = app, limits, points
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        try:
+            await self._limits.admit(anonymous(scope, headers_of(scope)), self._points)
+        except Refused as error:
+            await refused(error, scope["path"])(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def metered(route: Route, limits: Limits, *, points: int) -> Route:
+    """A route for everybody, whoever they are: each use is charged to the budget of the network that it comes from."""
+    return Route(route.path, _Metered(route.app, limits, points), methods=sorted(route.methods or ()))
 
 
 def require(caller: Caller, scope: Scope | None) -> None:

@@ -47,7 +47,7 @@ class Blobs(ABC):
 
     @abstractmethod
     def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes]:
-        """The bytes from `start` up to, without, `end`. Raises: FileNotFoundError."""
+        """The bytes from `start` up to, without, `end`. Raises: FileNotFoundError, and EOFError where the blob is shorter."""
 
     @abstractmethod
     async def delete(self, key: str) -> None:

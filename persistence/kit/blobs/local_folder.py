@@ -149,7 +149,12 @@ def _discard(file: BinaryIO, partial: Path) -> None:
 
 def _descriptor(path: Path) -> int:
     """Without O_NONBLOCK, opening a pipe would wait for somebody to write to it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENOTDIR}:  # A link in its place, or a file in that of its folder.
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path)) from error
+        raise
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 
+from graph.server.pages import docs
 from graph.server.pages.docs import PICTURE_POLICY, Docs
 from graph.server.pages.explorer import PLAIN_POLICY
 
@@ -59,6 +61,21 @@ async def test_name_all_pages_beside_each(pages: httpx.AsyncClient) -> None:
     page = (await pages.get("/docs/docs/limits.md")).text
     assert '<li><a href="../../docs/README.md">The shop</a></li>' in page
     assert '<li><a href="../../docs/docs/limits.md" aria-current=page>Limits</a></li>' in page
+
+
+async def test_are_made_once(pages: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[str] = []
+    render = docs._rendered  # pyright: ignore[reportPrivateUsage] -- to count what cannot be seen from outside
+
+    def counted(text: str) -> str:
+        rendered.append(text)
+        return render(text)
+
+    monkeypatch.setattr(docs, "_rendered", counted)
+    paths = ["/docs/README.md", "/docs/docs/limits.md", "/docs/docs/none.md"] * 20
+    answers = await asyncio.gather(*(pages.get(path) for path in paths))
+    assert [answer.status_code for answer in answers] == [200, 200, 404] * 20
+    assert len(rendered) == 2
 
 
 async def test_run_no_script(pages: httpx.AsyncClient) -> None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, cast
 
+import httpx
+import pytest
 from sqlalchemy import text
+from starlette.applications import Starlette
 
+from graph.server.rest import health
+from graph.server.rest.health import HealthRoutes
+from persistence import health_checks
+from persistence.health_checks import Condition, Vitals
+from persistence.kit.blobs.blobs import Blobs
 from tests.conftest import settings_for
 from tests.support import servers
 from tests.support.service import Service, running
@@ -21,6 +31,20 @@ HEALTH = "{ health { status database migrated files redis draining } }"
 def told(service: Service, **changed: Any) -> dict[str, Any]:
     redis = None if service.settings.redis_url is None else True
     return {"status": "ok", "database": True, "migrated": True, "files": True, "redis": redis, "draining": False, **changed}
+
+
+KEPT_SECONDS = health_checks.KEPT_SECONDS
+
+
+@pytest.fixture(autouse=True)
+def _unkept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look is a new one, instead of a wait for the second to be over."""
+    monkeypatch.setattr(health_checks, "KEPT_SECONDS", 0.0)
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch, _unkept: None) -> None:
+    monkeypatch.setattr(health_checks, "KEPT_SECONDS", KEPT_SECONDS)
 
 
 async def test_lives_and_is_ready(service: Service) -> None:
@@ -90,3 +114,83 @@ async def test_is_down_without_its_database(tmp_path: Path) -> None:
             assert (await service.http.get("/live")).status_code == 200
             postgres.start()
             assert (await service.http.get("/ready")).json() == told(service)
+
+
+class Looks(Blobs):
+    """Counts the looks at the files, which go on until they are let go."""
+
+    def __init__(self) -> None:
+        self.looks, self.begun, self.gate = 0, asyncio.Event(), asyncio.Event()
+
+    async def check(self) -> None:
+        self.looks += 1
+        self.begun.set()
+        await self.gate.wait()
+
+    async def write(self, key: str, parts: object) -> None: ...
+
+    async def delete(self, key: str) -> None: ...
+
+    async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes]:
+        yield b""
+
+    async def older_than(self, age: object) -> AsyncGenerator[str]:
+        yield ""
+
+
+@pytest.mark.usefixtures("kept")
+async def test_is_looked_at_once_a_second_however_many_ask(embedded: Service) -> None:
+    files, now, draining = Looks(), 0.0, False
+    vitals = Vitals(embedded.database, files, None, draining=lambda: draining, clock=lambda: now)
+    whole = Condition(database=True, migrated=True)
+    asking = [asyncio.create_task(vitals.look()) for _ in range(50)]
+    await files.begun.wait()
+    asking[0].cancel()  # Whoever came first went away.
+    now = 5.0
+    files.gate.set()
+    assert await asyncio.gather(*asking[1:]) == [whole] * 49
+    now = 5.99
+    assert (await vitals.look(), files.looks) == (whole, 1)
+    draining = True  # Known without a look.
+    assert (await vitals.look()).draining
+    now = 6.0
+    await vitals.look()
+    assert files.looks == 2
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("path", ["/ready", "/api/v2/health"])
+async def test_costs_no_statement_while_it_is_kept(
+    service: Service, path: str, statements: Callable[[], AbstractContextManager[list[str]]]
+) -> None:
+    assert (await service.http.get(path)).status_code == 200
+    with statements() as sent:
+        answers = await asyncio.gather(*(service.http.get(path) for _ in range(100)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(sent) <= 4  # A look takes two, and the second may end once.
+
+
+async def test_holds_up_who_asks_too_often_and_refuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[float] = []
+
+    async def hold(seconds: float) -> None:
+        held.append(seconds)
+
+    async def look() -> Condition:
+        return Condition(database=True, migrated=True)
+
+    monkeypatch.setattr(health.asyncio, "sleep", hold)
+    vitals = cast("Vitals", type("Well", (), {"look": staticmethod(look)}))
+    for limited in (True, False):
+        app = Starlette(routes=HealthRoutes(vitals, limited=limited).routes)
+        for address in ("192.0.2.1", "2001:db8::1"):
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(address, 1)), base_url="http://shop.test") as client:
+                held.clear()
+                answers = [await client.get(path) for path in ("/live", "/ready", "/api/v2/health") * 200]
+            assert {answer.status_code for answer in answers} == {200}
+            assert set(held) == ({health.HELD_SECONDS} if limited else set())
+            assert len(held) < 400
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app, client=("192.0.2.9", 1)), base_url="http://shop.test") as client:
+        held.clear()
+        assert (await client.get("/ready")).status_code == 200
+    assert held == []

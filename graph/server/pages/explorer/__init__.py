@@ -5,6 +5,7 @@ No page of it runs inline script or lets a browser ask another host for anything
 
 from __future__ import annotations
 
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 from string import Template
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 import graph
+from graph.server.codings import IDENTITY, choose
+from graph.server.representations import Representation, last_modified
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -45,16 +48,16 @@ EXPLORER_POLICY = (
 )
 
 
-def html(text: str, policy: str = PLAIN_POLICY) -> HTMLResponse:
+def html(text: str, policy: str = PLAIN_POLICY, cache_control: str = "no-cache") -> Representation:
     """A page that other sites cannot frame, and that is asked for anew each time: it names the current assets."""
     headers = {
         "Content-Security-Policy": policy,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
-        "Cache-Control": "no-cache",
+        "Cache-Control": cache_control,
         "Vary": "Accept",
     }
-    return HTMLResponse(text, headers=headers)
+    return Representation(text.encode(), "text/html", headers)
 
 
 class Explorer:
@@ -68,15 +71,16 @@ class Explorer:
     async def page(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Looked for each time: the bundle may be made while the service runs.
         built = self._index.is_file()
-        response = html(self._index.read_text(), EXPLORER_POLICY) if built else _missing(Request(scope))
-        await response(scope, receive, send)
+        request = Request(scope)
+        page = html(self._index.read_text(), EXPLORER_POLICY) if built else _missing(request)
+        await page.respond(request)(scope, receive, send)
 
     async def _asset(self, request: Request) -> Response:
         # The name holds a hash of the contents, so what it stands for never changes.
         return _file(request, self._assets, "public, max-age=31536000, immutable")
 
 
-def _missing(request: Request) -> HTMLResponse:
+def _missing(request: Request) -> Representation:
     words = {"node": NODE_WANTED, "address": escape(str(request.url.replace(query="")))}
     return html(Template((STATIC / "missing.html").read_text()).substitute(words))
 
@@ -94,22 +98,25 @@ def _file(request: Request, folder: Path, cache_control: str) -> Response:
     media_type = MEDIA_TYPES.get(path.suffix)
     if media_type is None or not path.is_file():
         raise HTTPException(404)
-    headers = {"Cache-Control": cache_control, "Vary": "Accept-Encoding", "X-Content-Type-Options": "nosniff"}
-    path, encoding = _packed(path, request.headers.get("Accept-Encoding", ""))
-    if encoding:
-        headers["Content-Encoding"] = encoding
-    return FileResponse(path, media_type=media_type, headers=headers)
+    path, encoding = _packed(path, ", ".join(request.headers.getlist("Accept-Encoding")) or None)
+    found = path.stat()
+    return _read(path, encoding, media_type, cache_control, found.st_mtime_ns, found.st_size).respond(request)
 
 
-def _packed(path: Path, accept_encoding: str) -> tuple[Path, str | None]:
+@lru_cache(maxsize=512)  # More than there are files, which take 9 MB with their copies.
+def _read(path: Path, encoding: str | None, media_type: str, cache_control: str, modified_ns: int, _size: int) -> Representation:
+    """A file that has this time and size."""
+    headers = {
+        "Last-Modified": last_modified(modified_ns / 10**9),
+        "Cache-Control": cache_control,
+        "Vary": "Accept-Encoding",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Representation(path.read_bytes(), media_type, headers | ({"Content-Encoding": encoding} if encoding else {}))
+
+
+def _packed(path: Path, accept_encoding: str | None) -> tuple[Path, str | None]:
     """The smallest copy of a file that the client can read."""
-    accepted = set[str]()
-    for offer in accept_encoding.split(","):
-        name, _, quality = offer.replace(" ", "").lower().partition(";q=")
-        if quality.strip("0.") or not quality:
-            accepted.add(name)
-    for encoding, suffix in ENCODINGS.items():
-        copy = path.with_name(path.name + suffix)
-        if encoding in accepted and copy.is_file():
-            return copy, encoding
-    return path, None
+    copies = {encoding: path.with_name(path.name + suffix) for encoding, suffix in ENCODINGS.items()}
+    encoding = choose(accept_encoding, tuple(encoding for encoding, copy in copies.items() if copy.is_file()))
+    return (path, None) if encoding == IDENTITY else (copies[encoding], encoding)

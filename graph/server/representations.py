@@ -1,0 +1,112 @@
+"""What a GET sends of a resource: all of it, a part, or only that the client has it already, by the conditions and the range of the request."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import cached_property
+from hashlib import blake2b
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+
+from graph.kit.errors import Refused, refusal
+from graph.server import conditions
+from graph.server.asgi.compression import LEVEL, is_compressible
+from graph.server.asgi.error_codes import NO_SUCH_RANGE, PRECONDITION_FAILED
+from graph.server.codings import gzip_from
+from graph.server.conditions import Validators
+from graph.server.rest import ranges
+from graph.server.rest.routes import refused
+
+# Of a 304, what may be new to whoever has kept the rest. Source: RFC 9110, section 15.4.5.
+NEWS = ("ETag", "Last-Modified", "Cache-Control", "Vary", "Content-Location", "Expires")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is to be sent: 200 and the whole, 206 and a span, or 304 and nothing."""
+
+    status: HTTPStatus
+    span: ranges.Span | None = None
+
+
+def select(request: Request, headers: Mapping[str, str], size: int | None) -> Selection:
+    """By the preconditions first, then by the range, which needs a size. `headers` are those of the whole, its validators among them.
+
+    Raises: Refused PRECONDITION_FAILED or RANGE_NOT_SATISFIABLE. Source: RFC 9110, section 13.2.2.
+    """
+    current = Validators.of(Headers(headers))
+    outcome = conditions.evaluate(request.method, request.headers, current)
+    if outcome is HTTPStatus.PRECONDITION_FAILED:
+        message = "It is not the version that your request is about any more: If-Match or If-Unmodified-Since does not hold."
+        raise refusal(PRECONDITION_FAILED, message, headers={name: headers[name] for name in ("ETag", "Last-Modified") if name in headers})
+    if outcome is not None:
+        return Selection(outcome)
+    span = _span(request, current, size)
+    return Selection(HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK, span)
+
+
+def _span(request: Request, current: Validators, size: int | None) -> ranges.Span | None:
+    if size is None or request.method != "GET" or not conditions.range_applies(request.headers, current):
+        return None
+    try:
+        return ranges.wanted(", ".join(request.headers.getlist("range")), size)
+    except ranges.Unsatisfiable:
+        message = f"There are {size} bytes: the range begins after the end."
+        raise refusal(NO_SUCH_RANGE, message, headers={"Content-Range": f"bytes */{size}"}) from None
+
+
+def not_modified(request: Request, headers: Mapping[str, str], *, media_type: str, size: int) -> Response:
+    """Names the entity tag that the whole would have had, which is a weak one where it would have been compressed."""
+    kept = {name: headers[name] for name in NEWS if name in headers}
+    least = gzip_from(request.scope["headers"])
+    if least is not None and size >= least and is_compressible(media_type) and "Content-Encoding" not in headers:
+        kept["ETag"] = weak(kept["ETag"])
+    return Response(None, HTTPStatus.NOT_MODIFIED, kept)
+
+
+def last_modified(timestamp: float) -> str:
+    """In seconds since 1970, as a header field has it."""
+    return format_datetime(datetime.fromtimestamp(int(timestamp), UTC), usegmt=True)
+
+
+def weak(etag: str) -> str:
+    return etag if etag.startswith("W/") else f"W/{etag}"
+
+
+class Representation:
+    """Bytes that stay in memory, such as a page: compressed once, and not for each request."""
+
+    def __init__(self, body: bytes, media_type: str, headers: Mapping[str, str]) -> None:
+        """`headers` may have validators; without an entity tag the body gives one."""
+        self.body, self.media_type = body, media_type
+        self.headers = {"ETag": f'"{blake2b(body, digest_size=12).hexdigest()}"', "Accept-Ranges": "bytes", **headers}
+
+    def respond(self, request: Request) -> Response:
+        try:
+            selection = select(request, self.headers, len(self.body))
+        except Refused as error:
+            return refused(error, request.url.path)
+        if selection.status is HTTPStatus.NOT_MODIFIED:
+            return not_modified(request, self.headers, media_type=self.media_type, size=len(self.body))
+        if selection.span:
+            headers = self.headers | {"Content-Range": selection.span.content_range}
+            return Response(self.body[selection.span.start : selection.span.end], selection.status, headers, self.media_type)
+        return self._whole(request)
+
+    def _whole(self, request: Request) -> Response:
+        least = gzip_from(request.scope["headers"])
+        if least is None or len(self.body) < least or not is_compressible(self.media_type) or "Content-Encoding" in self.headers:
+            return Response(self.body, 200, self.headers, self.media_type)
+        headers = self.headers | {"Content-Encoding": "gzip", "ETag": weak(self.headers["ETag"])}
+        return Response(self._gzipped, 200, headers, self.media_type)
+
+    @cached_property
+    def _gzipped(self) -> bytes:
+        return gzip.compress(self.body, LEVEL, mtime=0)
