@@ -60,15 +60,17 @@ _line = Line(THREADS, PLACES)
 
 
 async def hashed(password: str) -> str:
-    """Raises: TimeoutError, if too many passwords wait."""
+    """Of a password whose length was checked. Raises: TimeoutError, if too many passwords wait."""
     return await _line.wait(lambda: _hash(password))
 
 
 async def verified(password: str, kept: str | None) -> Verdict:
-    """Compare with the kept hash. `None` is a user who does not exist: it takes the same time, and is never right.
+    """Compare with the kept hash. `None` is a user who does not exist: it takes the same time, and is never right. Nor is a password that nobody can have.
 
     Raises: TimeoutError, if too many passwords wait.
     """
+    if len(password) > LENGTH_MAX:
+        password, kept = "", None  # Not its beginning: that may be somebody's.
     return await _line.wait(lambda: _verify(password, kept))
 
 
@@ -88,4 +90,4 @@ def _nobodys_hash() -> str:
 
 def _normal(password: str) -> bytes:
     """One form for what different keyboards compose differently. Half surrogates cannot be in a kept password; here they must only not fail."""
-    return unicodedata.normalize("NFKC", password[:LENGTH_MAX]).encode("utf-8", "surrogatepass")
+    return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")

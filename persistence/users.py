@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, Text, func, select, true, update
+from sqlalchemy import Select, Text, cast, func, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from persistence import passwords
 from persistence.kit.column_types import Document, RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Change, UnitOfWork
-from persistence.kit.errors import DomainError, NotFound
+from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.query import paging, search
 from persistence.kit.query.conditions import matches, shows
 from persistence.kit.query.paging import Listing, Page, Window
@@ -28,6 +28,7 @@ FULL_NAME_LENGTH = 200
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")  # Only a letter to it proves an address; this finds slips.
 EMAIL_LENGTH = 254  # Source: RFC 5321, section 4.5.3.1.3, less the brackets.
 SEARCH_LENGTH = 200
+ADMINISTRATION = "users:write"  # The scope without which nobody could give a scope to anybody.
 
 
 class User(Base):
@@ -144,6 +145,18 @@ async def _locked(work: UnitOfWork, username: str) -> User:
     if user is None:
         raise NotFound("user")
     return user
+
+
+async def check_another_administers(work: UnitOfWork, username: str) -> None:
+    """Before somebody loses ADMINISTRATION or is shut out: locks all who hold it, in order, so that two who shut out each other follow one another.
+
+    Raises: InvalidInput, if nobody else may do it.
+    """
+    # Both databases write a list of scopes with each in quotes, and no scope has any within.
+    administers = cast(User.scopes, Text).contains(f'"{ADMINISTRATION}"', autoescape=True)
+    statement = select(User.username_key).where(User.is_active, administers).order_by(User.id).with_for_update()
+    if (await work.session.scalars(statement)).all() == [username.lower()]:
+        raise InvalidInput.at("username", f"must not be the last who holds {ADMINISTRATION}: give it to somebody else first")
 
 
 async def page(session: AsyncSession, query: str | None, window: Window) -> Page[User]:

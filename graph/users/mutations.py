@@ -1,14 +1,15 @@
 """Changing who there is and what they may do: sign-up, scopes and activity."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, Self
 
 import strawberry
+from graphql import GraphQLError
 
-from graph.kit.auth import Scope
+from graph.kit.auth import Principal, Scope
 from graph.kit.context import Info
-from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, member_for
+from graph.kit.errors import FORBIDDEN, Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, member_for
 from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.rate_limits import ADDRESS, Limit
@@ -98,6 +99,8 @@ class UserMutation:
 
         arguments = [application.username, application.full_name, application.email]
         user = await info.context.once(command, users.ANSWER, key=idempotency_key, operation="signup", arguments=arguments)
+        if info.context.replayed:
+            await _check_password(info, user, application.password)
         return User.of(user, yours=True)  # There is no token yet, but who asks is who it is.
 
     @mutation(
@@ -108,7 +111,7 @@ class UserMutation:
     async def grant_scopes(
         self, info: Info, username: Username, scopes: list[Scope], idempotency_key: IdempotencyKey = None
     ) -> GrantScopesResult:
-        actor = info.context.require(*scopes)
+        actor = _may_change(info, scopes)
         given = [scope.value for scope in scopes]
 
         async def command(work: UnitOfWork) -> users.User:
@@ -120,17 +123,21 @@ class UserMutation:
 
     @mutation(
         scope=Scope.USERS_WRITE,
-        description="Let a user do less. You can revoke only what your own token carries. It takes effect within a second, "
+        description="Let a user do less. You can revoke only what your own token carries, and nothing from somebody who may do what you may not, "
+        "nor `users:write` from the last who holds it. It takes effect within a second, "
         "also for tokens that were given out before and for open subscriptions.",
     )
     async def revoke_scopes(
         self, info: Info, username: Username, scopes: list[Scope], idempotency_key: IdempotencyKey = None
     ) -> RevokeScopesResult:
-        actor = info.context.require(*scopes)
+        actor = _may_change(info, scopes)
         taken = [scope.value for scope in scopes]
 
         async def command(work: UnitOfWork) -> users.User:
+            if users.ADMINISTRATION in taken:
+                await users.check_another_administers(work, username)
             user = await users.change_scopes(work, username, take=taken)
+            _may_act_upon(info, user)
             await audit.write(work, "user.scopes_revoked", actor_id=actor.user_id, subject=("User", user.id), detail={"scopes": taken})
             return user
 
@@ -139,16 +146,17 @@ class UserMutation:
     @mutation(
         scope=Scope.USERS_WRITE,
         description="Shut a user out: every token and open subscription ends within a second, and no new one is given. "
-        "What the user owns stays. You cannot shut out yourself, nor somebody who may do what you may not.",
+        "What the user owns stays. You cannot shut out yourself, nor somebody who may do what you may not, nor the last who holds `users:write`.",
     )
     async def deactivate_user(self, info: Info, username: Username, idempotency_key: IdempotencyKey = None) -> DeactivateUserResult:
         actor = info.context.require()
 
         async def command(work: UnitOfWork) -> users.User:
+            await users.check_another_administers(work, username)
             user = await users.set_active(work, username, active=False)
             if user.id == actor.user_id:
                 raise errors.InvalidInput.at("username", "must not be your own")
-            info.context.require(*(scope for scope in Scope if scope.value in user.scopes))
+            _may_act_upon(info, user)
             await logins.end_all(work, user.id)
             await audit.write(work, "user.deactivated", actor_id=actor.user_id, subject=("User", user.id))
             return user
@@ -164,11 +172,33 @@ class UserMutation:
 
         async def command(work: UnitOfWork) -> users.User:
             user = await users.set_active(work, username, active=True)
-            info.context.require(*(scope for scope in Scope if scope.value in user.scopes))
+            _may_act_upon(info, user)
             await audit.write(work, "user.reactivated", actor_id=actor.user_id, subject=("User", user.id))
             return user
 
         return await _once(info, command, idempotency_key, "reactivateUser", username)
+
+
+def _may_change(info: Info, scopes: Collection[Scope]) -> Principal:
+    """Whoever gives or takes these scopes. Raises: InvalidInput without any, so that no user is shown for nothing; GraphQLError FORBIDDEN."""
+    if not scopes:
+        raise errors.InvalidInput.at("scopes", "must name one scope or more")
+    return info.context.require(*scopes)
+
+
+def _may_act_upon(info: Info, user: users.User) -> None:
+    """Raises: GraphQLError FORBIDDEN, if the user may do what the token of the caller may not; what that is, is not told."""
+    held = {scope.value for scope in info.context.require().scopes}
+    if not held.issuperset(user.scopes):
+        raise GraphQLError("That user may do what your token may not.", extensions={"code": FORBIDDEN})
+
+
+async def _check_password(info: Info, user: users.User, password: str) -> None:
+    """Whether whoever repeats a sign-up knows its password: an idempotency key tells requests apart, not people. Raises: KeyReused."""
+    async with info.context.database.reading_latest() as session:
+        present = (await users.by_id(session, [user.id])).get(user.id)
+    if not (await passwords.verified(password, present.password_hash if present else None)).right:
+        raise errors.KeyReused
 
 
 async def _once(

@@ -343,8 +343,95 @@ async def test_that_do_not_exist_cannot_be_changed(service: Service, mutation: s
     admin = await service.sign_in(username="admin")
     for name in ("nobody", "", "x" * 10_000, "\x00"):
         (result,) = (
-            await service.ask(mutation, {"name": name, "scopes": []} if "scopes" in mutation else {"name": name}, token=admin)
+            await service.ask(mutation, {"name": name, "scopes": ["ITEMS_READ"]} if "scopes" in mutation else {"name": name}, token=admin)
         ).values()
         assert result["__typename"] == "NotFound"
     async with service.database.reading() as session:
         assert await audit.count(session) == 0
+
+
+async def held(service: Service, *names: str) -> list[tuple[bool, list[str]]]:
+    found = [await stored(service, name) for name in names]
+    return [(user.is_active, user.scopes) for user in found]
+
+
+@pytest.mark.parametrize("mutation", [REVOKE, DEACTIVATE, REACTIVATE])
+@pytest.mark.parametrize("more", [Scope.AUDIT_READ, Scope.USERS_READ])
+async def test_who_may_do_more_are_beyond_an_administrator_who_may_do_less(service: Service, mutation: str, more: Scope) -> None:
+    """And what more they may do is not told."""
+    lesser = await service.sign_in(Scope.USERS_WRITE, username="lesser")
+    await service.make_user("admin", (Scope.USERS_WRITE, more))
+    before = await held(service, "admin", "lesser")
+    answer = (await service.send(mutation, {"name": "admin", "scopes": ["USERS_WRITE"]}, token=lesser)).json()
+    (error,) = answer["errors"]
+    assert (error["message"], error["extensions"]) == ("That user may do what your token may not.", {"code": "FORBIDDEN"})
+    assert await held(service, "admin", "lesser") == before
+    assert await service.count("audit_entries") == [0]
+
+
+async def test_are_beyond_a_token_that_carries_less_than_its_owner_holds(service: Service) -> None:
+    admin, _ = await service.make_user("admin"), await service.make_user("ada")
+    narrow = service.tokens.issue(admin.id, [Scope.USERS_WRITE])
+    for name in ("ada", "admin"):
+        assert await service.refused(REVOKE, {"name": name, "scopes": ["USERS_WRITE"]}, token=narrow) == "FORBIDDEN"
+
+
+@pytest.mark.parametrize("mutation", [GRANT, REVOKE])
+async def test_are_not_shown_for_a_change_of_nothing(service: Service, mutation: str) -> None:
+    lesser = await service.sign_in(Scope.USERS_WRITE, username="lesser")
+    await service.make_user("ada", full_name="Ada Lovelace")
+    mutation = mutation.replace("... on User { scopes }", "... on User { fullName } ... on InvalidInput { path problems { message } }")
+    answers = [await service.ask(mutation, {"name": name, "scopes": []}, token=lesser) for name in ("ada", "nobody", "lesser", "")]
+    refused = {"__typename": "InvalidInput", "path": ["scopes"], "problems": [{"message": "must name one scope or more"}]}
+    assert [[*answer.values()] for answer in answers] == [[refused]] * 4
+    assert await service.count("audit_entries") == [0]
+
+
+async def test_keep_one_who_may_change_them(service: Service) -> None:
+    last = "mutation ($name: String!, $scopes: [Scope!]!) { revokeScopes(username: $name, scopes: $scopes) { __typename ... on InvalidInput { message } } }"
+    admin = await service.sign_in(username="admin")
+    await service.make_user("former")
+    async with service.database.transaction() as work:
+        await users.set_active(work, "former", active=False)  # Holds the scope, and can do nothing with it.
+    await service.make_user("plain", (Scope.USERS_READ,))
+    message = "username: must not be the last who holds users:write: give it to somebody else first"
+    for scopes in (["USERS_WRITE"], ["ITEMS_READ", "USERS_WRITE"]):
+        refused = await service.ask(last, {"name": "Admin", "scopes": scopes}, token=admin)
+        assert refused == {"revokeScopes": {"__typename": "InvalidInput", "message": message}}
+    assert "users:write" in (await stored(service, "admin")).scopes
+    assert (await service.ask(REVOKE, {"name": "admin", "scopes": ["ITEMS_READ"]}, token=admin))["revokeScopes"]["__typename"] == "User"
+    assert (await service.ask(DEACTIVATE, {"name": "plain"}, token=admin))["deactivateUser"]["__typename"] == "User"
+    assert (await service.ask(DEACTIVATE, {"name": "admin"}, token=admin))["deactivateUser"]["__typename"] == "InvalidInput"
+    assert (await stored(service, "admin")).is_active
+    second = await service.sign_in(username="second")
+    assert (await service.ask(REVOKE, {"name": "second", "scopes": ["USERS_WRITE"]}, token=second))["revokeScopes"]["__typename"] == "User"
+
+
+async def test_who_shut_out_each_other_at_once_leave_one(service: Service) -> None:
+    names = [f"admin{number}" for number in range(4)]
+    tokens = [await service.sign_in(username=name) for name in names]
+    for mutation in (REVOKE, DEACTIVATE):
+        answers = await asyncio.gather(
+            *(
+                service.send(mutation, {"name": names[(number + 1) % 4], "scopes": ["USERS_WRITE"]}, token=token)
+                for number, token in enumerate(tokens)
+            )
+        )
+        assert {answer.status_code for answer in answers} <= {200, 401, 403}
+        assert not any("INTERNAL" in answer.text for answer in answers)
+        left = [name for name in names if (await stored(service, name)).is_active and "users:write" in (await stored(service, name)).scopes]
+        assert left
+
+
+SIGNUP_ONCE = 'mutation ($i: SignupInput!) { signup(input: $i, idempotencyKey: "k") { __typename ... on User { username email scopes } ... on Error { code } } }'
+
+
+async def test_sign_up_again_under_a_key_only_with_their_password(service: Service) -> None:
+    given = GOOD | {"email": "g@navy.example"}
+    first = (await service.ask(SIGNUP_ONCE, {"i": given}))["signup"]
+    assert first == {"__typename": "User", "username": "Grace", "email": "g@navy.example", "scopes": AT_SIGNUP}
+    assert (await service.ask(SIGNUP_ONCE, {"i": given}))["signup"] == first
+    for password in ("wrong horse", "correct horse ", "correct hors", "x" * 128):
+        refused = (await service.ask(SIGNUP_ONCE, {"i": given | {"password": password}}))["signup"]
+        assert refused == {"__typename": "IdempotencyKeyReused", "code": "IDEMPOTENCY_KEY_REUSED"}
+    assert await names(service) == ["Grace"]

@@ -279,6 +279,19 @@ async def test_are_given_for_passwords_that_different_keyboards_compose_differen
     assert (await log_in(service, name="zoe", password="Zoe\u0308's password"))["__typename"] == "Token"
 
 
+@pytest.mark.parametrize("character", ["x", "ü", "😀"])
+async def test_are_not_given_for_a_password_that_only_begins_right(service: Service, character: str) -> None:
+    """Whatever is longer than a password may be is nobody's, and is not cut."""
+    longest = character * 128
+    signup = 'mutation ($password: String!) { signup(input: { username: "zoe", password: $password }) { __typename } }'
+    await service.ask(signup, {"password": longest})
+    assert (await log_in(service, name="zoe", password=longest))["__typename"] == "Token"
+    for more in (character, " ", "\u0301", "y" * 10_000):
+        refused = await log_in(service, name="zoe", password=longest + more)
+        assert refused["__typename"] == "InvalidCredentials"
+    assert await service.count("logins") == [1]
+
+
 async def test_bring_an_old_hash_up_to_date(service: Service) -> None:
     ada = await service.make_user()
     old: Any = CryptContext(["argon2"], argon2__type="ID", argon2__memory_cost=1024, argon2__time_cost=1, argon2__parallelism=1)
