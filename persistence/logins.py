@@ -1,7 +1,9 @@
 """Logins: what begins with a password, goes on through refresh tokens, and can be ended.
 
 A refresh token works once, and its use makes the next one. One that comes again is in two hands: nobody can tell which is the owner's, so the
-whole login ends, with every token that came from it. Two uses at the same moment are no exception. Tokens are kept as hashes only.
+whole login ends, with every token that came from it. Two uses at the same moment are no exception. Tokens are kept as hashes only, and of the used
+ones only the newest few of each login: an older one is refused like any that nobody knows. So is what one user can fill the tables with bounded:
+LOGINS of a user, each with REFRESHES used tokens and a new one.
 Source: RFC 9700, section 4.14.2.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -25,7 +28,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from persistence import audit, passwords, users
 from persistence.kit.column_types import Document, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Change, Database, UnitOfWork
-from persistence.kit.errors import DomainError, InvalidInput
+from persistence.kit.errors import DomainError, InvalidInput, TooOften
 from persistence.users import User
 
 log = structlog.get_logger(__name__)
@@ -33,6 +36,9 @@ log = structlog.get_logger(__name__)
 LOGIN_DAYS = 30
 KEPT_AFTER = timedelta(days=1)  # For clocks that differ, and for whoever asks why a token was refused.
 PRUNED_AT_ONCE = 500
+LOGINS = 1_000  # Of one user, the newest: programs that sign in for each run have many.
+REFRESHES = 10  # Of one login in PACE: an access token is good for half an hour, and browsers' tabs refresh one by one.
+PACE = timedelta(minutes=10)
 TOKEN_BYTES = 32
 TOKEN_LENGTH = 43  # Characters of a refresh token: 32 bytes in base64url.
 
@@ -126,6 +132,7 @@ async def begin(work: UnitOfWork, user: User, *, scopes: Collection[str] | None)
     if missing := sorted({*(scopes or ())} - {*user.scopes}):
         raise InvalidInput.at("scopes", f"you do not hold {' and '.join(missing)}: ask for less, or leave it out to get all you hold")
     now = utc_now()
+    await _forget_oldest(work, user.id)
     login = Login(
         id=secrets.token_urlsafe(16),
         user_id=user.id,
@@ -138,8 +145,18 @@ async def begin(work: UnitOfWork, user: User, *, scopes: Collection[str] | None)
     return await _continued(work, login, user)
 
 
-async def refresh(work: UnitOfWork, refresh_token: str) -> Continued | None:
-    """Use a refresh token. None for one that is unknown, expired, ended or used before; the last ends its login, so let the work commit."""
+async def _forget_oldest(work: UnitOfWork, user_id: int) -> None:
+    oldest = select(Login.id).where(Login.user_id == user_id).order_by(Login.created_at.desc(), Login.id).offset(LOGINS - 1)
+    forgotten = await work.session.scalars(delete(Login).where(Login.id.in_(oldest)).returning(Login.id))
+    if forgotten.all():
+        work.changes.append(Change("login.ended", user_id))
+
+
+async def refresh(work: UnitOfWork, refresh_token: str, *, paced: bool = True) -> Continued | None:
+    """Use a refresh token. None for one that is unknown, expired, ended or used before; the last ends its login, so let the work commit.
+
+    Raises: TooOften, if it is `paced` and REFRESHES came within PACE; the token may be used later.
+    """
     login = await _locked(work, refresh_token)
     if login is None or login.ended_at is not None or login.expires_at <= utc_now():
         return None
@@ -148,13 +165,35 @@ async def refresh(work: UnitOfWork, refresh_token: str) -> Continued | None:
         log.warning("a refresh token came again", user_id=login.user_id)
         await _end(work, login, "login.ended_by_reuse", actor_id=None)
         return None
+    if paced:
+        await _check_pace(work, login)
     token.used_at = utc_now()
+    await _forget_used(work, login)
     user = await work.session.get_one(User, login.user_id)
     return await _continued(work, login, user) if user.is_active else None
 
 
+async def _check_pace(work: UnitOfWork, login: Login) -> None:
+    """Raises: TooOften. The first token came by signing in, each other one by a refresh."""
+    newest = select(RefreshToken.created_at).where(RefreshToken.login_id == login.id).order_by(RefreshToken.created_at.desc())
+    before = await work.session.scalar(newest.offset(REFRESHES).limit(1))
+    if before is not None and (wait := before + PACE - utc_now()) > timedelta(0):
+        seconds = math.ceil(wait.total_seconds())
+        raise TooOften(
+            f"This login was refreshed {REFRESHES} times within {PACE.seconds // 60} minutes: try again in {seconds} s.", seconds
+        )
+
+
+async def _forget_used(work: UnitOfWork, login: Login) -> None:
+    """All but the newest, of which one more will come."""
+    await work.session.flush()
+    own = RefreshToken.login_id == login.id
+    newest = select(RefreshToken.token_hash).where(own).order_by(RefreshToken.created_at.desc()).limit(REFRESHES)
+    await work.session.execute(delete(RefreshToken).where(own, RefreshToken.used_at.is_not(None), RefreshToken.token_hash.not_in(newest)))
+
+
 async def end(work: UnitOfWork, refresh_token: str) -> None:
-    """End the login that a refresh token belongs to, used or not; nothing happens if there is none that goes on."""
+    """End the login that a refresh token belongs to, used lately or not; nothing happens if there is none that goes on."""
     login = await _locked(work, refresh_token)
     if login is not None and login.ended_at is None:
         await _end(work, login, "login.ended", actor_id=login.user_id)

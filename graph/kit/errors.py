@@ -75,6 +75,10 @@ def as_data(error: errors.DomainError) -> Error:
     return _members[type(error)](error)
 
 
+def rate_limited(error: errors.TooOften) -> GraphQLError:
+    return GraphQLError(error.message, extensions={"code": RATE_LIMITED, "retryAfter": error.retry_after})
+
+
 def as_error(error: errors.DomainError) -> GraphQLError:
     """For places without a result union: a query's bad arguments."""
     return GraphQLError(error.message, extensions={"code": BAD_USER_INPUT})

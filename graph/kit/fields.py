@@ -19,10 +19,10 @@ from strawberry.types.field import StrawberryField
 from graph.kit.auth import Scope
 from graph.kit.cache_control import Reads
 from graph.kit.context import Info
-from graph.kit.errors import as_data, as_error
+from graph.kit.errors import as_data, as_error, rate_limited
 from graph.kit.limits.cost_rules import Cost
 from graph.kit.limits.rate_limits import Counted, Limit
-from persistence.kit.errors import DomainError
+from persistence.kit.errors import DomainError, TooOften
 from persistence.kit.limits.moving_window import Windows
 
 T = TypeVar("T")
@@ -73,6 +73,8 @@ def mutation(
             await _permit(info, scope, limit, arguments)
             try:
                 payload = await resolver(root, info=info, **arguments)
+            except TooOften as error:
+                raise rate_limited(error) from error
             except DomainError as error:
                 return as_data(error)
             if limit:

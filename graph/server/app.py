@@ -69,6 +69,7 @@ from persistence.kit.events import log as events
 from persistence.kit.events.broker import Broker, LocalBroker
 from persistence.kit.events.feed import Feed
 from persistence.kit.events.redis_broker import RedisBroker
+from persistence.kit.guessing import GuessThrottle
 from persistence.kit.jobs.maintenance import Upkeep
 from persistence.kit.jobs.runner import Runner
 from persistence.kit.limits.moving_window import Windows, windows
@@ -183,6 +184,7 @@ def made_ports(settings: Settings, stores: Stores, tokens: Tokens, limits: Limit
         SignupPolicy: SignupPolicy(settings.scopes_at_signup),
         Vitals: vitals,
         Windows: windows(stores.redis, enabled=settings.rate_limits_enabled),
+        GuessThrottle: GuessThrottle(stores.redis, enabled=settings.rate_limits_enabled),
         sources.PriceSource: sources.TablePrices(stores.database),
         sources.InventorySource: sources.TableInventory(stores.database),
     }

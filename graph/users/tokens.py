@@ -5,23 +5,19 @@ from typing import Annotated, Self
 
 import strawberry
 
+from graph.budget import Meter
 from graph.kit.auth import TOKEN_LENGTH, AccessTokens, Scope
 from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, InvalidInput, member_for
 from graph.kit.fields import mutation
-from graph.kit.limits.rate_limits import ADDRESS, Limit, argument
+from graph.kit.limits.rate_limits import network
 from graph.users.types import known_scopes
 from persistence import logins
 from persistence.kit import errors
 from persistence.kit.column_types import utc_now
+from persistence.kit.guessing import GuessThrottle
 
 BEARER = "Bearer"
-# Many names from one place; one name from one place, at which its owner elsewhere is not shut out; one name from many places.
-GUESSES = (
-    Limit("150/10minutes", by=ADDRESS, failures=True),
-    Limit("30/10minutes", by=ADDRESS & argument("username"), failures=True),
-    Limit("100/hour", by=argument("username"), failures=True),
-)
 
 
 @member_for(logins.InvalidCredentials)
@@ -69,9 +65,9 @@ RevokeTokenResult = Annotated[
 class TokenMutation:
     @mutation(
         scope=None,
-        description="Sign in. The same time passes and the same is said for an unknown user and a wrong password.",
+        description="Sign in. The same time passes and the same is said for an unknown user and a wrong password. "
+        "After many wrong passwords the next attempt takes up to 4 seconds longer; the right one is never refused for them.",
         cost=20,
-        limit=GUESSES,
     )
     async def token(
         self,
@@ -86,7 +82,12 @@ class TokenMutation:
             ),
         ] = None,
     ) -> TokenResult:
-        user = await logins.authenticate(info.context.database, username, password)
+        user = await info.context.port(GuessThrottle).attempt(
+            network(info.context.caller.client_ip),
+            username,
+            lambda: logins.authenticate(info.context.database, username, password),
+            logins.InvalidCredentials,
+        )
         asked = None if scopes is None else [scope.value for scope in scopes]
         async with info.context.database.transaction() as work:
             login = await logins.begin(work, user, scopes=asked)
@@ -95,13 +96,14 @@ class TokenMutation:
     @mutation(
         scope=None,
         description="Stay signed in: a new access token and a new refresh token for a refresh token, which works once. "
-        "Used twice, even at the same moment, it is in two hands: the login ends, and every token that came from it is refused.",
+        "Used twice, even at the same moment, it is in two hands: the login ends, and every token that came from it is refused. "
+        "At most 10 in 10 minutes for each login; one that is refused for that may be used later.",
     )
     async def refresh_token(
         self, info: Info, refresh_token: Annotated[str, strawberry.argument(description="The newest one of your login.")]
     ) -> TokenResult:
         async with info.context.database.transaction() as work:
-            login = await logins.refresh(work, refresh_token)
+            login = await logins.refresh(work, refresh_token, paced=info.context.port(Meter).enabled)
         if login is None:
             raise logins.InvalidCredentials
         return Token.of(login, info.context.port(AccessTokens))

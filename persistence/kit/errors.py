@@ -5,6 +5,7 @@ DomainError
 ├── NotFound          no such row, or none that the caller may see
 ├── VersionConflict   somebody changed the row since the caller read it
 ├── KeyReused         an idempotency key came again with another request
+├── TooOften          the same thing was done too often: later it may be done again
 ├── Busy              too many long requests of this kind run already
 └── …                 an entity's own refusals stand in its file (OutOfStock, UsernameTaken, …)
 """
@@ -58,6 +59,14 @@ class VersionConflict(DomainError):
 class KeyReused(DomainError):
     def __init__(self) -> None:
         super().__init__("This idempotency key was used for another request: take a new key for a new request.")
+
+
+class TooOften(DomainError):
+    """`retry_after` in whole seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Busy(DomainError):

@@ -1,19 +1,17 @@
 """How often one field may be asked, and who is counted as one. A budget in points counts for everything; this is for a few fields beside it.
 
     @query(…, limit=Limit("3/60seconds", by=ADDRESS))
-    @mutation(…, limit=(Limit("100/hour", by=argument("username"), failures=True), …))
+    @mutation(…, limit=(Limit("100/hour", by=ADDRESS, failures=True), …))
 
-A limit on guessing counts failures: whoever knows the password may use it as often as they like. Each attempt is counted when it begins, so
-that many at once get no further than one after the other, and taken back when it succeeds.
+With `failures` each attempt is counted when it begins, so that many at once get no further than one after the other, and taken back when it succeeds.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -30,11 +28,6 @@ class By:
 
     words: str
     key: Callable[[Caller, Mapping[str, Any]], str]
-
-    def __and__(self, other: By) -> By:
-        return By(
-            f"{self.words} and {other.words}", lambda caller, arguments: f"{self.key(caller, arguments)}+{other.key(caller, arguments)}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +64,6 @@ def network(address: str) -> str:
 def payer(caller: Caller) -> str:
     """Whose budget a caller spends: the user's, or else that of the network the request comes from."""
     return f"user:{caller.principal.user_id}" if caller.principal else f"ip:{network(caller.client_ip)}"
-
-
-def argument(*path: str) -> By:
-    """By the value of an argument, such as the account that a login is tried for; its case does not matter."""
-
-    def key(_caller: Caller, arguments: Mapping[str, Any]) -> str:
-        value = reduce(getattr, path[1:], arguments[path[0]])
-        # A digest is as long for a name of a megabyte, and tells nobody who looks into Redis which names were tried.
-        return hashlib.blake2b(str(value).casefold().encode(), digest_size=16).hexdigest()
-
-    return By(path[-1], key)
 
 
 ADDRESS = By("client address", lambda caller, _arguments: network(caller.client_ip))

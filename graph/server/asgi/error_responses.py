@@ -17,7 +17,7 @@ from starlette.responses import Response
 from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, RATE_LIMITED, UNAUTHENTICATED, UNAVAILABLE, Refused
 from persistence.files import FilenameTaken, QuotaExceeded
 from persistence.kit.blobs.blobs import StorageFull, TooLarge
-from persistence.kit.errors import Busy, DomainError, InvalidInput, KeyReused, NotFound
+from persistence.kit.errors import Busy, DomainError, InvalidInput, KeyReused, NotFound, TooOften
 
 NOT_FOUND = "NOT_FOUND"
 BAD_METHOD = "METHOD_NOT_ALLOWED"
@@ -58,6 +58,7 @@ _CODES: Mapping[type[DomainError], str] = {
     KeyReused: KEY_REUSED,
     TooLarge: TOO_LARGE,
     StorageFull: STORAGE_FULL,
+    TooOften: RATE_LIMITED,
     Busy: UNAVAILABLE,
 }
 

@@ -13,14 +13,13 @@ import pytest
 from websockets.asyncio.client import connect as open_socket
 
 from graph.budget import Meter
-from graph.kit.auth import Caller, Scope
+from graph.kit.auth import Scope
 from graph.server.settings import BadSettings, load
-from graph.users.tokens import GUESSES
 from persistence.kit.column_types import utc_now
 from persistence.kit.limits.moving_window import Windows
 from tests.conftest import settings_for
 from tests.persistence.limits.test_token_bucket import connected
-from tests.support.service import PASSWORD, SECRET, Service, running
+from tests.support.service import SECRET, Service, running
 
 # A restore rate at which nothing comes back while a test runs, so that figures are exact.
 SMALL = {"rate_limits_enabled": True, "budget_points": 1_000, "budget_points_per_second": 0.001, "max_cost": 400}
@@ -350,30 +349,6 @@ async def test_can_be_switched_off_for_fields(service: Service):
     token = await service.sign_in()
     for _ in range(5):
         assert await service.ask(PAGE, token=token) == {"itemsPage": {"total": 0}}
-
-
-LOGIN = "mutation ($u: String!, $p: String!) { token(username: $u, password: $p) { __typename } }"
-
-
-async def test_stop_guessing_of_one_users_password(limited: Service):
-    await limited.make_user()
-    await limited.make_user("bob")
-
-    async def log_in(username: str, password: str) -> Any:
-        answer = (await limited.send(LOGIN, {"u": username, "p": password})).json()
-        return answer["errors"][0]["extensions"]["code"] if "errors" in answer else answer["data"]["token"]["__typename"]
-
-    # The thirty failures are counted without trying thirty passwords, each of which takes a tenth of a second.
-    windows = limited.services.ports[Windows]
-    key = GUESSES[1].key("token", Caller(None, "127.0.0.1", ""), {"username": "ADA"})
-    for _ in range(28):
-        await windows.use(GUESSES[1].rate, *key)
-    assert await log_in("ada", PASSWORD) == "Token"
-    assert await log_in("ada", "wrong-password") == "InvalidCredentials"
-    assert await log_in("Ada", PASSWORD) == "Token"
-    assert await log_in("ada", "wrong-password") == "InvalidCredentials"
-    assert await log_in("ada", PASSWORD) == "RATE_LIMITED"
-    assert await log_in("bob", PASSWORD) == "Token"
 
 
 # Where a caller is

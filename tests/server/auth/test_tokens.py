@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 from passlib.context import CryptContext  # pyright: ignore[reportMissingTypeStubs] -- libpass has none
-from sqlalchemy import event, update
+from sqlalchemy import event, select, update
 
 from graph.kit.auth import Scope
 from graph.kit.errors import Refused
@@ -24,6 +25,7 @@ from graph.server.settings import BadSettings, load
 from persistence import logins, passwords, users
 from persistence.kit.column_types import utc_now
 from persistence.logins import Login, RefreshToken, RevokedToken
+from tests.conftest import settings_for
 from tests.support.listening import listening
 from tests.support.service import PASSWORD, SECRET, Service, running
 
@@ -521,3 +523,64 @@ async def test_are_forgotten_when_nothing_can_refer_to_them(service: Service) ->
         assert (await work.session.get(RevokedToken, "old"), await work.session.get_one(RevokedToken, "new")) != (None, None)
     assert await service.count("logins", "refresh_tokens", "revoked_tokens") == [1, 1, 1]
     assert [await is_good(service, token["accessToken"]) for token in (old, new)] == [False, True]
+
+
+async def refresh_code(service: Service, token: str) -> Any:
+    """What a refresh comes to: the next token, a type, or the seconds to wait."""
+    answer = (await service.send(REFRESH, {"token": token})).json()
+    if "errors" in answer:
+        assert answer["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
+        return answer["errors"][0]["extensions"]["retryAfter"]
+    return answer["data"]["refreshToken"].get("refreshToken", answer["data"]["refreshToken"]["__typename"])
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+async def test_are_refreshed_ten_times_in_ten_minutes(backend: str, tmp_path: Path) -> None:
+    """And no token is lost by a refresh that comes too soon, nor is another login held up."""
+    async with running(await settings_for(backend, tmp_path, rate_limits_enabled=True)) as service:
+        await service.make_user()
+        token, other = (await log_in(service))["refreshToken"], (await log_in(service))["refreshToken"]
+        for _ in range(logins.REFRESHES):
+            token = await refresh_code(service, token)
+        waits = [await refresh_code(service, token) for _ in range(3)]
+        assert all(590 <= wait <= 600 for wait in waits)
+        assert await service.count("refresh_tokens") == [logins.REFRESHES + 2]
+        assert isinstance(await refresh_code(service, other), str)
+        await made_earlier(service, timedelta(seconds=waits[-1]))
+        token = await refresh_code(service, token)
+        assert isinstance(token, str)
+        assert len(token) == logins.TOKEN_LENGTH
+
+
+async def made_earlier(service: Service, by: timedelta) -> None:
+    async with service.database.transaction() as work:
+        for token in await work.session.scalars(select(RefreshToken)):
+            token.created_at -= by
+
+
+async def test_that_were_used_are_kept_only_as_far_as_they_are_the_newest(service: Service) -> None:
+    await service.make_user()
+    first = await log_in(service)
+    tokens_used = [first["refreshToken"]]
+    for _ in range(40):
+        tokens_used.append((await refresh(service, tokens_used[-1]))["refreshToken"])
+    assert await service.count("refresh_tokens") == [logins.REFRESHES + 1]
+    # One that is forgotten is refused, and does no harm; one that is remembered ends its login.
+    assert (await refresh(service, tokens_used[5]))["__typename"] == "InvalidCredentials"
+    await revoke(service, tokens_used[5])
+    assert await is_good(service, first["accessToken"])
+    assert (await refresh(service, tokens_used[-3]))["__typename"] == "InvalidCredentials"
+    assert not await is_good(service, first["accessToken"])
+    assert (await refresh(service, tokens_used[-1]))["__typename"] == "InvalidCredentials"
+
+
+async def test_of_one_user_belong_to_so_many_logins(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "LOGINS", 3)
+    await service.make_user("bob")
+    bobs = await log_in(service, name="bob")
+    await service.make_user()
+    given = [await log_in(service) for _ in range(5)]
+    assert await service.count("logins", "refresh_tokens") == [4, 4]
+    assert [await is_good(service, login["accessToken"]) for login in given] == [False, False, True, True, True]
+    assert (await refresh(service, given[0]["refreshToken"]))["__typename"] == "InvalidCredentials"
+    assert await is_good(service, bobs["accessToken"])
