@@ -24,6 +24,10 @@ class Meter(Protocol):
 
     async def level(self, caller: Caller) -> Level: ...
 
+    async def pay(self, caller: Caller, points: int) -> None:
+        """Charge for what an operation turns out to do beside what its price says. Raises: Refused."""
+        ...
+
     async def price(self, source: str, operation_name: str | None, variables: Mapping[str, Any] | None, caller: Caller) -> int:
         """Raises: Refused."""
         ...

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from graph.kit.limits.rate_limits import network
+from graph.kit.auth import network
 from persistence.kit import guessing
 from persistence.kit.errors import TooOften
 from persistence.kit.guessing import GuessThrottle

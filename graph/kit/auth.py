@@ -6,6 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Protocol
 
 import strawberry
@@ -36,6 +38,18 @@ class Principal:
     family: str | None = None
 
 
+@lru_cache(maxsize=4_096)
+def network(address: str) -> str:
+    """An address to count a client by. An IPv6 client has a network of 2**64 of them, which count as one. Source: RFC 6177."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        return str(parsed.ipv4_mapped or IPv6Network((parsed, 64), strict=False))
+    return str(parsed)
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Whoever sent a request: perhaps signed in, always from somewhere."""
@@ -47,14 +61,22 @@ class Caller:
     client_version: str | None = None
 
     @property
-    def name(self) -> str:
-        """Keeps one caller's keys and budgets apart from another's."""
-        return f"user:{self.principal.user_id}" if self.principal else f"ip:{self.client_ip}"
+    def key(self) -> str:
+        """The caller key: the one answer to "whose is this" for budgets, limits, caps of connections and idempotency keys.
+
+        It is the user, or else the network that the request comes from.
+        """
+        return f"user:{self.principal.user_id}" if self.principal else self.network_key
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def network_key(self) -> str:
+        """The same before the caller has proved to be a user."""
+        return f"ip:{network(self.client_ip)}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
         """All by which a later request may turn out to be the same caller's: whoever signs up has no user yet."""
-        return (f"ip:{self.client_ip}", *((f"user:{self.principal.user_id}",) if self.principal else ()))
+        return (self.network_key, self.key) if self.principal else (self.network_key,)
 
 
 @dataclass(frozen=True, slots=True)

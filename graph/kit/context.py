@@ -79,6 +79,8 @@ class Context:
     extensions: dict[str, Any] = field(default_factory=dict[str, Any])
     personal: bool = False
     """Whether something looked at who asks: what came out may be for their eyes only."""
+    pay: Callable[[int], Awaitable[None]] | None = None
+    """Of a subscription: charges for what its source does beside its events, waiting where the budget is empty."""
 
     @property
     def caller(self) -> Caller:
@@ -134,7 +136,7 @@ class Context:
         `arguments` tell a repeat from another request under the same key. They are kept as a hash only, but a fast one: no password among them.
         `at_once` is a shorter way to the same effect, key and answer included; None from it says that it was not to be had.
         """
-        attempt = None if key is None else Attempt.of(caller=self.caller.name, key=key, operation=operation, arguments=arguments)
+        attempt = None if key is None else Attempt.of(caller=self.caller.key, key=key, operation=operation, arguments=arguments)
         if at_once and (answer := await at_once(attempt)) is not None:
             return answer
         async with self.database.transaction() as work:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from graph.kit.errors import Refused, refusal
 from graph.server import conditions
 from graph.server.asgi.compression import LEVEL, is_compressible
-from graph.server.asgi.error_codes import NO_SUCH_RANGE, PRECONDITION_FAILED
+from graph.server.asgi.error_responses import NO_SUCH_RANGE, PRECONDITION_FAILED
 from graph.server.codings import gzip_from
 from graph.server.conditions import Validators
 from graph.server.rest import ranges

@@ -6,11 +6,10 @@ from typing import Annotated, Self
 import strawberry
 
 from graph.budget import Meter
-from graph.kit.auth import TOKEN_LENGTH, AccessTokens, Scope
+from graph.kit.auth import TOKEN_LENGTH, AccessTokens, Scope, network
 from graph.kit.context import Info
 from graph.kit.errors import Error, ErrorCode, InvalidInput, member_for
 from graph.kit.fields import mutation
-from graph.kit.limits.rate_limits import network
 from graph.users.types import known_scopes
 from persistence import logins
 from persistence.kit import errors

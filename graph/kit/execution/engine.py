@@ -6,10 +6,10 @@ subscription gets a fresh context.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any, cast
@@ -42,14 +42,16 @@ from graph.kit.instrumentation import Observer
 from graph.kit.limits.cost import Bill, Biller
 from graph.kit.limits.cost_rules import Tariff
 from persistence.kit.errors import DomainError
+from persistence.kit.lru import LruCache
 from persistence.kit.transient_errors import is_outage
 
 log = structlog.get_logger(__name__)
 
 _core: Any = execution  # Partly untyped there.
 
-DOCUMENT_BYTES = 64 * 2**20  # For the documents that are kept: some thousand of the usual 100 tokens.
-TOKEN_BYTES = 500  # Measured: what one token takes in a parsed document.
+DOCUMENT_BYTES = 64 * 2**20  # For the documents that are kept: some two thousand of the usual 30 tokens.
+TOKEN_BYTES = 500  # Measured: what one token takes in a parsed document, and a comment.
+OPERATION_BYTES = 10_000  # Measured: what the smallest document takes.
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,7 @@ class Operation:
     bill: Bill
     deprecated: tuple[str, ...] = ()  # What it uses of the schema that is deprecated.
     reads: Reads | None = None  # What its answer is made of; None if that must not be kept.
+    derived: dict[str, Any] = field(default_factory=dict[str, Any])  # What is worked out of it once: few and small things.
 
     @property
     def name(self) -> str | None:
@@ -84,9 +87,11 @@ class Operation:
     def variable_names(self) -> tuple[str, ...]:
         return tuple(node.variable.name.value for node in self.definition.variable_definitions or ())
 
-    @property
+    @cached_property
     def size_bytes(self) -> int:
-        return len(self.source) + TOKEN_BYTES * self.document.token_count
+        """What it takes in memory. Its text counts twice: tokens and nodes have a copy of each part."""
+        nodes = TOKEN_BYTES * (self.document.token_count + self.source.count("#"))
+        return 2 * sys.getsizeof(self.source) + nodes + self.bill.size_bytes + OPERATION_BYTES
 
     @property
     def is_query(self) -> bool:
@@ -102,25 +107,22 @@ class Occurrence:
 
 
 class Engine:
+    """Keeps prepared documents, at most DOCUMENT_BYTES of them."""
+
     def __init__(self, schema: GraphQLSchema, observer: Observer, *, suggestions: bool, introspection: bool, fast: bool) -> None:
         self.schema, self._observer = schema, observer
         self._tariff, self._deprecations, self._reader = Tariff(schema), Deprecations(schema), Reader(schema)
         self._suggestions, self._introspection = suggestions, introspection
         self._builder: Any = LeafExecutor if fast else Executor
-        self._operations: OrderedDict[tuple[str, str | None], Operation] = OrderedDict()
-        self._bytes = 0
+        self._operations = LruCache[tuple[str, str | None], Operation](DOCUMENT_BYTES, lambda _, operation: operation.size_bytes)
 
     def prepare(self, source: str, operation_name: str | None) -> Operation:
         """Raises: Refused, if the document cannot be parsed, is too big or invalid, or has no such operation."""
         key = (source, operation_name)
         operation = self._operations.get(key)
-        if operation is not None:
-            self._operations.move_to_end(key)
-            return operation
-        operation = self._operations[key] = self._prepared(source, operation_name)
-        self._bytes += operation.size_bytes
-        while self._bytes > DOCUMENT_BYTES:
-            self._bytes -= self._operations.popitem(last=False)[1].size_bytes
+        if operation is None:
+            operation = self._prepared(source, operation_name)
+            self._operations.put(key, operation)
         return operation
 
     def knows(self, source: str, operation_name: str | None) -> bool:

@@ -1,6 +1,7 @@
 """One execution and one encoding of an event for all subscribers who ask the same.
 
-A source that gives the same object to several subscribers (as `item_events` does) is executed once for each question: document and variables.
+A source that gives the same object to several subscribers (as `item_events` does) is executed once for each selection, wherever they
+resume and whichever events they filter (`graph.kit.resuming`).
 Whether an answer may be shared is not declared but seen: an execution that looks at who asks (`Context.personal`), such as for a buyer's own
 purchase, or that ends in an error, which names its request, is one viewer's. Those with other rights have their own.
 
@@ -11,21 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import orjson
 from graphql import GraphQLError
 
 from graph.kit.auth import Caller, Scope
 from graph.kit.context import Context
 from graph.kit.errors import Refused
-from graph.kit.execution.engine import Operation
+from persistence.kit.lru import LruCache
 
 KEPT = 2_000  # Answers: of a burst as long as subscribers lag behind each other.
+KEPT_BYTES = 64 * 2**20
+ANSWER_BYTES = 2_000  # A task, an event and what else an answer takes beside its bytes.
 FRESH_SECONDS = 1.0  # An answer has things as they are now: for whoever takes up an old event later, it is made anew.
 SEVERAL = 4  # Subscribers for whom a scout is worth its own stream.
 AHEAD = 8  # Events that a scout is ahead: so many leave in one write, and other requests do not wait for more between two subscribers.
@@ -40,14 +43,12 @@ class Told:
     body: bytes
     errors: Sequence[GraphQLError] = ()
     personal: bool = False
+    points: int = 1
+    """What each subscriber pays for it."""
 
 
-Question = tuple[Operation, str]  # The variables, in one form for the same values.
+Question = bytes  # What is made of an event: `resuming.selection_key`.
 Make = Callable[[Context], Awaitable[Told]]
-
-
-def asked(operation: Operation, variables: Mapping[str, Any] | None) -> Question:
-    return operation, orjson.dumps(variables or {}, option=orjson.OPT_SORT_KEYS).decode()
 
 
 class _Answer:
@@ -66,6 +67,11 @@ class _Answer:
                 each.set_result(None)
         self._waiting.clear()
 
+    @property
+    def size_bytes(self) -> int:
+        made = self._making.done() and not self._making.cancelled() and self._making.exception() is None
+        return ANSWER_BYTES + (len(self._making.result().body) if made else 0)
+
     async def told(self) -> Told:
         """`asyncio.shield` does the same in three times the time, once for each subscriber and event."""
         self.use()
@@ -82,36 +88,43 @@ class _Answer:
 
 
 class Sharing:
+    """Keeps answers for FRESH_SECONDS, at most KEPT_BYTES of them."""
+
     def __init__(self) -> None:
-        self._answers: OrderedDict[tuple[Any, ...], _Answer] = OrderedDict()
-        self._subscribers: Counter[Question] = Counter()
-        self._scouts: dict[Question, asyncio.Task[None]] = {}
+        self._answers = LruCache[tuple[Any, ...], _Answer](
+            KEPT_BYTES, lambda _, answer: answer.size_bytes, most_entries=KEPT, evicted=_Answer.use
+        )
+        self._subscribers: Counter[bytes] = Counter()
+        self._scouts: dict[bytes, asyncio.Task[None]] = {}
 
     async def told(self, question: Question, event: object, fresh: Callable[[], Context], caller: Caller, make: Make) -> Told:
         """`make` executes the event in a fresh context and encodes what comes of it."""
         rights = rights_of(caller)
-        answer = self._answer((*question, id(event)), event, rights, fresh, make)
+        answer = self._answer((question, id(event)), event, rights, fresh, make)
         told = await answer.told()
         if not told.personal or answer.rights == rights:
             return told
-        return await self._answer((*question, id(event), rights), event, rights, fresh, make).told()
+        return await self._answer((question, id(event), rights), event, rights, fresh, make).told()
 
     @contextmanager
     def subscriber(
-        self, question: Question, scout: Callable[[], AsyncGenerator[tuple[object, Make]]], fresh: Callable[[], Context]
+        self, stream: bytes, question: Question, scout: Callable[[], AsyncGenerator[tuple[object, Make]]], fresh: Callable[[], Context]
     ) -> Generator[None]:
-        """Count a subscriber. Before several of them goes one scout, as a stranger, who has executed the next events by the time they come for them."""
-        self._subscribers[question] += 1
-        if self._subscribers[question] == SEVERAL:
-            self._scouts[question] = asyncio.create_task(self._go_ahead(question, scout(), fresh))
+        """Count a subscriber to a stream of new events (`resuming.stream_key`).
+
+        Before several of them goes one scout, as a stranger, who has executed the next events by the time they come for them.
+        """
+        self._subscribers[stream] += 1
+        if self._subscribers[stream] == SEVERAL:
+            self._scouts[stream] = asyncio.create_task(self._go_ahead(question, scout(), fresh))
         try:
             yield
         finally:
-            self._subscribers[question] -= 1
-            if self._subscribers[question] == SEVERAL - 1:
-                self._scouts.pop(question).cancel()
-            if not self._subscribers[question]:
-                del self._subscribers[question]
+            self._subscribers[stream] -= 1
+            if self._subscribers[stream] == SEVERAL - 1:
+                self._scouts.pop(stream).cancel()
+            if not self._subscribers[stream]:
+                del self._subscribers[stream]
 
     async def _go_ahead(self, question: Question, events: AsyncGenerator[tuple[object, Make]], fresh: Callable[[], Context]) -> None:
         ahead = asyncio.Semaphore(AHEAD)
@@ -119,30 +132,34 @@ class Sharing:
             async with aclosing(events):
                 async for event, make in events:
                     await ahead.acquire()
-                    answer = self._answer((*question, id(event)), event, None, fresh, make)
+                    answer = self._answer((question, id(event)), event, None, fresh, make)
                     answer.unused = ahead
 
     def _answer(self, key: tuple[Any, ...], event: object, rights: Rights, fresh: Callable[[], Context], make: Make) -> _Answer:
         answer, now = self._answers.get(key), time.monotonic()
         if answer is None or now - answer.since > FRESH_SECONDS:
-            self._forget(now)
             # In a task of its own: whoever asked first may leave before it is done.
-            answer = self._answers[key] = _Answer(event, rights, asyncio.create_task(_made(fresh(), make)), now)
+            making = asyncio.create_task(_made(fresh(), make))
+            answer = _Answer(event, rights, making, now)
+            self._answers.put(key, answer)
+            making.add_done_callback(partial(self._made, key, answer))
+            self._forget(now)
         return answer
 
+    def _made(self, key: tuple[Any, ...], answer: _Answer, _making: object) -> None:
+        if key in self._answers and self._answers[key] is answer:
+            self._answers.put(key, answer)  # Now that its length is known.
+
     def _forget(self, now: float) -> None:
-        while self._answers:
-            oldest = next(iter(self._answers.values()))
-            if len(self._answers) < KEPT and now - oldest.since <= FRESH_SECONDS:
-                return
-            oldest.use()
-            self._answers.popitem(last=False)
+        while (oldest := next(self._answers.items(), None)) and now - oldest[1].since > FRESH_SECONDS:
+            oldest[1].use()
+            self._answers.pop(oldest[0])
 
 
 async def _made(context: Context, make: Make) -> Told:
     told = await make(context)
     body = bytes(memoryview(told.body))  # orjson leaves room behind what it wrote: 4 kB, which would be kept.
-    return Told(body, told.errors, personal=context.personal or bool(told.errors))
+    return Told(body, told.errors, personal=context.personal or bool(told.errors), points=told.points)
 
 
 def rights_of(caller: Caller) -> Rights:

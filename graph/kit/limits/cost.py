@@ -118,6 +118,11 @@ class Bill:
         self._sizes = tuple(dict.fromkeys(_sizes(charges)))
         self._requested: dict[tuple[int, ...], int] = {}
 
+    @property
+    def size_bytes(self) -> int:
+        """What the remembered sums take at most."""
+        return REMEMBERED * (100 + 8 * len(self._sizes))
+
     def requested(self, variables: Variables | None) -> int:
         variables = variables or {}
         sizes = tuple([size(variables) for size in self._sizes])
@@ -130,6 +135,11 @@ class Bill:
 
     def actual(self, variables: Variables | None, data: Mapping[str, Any] | None) -> int:
         return _actual(self._named, variables or {}, [data or {}])
+
+    def event(self, variables: Variables | None, data: Mapping[str, Any] | None) -> int:
+        """What one event of a subscription costs: what its selection loaded, without the price of the stream itself."""
+        below = [_actual(charge.named, variables or {}, [value]) for charge in self._charges if (value := (data or {}).get(charge.key))]
+        return sum(below)
 
     def dearest(self, variables: Variables | None) -> FieldNode:
         """The root field that costs most."""

@@ -11,13 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from graphql import GraphQLError
 
-from graph.kit.auth import Caller
+from graph.kit.auth import Caller, network
 from graph.kit.errors import RATE_LIMITED
 from persistence.kit.limits.moving_window import Windows, spans
 
@@ -48,26 +46,8 @@ class Limit:
         return (field, self.by.words, self.by.key(caller, arguments))
 
 
-@lru_cache(10_000)
-@lru_cache(maxsize=4_096)
-def network(address: str) -> str:
-    """An address to count a client by. An IPv6 client has a network of 2**64 of them, which count as one. Source: RFC 6177."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address):
-        return str(parsed.ipv4_mapped or IPv6Network((parsed, 64), strict=False))
-    return str(parsed)
-
-
-def payer(caller: Caller) -> str:
-    """Whose budget a caller spends: the user's, or else that of the network the request comes from."""
-    return f"user:{caller.principal.user_id}" if caller.principal else f"ip:{network(caller.client_ip)}"
-
-
 ADDRESS = By("client address", lambda caller, _arguments: network(caller.client_ip))
-CALLER = By("user, or client address without one", lambda caller, _arguments: payer(caller))
+CALLER = By("user, or client address without one", lambda caller, _arguments: caller.key)
 
 
 class Counted:
@@ -77,10 +57,12 @@ class Counted:
         self._windows, self._field, self._caller, self._arguments = windows, field, caller, arguments
 
     async def count(self, limits: Sequence[Limit]) -> None:
-        """Raises: GraphQLError RATE_LIMITED with `retryAfter`, in whole seconds."""
-        for limit in limits:
-            wait = await self._windows.use(limit.rate, *limit.key(self._field, self._caller, self._arguments))
+        """Raises: GraphQLError RATE_LIMITED with `retryAfter`, in whole seconds. What one limit refuses, the others do not count."""
+        for place, limit in enumerate(limits):
+            wait = await self._windows.use(limit.rate, *self._key(limit))
             if wait > 0:
+                for counted in limits[:place]:
+                    await self._windows.take_back(counted.rate, *self._key(counted))
                 seconds = math.ceil(wait)
                 message = f"{self._field}: {str(limit).lower()} Try again in {seconds} s."
                 raise GraphQLError(message, extensions={"code": RATE_LIMITED, "retryAfter": seconds})
@@ -88,4 +70,7 @@ class Counted:
     async def succeed(self, limits: Sequence[Limit]) -> None:
         for limit in limits:
             if limit.failures:
-                await self._windows.take_back(limit.rate, *limit.key(self._field, self._caller, self._arguments))
+                await self._windows.take_back(limit.rate, *self._key(limit))
+
+    def _key(self, limit: Limit) -> tuple[str, ...]:
+        return limit.key(self._field, self._caller, self._arguments)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
+import sys
 import time
-from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,7 @@ from graph.kit.global_ids import ID_BOUND
 from persistence import logins
 from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Change, Database
+from persistence.kit.lru import LruCache
 from persistence.logins import Claim, Refusal, Standing
 
 ALGORITHM = "HS256"
@@ -34,7 +35,8 @@ ACCESS_SECONDS = 30 * 60
 LEEWAY_SECONDS = 5  # For machines whose clocks differ.
 STANDING_SECONDS = 0.5  # Open connections look every half second too: together a change reaches them within a second.
 TOKENS_AT_ONCE = 10_000  # Of one statement: some 20 ms.
-KNOWN_TOKENS = 4_096  # About 1 kB each, good or not; the one used longest ago goes first.
+KNOWN_BYTES = 8 * 2**20  # Some 4,000 tokens, good or not.
+TOKEN_BYTES = 1_500  # What is known of a token, beside its text.
 
 _OPTIONS: Any = {"require": ["sub", "scopes", "iat", "exp", "jti", "iss", "aud", "typ"], "strict_aud": True}
 
@@ -59,7 +61,7 @@ class Tokens:
         self._database = database
         self._keys = {key_id(key): key for key in (*older_keys, signing_key)}
         self._current = key_id(signing_key)
-        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._known = LruCache[str, Known](KNOWN_BYTES, lambda token, _: sys.getsizeof(token) + TOKEN_BYTES)
         self._changes = 0
         database.listen(self._forget)
 
@@ -92,7 +94,6 @@ class Tokens:
     async def principal(self, token: str) -> Principal:
         """Who presents this token. Raises: Refused UNAUTHENTICATED, with one answer for every reason."""
         known = self._known.get(token) or self._meet(token)
-        self._known.move_to_end(token)
         if known.ended or known.token.expires_at + timedelta(seconds=LEEWAY_SECONDS) <= utc_now():
             raise bad_token()
         if time.monotonic() - known.checked_at > STANDING_SECONDS:
@@ -109,9 +110,8 @@ class Tokens:
         read = self.read(token)
         if read is None:
             raise bad_token()
-        known = self._known[token] = Known(read)
-        if len(self._known) > KNOWN_TOKENS:
-            self._known.popitem(last=False)
+        known = Known(read)
+        self._known.put(token, known)
         return known
 
     async def _look(self, known: Known) -> None:

@@ -1,11 +1,14 @@
 """What a caller may spend: one budget of points for everything it asks, on every transport and in every process.
 
-Charged before the work and given back after, so that requests side by side cannot overdraw it. Figures in headers, in `extensions.cost` and in
-`Query.rateLimit` come from the same level.
+Charged before the work and given back after, so that requests side by side cannot overdraw it; what only the work itself tells, such as the
+length of an answer, is taken after it, and the budget may fall below zero. Figures in headers, in `extensions.cost` and in `Query.rateLimit` come
+from the same level.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,13 +19,23 @@ from graphql import ExecutionResult, GraphQLError
 from graph.kit.auth import Caller
 from graph.kit.errors import COST_EXCEEDED, RATE_LIMITED, Refused, refusal
 from graph.kit.execution.engine import Engine, Operation
-from graph.kit.limits.rate_limits import payer
 from persistence.kit.column_types import utc_now
 from persistence.kit.limits.token_bucket import Level, Quota
 
 # Parsing and validating cost what running does not show: about 0.6 ms for each 20 characters at worst, and that is 20 points.
 # A point for so many characters of a document that was not read lately bounds a caller's share of a processor to a third.
 CHARACTERS_A_POINT = 20
+# Reading JSON takes 0.1 µs a byte at worst, and a request of a few kB is paid for by its operation.
+BODY_BYTES_A_POINT = 512
+BODY_BYTES_INCLUDED = 4_096
+MALFORMED_POINTS = 1
+# Encoding, compressing and sending a kB take as long as loading an object does.
+ANSWER_BYTES_A_POINT = 1_024
+# To check the signature of a token that this process has not met, and to look up its user.
+TOKEN_POINTS = 3
+# A subscription takes points for some events at a time, so that an event is rarely a question to Redis.
+PREPAID_POINTS = 20
+PURSE_WAIT_SECONDS = 0.25  # Others may spend what comes back meanwhile, so it is asked again.
 POLICY = "points"
 
 
@@ -37,12 +50,16 @@ class Grant:
     actual: int | None = None
 
     def settle(self, actual: int) -> None:
-        """Give back what was not used. An operation that loads nothing still costs 1."""
-        self.actual = min(max(1, actual), self.requested)
+        """Give back what was not used, or take what was used beyond it. An operation that loads nothing still costs 1."""
+        self.actual = max(1, actual)
         unused = self.requested - self.actual
-        if self.level and unused:
+        if self.level is None or not unused:
+            return
+        if unused > 0:
             self.quota.refund(self.caller, unused)
-            self.level = self.level.plus(unused)
+        else:
+            self.quota.take(self.caller, -unused)
+        self.level = self.level.plus(unused)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -52,6 +69,39 @@ class Grant:
     def figures(self) -> dict[str, Any]:
         """For `extensions.cost`."""
         return {"requested": self.requested, "actual": self.actual, "budget": figures(self.level) if self.level else None}
+
+
+class Purse:
+    """Pays for the events of one subscription from its caller's budget. When that is empty, `pay` waits until enough has come back."""
+
+    def __init__(self, quota: Quota, caller: str, *, enabled: bool) -> None:
+        self._quota, self._caller, self._enabled, self._held = quota, caller, enabled, 0
+        self.paid = 0
+
+    async def pay(self, points: int) -> None:
+        if not self._enabled:
+            return
+        if points > self._held:
+            await self._fill(points)
+        self._held -= points
+        self.paid += points
+
+    def close(self) -> None:
+        if self._held:
+            self._quota.refund(self._caller, self._held)
+            self._held = 0
+
+    async def _fill(self, points: int) -> None:
+        while (missing := points - self._held) > 0:
+            level = await self._quota.charge(self._caller, missing + PREPAID_POINTS)
+            if level.granted:
+                self._held += missing + PREPAID_POINTS
+                return
+            level = await self._quota.charge(self._caller, missing)
+            if level.granted:
+                self._held += missing
+                return
+            await asyncio.sleep(min(PURSE_WAIT_SECONDS, (missing - level.points) / level.budget.per_second))
 
 
 class Limits:
@@ -70,7 +120,31 @@ class Limits:
         requested = self._price(operation, variables)
         if self.enabled:
             return await self.spend(caller, requested)
-        return Grant(self._quota, payer(caller), requested, None)
+        return Grant(self._quota, caller.key, requested, None)
+
+    async def read(self, caller: Caller, body_bytes: int) -> None:
+        """Charge for a request's bytes before they are parsed. Raises: Refused."""
+        points = math.ceil((body_bytes - BODY_BYTES_INCLUDED) / BODY_BYTES_A_POINT)
+        if points > 0:
+            await self.pay(caller, points)
+
+    async def pay(self, caller: Caller, points: int) -> None:
+        """Charge for what an operation turns out to do beside what its price says. Raises: Refused."""
+        if self.enabled:
+            await self.spend(caller, points)
+
+    def take(self, caller: Caller, points: int) -> None:
+        """Charge for what is done already; the budget may fall below zero."""
+        if self.enabled and points > 0:
+            self._quota.take(caller.key, points)
+
+    def give_back(self, caller: Caller, points: int) -> None:
+        if self.enabled:
+            self._quota.refund(caller.key, points)
+
+    def purse(self, caller: Caller) -> Purse:
+        """What a subscription's events are paid from."""
+        return Purse(self._quota, caller.key, enabled=self.enabled)
 
     async def admit(self, caller: Caller, points: int) -> dict[str, str]:
         """Charge for what is no operation; the headers that tell what is left. Raises: Refused."""
@@ -78,16 +152,15 @@ class Limits:
 
     async def spend(self, caller: Caller, points: int) -> Grant:
         """Raises: Refused RATE_LIMITED, if so many points are not there."""
-        name = payer(caller)
-        level = await self._quota.charge(name, points)
+        level = await self._quota.charge(caller.key, points)
         if level.granted:
-            return Grant(self._quota, name, points, level)
+            return Grant(self._quota, caller.key, points, level)
         wait = level.wait_seconds(points)
         message = f"This takes {points} points of your budget, which holds {level.remaining} now: try again in {wait} s."
         raise refusal(RATE_LIMITED, message, headers=headers(level, wait), retryAfter=wait, requested=points, budget=figures(level))
 
     async def level(self, caller: Caller) -> Level:
-        return await self._quota.charge(payer(caller), 0)
+        return await self._quota.charge(caller.key, 0)
 
     async def price(self, source: str, operation_name: str | None, variables: Mapping[str, Any] | None, caller: Caller) -> int:
         """What an operation would cost; it may be more than is allowed. Raises: Refused."""
@@ -101,6 +174,11 @@ class Limits:
             extensions = {"code": COST_EXCEEDED, "requested": requested, "maximum": self.max_cost}
             raise Refused([GraphQLError(message, [operation.bill.dearest(variables)], extensions=extensions)])
         return requested
+
+
+def answer_points(answer_bytes: int) -> int:
+    """The least that an answer of this length costs."""
+    return math.ceil(answer_bytes / ANSWER_BYTES_A_POINT)
 
 
 def headers(level: Level, wait: int | None = None) -> dict[str, str]:

@@ -69,11 +69,11 @@ class Connections:
         return len(self._names)
 
     def full(self, caller: Caller) -> bool:
-        return self._count[caller.name] >= self._per_caller
+        return self._count[caller.key] >= self._per_caller
 
     def seat(self, connection: Connection) -> None:
         """Count a connection among its caller's: a new one, or one whose caller has signed in. Raises: Refused RATE_LIMITED, UNAVAILABLE."""
-        name = connection.caller.name
+        name = connection.caller.key
         if name == self._names.get(connection):
             return
         if self.draining and connection not in self._names:

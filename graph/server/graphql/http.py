@@ -33,7 +33,7 @@ from graph.kit.errors import (
 from graph.kit.execution.engine import Operation
 from graph.server import conditions
 from graph.server.asgi import content_negotiation
-from graph.server.asgi.error_codes import PRECONDITION_FAILED
+from graph.server.asgi.error_responses import PRECONDITION_FAILED
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import ClientGone
 from graph.server.auth import callers

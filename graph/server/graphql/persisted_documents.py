@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import OrderedDict
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -27,15 +27,18 @@ from graph.kit.auth import Caller
 from graph.kit.errors import BAD_USER_INPUT, DOCUMENT_NOT_FOUND, FORBIDDEN, refusal
 from graph.server.graphql.requests import GraphQLRequest
 from persistence.kit.cache.store import Cache
+from persistence.kit.lru import LruCache
 
 log = structlog.get_logger(__name__)
 
-KEPT_DOCUMENTS = 500
-# 500 of these are 16 MB. The longest real ones, of Relay applications, have some 30 kB; a longer one runs but is not kept.
-KEPT_CHARACTERS = 32_768
+TEXTS_BYTES = 16 * 2**20  # Of registered documents in one process.
+# The longest real ones, of Relay applications, have some 30 kB; a longer one runs but is not kept.
+KEPT_BYTES = 32_768
 SHARED_SECONDS = 7 * 24 * 3600
-# Anybody may register, so the places are counted: the first digits of a hash say which of 4,096 is the document's, whoever had it before.
+# Anybody may register, so the places in Redis are counted: the first digits of a hash say which of 4,096 is the document's, whoever had it before.
+# They take 130 MB at worst.
 PLACE_DIGITS = 3
+LOGGED_HASHES = 500  # In `shadow` mode: documents of which the log need not hear again. 150 kB.
 _SHA256 = "sha256:"
 _HEX = re.compile(r"[0-9a-f]{64}")
 _CUSTOM = re.compile(r"(x-[A-Za-z0-9._~-]+:)?[A-Za-z0-9._~-]{1,256}")
@@ -109,7 +112,7 @@ class Documents:
     ) -> None:
         self._trusted, self._mode, self._mode_by_client = trusted or Trusted(), mode, mode_by_client or {}
         self._kept = _Kept(shared)
-        self._logged: OrderedDict[str, None] = OrderedDict()
+        self._logged = LruCache[str, str](2**20, lambda hash_, _: sys.getsizeof(hash_), most_entries=LOGGED_HASHES)
 
     async def source(self, request: GraphQLRequest, caller: Caller) -> str:
         """The document's text. Raises: Refused."""
@@ -134,10 +137,8 @@ class Documents:
 
     def _judge(self, text: str, mode: DocumentMode, caller: Caller) -> None:
         hash_ = sha256(text)
-        if hash_ not in self._logged:
-            self._logged[hash_] = None
-            if len(self._logged) > KEPT_DOCUMENTS:
-                self._logged.popitem(last=False)
+        if self._logged.get(hash_) is None:
+            self._logged.put(hash_, hash_)
             log.warning("unknown document", sha256=hash_, client=caller.client_name, version=caller.client_version, mode=mode.value)
         if mode is DocumentMode.ENFORCE:
             raise refusal(FORBIDDEN, "Only the documents of this service's own clients are run here.")
@@ -151,36 +152,30 @@ class Documents:
 
 
 class _Kept:
-    """Registered documents, the last used ones in this process and, if there is a place for it, those of all processes."""
+    """Registered documents: in this process the last used ones, at most TEXTS_BYTES; in Redis, where there is one, those of all processes."""
 
     def __init__(self, shared: Cache | None) -> None:
         self._shared = shared
-        self._texts: OrderedDict[str, str] = OrderedDict()
+        self._texts = LruCache[str, str](TEXTS_BYTES, lambda identifier, text: sys.getsizeof(identifier) + sys.getsizeof(text))
 
     async def get(self, identifier: str) -> str | None:
         text = self._texts.get(identifier)
         if text is not None:
-            self._texts.move_to_end(identifier)
             return text
         if self._shared is None or (found := await self._shared.get(_place(identifier))) is None:
             return None
         text = found.decode()
         if identifier != f"{_SHA256}{sha256(text)}":
             return None
-        self._keep(identifier, text)
+        self._texts.put(identifier, text)
         return text
 
     async def put(self, identifier: str, text: str) -> None:
-        if identifier in self._texts or len(text) > KEPT_CHARACTERS:
+        if identifier in self._texts or len(encoded := text.encode()) > KEPT_BYTES:
             return
-        self._keep(identifier, text)
+        self._texts.put(identifier, text)
         if self._shared is not None:
-            await self._shared.put(_place(identifier), text.encode(), SHARED_SECONDS)
-
-    def _keep(self, identifier: str, text: str) -> None:
-        self._texts[identifier] = text
-        if len(self._texts) > KEPT_DOCUMENTS:
-            self._texts.popitem(last=False)
+            await self._shared.put(_place(identifier), encoded, SHARED_SECONDS)
 
 
 def _place(identifier: str) -> str:

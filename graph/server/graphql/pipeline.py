@@ -34,10 +34,12 @@ from graph.kit.auth import Caller
 from graph.kit.context import Context, Services
 from graph.kit.errors import UNAVAILABLE, Refused, unavailable
 from graph.kit.execution.engine import Engine, Occurrence, Operation
-from graph.kit.execution.shared_execution import Make, Sharing, Told, asked
+from graph.kit.execution.shared_execution import Make, Sharing, Told
+from graph.kit.limits.cost_rules import OPERATION_WEIGHT
 from graph.kit.planner.plans import Plans
+from graph.kit.resuming import from_now, selection_key, stream_key
 from graph.server.deadline import OPERATION_SECONDS, current
-from graph.server.graphql.budget import Grant, Limits, retry_after, wanted
+from graph.server.graphql.budget import Grant, Limits, Purse, answer_points, retry_after, wanted
 from graph.server.graphql.error_masking import Masked
 from graph.server.graphql.persisted_documents import Documents
 from graph.server.graphql.requests import GraphQLRequest
@@ -91,7 +93,7 @@ class Pipeline:
             Masked(caller),
             self._telemetry.operation(operation, request, caller) as seen,
             self._telemetry.phase("execute", operation),
-            reading_as(*caller.names),
+            reading_as(*caller.keys),
         ):
             try:
                 return await self._run(operation, request, caller, seen)
@@ -120,17 +122,17 @@ class Pipeline:
             grant.settle(1)
             refused.headers |= grant.headers
             raise
-        grant.settle(operation.bill.actual(request.variables, result.data))
+        body = encode(result, json=json)
+        grant.settle(max(operation.bill.actual(request.variables, result.data), answer_points(len(body))))
         seen.errors, seen.cost = result.errors or (), grant.actual
         if operation.reads is not None and not result.errors:
-            body = encode(result, json=json)
             if self._responses and place:
                 await self._responses.keep(place, Kept(body, grant.actual or 1))
             return self._answer(operation, request, grant, body, place)
         if wanted(request.extensions):
             context.extensions["cost"] = grant.figures
         replayed = {"Idempotency-Replayed": "true"} if context.replayed else {}
-        return Answer(encode(result, context.extensions, json), grant.headers | retry_after(result) | replayed)
+        return Answer(_with(body, context.extensions), grant.headers | retry_after(result) | replayed)
 
     async def repeat(self, asked: str, operation: Operation, request: GraphQLRequest, caller: Caller) -> tuple[Kept, dict[str, str]] | None:
         """What is kept for a question that was asked before, charged and counted as a run is; None if nothing is. Raises: Refused."""
@@ -148,8 +150,7 @@ class Pipeline:
         if not wanted(request.extensions):
             public = not operation.reads.personal
             return Answer(body, grant.headers, public=public, asked=place.asked if place and public else None)
-        extensions = orjson.dumps({"extensions": {"cost": grant.figures}})
-        return Answer(body[:-1] + b"," + extensions[1:], grant.headers)
+        return Answer(_with(body, {"cost": grant.figures}), grant.headers)
 
     async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> tuple[ExecutionResult, bytes | None]:
         """The result; from the fast path its outline, and its `data` as JSON."""
@@ -162,43 +163,59 @@ class Pipeline:
 
     async def stream(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[Answer]:
         """Run a subscription. Raises: Refused, before the first answer."""
+        with Masked(caller), self._telemetry.operation(operation, request, caller) as seen:
+            grant = await self._limits.charge(operation, request.variables, caller)
+            grant.settle(OPERATION_WEIGHT)  # Its events are charged one by one.
+            seen.cost, purse = OPERATION_WEIGHT, self._limits.purse(caller)
+            extensions = {"cost": grant.figures} if wanted(request.extensions) else None
+            try:
+                async with aclosing(self._events(operation, request, caller, purse)) as events:
+                    async for told in events:
+                        await purse.pay(told.points)
+                        seen.event(told.errors)
+                        yield Answer(_with(told.body, extensions), grant.headers)
+                        extensions = None
+            finally:
+                purse.close()
+                seen.cost += purse.paid
+
+    async def _events(self, operation: Operation, request: GraphQLRequest, caller: Caller, purse: Purse) -> AsyncGenerator[Told]:
+        """What the events give, executed once for all who select the same."""
 
         def fresh() -> Context:
             return Context.fresh(self._services, caller, cache=False)
 
-        with Masked(caller), self._telemetry.operation(operation, request, caller) as seen:
-            grant = await self._limits.charge(operation, request.variables, caller)
-            seen.cost, headers = grant.requested, grant.headers
-            extensions = {"cost": grant.figures} if wanted(request.extensions) else None
-            question = asked(operation, request.variables)
-            with self._sharing.subscriber(question, partial(self._scout, operation, request), self._strangers):
-                async with aclosing(self._engine.subscribe(operation, request.variables, fresh())) as events:
-                    async for found in events:
-                        if isinstance(found, ExecutionResult):
-                            told = Told(encode(found), found.errors or ())
-                        else:
-                            told = await self._sharing.told(question, found.event, fresh, caller, partial(self._told, found))
-                        seen.event(told.errors)
-                        yield Answer(_with(told.body, extensions), headers)
-                        extensions = None
+        question, stream = selection_key(operation, request.variables), stream_key(operation, request.variables)
+        context = fresh()
+        context.pay = purse.pay
+        with self._sharing.subscriber(stream, question, partial(self._scout, operation, request), self._strangers):
+            async with aclosing(self._engine.subscribe(operation, request.variables, context)) as events:
+                async for found in events:
+                    if isinstance(found, ExecutionResult):
+                        yield Told(encode(found), found.errors or ())
+                    else:
+                        make = partial(self._told, found, operation, request)
+                        yield await self._sharing.told(question, found.event, fresh, caller, make)
 
     async def _scout(self, operation: Operation, request: GraphQLRequest) -> AsyncGenerator[tuple[object, Make]]:
-        async with aclosing(self._engine.subscribe(operation, request.variables, self._strangers())) as events:
+        """From now on, wherever the subscriber begins: history is executed for whoever reads it."""
+        async with aclosing(self._engine.subscribe(from_now(operation), request.variables, self._strangers())) as events:
             async for found in events:
                 if isinstance(found, Occurrence):
-                    yield found.event, partial(self._told, found)
+                    yield found.event, partial(self._told, found, operation, request)
 
     def _strangers(self) -> Context:
         return Context.fresh(self._services, STRANGER, cache=False)
 
-    async def _told(self, found: Occurrence, context: Context) -> Told:
+    async def _told(self, found: Occurrence, operation: Operation, request: GraphQLRequest, context: Context) -> Told:
         """One event's execution has the deadline of an operation: a subscription goes on after one that is late."""
         try:
             async with asyncio.timeout(self._seconds):
                 result = await found.execute(context)
         except TimeoutError as error:
             result = ExecutionResult(errors=[unavailable(error)])
-        return Told(encode(result), result.errors or ())
+        body = encode(result)
+        return Told(body, result.errors or (), points=max(operation.bill.event(request.variables, result.data), answer_points(len(body))))
 
 
 def _refuse_outage(result: ExecutionResult) -> None:
@@ -212,23 +229,17 @@ def _refuse_outage(result: ExecutionResult) -> None:
 
 
 def _with(body: bytes, extensions: Mapping[str, Any] | None) -> bytes:
-    return body[:-1] + _extended(extensions) + b"}" if extensions else body
+    return b'%b,"extensions":%b}' % (body[:-1], orjson.dumps(extensions)) if extensions else body
 
 
-def encode(result: ExecutionResult, extensions: Mapping[str, Any] | None = None, json: bytes | None = None) -> bytes:
+def encode(result: ExecutionResult, json: bytes | None = None) -> bytes:
     """`json` is the result's `data`, where it is JSON already."""
     if json is not None:
-        return b'{"data":%b%b}' % (json, _extended(extensions))
+        return b'{"data":%b}' % json
     response: dict[str, Any] = {"data": result.data}
     if result.errors:
         response = {"errors": [error.formatted for error in result.errors], **response}
-    if extensions:
-        response["extensions"] = extensions
     return orjson.dumps(response)
-
-
-def _extended(extensions: Mapping[str, Any] | None) -> bytes:
-    return b',"extensions":%b' % orjson.dumps(extensions) if extensions else b""
 
 
 def refused_body(refused: Refused) -> bytes:

@@ -5,7 +5,6 @@ Source: GraphQL over HTTP, sections "Request Parameters", "GET" and "JSON Encodi
 
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -13,9 +12,14 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from persistence.kit.lru import LruCache, retained_bytes
+
 # Real variables nest five or six deep. orjson itself reads 1,024 levels, more than Python code may safely walk.
 MAX_DEPTH = 64
 _PARAMETERS = frozenset({"query", "operationName", "variables", "extensions", "documentId"})
+RECENT_BYTES = 8 * 2**20
+RECENT_BODY_BYTES = 4_096  # Longer ones are rarely repeated.
+REQUEST_OBJECT_BYTES = 120
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -32,15 +36,21 @@ class GraphQLRequest:
     """The JSON it was read from, if it came alone."""
     received: float = field(default_factory=time.perf_counter, compare=False, repr=False)
 
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory: JSON of 4 kB may be objects of 150 kB."""
+        parts = (self.query, self.document_id, self.operation_name, self.variables, self.extensions, self.body)
+        return REQUEST_OBJECT_BYTES + sum(map(retained_bytes, parts))
+
 
 class Recent:
-    """Requests that came before, byte for byte: whoever polls a query sends the same again and again.
+    """Requests that came before, byte for byte: whoever polls a query sends the same again and again. At most RECENT_BYTES of them.
 
     Only queries belong here: a mutation is not repeated, and may carry a password that nothing should keep.
     """
 
     def __init__(self) -> None:
-        self._requests: OrderedDict[bytes, GraphQLRequest] = OrderedDict()
+        self._requests = LruCache[bytes, GraphQLRequest](RECENT_BYTES, lambda _, request: request.size_bytes)
 
     def get(self, body: bytes) -> GraphQLRequest | None:
         if (known := self._requests.get(body)) is None:
@@ -49,12 +59,8 @@ class Recent:
         return GraphQLRequest(known.query, known.document_id, known.operation_name, known.variables, known.extensions, body)
 
     def keep(self, request: GraphQLRequest) -> None:
-        """The oldest gives way: 500 of at most 4 kB, and as much again for what was read from each."""
-        if request.body is None or len(request.body) > 4_096 or request.body in self._requests:
-            return
-        self._requests[request.body] = request
-        if len(self._requests) > 500:
-            self._requests.popitem(last=False)
+        if request.body is not None and len(request.body) <= RECENT_BODY_BYTES and request.body not in self._requests:
+            self._requests.put(request.body, request)
 
 
 class Malformed(Exception):

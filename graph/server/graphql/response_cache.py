@@ -25,6 +25,7 @@ from persistence.kit.cache.table_versions import Versions
 
 MOST_BYTES = 2**20  # Of one answer: a page of the longest items.
 MOST_AGAIN_BYTES = 32 * 1024  # Of one that is found again and compressed on the spot: a millisecond's work.
+SHARED_SECONDS = 20.0  # In Redis, which evicts first what ends first: counters live longer, so cached responses cannot push them out.
 _COST = Struct(">I")
 
 
@@ -57,6 +58,8 @@ class Place(NamedTuple):
 
 
 class Responses:
+    """Keeps answers in this process, at most MEMORY_BYTES of `persistence.kit.cache.store`, and in Redis where there is one."""
+
     def __init__(self, versions: Versions, lookups: Counter, *, shared: Cache | None, edition: str) -> None:
         """`edition` tells this program's answers from those of another version, which may share the cache while it is replaced."""
         self._versions, self._lookups, self._shared = versions, lookups, shared
@@ -98,7 +101,7 @@ class Responses:
         answer = Kept(bytes(memoryview(answer.body)), answer.cost)
         await self._memory.put(str(place), answer, self._versions.lifetime_seconds)
         if self._shared:
-            await self._shared.put(str(place), answer.packed(), self._versions.lifetime_seconds)
+            await self._shared.put(str(place), answer.packed(), min(SHARED_SECONDS, self._versions.lifetime_seconds))
 
     def _asked(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> str | None:
         """The question in a word of fixed length; None if it cannot be written down."""

@@ -1,13 +1,13 @@
-"""The shortest way through the service: an answer that is kept for everybody, to a request that came before byte for byte.
+"""Serves a cached public response to a byte-identical request without parsing the request again.
 
 Whoever asks is identified, charged, counted and logged as ever, and the answer is looked up under the present versions of its tables. What is saved is
-to read the request, to find its document and its place, and to compress the answer, all of which came out the same before.
+to read the request, to find its document and its place, and to compress the answer, all of which came out the same before. Only a body that came
+whole in one message is compared: of a longer one, the first part says nothing about the rest.
 """
 
 from __future__ import annotations
 
 import gzip
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,8 +24,9 @@ from graph.server.graphql.http import REPEATABLE, Repeatable, fields, refuse
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.graphql.response_cache import Kept
+from persistence.kit.lru import LruCache
 
-REQUESTS = 500  # Remembered, with answers of up to 32 kB and as much again where they are compressed: 32 MB at worst.
+REPLAY_BYTES = 32 * 2**20  # Of all that is remembered: requests, their answers, also compressed, and their parsed documents.
 REQUEST_BYTES = 4_096  # Of a body and the fields that count.
 
 # What an answer may depend on, beside the body and whoever asks.
@@ -38,6 +39,7 @@ BROWSERS = frozenset({b"origin", b"sec-fetch-site"})  # Theirs go the long way, 
 GZIP = ((b"content-encoding", b"gzip"),)
 
 Fields = tuple[tuple[bytes, bytes], ...]
+Key = tuple[bytes, Fields]
 
 
 @dataclass(slots=True)
@@ -50,20 +52,31 @@ class Repeat:
     _body: bytes = b""
     _encoding: Fields = ()
 
-    async def write(self, send: Send, kept: Kept, more: Mapping[str, str]) -> None:
-        if kept is not self._kept:
+    @property
+    def size_bytes(self) -> int:
+        """What it keeps in memory. Its document and answer may be in other caches too, but may have left them."""
+        answer = len(self._kept or b"") + (len(self._body) if self._encoding else 0)
+        return self.made.operation.size_bytes + self.made.request.size_bytes + answer
+
+    async def write(self, send: Send, kept: Kept, more: Mapping[str, str]) -> bool:
+        """Whether the answer is another than last time."""
+        changed = kept is not self._kept
+        if changed:
             self._kept, self._body, self._encoding = kept, kept.body, ()
             if self.gzip_from is not None and len(kept) >= self.gzip_from:
                 self._body, self._encoding = gzip.compress(kept.body, LEVEL), GZIP
         headers = [*fields(self.made.media_type, self._body, more), *self._encoding]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": self._body})
+        return changed
 
 
 class Repeats:
+    """Remembers at most REPLAY_BYTES."""
+
     def __init__(self, app: ASGIApp, path: str, pipeline: Pipeline, callers: Callers, seconds: float = OPERATION_SECONDS) -> None:
         self._app, self._path, self._pipeline, self._callers, self._seconds = app, path, pipeline, callers, seconds
-        self._repeats: OrderedDict[tuple[bytes, Fields], Repeat] = OrderedDict()
+        self._repeats = LruCache[Key, Repeat](REPLAY_BYTES, _size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         depends = _depends(scope) if scope["type"] == "http" and scope["path"] == self._path else None
@@ -71,13 +84,13 @@ class Repeats:
         if message is None or depends is None:
             await self._app(scope, receive, send)
             return
-        key = message.get("body", b""), depends
-        known = self._repeats.get(key)
-        if known is None or message.get("more_body") or not await self._repeated(known, scope, send):
+        key = None if message.get("more_body") else (message.get("body", b""), depends)
+        known = None if key is None else self._repeats.get(key)
+        if key is None or known is None or not await self._repeated(key, known, scope, send):
             await self._app(scope, _again(message, receive), send)
             self._remember(key, scope)
 
-    async def _repeated(self, repeat: Repeat, scope: Scope, send: Send) -> bool:
+    async def _repeated(self, key: Key, repeat: Repeat, scope: Scope, send: Send) -> bool:
         made = repeat.made
         request = GraphQLRequest(variables=made.request.variables)
         try:
@@ -87,17 +100,19 @@ class Repeats:
         except Refused as refused:
             await refuse(send, refused, made.media_type)
             return True
-        if found is not None:
-            await repeat.write(send, *found)
+        if found is not None and await repeat.write(send, *found):
+            self._repeats.put(key, repeat)
         return found is not None
 
-    def _remember(self, key: tuple[bytes, Fields], scope: Scope) -> None:
+    def _remember(self, key: Key | None, scope: Scope) -> None:
         made: Repeatable | None = scope["state"].pop(REPEATABLE, None)
-        if made is None or len(key[0]) + sum(len(value) for _, value in key[1]) > REQUEST_BYTES:
+        if made is None or key is None or len(key[0]) + sum(len(value) for _, value in key[1]) > REQUEST_BYTES:
             return
-        self._repeats[key] = Repeat(made, gzip_from(key[1]))
-        if len(self._repeats) > REQUESTS:
-            self._repeats.popitem(last=False)
+        self._repeats.put(key, Repeat(made, gzip_from(key[1])))
+
+
+def _size(key: Key, repeat: Repeat) -> int:
+    return len(key[0]) + sum(len(value) for _, value in key[1]) + 200 * (1 + len(key[1])) + repeat.size_bytes
 
 
 def _depends(scope: Scope) -> Fields | None:

@@ -11,28 +11,16 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from typing import Any, cast
 
 import orjson
-from graphql import (
-    ArgumentNode,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    InlineFragmentNode,
-    NameNode,
-    OperationType,
-    StringValueNode,
-    Visitor,
-    print_ast,
-    visit,
-)
+from graphql import OperationType
 from starlette.types import Message, Receive, Send
 
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.kit.execution.engine import Operation
+from graph.kit.resuming import starting_after
 from graph.server.asgi import content_negotiation
 from graph.server.auth.callers import Headers, text
 from graph.server.auth.tokens import bearer
@@ -175,35 +163,3 @@ def _cursor(body: bytes) -> bytes | None:
         if isinstance(value, dict) and isinstance(cursor := cast("dict[str, object]", value).get("cursor"), str):
             return cursor.encode()
     return None
-
-
-def starting_after(operation: Operation, cursor: str) -> Operation:
-    """The same subscription with `after: cursor` on its root field, whatever it said before; a field without `after` ignores it.
-
-    Its source changes with it: whatever is kept or shared by source must not mix up two places in the log.
-    """
-    index = operation.document.definitions.index(operation.definition)
-    document = visit(operation.document, _After(_root_field(operation), cursor))
-    return replace(operation, source=print_ast(document), document=document, definition=document.definitions[index])
-
-
-def _root_field(operation: Operation) -> FieldNode:
-    """A valid subscription has one root field, perhaps inside fragments."""
-    fragments = {each.name.value: each for each in operation.document.definitions if isinstance(each, FragmentDefinitionNode)}
-    selection = operation.definition.selection_set.selections[0]
-    while not isinstance(selection, FieldNode):
-        fragment = fragments[selection.name.value] if isinstance(selection, FragmentSpreadNode) else cast("InlineFragmentNode", selection)
-        selection = fragment.selection_set.selections[0]
-    return selection
-
-
-class _After(Visitor):
-    def __init__(self, root: FieldNode, cursor: str) -> None:
-        super().__init__()
-        self._root = root
-        self._argument = ArgumentNode(name=NameNode(value="after"), value=StringValueNode(value=cursor))
-
-    def enter_field(self, node: FieldNode, *_: object) -> FieldNode | None:
-        if node is not self._root:
-            return None
-        return replace(node, arguments=(*(each for each in node.arguments or () if each.name.value != "after"), self._argument))

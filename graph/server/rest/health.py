@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graph.health import Health
-from graph.kit.limits.rate_limits import network
+from graph.kit.auth import network
 from graph.server.asgi.error_responses import answer
 from persistence.health_checks import Vitals
 from persistence.kit.limits.token_bucket import Budget, LocalQuota

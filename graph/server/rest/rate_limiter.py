@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from graph.kit.auth import Caller
 from graph.kit.errors import RATE_LIMITED, refusal
-from graph.kit.limits.rate_limits import payer
+from persistence.kit.limits.moving_window import spans
 from persistence.kit.redis.circuit_breaker import TROUBLE
 from persistence.kit.redis.client import blocking_options, is_cluster
 
@@ -55,7 +55,9 @@ class Throttle:
             )
 
     def gate(self, name: str, limit: str) -> Gate:
-        """Counts one use, or raises Refused RATE_LIMITED. `name` keeps routes' counts apart."""
+        """Counts one use, or raises Refused RATE_LIMITED. `name` keeps routes' counts apart. Raises: ValueError, for a limit of several spans."""
+        if len(spans(limit)) > 1:
+            raise ValueError(f"{limit}: slowapi counts in one span what another refuses")
 
         def admit(request: Request) -> Response:
             return _ADMITTED
@@ -78,7 +80,7 @@ class Throttle:
             return 0
 
         async def passed(request: Request, caller: Caller) -> None:
-            request.state.caller_name = payer(caller)
+            request.state.caller_name = caller.key
             if self._remote:
                 wait = await anyio.to_thread.run_sync(wait_seconds, request, limiter=self._threads)
             else:

@@ -86,7 +86,7 @@ class _Shim:
             async with Deadline(self._shims.seconds) as body.deadline:
                 context = await self._shims.context(request, self._scope)
                 await self._gate(request, context.caller)
-                with reading_as(*context.caller.names):
+                with reading_as(*context.caller.keys):
                     return await self._charged(request, context)
         except (Refused, DomainError) as error:
             return refused(error, request.url.path)

@@ -6,8 +6,8 @@ look a miss and every put a loss; nobody waits for it longer than `outage.PATIEN
 
 from __future__ import annotations
 
+import sys
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sized
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -15,13 +15,14 @@ from aiocache import RedisCache, SimpleMemoryCache  # pyright: ignore[reportMiss
 from aiocache.serializers import NullSerializer  # pyright: ignore[reportMissingTypeStubs]
 from redis.asyncio import Redis
 
+from persistence.kit.lru import LruCache
 from persistence.kit.redis.circuit_breaker import Outage
 
 _memory: Any = SimpleMemoryCache
 _redis: Any = RedisCache
 
 MEMORY_BYTES = 64 * 2**20  # Of one process.
-ENTRY_BYTES = 200  # What an entry takes beside its key and value: its place in two dictionaries.
+VALUE_BYTES = 150  # What a value takes beside its bytes: its own object, the instant of its end.
 
 
 class Cache(Protocol):
@@ -34,7 +35,7 @@ V = TypeVar("V", bound=Sized)
 
 
 class MemoryCache(Generic[V]):
-    """Of this process; the entry that was used longest ago gives way. A value's length is its size in bytes."""
+    """Of this process: at most `most_bytes`, the least recently used entry is evicted first. A value's length is its size in bytes."""
 
     def __init__(self, most_bytes: int = MEMORY_BYTES, clock: Callable[[], float] = time.monotonic) -> None:
         self._backend: Any = _Bounded(most_bytes, clock)  # Untyped there.
@@ -73,35 +74,25 @@ class _Bounded(_memory):
 
     def __init__(self, most_bytes: int, clock: Callable[[], float]) -> None:
         super().__init__(timeout=None)  # pyright: ignore[reportUnknownMemberType]
-        self._entries: OrderedDict[str, tuple[Sized, float]] = OrderedDict()  # Each with the instant of its end.
-        self._most_bytes, self._bytes, self._clock = most_bytes, 0, clock
+        self._entries = LruCache[str, tuple[Sized, float]](most_bytes, _size)  # Each with the instant of its end.
+        self._clock = clock
 
     def look(self, key: str) -> Sized | None:
         entry = self._entries.get(key)
         if entry is None:
             return None
         if entry[1] <= self._clock():
-            self._remove(key)
+            self._entries.pop(key)
             return None
-        self._entries.move_to_end(key)
         return entry[0]
 
     async def _get(self, key: str, encoding: str | None = None, _conn: object = None) -> Sized | None:
         return self.look(key)
 
     async def _set(self, key: str, value: Sized, ttl: float | None = None, _cas_token: object = None, _conn: object = None) -> bool:
-        self._remove(key)
-        self._entries[key] = value, self._clock() + (ttl or 0)
-        self._bytes += _size(key, value)
-        while self._bytes > self._most_bytes:
-            self._remove(next(iter(self._entries)))
+        self._entries.put(key, (value, self._clock() + (ttl or 0)))
         return True
 
-    def _remove(self, key: str) -> None:
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self._bytes -= _size(key, entry[0])
 
-
-def _size(key: str, value: Sized) -> int:
-    return len(key) + len(value) + ENTRY_BYTES
+def _size(key: str, entry: tuple[Sized, float]) -> int:
+    return sys.getsizeof(key) + len(entry[0]) + VALUE_BYTES

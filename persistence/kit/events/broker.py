@@ -19,6 +19,10 @@ class Broker(Protocol):
         """Hand a message on. It never fails and never waits for another machine."""
         ...
 
+    def listeners(self, channel: str) -> int:
+        """How many listen in this process."""
+        ...
+
     def listening(self, channel: str) -> AbstractContextManager[AsyncIterator[bytes]]:
         """The messages that are published from the moment of entry."""
         ...
@@ -42,6 +46,9 @@ class LocalBroker:
             if queue.full():
                 queue.get_nowait()
             queue.put_nowait(message)
+
+    def listeners(self, channel: str) -> int:
+        return len(self._queues.get(channel, ()))
 
     @contextmanager
     def listening(self, channel: str) -> Generator[AsyncIterator[bytes]]:

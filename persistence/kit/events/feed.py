@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -33,6 +33,8 @@ HELD_BACK_POLL_SECONDS = 0.02  # While an older transaction is open; grows by ha
 TURN_EVENTS = 8  # Told to one subscriber before others have their turn: none of them may wait anywhere on the way to its socket.
 READERS = 2  # Subscribers that read from the table at once; the others wait their turn, and leave connections to everybody else.
 NOTHING_YET = -1
+
+Reading = Callable[[], Awaitable[None]]
 
 
 class Reason(Enum):
@@ -113,8 +115,11 @@ class Feed:
         await self._ready.wait()
         return self._released
 
-    async def resume(self, cursor: str | None) -> AsyncGenerator[Event | Missed]:
-        """Events after a cursor, or from now. Raises: InvalidInput, if it is none; a cursor of another log begins with `Missed`."""
+    async def resume(self, cursor: str | None, *, reading: Reading | None = None) -> AsyncGenerator[Event | Missed]:
+        """Events after a cursor, or from now. Raises: InvalidInput, if it is none; a cursor of another log begins with `Missed`.
+
+        `reading` is awaited before each page of PAGE_EVENTS that is read from the table for this subscriber.
+        """
         await self._ready.wait()
         if cursor is None:
             after = self._released
@@ -123,11 +128,11 @@ class Feed:
             if log_ != self._identity:
                 after = self._released
                 yield Missed(after, Reason.UNKNOWN)
-        async with aclosing(self.subscribe(after)) as events_:
+        async with aclosing(self.subscribe(after, reading=reading)) as events_:
             async for event in events_:
                 yield event
 
-    async def subscribe(self, after: int) -> AsyncGenerator[Event | Missed]:
+    async def subscribe(self, after: int, *, reading: Reading | None = None) -> AsyncGenerator[Event | Missed]:
         """Events after `after`, then live ones, until the feed is finished."""
         await self._ready.wait()
         position, history, too_late = after, self._histories, Reason.EXPIRED
@@ -137,6 +142,8 @@ class Feed:
                 position, history = released, self._histories
                 yield Missed(position, Reason.UNKNOWN)
             elif position < released:
+                if reading and position < self._recent.after:
+                    await reading()
                 batch = await self._after(position, released, too_late)
                 if isinstance(batch, Missed):
                     position = batch.resume_from

@@ -53,6 +53,9 @@ class RedisBroker:
             self._outgoing.append(packed)
             self._waiting.set()
 
+    def listeners(self, channel: str) -> int:
+        return self._local.listeners(channel)
+
     def listening(self, channel: str) -> AbstractContextManager[AsyncIterator[bytes]]:
         return self._local.listening(channel)
 

@@ -7,8 +7,9 @@ While Redis is away each process counts for itself.
 
 from __future__ import annotations
 
+import sys
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol
@@ -18,10 +19,15 @@ from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
+from persistence.kit.limits.token_bucket import KEPT_SECONDS
+from persistence.kit.lru import LruCache
 from persistence.kit.redis.circuit_breaker import Outage
 
 PREFIX = "storegraph:window"
-KEYS = 50_000  # That one process keeps; the one used longest ago goes first.
+KEYS = 50_000  # That one process keeps; the least recently used goes first.
+WINDOWS_BYTES = 48 * 2**20
+DEQUE_BYTES = 760  # With room for 64 uses.
+USE_BYTES = 32
 
 spans = lru_cache(parse_many)
 
@@ -37,19 +43,20 @@ class Windows(Protocol):
 
 
 class LocalWindows:
-    """Within this process."""
+    """Within this process; at most WINDOWS_BYTES."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._uses: OrderedDict[str, deque[float]] = OrderedDict()
+        self._uses = LruCache[str, deque[float]](WINDOWS_BYTES, _size, most_entries=KEYS)
 
     async def use(self, limit: str, *key: str) -> float:
         now = self._clock()
         windows = [(span, self._recent(span, span.key_for(*key), now)) for span in spans(limit)]
         wait = max(uses[-span.amount] + span.get_expiry() - now if len(uses) >= span.amount else 0.0 for span, uses in windows)
         if wait <= 0:
-            for _, uses in windows:
+            for span, uses in windows:
                 uses.append(now)
+                self._uses.put(span.key_for(*key), uses)
         return max(0.0, wait)
 
     async def take_back(self, limit: str, *key: str) -> None:
@@ -58,13 +65,14 @@ class LocalWindows:
                 uses.pop()
 
     def _recent(self, span: RateLimitItem, name: str, now: float) -> deque[float]:
-        uses = self._uses.setdefault(name, deque())
-        self._uses.move_to_end(name)
+        uses = self._uses.get(name) or deque[float]()
         while uses and uses[0] <= now - span.get_expiry():
             uses.popleft()
-        if len(self._uses) > KEYS:
-            self._uses.popitem(last=False)
         return uses
+
+
+def _size(name: str, uses: deque[float]) -> int:
+    return sys.getsizeof(name) + DEQUE_BYTES + USE_BYTES * len(uses)
 
 
 class SharedWindows:
@@ -86,18 +94,30 @@ class SharedWindows:
         self.outage = Outage("rate limits", clock)
 
     async def use(self, limit: str, *key: str) -> float:
-        waits = [await self.outage.shielded(lambda span=span: self._wait(span, key)) for span in spans(limit)]
-        known = [wait for wait in waits if wait is not None]
-        return max(known) if len(known) == len(waits) else await self._local.use(limit, *key)
+        counted: list[RateLimitItem] = []
+        for span in spans(limit):
+            wait = await self.outage.shielded(lambda span=span: self._wait(span, key))
+            if wait == 0.0:
+                counted.append(span)
+                continue
+            for each in counted:  # A use that one span refuses is none: the others must not count it.
+                await self._take_back(each, key)
+            return await self._local.use(limit, *key) if wait is None else wait
+        return 0.0
 
     async def take_back(self, limit: str, *key: str) -> None:
-        for span in spans(limit):
-            # The library keeps a list of instants, the newest first, and offers no way to shorten it.
-            if await self.outage.shielded(lambda span=span: self._redis.lpop(f"{PREFIX}:{span.key_for(*key)}")) is None:
-                await self._local.take_back(limit, *key)
+        taken = [await self._take_back(span, key) for span in spans(limit)]
+        if not all(taken):
+            await self._local.take_back(limit, *key)
+
+    async def _take_back(self, span: RateLimitItem, key: tuple[str, ...]) -> bool:
+        # The library keeps a list of instants, the newest first, and offers no way to shorten it.
+        return await self.outage.shielded(lambda: self._redis.lpop(f"{PREFIX}:{span.key_for(*key)}")) is not None
 
     async def _wait(self, span: RateLimitItem, key: tuple[str, ...]) -> float:
         if await self._limiter.hit(span, *key):
+            # The library lets it live as long as the span, which may be less than a cached response lives: a full Redis would evict it first.
+            await self._redis.expire(f"{PREFIX}:{span.key_for(*key)}", max(KEPT_SECONDS, span.get_expiry()))
             return 0.0
         window = await self._limiter.get_window_stats(span, *key)
         return max(0.001, window.reset_time - time.time())

@@ -4,14 +4,16 @@ A token bucket of our own, since the `limits` library has windows only: a window
 until the next, and takes nothing back. Shared through Redis a change is one script, hence one step: callers in many processes cannot
 overdraw between a read and a write. While Redis is away each process keeps its own buckets, full at first: a caller may then spend once
 more for each process, which is better than refusing everybody.
+
+What nobody can know before the work, such as how long an answer is, is taken afterwards: a budget may fall below zero, and refills from there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import sys
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +21,17 @@ from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
+from persistence.kit.lru import LruCache
 from persistence.kit.redis.circuit_breaker import Outage
 
 PREFIX = "storegraph:budget:"
 PAYMENT_SECONDS = 0.05
-BUCKETS = 50_000  # That one process keeps, 15 MB; the one used longest ago goes first, and by then is mostly full again.
+BUCKETS = 50_000  # That one process keeps; the least recently used goes first, and by then is mostly full again.
+BUCKETS_BYTES = 24 * 2**20
+BUCKET_BYTES = 120  # A list of two numbers.
+# In Redis. When that is full, it evicts first what has the shortest time to live (`volatile-ttl`): cached responses have a minute, so
+# nobody can buy a new budget by filling the cache.
+KEPT_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -45,11 +53,12 @@ class Level:
 
     budget: Budget
     points: float
+    """Below zero, if more was taken than there was."""
     granted: bool = True
 
     @property
     def remaining(self) -> int:
-        return math.floor(self.points)
+        return max(0, math.floor(self.points))
 
     @property
     def full_in_seconds(self) -> int:
@@ -74,15 +83,22 @@ class Quota(Protocol):
         """Give points back. Other processes may see them a moment later; nobody waits for it."""
         ...
 
+    def take(self, caller: str, points: int) -> None:
+        """Take points for what is done already, though the budget may fall below zero. Nobody waits for it."""
+        ...
+
     async def close(self) -> None: ...
 
 
 class LocalQuota:
-    """Within this process."""
+    """Within this process; at most BUCKETS_BYTES."""
 
     def __init__(self, budget: Budget, clock: Callable[[], float] = time.monotonic) -> None:
         self.budget, self._clock = budget, clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # Points, and when there were so many.
+        # Points, and when there were so many.
+        self._buckets = LruCache[str, list[float]](
+            BUCKETS_BYTES, lambda caller, _: sys.getsizeof(caller) + BUCKET_BYTES, most_entries=BUCKETS
+        )
 
     async def charge(self, caller: str, points: int) -> Level:
         return self._change(caller, points)
@@ -90,20 +106,23 @@ class LocalQuota:
     def refund(self, caller: str, points: int) -> None:
         self._change(caller, -points)
 
+    def take(self, caller: str, points: int) -> None:
+        self._change(caller, points, always=True)
+
     async def close(self) -> None:
         self._buckets.clear()
 
-    def _change(self, caller: str, points: int) -> Level:
+    def _change(self, caller: str, points: int, *, always: bool = False) -> Level:
         budget, now = self.budget, self._clock()
-        held, at = self._buckets.get(caller, (budget.capacity, now))
-        held = min(budget.capacity, held + (now - at) * budget.per_second)
-        granted = points <= held
+        bucket = self._buckets.get(caller)
+        if bucket is None:
+            bucket = [float(budget.capacity), now]
+            self._buckets.put(caller, bucket)
+        held = min(budget.capacity, bucket[0] + (now - bucket[1]) * budget.per_second)
+        granted = always or points <= held
         if granted:
             held = min(budget.capacity, held - points)
-        self._buckets[caller] = held, now
-        self._buckets.move_to_end(caller)
-        if len(self._buckets) > BUCKETS:
-            self._buckets.popitem(last=False)
+        bucket[:] = held, now
         return Level(budget, held, granted)
 
 
@@ -118,18 +137,18 @@ if kept[1] then
     held = math.min(capacity, kept[1] + math.max(0, now - kept[2]) * rate)
 end
 local granted = 0
-if points <= held then
+if ARGV[4] == '1' or points <= held then
     granted = 1
     held = math.min(capacity, held - points)
 end
 redis.call('HSET', KEYS[1], 'points', string.format('%.6f', held), 'at', string.format('%.6f', now))
-redis.call('PEXPIRE', KEYS[1], math.ceil((capacity - held) / rate * 1000) + 1000)
+redis.call('EXPIRE', KEYS[1], math.max(tonumber(ARGV[5]), math.ceil((capacity - held) / rate) + 1))
 return {granted, string.format('%.6f', held)}
 """
 
 
 class SharedQuota:
-    """Through Redis, for all processes. A bucket that is full again is forgotten there.
+    """Through Redis, for all processes. A bucket that was not used for a day is forgotten there.
 
     What is given back goes with the caller's next charge, so that an operation is one question to Redis and not two, or after a moment by itself.
     """
@@ -138,7 +157,7 @@ class SharedQuota:
         self.budget = budget
         self._script: Any = redis.register_script(CHANGE)
         self._local = LocalQuota(budget)
-        self._owed: dict[str, int] = {}
+        self._owed: dict[str, int] = {}  # Below zero: still to be taken. Emptied each PAYMENT_SECONDS.
         self._payment: asyncio.Task[None] | None = None
         self.outage = Outage("budget", clock)
 
@@ -146,7 +165,7 @@ class SharedQuota:
         owed = self._owed.pop(caller, 0)
         level = await self._change(caller, points - owed)
         if level is None:
-            self._local.refund(caller, owed)
+            self._local.take(caller, -owed)
             return await self._local.charge(caller, points)
         if level.granted or not owed:
             return level
@@ -158,6 +177,9 @@ class SharedQuota:
         if self._payment is None or self._payment.done():
             self._payment = asyncio.create_task(self._pay())
 
+    def take(self, caller: str, points: int) -> None:
+        self.refund(caller, -points)
+
     async def close(self) -> None:
         if self._payment:
             self._payment.cancel()
@@ -168,10 +190,10 @@ class SharedQuota:
             await asyncio.sleep(PAYMENT_SECONDS)
             owed, self._owed = self._owed, {}
             for caller, points in owed.items():
-                if await self._change(caller, -points) is None:
-                    self._local.refund(caller, points)
+                if await self._change(caller, -points, always=True) is None:
+                    self._local.take(caller, -points)
 
-    async def _change(self, caller: str, points: int) -> Level | None:
-        arguments = [self.budget.capacity, self.budget.per_second, points]
+    async def _change(self, caller: str, points: int, *, always: bool = False) -> Level | None:
+        arguments = [self.budget.capacity, self.budget.per_second, points, int(always), KEPT_SECONDS]
         answer = await self.outage.shielded(lambda: self._script(keys=[PREFIX + caller], args=arguments))
         return None if answer is None else Level(self.budget, float(answer[1]), granted=bool(answer[0]))

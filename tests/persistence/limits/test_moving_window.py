@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
+from graphql import GraphQLError
 from redis.asyncio import Redis
 
+from graph.kit.auth import Caller
+from graph.kit.limits.rate_limits import ADDRESS, Counted, Limit, argument
 from persistence.kit.limits.moving_window import KEYS, LocalWindows, SharedWindows, Unlimited, Windows
 from persistence.kit.redis.circuit_breaker import RETRY_SECONDS
 from tests.persistence.limits.test_token_bucket import Clock, connected, emptied
@@ -65,6 +68,27 @@ async def test_does_not_count_a_use_that_it_refused():
         await windows.use("1/10seconds", "a")
     clock.now += 10
     assert await windows.use("1/10seconds", "a") == 0
+
+
+async def test_counts_in_no_span_what_another_span_refuses(windows: Windows):
+    limit = "2/second; 4/hour"
+    assert [await windows.use(limit, "a") > 0 for _ in range(6)] == [False, False, True, True, True, True]
+    # Two were let through, so the hour has room for two more.
+    assert [await windows.use("4/hour", "a") > 0 for _ in range(3)] == [False, False, True]
+
+
+async def test_counts_for_no_limit_of_a_field_what_another_refuses(windows: Windows):
+    wide, narrow = Limit("5/hour", by=ADDRESS), Limit("1/hour", by=argument("name"))
+    counted = Counted(windows, "token", Caller(None, "192.0.2.1", ""), {"name": "ada"})
+    await counted.count((wide, narrow))
+    for _ in range(9):
+        with pytest.raises(GraphQLError, match="for each name"):
+            await counted.count((wide, narrow))
+    others = [Counted(windows, "token", Caller(None, "192.0.2.1", ""), {"name": name}) for name in "abcd"]
+    for each in others:
+        await each.count((wide, narrow))
+    with pytest.raises(GraphQLError, match="for each client address"):
+        await Counted(windows, "token", Caller(None, "192.0.2.1", ""), {"name": "e"}).count((wide, narrow))
 
 
 async def test_is_one_for_all_processes_that_share_a_redis(redis: Redis):

@@ -5,18 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from redis.asyncio import Redis
 
-from persistence.kit.limits.token_bucket import BUCKETS, Budget, LocalQuota, Quota, SharedQuota
+from graph.server.graphql.response_cache import SHARED_SECONDS
+from persistence.kit.cache.store import SharedCache
+from persistence.kit.limits.moving_window import SharedWindows
+from persistence.kit.limits.token_bucket import BUCKETS, KEPT_SECONDS, Budget, LocalQuota, Quota, SharedQuota
 from persistence.kit.redis.circuit_breaker import RETRY_SECONDS
+from persistence.kit.redis.client import connect
 from tests.support import servers
 
 Bucket = tuple[Quota, Callable[[str, float], Awaitable[None]]]
 
 BUDGET = Budget(capacity=100, per_second=10)
+
+
+class FullRedis(servers.Redis):
+    settings: ClassVar = {"maxmemory": "5mb", "maxmemory-policy": "volatile-ttl"}
 
 
 class Clock:
@@ -135,9 +144,47 @@ async def test_is_one_for_all_processes_that_share_a_redis(redis: Redis):
         assert (await other.charge("ada", 40)).granted is True
 
 
-async def test_is_forgotten_by_redis_once_it_is_full_again(redis: Redis):
+async def test_is_forgotten_by_redis_a_day_after_its_last_use(redis: Redis):
     await SharedQuota(redis, BUDGET).charge("ada", 50)
-    assert 5_000 < await redis.pttl("storegraph:budget:ada") <= 6_000
+    assert KEPT_SECONDS - 2 < await redis.ttl("storegraph:budget:ada") <= KEPT_SECONDS
+    await SharedQuota(redis, Budget(capacity=100_000_000, per_second=10)).charge("slow", 50_000_000)
+    assert 5_000_000 - 2 < await redis.ttl("storegraph:budget:slow") <= 5_000_001
+
+
+async def test_falls_below_zero_for_what_was_done_already(bucket: Bucket):
+    quota, pass_time = bucket
+    assert (await quota.charge("ada", 90)).remaining == 10
+    quota.take("ada", 60)
+    level = await quota.charge("ada", 1)
+    assert (level.granted, level.remaining, level.wait_seconds(1)) == (False, 0, 6)
+    if payment := getattr(quota, "_payment", None):
+        await payment
+    assert (await quota.charge("ada", 0)).points == pytest.approx(-50, abs=2)
+    await pass_time("ada", 6)
+    level = await quota.charge("ada", 8)
+    assert (level.granted, level.remaining) == (True, 2)
+
+
+async def test_outlives_every_cached_response_in_a_redis_that_is_full():
+    with FullRedis.own() as server:
+        async with connect(server.url) as client:
+            quota, windows = SharedQuota(client, Budget(capacity=100, per_second=0.001)), SharedWindows(client)
+            await quota.charge("ada", 100)
+            assert [await windows.use("1/minute; 9/hour", "a") > 0 for _ in range(2)] == [False, True]
+            cache = SharedCache(client, "storegraph:cache")
+            for number in range(1_000):
+                await cache.put(str(number), b"x" * 10_000, SHARED_SECONDS)
+            stats: Any = client
+            evicted = (await stats.info("stats"))["evicted_keys"]
+            assert evicted > 500
+            assert (await quota.charge("ada", 1)).granted is False
+            assert await windows.use("1/minute; 9/hour", "a") > 0
+
+
+def test_is_evicted_last_by_the_redis_that_is_shipped():
+    compose = (Path(__file__).parents[3] / "docker-compose.yml").read_text()
+    assert f"--maxmemory-policy {FullRedis.settings['maxmemory-policy']}" in compose
+    assert SHARED_SECONDS < 60 < KEPT_SECONDS
 
 
 async def test_keeps_only_so_many_callers_in_a_process():

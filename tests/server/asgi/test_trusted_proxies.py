@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from graph.kit.limits.rate_limits import network
+from graph.kit.auth import network
 from graph.server.asgi.trusted_proxies import client_address, networks
 
 TRUSTED = networks(["10.0.0.0/8", "fd00::/8", "192.0.2.7"])

@@ -147,14 +147,14 @@ async def test_takes_nothing_for_a_document_that_has_another_hash() -> None:
 
 
 async def test_keeps_a_bounded_number_of_documents(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(persisted_documents, "KEPT_DOCUMENTS", 2)
+    monkeypatch.setattr(persisted_documents, "TEXTS_BYTES", 1_000)
     kept = Documents()
     texts = ["{ a }", "{ b }", "{ c }"]
     for text in texts:
         await kept.source(GraphQLRequest(query=text, document_id=f"sha256:{sha256(text)}"), STRANGER)
         await kept.source(GraphQLRequest(document_id=f"sha256:{sha256('{ a }')}"), STRANGER)
     assert [await found(kept, text) for text in texts] == [True, False, True]
-    long = "#" * 32_769
+    long = "#" + "é" * 16_384
     await kept.source(GraphQLRequest(query=long, document_id=f"sha256:{sha256(long)}"), STRANGER)
     assert not await found(kept, long)
 
