@@ -84,8 +84,8 @@ async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, Store
 
 async def named(session: AsyncSession, filename: str) -> StoredFile | None:
     name = filenames.normalised(filename)
-    # A name that cannot be stored is not looked for: PostgreSQL refuses some of them, such as one with a NUL, as no text at all.
-    return None if filenames.fault(name) else await session.scalar(select(StoredFile).where(StoredFile.filename == name))
+    # A file may have a name that today's rules refuse: only what is no text to PostgreSQL is not looked for.
+    return None if not filenames.is_text(name) else await session.scalar(select(StoredFile).where(StoredFile.filename == name))
 
 
 def listing() -> Listing[StoredFile]:

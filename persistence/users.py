@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence import passwords
+from persistence.kit.blank import has_invisible, is_blank
 from persistence.kit.column_types import Document, RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Change, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
@@ -27,7 +28,6 @@ USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,31}")  # No look-alikes, not
 FULL_NAME_LENGTH = 200
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")  # Only a letter to it proves an address; this finds slips.
 EMAIL_LENGTH = 254  # Source: RFC 5321, section 4.5.3.1.3, less the brackets.
-SEARCH_LENGTH = 200
 ADMINISTRATION = "users:write"  # The scope without which nobody could give a scope to anybody.
 
 
@@ -81,7 +81,9 @@ class Application:
 
 
 def _is_address(text: str) -> bool:
-    return len(text) <= EMAIL_LENGTH and text.isprintable() and EMAIL.fullmatch(text) is not None
+    if len(text) > EMAIL_LENGTH or not text.isprintable() or has_invisible(text):
+        return False
+    return EMAIL.fullmatch(text) is not None and not any(map(is_blank, re.split("[@.]", text)))
 
 
 async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, User]:
@@ -162,7 +164,7 @@ async def check_another_administers(work: UnitOfWork, username: str) -> None:
 async def page(session: AsyncSession, query: str | None, window: Window) -> Page[User]:
     """Users in order of name. Raises: InvalidInput, if query, window or cursor are out of their bounds."""
     checks = Checks()
-    checks.text("search", query, most=SEARCH_LENGTH, lines=True)
+    search.check(checks, "search", query)
     checks.finish()
     walk = Walk(true(), shows(User.search_words, query)) if query and query.strip() else None
     listing = Listing(_found(select(User), query), User.username_key, User.id, descending=False, mark=f"users {query!r}", walk=walk)

@@ -112,7 +112,10 @@ class ItemPage:
 
 Search = Annotated[
     str | None,
-    strawberry.argument(description="Words: each must begin a word of the name or description, whatever its case and accents."),
+    strawberry.argument(
+        description="Up to 16 words of up to 64 characters: each must begin a word of the name or description, whatever its case and accents."
+        " In Chinese, Japanese, Thai, Lao, Khmer and Burmese any part of a text is found, and each 3 letters count as a word."
+    ),
 ]
 
 

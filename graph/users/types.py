@@ -115,7 +115,8 @@ class UserQuery:
         search: Annotated[
             str | None,
             strawberry.argument(
-                description="Words: each must begin a word of the username, full name or e-mail, whatever its case and accents."
+                description="Up to 16 words of up to 64 characters: each must begin a word of the username, full name or e-mail, whatever its case"
+                " and accents. In Chinese, Japanese, Thai, Lao, Khmer and Burmese any part of a text is found, and each 3 letters count as a word."
             ),
         ] = None,
         first: First = None,

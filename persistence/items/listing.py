@@ -16,13 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items.table import Item
 from persistence.kit.errors import InvalidInput
-from persistence.kit.query import connection_by_parent, paging
+from persistence.kit.query import connection_by_parent, paging, search
 from persistence.kit.query.conditions import containing, contains_all, contains_any, matches, searching, shows
 from persistence.kit.query.paging import Listing, Page, Window
 from persistence.kit.query.search_scan import Walk
 from persistence.kit.validation import Checks
 
-SEARCH_LENGTH = 200
+TAG_LENGTH = 200  # Longer than any tag.
 FILTER_TAGS = 20
 STREAM_ROWS = 500  # Rows fetched at a time: about 100 kB, and 3 ms of the event loop.
 _LIVE = Item.deleted_at.is_(None)
@@ -58,7 +58,7 @@ class Filter:
 
     def check(self) -> None:
         checks = Checks()
-        checks.text("search", self.search, most=SEARCH_LENGTH, lines=True)
+        search.check(checks, "search", self.search)
         for name, price in (("priceMin", self.price_min), ("priceMax", self.price_max)):
             if price is not None:
                 checks.price(name, price)
@@ -66,7 +66,7 @@ class Filter:
             if tags is not None and len(tags) > FILTER_TAGS:
                 checks.report(name, f"must be at most {FILTER_TAGS} tags")
             for place, tag in enumerate(tags or ()):
-                checks.text(name, tag, most=SEARCH_LENGTH, deeper=(str(place),))
+                checks.text(name, tag, most=TAG_LENGTH, deeper=(str(place),))
         checks.finish()
 
     @property

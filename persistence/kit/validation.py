@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
+from persistence.kit.blank import is_blank, visible_length
 from persistence.kit.errors import InvalidInput, Problem
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # Without tab and line ends.
@@ -32,8 +33,10 @@ class Checks:
             return
         if len(value) > most:
             self.report(path, f"must have at most {most} characters, not {len(value)}", *deeper)
-        elif len(value.strip()) < least:
-            self.report(path, "must not be blank" if least == 1 else f"must have at least {least} characters", *deeper)
+        elif least and is_blank(value):
+            self.report(path, "must not be blank", *deeper)
+        elif least > 1 and visible_length(value) < least:
+            self.report(path, f"must have at least {least} characters", *deeper)
         elif CONTROL.search(value) or (not lines and re.search(r"[\t\r\n]", value)):
             self.report(path, "must not contain control characters", *deeper)
         elif SURROGATE.search(value):

@@ -44,7 +44,7 @@ class _ContainsAll(_ContainsAny):
 
 
 def searching(query: str) -> Mapping[str, Any]:
-    """Words hold letters and digits only, so nothing needs escaping."""
+    """Words hold letters, marks and digits only, so nothing needs escaping."""
     prefixes = search.prefixes(query)
     shown = {f"search_{place}": f"% {word}%" for place, word in enumerate(prefixes)}
     return {"search_fts5": search.fts5(query) or '""', "search_tsquery": search.tsquery(query), **shown}

@@ -1,25 +1,71 @@
 """Search by words, with the same answers on every database.
 
 Words are made here, in Python: both databases only index them. A query finds the rows in which each of its words begins a word.
+
+A word is one of UAX #29, without its punctuation: letters, marks and digits; format characters, such as a soft hyphen or a joiner, belong to it and
+are ignored. Hyphens, full stops and apostrophes part words, so that `example` is found in `ada@example.com`. Text of scripts that put no spaces between
+words (Han, kana, Thai, Lao, Khmer, Burmese) is indexed from each of its letters on, so that it is found from the middle.
+
+Who changes what a text's words are re-indexes the rows that there are by a migration, as 0006 does.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
-# But for vowel signs that were marks in Unicode 6.1, by whose tables SQLite still parts words: it would take a word with one for a phrase, and fail.
-WORD = re.compile(r"[^\W_\u19b0-\u19c0\u19c8\u19c9\u1cf2\u1cf3]+")
-WORD_LENGTH = 64  # Characters of a word that count; PostgreSQL refuses lexemes of 2 kB.
-QUERY_WORDS = 16  # Words of a query that count: each costs an index look-up.
+import regex
+
+from persistence.kit.validation import Checks
+
+QUERY_LENGTH = 200  # Characters of a query.
+QUERY_WORDS = 16  # Each costs an index look-up.
+WORD_LENGTH = 64  # Characters of a word that are indexed, and that a query's word may have; PostgreSQL refuses lexemes of 2 kB.
+WINDOW = 4  # Letters of unspaced text, with their marks, that are indexed from each place: most of its words are shorter.
+STEP = WINDOW - 1  # Windows of a query share a letter, so that a row has them side by side.
+REMEMBERED = 20_000  # Folded characters: 2 MB. More are in no shop's texts, but anybody may send all of Unicode.
+
+_ASCII_WORD = re.compile(r"[a-z0-9]+")
+# Characters that this version of Unicode does not know are mostly letters of a later one.
+_LETTER = regex.compile(r"[\p{L}\p{M}\p{N}\p{Cn}\p{Co}]")
+_UNSPACED = r"[[\p{Line_Break=Complex_Context}\p{Ideographic}\p{Han}\p{Hiragana}\p{Bopomofo}\p{Word_Break=Katakana}]&&[\p{L}\p{M}\p{N}]]"
+_MARK = regex.compile(r"\p{M}")
+_LETTER_WITH_MARKS = regex.compile(r".\p{M}*")
+_NOT_PARTED_BY_SPACES_ALONE = regex.compile(rf"[{_UNSPACED}\u200b]", regex.VERSION1)
+_WORD = regex.compile(rf"(?P<unspaced>{_UNSPACED}[{_UNSPACED}\p{{M}}\u200b]*)|[^\s\u200b{_UNSPACED}]+", regex.VERSION1)
+# But for the zero-width space, which parts words; Thai and Khmer text has it where others put a space, or has it not.
+_IGNORED = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}\p{Me}ʹʺʻʼʽʾʿـ--\u200b]", regex.VERSION1)
+# Canonical classes of marks that readers leave out: accents, points of Hebrew and Arabic, nuktas. Vowel signs, viramas, tone marks of Thai and Lao and
+# the voicing of kana have others: without them it is another word. Source: UAX #44, section 5.7.4.
+_ACCENTS = frozenset({1, 7, *range(10, 37), *range(200, 241)})
+# Letters that are no letter with an accent to Unicode, and are to readers. Those that are by their names, such as `o with stroke`, need no place here.
+_SIMPLER = {
+    "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ı": "i", "ȷ": "j", "ŋ": "n", "ĸ": "k", "ə": "e", "ǝ": "e", "ɛ": "e", "ɔ": "o", "ɩ": "i", "ʋ": "v", "ɣ": "g",  # noqa: RUF001 -- look-alikes are the point
+    "ꜳ": "aa", "ꜵ": "ao", "ꜷ": "au", "ꜹ": "av", "ꜻ": "av", "ꜽ": "ay", "ꝏ": "oo", "ꝡ": "vy", "ꜩ": "tz", "ỻ": "ll",
+    "ک": "ك", "ی": "ي", "ى": "ي", "ٱ": "ا",  # noqa: RUF001 -- as above
+}  # fmt: skip
+_ADORNED = re.compile(r"((?:LATIN|CYRILLIC) SMALL LETTER .+?) WITH .+")
+
+
+def check(checks: Checks, path: str, query: str | None) -> None:
+    """Report a query that is too long, has too many words or too long ones: none of them would be ignored in silence."""
+    before = len(checks.problems)
+    checks.text(path, query, most=QUERY_LENGTH, lines=True)
+    if not query or len(checks.problems) > before:
+        return
+    if (number := len(prefixes(query))) > QUERY_WORDS:
+        checks.report(
+            path,
+            f"must have at most {QUERY_WORDS} words, not {number}; text without spaces, such as Chinese, has one for each {STEP} letters",
+        )
+    elif (longest := max(map(len, prefixes(query)), default=0)) > WORD_LENGTH:
+        checks.report(path, f"must have words of at most {WORD_LENGTH} characters, not {longest}")
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, without case and accents, in order: `Motörhead (Live)` gives `motorhead`, `live`."""
-    plain = text.casefold()
-    if not plain.isascii():
-        plain = "".join(char for char in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(char)).casefold()
-    return [word[:WORD_LENGTH] for word in WORD.findall(plain)]
+    """The words by which a text is found, in order: `Motörhead (Live)` gives `motorhead`, `live`; `日本語` gives `日本語`, `本語`, `語`."""
+    return [part for word, unspaced in _parted(text) for part in (_from_each_place(word) if unspaced else (word[:WORD_LENGTH],))]
 
 
 def indexed(*texts: str | None) -> str:
@@ -28,14 +74,77 @@ def indexed(*texts: str | None) -> str:
 
 
 def prefixes(query: str) -> list[str]:
-    return list(dict.fromkeys(words(query)))[:QUERY_WORDS]
+    """What must each begin a word of a row that the query finds."""
+    return list(dict.fromkeys(part for word, unspaced in _parted(query) for part in (_windows(word) if unspaced else (word,))))
 
 
 def fts5(query: str) -> str:
-    """SQLite's form: `"motor"* AND "live"*`. Words hold letters and digits only, so nothing needs escaping."""
+    """SQLite's form: `"motor"* AND "live"*`. Words hold letters, marks and digits only, so nothing needs escaping."""
     return " AND ".join(f'"{word}"*' for word in prefixes(query))
 
 
 def tsquery(query: str) -> str:
     """PostgreSQL's form: `'motorhead':* & 'live':*`."""
     return " & ".join(f"'{word}':*" for word in prefixes(query))
+
+
+def _from_each_place(word: str) -> list[str]:
+    if not _MARK.search(word):
+        return [word[place : place + WINDOW] for place in range(len(word))]
+    letters: list[str] = _LETTER_WITH_MARKS.findall(word)
+    return ["".join(letters[place : place + WINDOW])[:WORD_LENGTH] for place in range(len(letters))]
+
+
+def _windows(word: str) -> list[str]:
+    letters: list[str] = _LETTER_WITH_MARKS.findall(word)
+    last = max(len(letters) - WINDOW, 0)
+    return ["".join(letters[place : place + WINDOW]) for place in (*range(0, last, STEP), last)]
+
+
+def _parted(text: str) -> Iterable[tuple[str, bool]]:
+    """Folded words, and whether they are text without spaces."""
+    if text.isascii():
+        return [(word, False) for word in _ASCII_WORD.findall(text.lower())]
+    plain = unicodedata.normalize("NFKD", text).translate(_FOLDING)
+    if _NOT_PARTED_BY_SPACES_ALONE.search(plain) is None:
+        return [(word, False) for word in plain.split()]
+    return [(_composed(found[0]), True) if found["unspaced"] else (found[0], False) for found in _WORD.finditer(plain)]
+
+
+def _composed(word: str) -> str:
+    """With the voicing of kana in the letter: `か` is not found in `が`."""
+    return unicodedata.normalize("NFC", word.replace("\u200b", ""))
+
+
+class Folding(dict[int, str]):
+    """For `str.translate`: the small letters in the place of a character, or a space for what is in no word. `most` are remembered."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def __missing__(self, code: int) -> str:
+        folded = _simple(chr(code))
+        if len(self) < self._most:
+            self[code] = folded
+        return folded
+
+
+def _simple(text: str) -> str:
+    return "".join(map(_plain, unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())))
+
+
+def _plain(char: str) -> str:
+    """A small letter without what readers leave out; empty for what is nothing but that, and a space for what is in no word."""
+    if _IGNORED.match(char) or unicodedata.combining(char) in _ACCENTS:
+        return ""
+    if not _LETTER.match(char):
+        return char if char == "\u200b" else " "
+    if char.isdecimal():
+        return str(unicodedata.decimal(char))
+    if adorned := _ADORNED.fullmatch(unicodedata.name(char, "")):
+        return _simple(unicodedata.lookup(adorned[1]))
+    return _SIMPLER.get(char, char)
+
+
+_FOLDING = Folding(REMEMBERED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import unicodedata
 from asyncio.subprocess import PIPE, create_subprocess_exec
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Boolean, Connection, Date, DateTime, Integer, MetaData, NullPool, inspect, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from persistence.kit.query import search
 from persistence.schema import MIGRATION_LOCK, MIGRATIONS, configuration, downgrade, upgrade
 from tests.support import servers
 from tests.support.processes import ROOT
@@ -70,7 +72,10 @@ def fill(connection: Connection) -> tuple[MetaData, dict[str, Any]]:
     tables = reflected(connection)
     for table in tables.sorted_tables:
         if table.name != "alembic_version" and connection.execute(select(table)).first() is None:
-            values = {column.name: _value(column.type) for column in table.columns if column.computed is None}
+            # What a row is found by is made of its other values.
+            values = {column.name: _value(column.type) for column in table.columns if column.computed is None} | (
+                {"search_words": "ada"} if "search_words" in table.columns else {}
+            )
             connection.execute(table.insert().values(values))
     return tables, rows(connection, tables)
 
@@ -97,7 +102,7 @@ def _value(type_: Any) -> Any:
 def rows(connection: Connection, tables: MetaData) -> dict[str, Any]:
     """What is in these columns of these tables."""
     kept = [table for table in tables.sorted_tables if table.name != "alembic_version"]
-    return {table.name: [tuple(row) for row in connection.execute(select(*table.columns))] for table in kept}
+    return {table.name: [tuple(row) for row in connection.execute(select(*table.columns).order_by(*table.primary_key))] for table in kept}
 
 
 async def test_lead_from_nothing_to_what_the_code_expects(url: str) -> None:
@@ -118,6 +123,69 @@ async def test_keep_every_row_on_the_way_up_and_lead_back_to_exactly_what_was_be
         assert await looked(url, shape) == before[revision]
     await downgrade(url, "base")
     assert await looked(url, shape) == {"": set()}
+
+
+# Name, words as earlier versions made them, words now, and what finds the row now.
+OLD_WORDS = [
+    ("Motörhead (Live)", "motorhead live", "motorhead live", "motor"),
+    ("हिन्दी", "ह नद", "हिन्दी", "हिन्"),
+    ("Kaffee\u00admaschine", "kaffee maschine", "kaffeemaschine", "kaffeem"),
+    ("Łódź", "łodz", "lodz", "lodz"),
+    ("日本語", "日本語", "日本語 本語 語", "本"),
+    ("한국", "한국", "한국", "한"),
+    ("x" * 80, "x" * 64, "x" * 64, "x" * 64),
+]
+OLD_ROWS = 2_500  # More than a migration has in memory.
+
+
+def fill_with_old_words(connection: Connection) -> None:
+    tables = reflected(connection)
+    moment = datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
+    numbered = [(number, *OLD_WORDS[number % len(OLD_WORDS)]) for number in range(1, OLD_ROWS + 1)]
+    common: dict[str, Any] = {"price_cents": 1, "tags": [], "inventory": 0, "version": 3, "created_at": moment, "updated_at": moment}
+    deleted = {number: moment if number % 10 == 0 else None for number, *_ in numbered}
+    items = [common | {"id": n, "name": name, "search_words": old, "deleted_at": deleted[n]} for n, name, old, *_ in numbered]
+    connection.execute(tables.tables["items"].insert(), items)
+    who: dict[str, Any] = {"password_hash": "-", "is_active": True, "scopes": [], "created_at": moment}
+    users = [
+        who | {"id": n, "username": f"u{n}", "username_key": f"u{n}", "full_name": name, "search_words": f"u{n} {old}"}
+        for n, name, old, *_ in numbered
+    ]
+    connection.execute(tables.tables["users"].insert(), users)
+
+
+MATCHING = {
+    "sqlite": "SELECT id FROM {0} WHERE id IN (SELECT rowid FROM {0}_search WHERE {0}_search MATCH '\"{1}\"*') ORDER BY id",
+    "postgresql": "SELECT id FROM {0} WHERE array_to_tsvector(string_to_array(search_words, ' ')) @@ $${1}:*$$::tsquery ORDER BY id",
+}
+
+
+def matching(connection: Connection, table: str, query: str) -> list[int]:
+    [prefix] = search.prefixes(query)
+    return [*connection.exec_driver_sql(MATCHING[connection.dialect.name].format(table, prefix)).scalars()]
+
+
+async def test_index_the_rows_of_earlier_versions_again(url: str) -> None:
+    await upgrade(url, "0005")
+    await looked(url, fill_with_old_words)
+    kept = await looked(url, lambda connection: rows(connection, reflected(connection)))
+    await upgrade(url)
+    now = await looked(url, lambda connection: rows(connection, reflected(connection)))
+    place = await looked(url, lambda connection: {name: len(t.columns) - 1 for name, t in reflected(connection).tables.items()})
+    for table, first in (("items", ""), ("users", "u{} ")):
+        wanted = [first.format(number) + OLD_WORDS[number % len(OLD_WORDS)][2] for number in range(1, OLD_ROWS + 1)]
+        assert [row[place[table]] for row in now[table]] == list(map(decomposed, wanted))
+        assert [row[: place[table]] for row in now[table]] == [row[: place[table]] for row in kept[table]]
+        for which, (*_, query) in enumerate(OLD_WORDS):
+            having = [number for number in range(1, OLD_ROWS + 1) if number % len(OLD_WORDS) == which]
+            assert await looked(url, partial(matching, table=table, query=query)) == having
+    await downgrade(url, "0005")
+    assert await looked(url, partial(matching, table="items", query="motor")) == [*range(7, OLD_ROWS + 1, 7)]
+
+
+def decomposed(words: str) -> str:
+    """Hangul as it is indexed: a syllable is found by its first letters."""
+    return unicodedata.normalize("NFKD", words)
 
 
 async def test_are_made_once_when_several_processes_start_at_once(url: str) -> None:

@@ -131,7 +131,7 @@ def test_scalars(value: Any):
 def test_searches(text: str):
     counted()
     for word in search.words(text):
-        assert word.isalnum()
+        assert not any(char.isspace() or (char.isascii() and not char.isalnum()) for char in word)
         assert len(word) <= search.WORD_LENGTH
 
 
