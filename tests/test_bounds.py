@@ -165,7 +165,7 @@ def test_replays_stay_within_their_bytes_with_the_documents_that_they_hold(monke
         for number, document in zip(range(24), heaviest_documents(), strict=False):
             operation = made._prepared(document, None)
             request = GraphQLRequest(query=document, variables=dense(2_000, number))
-            repeat: Any = Repeat(Repeatable("asked", operation, request, "application/json"), zipped=True)
+            repeat: Any = Repeat(Repeatable("asked", operation, request, "application/json"), gzip_from=200)
             repeat._kept, repeat._body, repeat._encoding = Kept(b"%d" % number * 8_000, 1), b"%d" % number * 8_000, response_replay.GZIP
             kept._repeats.put((b"%d" % number * 1_000, ((b"accept", b"*/*"),)), repeat)
         return kept
@@ -175,7 +175,7 @@ def test_replays_stay_within_their_bytes_with_the_documents_that_they_hold(monke
 
 
 async def test_replays_count_an_answer_that_was_found_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    repeat = Repeat(Repeatable("asked", engine().prepare("{ __typename }", None), GraphQLRequest(), "application/json"), zipped=True)
+    repeat = Repeat(Repeatable("asked", engine().prepare("{ __typename }", None), GraphQLRequest(), "application/json"), gzip_from=200)
     before = repeat.size_bytes
 
     async def send(_message: object) -> None:

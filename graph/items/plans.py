@@ -102,7 +102,8 @@ def _edges(wanted: _Wanted, nodes: Sequence[FieldNode]) -> Show:
     one = {name: about for name, (_, about) in fields.items()}
 
     def edges(page: RowPage) -> Part:
-        rows = zip(*[column(page) for column, _ in fields.values()], strict=True)
+        columns = [column(page) for column, _ in fields.values()]
+        rows = zip(*columns, strict=True) if columns else [()] * len(page)
         return Part(b"[%b]" % b",".join([shape % row for row in rows]), [one] * len(page))
 
     return edges

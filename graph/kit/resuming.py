@@ -18,8 +18,6 @@ from graphql import (
     ArgumentNode,
     FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
-    InlineFragmentNode,
     NameNode,
     OperationDefinitionNode,
     StringValueNode,
@@ -81,20 +79,12 @@ def _text(operation: Operation) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _with_arguments(operation: Operation, arguments: Callable[[Arguments], Arguments]) -> Operation:
+    root = operation.first_root_field
+    assert root is not None, "a valid subscription has one root field"
     index = operation.document.definitions.index(operation.definition)
-    document = visit(operation.document, _Rewrite(_root_field(operation), arguments))
+    document = visit(operation.document, _Rewrite(root, arguments))
     definition = cast("OperationDefinitionNode", document.definitions[index])
     return replace(operation, source=print_ast(document), document=document, definition=definition)
-
-
-def _root_field(operation: Operation) -> FieldNode:
-    """A valid subscription has one root field, perhaps inside fragments."""
-    fragments = {each.name.value: each for each in operation.document.definitions if isinstance(each, FragmentDefinitionNode)}
-    selection = operation.definition.selection_set.selections[0]
-    while not isinstance(selection, FieldNode):
-        fragment = fragments[selection.name.value] if isinstance(selection, FragmentSpreadNode) else cast("InlineFragmentNode", selection)
-        selection = fragment.selection_set.selections[0]
-    return selection
 
 
 def _without_after(arguments: Arguments) -> Arguments:

@@ -107,7 +107,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         routes=made_routes(parts, http, vitals, explorer),
         middleware=made_middleware(parts, http),
         exception_handlers={HTTPException: not_served},
-        lifespan=lambda _app: lifespan(parts),
+        lifespan=partial(lifespan, parts),
     )
     app.state.services, app.state.tokens, app.state.connections = services, tokens, connections
     app.state.pipeline = pipeline
@@ -260,7 +260,7 @@ def made_middleware(parts: Parts, http: HttpEndpoint) -> list[Middleware]:
 
 
 @asynccontextmanager
-async def lifespan(parts: Parts) -> AsyncGenerator[dict[str, Any]]:
+async def lifespan(parts: Parts, _app: Starlette) -> AsyncGenerator[dict[str, Any]]:
     """Starts what runs beside requests. What is started last ends first, and nothing keeps the rest from ending."""
     stores, supervisor, ports = parts.stores, parts.supervisor, parts.services.ports
     runner = Runner(stores.database, {purchases.PLACED: purchases.Completion(ports[Notifier])}, supervisor=supervisor)

@@ -52,6 +52,7 @@ _core: Any = execution  # Partly untyped there.
 DOCUMENT_BYTES = 64 * 2**20  # For the documents that are kept: some two thousand of the usual 30 tokens.
 TOKEN_BYTES = 500  # Measured: what one token takes in a parsed document, and a comment.
 OPERATION_BYTES = 10_000  # Measured: what the smallest document takes.
+NO_FIELD = "{}"  # In the place of a field's name, for an operation that selects nothing.
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +76,15 @@ class Operation:
         return self.definition.operation
 
     @cached_property
+    def first_root_field(self) -> FieldNode | None:
+        """The first field of the root, inside fragments or not; None if it selects none, as `{}` does."""
+        fragments = {each.name.value: each for each in self.document.definitions if isinstance(each, FragmentDefinitionNode)}
+        return _first_field(self.definition.selection_set, fragments)
+
+    @cached_property
     def root_field(self) -> str:
-        """The first field that it asks of the root: what it is about, in one of few words."""
-        return _first_field(self.definition.selection_set, self.document)
+        """The name of that field: what it is about, in one of few words."""
+        return self.first_root_field.name.value if self.first_root_field else NO_FIELD
 
     @cached_property
     def digest(self) -> bytes:
@@ -198,20 +205,16 @@ class Engine:
         return result
 
 
-def _first_field(selections: SelectionSetNode, document: DocumentNode) -> str:
-    match selections.selections[0]:
-        case FragmentSpreadNode(name=name):
-            return next(
-                _first_field(each.selection_set, document)
-                for each in document.definitions
-                if isinstance(each, FragmentDefinitionNode) and each.name.value == name.value
-            )
-        case InlineFragmentNode(selection_set=inner):
-            return _first_field(inner, document)
-        case FieldNode(name=name):
-            return name.value
-        case other:
-            raise TypeError(other)
+def _first_field(selections: SelectionSetNode, fragments: dict[str, FragmentDefinitionNode]) -> FieldNode | None:
+    """Takes each fragment that it enters out of `fragments`: one without a field is not entered again, however often it is spread."""
+    for selection in selections.selections:
+        if isinstance(selection, FieldNode):
+            return selection
+        target = fragments.pop(selection.name.value, None) if isinstance(selection, FragmentSpreadNode) else selection
+        inner = cast("FragmentDefinitionNode | InlineFragmentNode | None", target)
+        if inner and (field := _first_field(inner.selection_set, fragments)):
+            return field
+    return None
 
 
 def mask(errors: Sequence[GraphQLError], request_id: str) -> list[GraphQLError]:

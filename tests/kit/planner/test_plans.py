@@ -90,6 +90,22 @@ FAST: dict[str, Case] = {
         "{ items(first: 2) { nodes { name } others: nodes { price } edges { node { id } a: cursor } again: edges { node { tags } } } }",
         {},
     ),
+    **{
+        f"nothing selected: {selected}": (f"{{ items(first: 2) {selected} }}", {})
+        for selected in (
+            "{}",
+            "{ nodes {} }",
+            "{ edges {} }",
+            "{ edges { node {} } }",
+            "{ edges { ... {} cursor } }",
+            "{ pageInfo {} }",
+            "{ nodes { owner {} } }",
+            "{ nodes { owner {} name } edges {} ... {} }",
+        )
+    },
+    "nothing selected of an item": ("query ($id: ID!) { item(id: $id) {} }", {"id": "{id}"}),
+    "nothing selected of no item": ("query ($id: ID!) { item(id: $id) { ... {} } }", {"id": "{deleted}"}),
+    "nothing selected": ("query { ... {} ... on Query {} }", {}),
     "a search": ('{ items(search: "mot") { nodes { name } } }', {}),
     **{
         f"by {field} {direction}": (

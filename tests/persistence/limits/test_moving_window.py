@@ -10,7 +10,7 @@ from graphql import GraphQLError
 from redis.asyncio import Redis
 
 from graph.kit.auth import Caller
-from graph.kit.limits.rate_limits import ADDRESS, Counted, Limit, argument
+from graph.kit.limits.rate_limits import ADDRESS, By, Counted, Limit
 from persistence.kit.limits.moving_window import KEYS, LocalWindows, SharedWindows, Unlimited, Windows
 from persistence.kit.redis.circuit_breaker import RETRY_SECONDS
 from tests.persistence.limits.test_token_bucket import Clock, connected, emptied
@@ -78,7 +78,7 @@ async def test_counts_in_no_span_what_another_span_refuses(windows: Windows):
 
 
 async def test_counts_for_no_limit_of_a_field_what_another_refuses(windows: Windows):
-    wide, narrow = Limit("5/hour", by=ADDRESS), Limit("1/hour", by=argument("name"))
+    wide, narrow = Limit("5/hour", by=ADDRESS), Limit("1/hour", by=By("name", lambda _caller, arguments: arguments["name"]))
     counted = Counted(windows, "token", Caller(None, "192.0.2.1", ""), {"name": "ada"})
     await counted.count((wide, narrow))
     for _ in range(9):
