@@ -1,31 +1,43 @@
-"""Items out of a file, row by row: CSV in any order of columns, or JSON lines. A bad row is told with its line and keeps no other from loading."""
+"""Items out of a file, row by row: CSV or JSON Lines, under the rules that the API has. A bad row is refused by its line and keeps no other from loading.
+
+Nothing is altered in silence: what is read is what the file says, or the row is refused. Only blanks around tags do not count, as in the API.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+import re
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from functools import partial
 from itertools import chain
 from typing import Any, BinaryIO, cast
 
-import orjson
-
 from persistence.items import table as items
-from persistence.items.csv_export import SEPARATOR, plain
+from persistence.items.csv_export import SEPARATOR
 from persistence.items.table import Draft
+from persistence.kit import csv_reader, formulas, parsing, strict_json, text_lines
+from persistence.kit.csv_reader import Record
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
+from persistence.kit.text_lines import LINE_CHARACTERS
 
 BATCH_ROWS = 1_000  # Of one transaction: readers and other writers wait for less than a second.
-LINE_BYTES = 2**20  # The longest good line of JSON has some 60 kB.
 DELIMITERS = (",", ";", "\t")
+FIELDS = frozenset(Draft.__dataclass_fields__)
 REQUIRED = ("name", "price")
+
+_NUMBERS: Mapping[str, Callable[[object], Any]] = {"price": parsing.decimal_number, "inventory": parsing.whole_number}
+_JSON_TYPES: Mapping[str, Any] = {"name": str, "description": str | None, "tags": list}
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\1*[\r\n]*', re.IGNORECASE)  # Of spreadsheets, which take it for no row either.
 
 
 class Unreadable(Exception):
     """The file as a whole is not one that items can be read from."""
+
+
+class _BadRow(Exception):
+    """The message says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -67,47 +79,77 @@ async def _create(database: Database, good: list[Draft], refused: list[Row], own
 
 
 def from_csv(file: BinaryIO, *, raw: bool = False) -> Iterator[Row]:
-    """UTF-8 with or without BOM; commas, semicolons or tabs; columns in any order, unknown ones ignored. `raw` takes leading apostrophes for text.
+    """Commas, semicolons or tabs, as a first line `sep=;` says or as the header has most; columns in any order, unknown ones ignored.
 
-    Raises: Unreadable, if the header lacks a column.
+    Lines of separators only are skipped, empty cells at a line's end may be missing or too many. `raw` takes leading apostrophes for text.
+
+    Raises: Unreadable, if the header lacks a column, or the file is in another encoding.
     """
-    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
-    first = text.readline()
-    delimiter = max(DELIMITERS, key=first.count)
-    reader = csv.reader(chain([first], text), delimiter=delimiter)
-    header = _header(next(reader, list[str]()))
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            yield Row(line, None, str(error))
-            continue
-        if len(cells) == len(header):
-            yield _row(line, _texts(dict(zip(header, cells, strict=True)), raw=raw, decimal_comma=delimiter != ","))
-        elif any(cells):
-            yield Row(line, None, f"has {len(cells)} cells where the header has {len(header)}")
-    text.detach()
+    with _opened(file) as lines:
+        header, records, delimiter = _opening(lines)
+        table = _Table(header, raw, decimal_comma=delimiter != ",")
+        for record in records:
+            if record.fault:
+                yield Row(record.line, None, record.fault)
+            elif not _is_blank(record.cells):
+                yield _row(record.line, partial(table.values, record.cells))
 
 
 def from_json_lines(file: BinaryIO) -> Iterator[Row]:
-    """One object a line, with the names that the API has; unknown ones are ignored."""
-    line = 0
-    while text := file.readline(LINE_BYTES):
-        line += 1
-        if not text.endswith(b"\n") and len(text) == LINE_BYTES:
-            while (rest := file.readline(LINE_BYTES)) and not rest.endswith(b"\n"):
-                pass
-            yield Row(line, None, f"is longer than {LINE_BYTES} bytes")
-        elif text.strip():
-            yield _row(line, _object(text.removeprefix(b"\xef\xbb\xbf") if line == 1 else text))
+    """One object a line, with the names that the API has; unknown ones are ignored. Raises: Unreadable."""
+    with _opened(file) as lines:
+        for number, line in enumerate(_whole(lines), 1):
+            if line is None:
+                yield Row(number, None, f"is longer than {LINE_CHARACTERS} characters")
+            elif line.strip():
+                yield _row(number, partial(_json_values, line))
 
 
-def _header(cells: list[str]) -> list[str]:
+@contextmanager
+def _opened(file: BinaryIO) -> Generator[Iterator[str]]:
+    try:
+        with text_lines.lines(file) as lines:
+            yield lines
+    except text_lines.Undecodable as error:
+        raise Unreadable(str(error)) from error
+
+
+def _opening(lines: Iterator[str]) -> tuple[Sequence[str], Iterator[Record], str]:
+    """The header, the records below it, and the delimiter. Raises: Unreadable."""
+    number, delimiter = 1, None
+    first = next(lines, "")
+    if says := _SEPARATOR_LINE.fullmatch(first):
+        number, delimiter, first = 2, says[1], next(lines, "")
+        if delimiter not in DELIMITERS:
+            raise Unreadable("The first line names a separator that is not read: it must be a comma, a semicolon or a tab.")
+    while first and not first.strip(" \r\n,;\t"):
+        number, first = number + 1, next(lines, "")
+    delimiter = delimiter or max(DELIMITERS, key=first.count)
+    records = iter(csv_reader.Reader(chain([first] if first else [], lines), delimiter, line=number))
+    header = next(records, Record(number, ()))
+    if header.fault:
+        raise Unreadable(f"Line {header.line} must name the columns, but {header.fault}.")
+    return _header([cell or "" for cell in header.cells]), records, delimiter
+
+
+def _whole(lines: Iterable[str]) -> Iterator[str | None]:
+    """Lines; None for one that is too long."""
+    is_long = False
+    for piece in lines:
+        has_end = piece.endswith(("\r", "\n"))
+        if is_long or len(piece) >= LINE_CHARACTERS:
+            is_long = not has_end
+            if has_end:
+                yield None
+        else:
+            yield piece
+    if is_long:
+        yield None
+
+
+def _header(cells: Sequence[str]) -> Sequence[str]:
     header = [cell.strip().casefold() for cell in cells]
-    known = [name for name in header if name in Draft.__dataclass_fields__]
+    known = [name for name in header if name in FIELDS]
     missing = [name for name in REQUIRED if name not in header]
     if missing or len(set(known)) < len(known):
         what = f"no column {' and '.join(missing)}" if missing else "a column twice"
@@ -115,10 +157,15 @@ def _header(cells: list[str]) -> list[str]:
     return header
 
 
-def _row(line: int, values: Mapping[str, Any] | str) -> Row:
-    if isinstance(values, str):
-        return Row(line, None, values)
-    draft = Draft(**values)
+def _is_blank(cells: Iterable[str | None]) -> bool:
+    return not any(cell and cell.strip() for cell in cells)
+
+
+def _row(line: int, values: Callable[[], Mapping[str, Any]]) -> Row:
+    try:
+        draft = Draft(**values())
+    except _BadRow as error:
+        return Row(line, None, str(error))
     try:
         draft.check()
     except InvalidInput as error:
@@ -127,43 +174,55 @@ def _row(line: int, values: Mapping[str, Any] | str) -> Row:
     return Row(line, draft)
 
 
-def _texts(cells: Mapping[str, str], *, raw: bool, decimal_comma: bool) -> dict[str, Any] | str:
-    """The values of a draft, or what is wrong."""
-    name, description, tags = (cell if raw else plain(cell) for cell in (cells.get(key, "") for key in ("name", "description", "tags")))
-    price, inventory = cells["price"].strip(), cells.get("inventory", "").strip() or "0"
-    if decimal_comma:
-        price = price.replace(",", ".")
-    if not inventory.isascii() or not inventory.removeprefix("-").isdigit() or len(inventory) > 12:
-        return "inventory: must be a whole number"
-    return _priced(price) or {
-        "name": name,
-        "description": description or None,
-        "price": Decimal(price),
-        "tags": [tag.strip() for tag in tags.split(SEPARATOR) if tag.strip()],
-        "inventory": int(inventory),
-    }
+@dataclass(frozen=True)
+class _Table:
+    """How the cells of a CSV file are to be read."""
+
+    header: Sequence[str]
+    raw: bool
+    decimal_comma: bool
+
+    def values(self, cells: Sequence[str | None]) -> dict[str, Any]:
+        """Of a draft. Raises: _BadRow."""
+        if not _is_blank(cells[len(self.header) :]):
+            raise _BadRow(f"has {len(cells)} cells where the header has {len(self.header)}")
+        found = {name: cell for name, cell in zip(self.header, cells, strict=False) if cell is not None and name in FIELDS}
+        numbers = {
+            name: cell.replace(",", ".") if self.decimal_comma else cell for name, cell in found.items() if name in _NUMBERS and cell
+        }
+        texts = {name: cell if self.raw else formulas.restored(cell) for name, cell in found.items() if name not in _NUMBERS}
+        tags = [tag for tag in texts.get("tags", "").split(SEPARATOR) if tag.strip()]
+        return {"name": "", **texts, "tags": tags, **_parsed({"price": "", **numbers})}
 
 
-def _object(text: bytes) -> dict[str, Any] | str:
+def _json_values(text: str) -> dict[str, Any]:
+    """Of a draft. Raises: _BadRow."""
     try:
-        found: Any = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return "is not JSON"
+        found = strict_json.loads(text)
+    except strict_json.NotJson as error:
+        raise _BadRow("is not JSON") from error
+    except strict_json.BadJson as error:
+        raise _BadRow(f"is not strict JSON: {error}") from error
     if not isinstance(found, dict):
-        return "is not a JSON object"
-    values = {name: value for name, value in cast("dict[str, Any]", found).items() if name in Draft.__dataclass_fields__}
-    kinds: dict[str, Any] = {"name": str, "description": str | None, "price": str | int | float, "tags": list, "inventory": int}
-    wrong = [name for name, value in values.items() if not isinstance(value, kinds[name]) or isinstance(value, bool)]
+        raise _BadRow("is not a JSON object")
+    values = {name: value for name, value in cast("dict[str, Any]", found).items() if name in FIELDS}
     if missing := [name for name in REQUIRED if name not in values]:
-        return f"lacks {' and '.join(missing)}"
+        raise _BadRow(f"lacks {' and '.join(missing)}")
+    if isinstance(values.get("tags"), str):
+        values["tags"] = [values["tags"]]  # As in GraphQL, where one value stands for a list of one.
+    wrong = [name for name, kind in _JSON_TYPES.items() if name in values and not isinstance(values[name], kind)]
     if wrong or not all(isinstance(tag, str) for tag in values.get("tags", ())):
-        return f"{wrong[0] if wrong else 'tags'}: is of the wrong type"
-    return _priced(str(values["price"])) or {**values, "price": Decimal(str(values["price"]))}
+        raise _BadRow(f"{wrong[0] if wrong else 'tags'}: is of the wrong type")
+    return values | _parsed(values)
 
 
-def _priced(text: str) -> str:
-    """What is wrong with a price as text; empty for a number, whose bounds are checked later."""
-    try:
-        return "" if len(text) < 50 and Decimal(text).is_finite() else "price: must be a decimal number such as 9.99"
-    except InvalidOperation:
-        return "price: must be a decimal number such as 9.99"
+def _parsed(values: Mapping[str, object]) -> dict[str, Any]:
+    """The numbers among them; their bounds are checked later. Raises: _BadRow."""
+    parsed: dict[str, Any] = {}
+    for name, parse in _NUMBERS.items():
+        if name in values:
+            try:
+                parsed[name] = parse(values[name])
+            except parsing.BadValue as error:
+                raise _BadRow(f"{name}: {error}") from error
+    return parsed

@@ -56,6 +56,11 @@ class Filter:
     created_before: datetime | None = None
     owner_id: int | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("tags_any", "tags_all"):
+            if (tags := getattr(self, name)) is not None:
+                object.__setattr__(self, name, [tag.strip() for tag in tags])  # As items keep them.
+
     def check(self) -> None:
         checks = Checks()
         search.check(checks, "search", self.search)

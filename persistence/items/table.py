@@ -74,13 +74,16 @@ ANSWER = row_of(Item, without=("search_words",))
 
 @dataclass(frozen=True)
 class Draft:
-    """The values that a user gives an item."""
+    """The values that a user gives an item, by whatever way. Blanks around a tag do not count: nobody sees them, and no filter would find them."""
 
     name: str
     price: Decimal
     description: str | None = None
     tags: Sequence[str] = field(default_factory=tuple[str, ...])
     inventory: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tags", [tag.strip() for tag in self.tags])
 
     def check(self) -> None:
         """Raises: InvalidInput, with a problem for each field that is out of its bounds."""
@@ -94,8 +97,7 @@ class Draft:
 
     def columns(self) -> dict[str, Any]:
         return asdict(self) | {
-            "price": self.price.quantize(CENT),
-            "tags": list(self.tags),
+            "price": abs(self.price).quantize(CENT),  # Checked, it is negative only as minus zero.
             "search_words": search.indexed(self.name, self.description),
         }
 

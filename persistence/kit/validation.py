@@ -8,10 +8,10 @@ from decimal import Decimal
 
 from persistence.kit.blank import is_blank, visible_length
 from persistence.kit.errors import InvalidInput, Problem
+from persistence.kit.parsing import WHOLE_MAX
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # Without tab and line ends.
 SURROGATE = re.compile("[\ud800-\udfff]")
-WHOLE_MAX = 2**31 - 1  # GraphQL's Int.
 PRICE_MAX = Decimal("9999999999.99")  # 12 digits.
 
 

@@ -18,6 +18,7 @@ from persistence.items import file_import
 from persistence.items import table as items
 from persistence.items.file_import import Row, Unreadable
 from persistence.items.table import Draft
+from persistence.kit import csv_reader
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -87,11 +88,14 @@ def test_are_refused_without_a_header(content: bytes) -> None:
         (b"Kettle,,1,,-1", "inventory: must be between 0 and 2147483647"),
         (b",,1,,1", "name: must not be blank"),
         (b"Kettle,,1,a;a,1", "tags.1: must not hold 'a' twice"),
-        (b"Kettle,,1", "has 3 cells where the header has 5"),
+        (b"Kettle,,1,,1,,more", "has 7 cells where the header has 5"),
+        (b"Kettle", "price: must be a decimal number such as 9.99"),
         (b"Ket\0tle,,1,,1", "name: must not contain control characters"),
         (b"Kettl\xe9,,1,,1", "is not in UTF-8"),
         (b"-1,x,-1,y,x", "inventory: must be a whole number"),
-        (b"Kettle," + b"x" * 200_000 + b",1,,1", "field larger than field limit (131072)"),
+        (b"Kettle," + b"x" * 140_000 + b",1,,1", "description: must have at most 10000 characters, not 140000"),
+        (b"Kettle," + b"x" * 2**20 + b",1,,1", "is longer than 1048576 characters"),
+        (b'24" pan,,1,,1', csv_reader.STRAY),
     ],
 )
 def test_tell_a_bad_row_by_its_line_and_go_on(row: bytes, fault: str) -> None:
@@ -126,11 +130,23 @@ def test_are_read_from_json_lines() -> None:
         (b"[1]", "is not a JSON object"),
         (b'{"name": "a"}', "lacks price"),
         (b'{"name": 1, "price": 1}', "name: is of the wrong type"),
-        (b'{"name": "a", "price": true}', "price: is of the wrong type"),
+        (b'{"name": "a", "price": true}', "price: must be a decimal number such as 9.99"),
+        (b'{"name": "a", "price": NaN}', "is not JSON"),
+        (b'{"name": "a", "price": 1e400}', "is not JSON"),
+        (
+            b'{"name": "a", "price": 19.999999999999999999}',
+            "is not strict JSON: A number has more digits than are kept: write it as a string.",
+        ),
+        (b'{"name": "a", "price": 1, "price": 2}', "is not strict JSON: A name is repeated in a JSON object."),
+        (b'{"name": "a", "price": 1, "\\u0070rice": 2}', "is not strict JSON: A name is repeated in a JSON object."),
+        (b'{"name": "a", "price": null}', "price: must be a decimal number such as 9.99"),
         (b'{"name": "a", "price": 1, "tags": [1]}', "tags: is of the wrong type"),
         (b'{"name": "a", "price": "Infinity"}', "price: must be a decimal number such as 9.99"),
-        (b'{"name": "a", "price": 1, "inventory": 1e3}', "inventory: is of the wrong type"),
-        (b'"' + b"x" * 2**20 + b'"', "is longer than 1048576 bytes"),
+        (b'{"name": "a", "price": 1, "inventory": 1.5}', "inventory: must be a whole number"),
+        (b'{"name": "a", "price": 1, "inventory": true}', "inventory: must be a whole number"),
+        (b'{"name": "a", "price": 1, "inventory": 9999999999999999}', "inventory: must be between 0 and 2147483647"),
+        (b'{"name": "a", "price": 1, "tags": ["x", " x"]}', "tags.1: must not hold 'x' twice"),
+        (b'"' + b"x" * 2**20 + b'"', "is longer than 1048576 characters"),
         (b"[" * 100_000, "is not JSON"),
     ],
 )

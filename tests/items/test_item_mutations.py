@@ -90,7 +90,7 @@ async def test_creates_an_item_and_finds_it_again(service: Service) -> None:
         ({"price": "-0.01"}, ["price"]),
         ({"price": "1.999"}, ["price"]),
         ({"price": "10000000000.00"}, ["price"]),
-        ({"price": "1e400"}, ["price"]),
+        ({"price": "9" * 40}, ["price"]),
         ({"inventory": -1}, ["inventory"]),
         ({"tags": ["a", "a"]}, ["tags", "1"]),
         ({"tags": [""]}, ["tags", "0"]),

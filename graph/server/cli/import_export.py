@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from graph.server.cli.terminal import Force, counted, fail, loaded, new_file, opened, progress
+from graph.server.cli.terminal import Force, counted, fail, loaded, new_file, opened, progress, whole
 from graph.server.rest.export_formats import FORMATS, Request
 from graph.server.settings import Settings
 from persistence import users
@@ -22,13 +22,20 @@ from persistence.items.listing import Filter
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
 
+JSON_LINES = {".jsonl", ".ndjson"}
+
 
 def import_items(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="FILE.csv with commas, semicolons or tabs, or FILE.jsonl.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="FILE.csv with commas, semicolons or tabs, or FILE.jsonl; UTF-8 or UTF-16.")
+    ],
     owner: Annotated[str | None, typer.Option(help="Whose the items are to be; nobody's otherwise.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Keep an apostrophe before = + - @: the file was exported with --raw.")] = False,
 ) -> None:
-    """Add the items of a file. Bad rows are told by their line and left out; then the exit code is 1."""
+    """Add the items of a file; rows that break a rule are reported by line and left out.
+
+    Exit codes: 0 every row was imported; 1 rows were refused, or the file from some line on, or the whole of it; 2 the command or a setting is wrong.
+    """
     created = refused = 0
 
     def tell(batch: Batch) -> None:
@@ -50,16 +57,17 @@ def export_items(
     file: Annotated[Path | None, typer.Argument(dir_okay=False, help="Where to; standard output without it.")] = None,
     kind: Annotated[str | None, typer.Option("--format", help="csv, txt, json or jsonl; by the file's name without it.")] = None,
     search: Annotated[str | None, typer.Option(help="Only items with words that begin so.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option(parser=whole(), metavar="NUMBER", help="At most so many.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="CSV for programs: cells like formulas are left as they are.")] = False,
     force: Force = False,
+    bom: Annotated[bool, typer.Option("--bom", help="CSV with a byte order mark, by which Excel knows UTF-8.")] = False,
 ) -> None:
     """Write the items of this instant to a file, which appears when it is whole."""
     form = kind or (file.suffix.lstrip(".").lower() if file and file.suffix else "csv")
     if form not in FORMATS:
         raise typer.BadParameter(f"the format must be one of {', '.join(FORMATS)}, not {form!r}")
     try:
-        rows = asyncio.run(_exported(loaded(), file, form, Request(Filter(search=search), limit, raw), force=force))
+        rows = asyncio.run(_exported(loaded(), file, form, Request(Filter(search=search), limit, raw, bom), force=force))
     except BrokenPipeError:  # Whoever reads has enough, as `head` does; what is left has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, InvalidInput) as error:
@@ -73,7 +81,7 @@ async def _imported(settings: Settings, path: Path, *, owner: str | None, raw: b
     async with opened(settings) as database:
         owner_id = None if owner is None else await _user_id(database, owner)
         with path.open("rb") as file, progress("Bytes", os.fstat(file.fileno()).st_size) as report:
-            rows = file_import.from_json_lines(file) if path.suffix.lower() == ".jsonl" else file_import.from_csv(file, raw=raw)
+            rows = file_import.from_json_lines(file) if path.suffix.lower() in JSON_LINES else file_import.from_csv(file, raw=raw)
             async with aclosing(file_import.load(database, rows, owner_id=owner_id)) as batches:
                 async for batch in batches:
                     report(file.tell())

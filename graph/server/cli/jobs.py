@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from graph.server.cli.terminal import fail, loaded, opened
+from graph.server.cli.terminal import fail, loaded, opened, whole
 from graph.server.settings import Settings
 from persistence.kit.jobs import queue as jobs
 
@@ -27,7 +27,9 @@ def list_jobs() -> None:
 
 @commands.command("retry")
 def retry_jobs(
-    numbers: Annotated[list[int] | None, typer.Argument(help="Which, by their numbers in `jobs list`.")] = None,
+    numbers: Annotated[
+        list[int] | None, typer.Argument(parser=whole(1, 2**63 - 1), metavar="NUMBERS", help="Which, by their numbers in `jobs list`.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that are parked.")] = False,
 ) -> None:
     """Queue parked jobs again, as if they had never failed. A running service takes them up within a second."""

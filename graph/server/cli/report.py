@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from graph.server import reports
-from graph.server.cli.terminal import Force, counted, fail, loaded, new_file, opened
+from graph.server.cli.terminal import Force, counted, day, fail, loaded, new_file, opened
 from graph.server.reports import Chart
 from graph.server.settings import Settings
 from persistence.kit.errors import InvalidInput
@@ -20,10 +20,10 @@ from persistence.sales import Period
 def report(
     out: Annotated[Path, typer.Option(dir_okay=False, help="The SVG file to write.")] = Path("report.svg"),
     start: Annotated[
-        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="The first day; a year before the last without it.")
+        datetime | None, typer.Option("--from", parser=day, metavar="DAY", help="The first day; a year before the last without it.")
     ] = None,
     end: Annotated[
-        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="The last day; that of the newest purchase without it.")
+        datetime | None, typer.Option("--to", parser=day, metavar="DAY", help="The last day; that of the newest purchase without it.")
     ] = None,
     by: Annotated[Period, typer.Option(help="What a bar stands for.")] = Period.MONTH,
     force: Force = False,

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from graph.schema import schema as graphql_schema
 from graph.server.cli import breaking_changes
-from graph.server.cli.terminal import counted, fail, loaded, opened
+from graph.server.cli.terminal import counted, fail, loaded, opened, whole
 from graph.server.settings import Settings
 from persistence import deprecated_usage as kept
 from persistence.kit.column_types import utc_now
@@ -43,7 +43,7 @@ def schema(
 
 
 def deprecations(
-    days: Annotated[int, typer.Option(min=1, max=400, help="How far back to look.")] = 30,
+    days: Annotated[int, typer.Option(parser=whole(1, 400), metavar="NUMBER", help="How far back to look.")] = 30,
 ) -> None:
     """Say which clients still use what is deprecated. Exit code 1 if any does, so that a removal can wait for 0."""
     uses = asyncio.run(_uses(loaded(), days))

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from graph.server.cli.terminal import counted, loaded, opened, progress
+from graph.server.cli.terminal import counted, loaded, opened, progress, whole
 from graph.server.settings import Settings
 from persistence.demo import seed as seeding
 
 
 def seed(
-    items: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many items the shop is to have.")] = 1_000,
+    items: Annotated[int, typer.Option(parser=whole(1, 10_000_000), metavar="NUMBER", help="How many items the shop is to have.")] = 1_000,
 ) -> None:
     """Fill the catalogue with a believable shop. Again, it adds only what is missing; nobody can sign in as its people."""
     added = asyncio.run(_seeded(loaded(), items))

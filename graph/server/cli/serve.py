@@ -16,7 +16,7 @@ import uvicorn
 
 import graph
 import persistence
-from graph.server.cli.terminal import fail, loaded
+from graph.server.cli.terminal import fail, loaded, whole
 from graph.server.pages.explorer import BUNDLE, NODE_WANTED
 from graph.server.process import server
 from graph.server.settings import Settings
@@ -50,8 +50,8 @@ HIDDEN_EXPLORER = "is switched off by EXPLORER_ENABLED"
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; more than one needs REDIS_URL.")] = 1,
+    port: Annotated[int, typer.Option(parser=whole(0, 65_535), metavar="NUMBER", help="Port to listen on.")] = 8000,
+    workers: Annotated[int, typer.Option(parser=whole(1, 64), metavar="NUMBER", help="Processes; more than one needs REDIS_URL.")] = 1,
     reload: Annotated[bool, typer.Option("--reload", help="Start anew when the code changes.")] = False,
 ) -> None:
     """Bring the database up to date, then serve in the foreground until SIGTERM."""

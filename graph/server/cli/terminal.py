@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, time
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperGroup
 
 from graph.server import settings
+from persistence.kit import parsing
 from persistence.kit.cache.table_versions import told
 from persistence.kit.database.database import Database
 from persistence.kit.transient_errors import is_outage
@@ -59,6 +61,29 @@ def loaded() -> settings.Settings:
         return settings.load()
     except settings.BadSettings as error:
         fail(f"Storegraph cannot start:\n{error}", 2)
+
+
+def whole(least: int = 1, most: int = parsing.WHOLE_MAX) -> Callable[[object], int]:
+    """Reads a number of the command line as the API reads one: typer alone takes `1_0` and `+10` for 10."""
+
+    def read(given: object) -> int:
+        try:
+            return parsing.whole_between(given, least, most)
+        except parsing.BadValue as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return read
+
+
+def day(text: str) -> datetime:
+    """Reads a day of the command line, in UTC: typer alone takes `2026-1-1` and digits of any script."""
+    try:
+        found = parsing.day(text)
+    except parsing.BadValue as error:
+        raise typer.BadParameter(str(error)) from error
+    if not MINYEAR < found.year < MAXYEAR:
+        raise typer.BadParameter("must leave room for a year before and after it")
+    return datetime.combine(found, time(), UTC)
 
 
 @asynccontextmanager

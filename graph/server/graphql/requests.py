@@ -3,24 +3,19 @@
 Source: GraphQL over HTTP, sections "Request Parameters", "GET" and "JSON Encoding"; appendix "Persisted Documents".
 """
 
-import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-import orjson
-
+from persistence.kit import strict_json
 from persistence.kit.lru import LruCache, retained_bytes
 
-# Real variables nest five or six deep. orjson itself reads 1,024 levels, more than Python code may safely walk.
-MAX_DEPTH = 64
 _PARAMETERS = frozenset({"query", "operationName", "variables", "extensions", "documentId"})
 RECENT_BYTES = 8 * 2**20
 RECENT_BODY_BYTES = 4_096  # Longer ones are rarely repeated.
 REQUEST_OBJECT_BYTES = 120
-_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(slots=True)
@@ -68,60 +63,11 @@ class Malformed(Exception):
 
 
 def parse_json(text: bytes | str) -> object:
-    """Read strict JSON: UTF-8, no repeated names, no lone surrogates, no NaN, at most `MAX_DEPTH` levels.
-
-    RFC 8259 lets a reader skip a byte order mark (section 8.1) and leaves repeated names open (section 4). We refuse
-    those: whoever reads the first of two, such as a firewall, would judge another request than the one that runs.
-
-    Raises: Malformed.
-    """
-    if isinstance(text, str):
-        text = text.encode(errors="surrogatepass")
+    """Read strict JSON: see `persistence.kit.strict_json`. Raises: Malformed."""
     try:
-        value: object = orjson.loads(text.removeprefix(_BOM))
-    except orjson.JSONDecodeError as error:
-        raise Malformed("The JSON cannot be read.") from error
-    # Every string was written with two quotation marks, and one inside a string as `\"`. A repeated name loses at least
-    # its own two, so equal counts prove that nothing was lost: 2 µs for usual bodies where a second parse takes 7.
-    # The one escape that hides a quotation mark from the count gets that second parse.
-    strings: list[str] = []
-    _collect([value], MAX_DEPTH, strings)
-    if b"\\u0022" in text:
-        _check_names(text)
-    elif text.count(b'"') != 2 * len(strings) + "".join(strings).count('"'):
-        raise Malformed("A name is repeated in a JSON object.")
-    return value
-
-
-def _collect(values: Iterable[object], depth: int, strings: list[str]) -> None:
-    """Gather every string and name, so that they can be counted at once."""
-    if depth < 0:
-        raise Malformed(f"The JSON is nested deeper than {MAX_DEPTH} levels.")
-    for value in values:
-        # `type(…) is` because orjson makes no subclasses, and it takes half the time of isinstance.
-        if type(value) is str:
-            strings.append(value)
-        elif type(value) is dict:
-            members = cast("dict[str, object]", value)
-            strings += members
-            _collect(members.values(), depth - 1, strings)
-        elif type(value) is list:
-            _collect(cast("list[object]", value), depth - 1, strings)
-
-
-def _check_names(text: bytes) -> None:
-    try:
-        json.loads(text.removeprefix(_BOM), object_pairs_hook=_distinct)
-    except (ValueError, RecursionError) as error:
-        # A value that a repeated name replaced was never walked above: it may nest too deep for this parser.
-        raise Malformed("The JSON cannot be read.") from error
-
-
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise Malformed("A name is repeated in a JSON object.")
-    return found
+        return strict_json.loads(text)
+    except strict_json.BadJson as error:
+        raise Malformed(str(error)) from error
 
 
 def from_json(value: object, body: bytes | None = None) -> GraphQLRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from persistence.kit.database.database import Database
 
 @dataclass(frozen=True)
 class Request:
-    """Which items, and whether a CSV is for a program (`raw`) rather than a spreadsheet."""
+    """Which items; for CSV, whether it is for a program (`raw`) rather than a spreadsheet, and whether a byte order mark says that it is UTF-8."""
 
     filter: Filter
     limit: int | None = None
     raw: bool = False
+    bom: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Format:
 
 
 async def _csv(database: Database, request: Request) -> AsyncGenerator[bytes]:
-    before = csv_export.HEADER
+    before = (codecs.BOM_UTF8 if request.bom else b"") + csv_export.HEADER
     async with (
         database.snapshot() as session,
         aclosing(csv_export.lines(session, request.filter, limit=request.limit, raw=request.raw)) as parts,

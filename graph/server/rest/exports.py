@@ -9,18 +9,16 @@ from starlette.routing import Route
 from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.server.asgi.streaming import Pace, Stream
+from graph.server.query_parameters import Parameters
 from graph.server.representations import select
 from graph.server.rest import export_formats
 from graph.server.rest.export_formats import FORMATS
 from graph.server.rest.routes import Shims
 from persistence.items.listing import Filter
-from persistence.kit.errors import InvalidInput
-from persistence.kit.validation import WHOLE_MAX
 
 EXPORT_POINTS = 2_000  # A second of sending keeps a processor half busy, and a catalogue of 20,000 items takes about one.
 # Each export holds one of a few snapshots of the database: at half a megabit a second it gives way, and after ten minutes in any case.
 PACE = Pace(least_rate=65_536, most_seconds=600)
-SWITCHES = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 
 def routes(shims: Shims) -> list[Route]:
@@ -46,11 +44,7 @@ async def items(request: Request, context: Context) -> Response:
 
 def _wanted(request: Request) -> export_formats.Request:
     """Raises: InvalidInput."""
-    limit, raw = request.query_params.get("limit"), request.query_params.get("raw", "")
-    if limit is not None and not (limit.isascii() and limit.isdigit() and len(limit) < 11 and 1 <= int(limit) <= WHOLE_MAX):
-        raise InvalidInput.at("limit", f"must be a whole number between 1 and {WHOLE_MAX}")
-    if raw not in SWITCHES:
-        raise InvalidInput.at("raw", "must be 1 or 0")
-    filter_ = Filter(search=request.query_params.get("search"))
+    given = Parameters(request.query_params)
+    filter_ = Filter(search=given.text("search"))
     filter_.check()
-    return export_formats.Request(filter_, None if limit is None else int(limit), SWITCHES[raw])
+    return export_formats.Request(filter_, given.whole("limit", least=1), raw=given.switch("raw"), bom=given.switch("bom"))

@@ -21,6 +21,7 @@ from graph.kit.global_ids import global_id
 from graph.server.asgi.error_responses import NOT_FOUND, UNSUPPORTED, answer
 from graph.server.asgi.request_body import arriving
 from graph.server.asgi.streaming import Stream
+from graph.server.query_parameters import Parameters
 from graph.server.representations import Representation, not_modified, select
 from graph.server.rest.file_headers import disposition
 from graph.server.rest.multipart import FORM_BYTES, FormFile
@@ -29,7 +30,7 @@ from persistence import files
 from persistence.files import FilenameTaken, QuotaExceeded, StoredFile
 from persistence.kit.blobs.blobs import Blobs, TooLarge, Written, store
 from persistence.kit.database.database import UnitOfWork
-from persistence.kit.errors import DomainError, InvalidInput, NotFound
+from persistence.kit.errors import DomainError, NotFound
 from persistence.kit.query.paging import MAX_PAGE_SIZE, Window
 
 log = structlog.get_logger(__name__)
@@ -133,11 +134,10 @@ class FileRoutes:
             ) from None
 
     async def list(self, request: Request, context: Context) -> Response:
-        first, after = request.query_params.get("first", str(MAX_PAGE_SIZE)), request.query_params.get("after")
-        if not first.isascii() or not first.isdigit():
-            raise InvalidInput.at("first", "must be a whole number")
+        given = Parameters(request.query_params)
+        first, after = given.whole("first"), given.text("after")
         async with context.database.reading_latest() as session:
-            page = await files.page(session, Window(first=int(first.lstrip("0")[:9] or "0"), after=after))
+            page = await files.page(session, Window(first=MAX_PAGE_SIZE if first is None else first, after=after))
         following = page.listing.cursor(page.rows[-1]) if page.has_next and page.rows else None
         body = orjson.dumps({"files": [described(row) for row in page.rows], "next": following})
         return Representation(body, "application/json", LISTED).respond(request)

@@ -116,12 +116,12 @@ class Feed:
         return self._released
 
     async def resume(self, cursor: str | None, *, reading: Reading | None = None) -> AsyncGenerator[Event | Missed]:
-        """Events after a cursor, or from now. Raises: InvalidInput, if it is none; a cursor of another log begins with `Missed`.
+        """Events after a cursor, or from now without one; an empty one is none. Raises: InvalidInput, if it is none; a cursor of another log begins with `Missed`.
 
         `reading` is awaited before each page of PAGE_EVENTS that is read from the table for this subscriber.
         """
         await self._ready.wait()
-        if cursor is None:
+        if not cursor:
             after = self._released
         else:
             log_, after = events.parse(cursor)

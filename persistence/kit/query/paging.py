@@ -10,7 +10,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -19,6 +19,7 @@ import orjson
 from sqlalchemy import BigInteger, Select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from persistence.kit import parsing
 from persistence.kit.errors import InvalidInput
 from persistence.kit.query import search_scan
 from persistence.kit.query.search_scan import Walk
@@ -36,12 +37,17 @@ INTEGER_BOUND = 2**31  # Beyond, PostgreSQL compares no column of type INTEGER w
 
 @dataclass(frozen=True)
 class Window:
-    """Which rows of an ordered list: the first ones after a cursor, or the last ones before a cursor."""
+    """Which rows of an ordered list: the first ones after a cursor, or the last ones before a cursor. An empty cursor is none."""
 
     first: int | None = None
     after: str | None = None
     last: int | None = None
     before: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.after == "" or self.before == "":
+            object.__setattr__(self, "after", self.after or None)
+            object.__setattr__(self, "before", self.before or None)
 
     @property
     def size(self) -> int:
@@ -185,18 +191,11 @@ def _whole(value: object) -> int:
     return value
 
 
-def _moment(value: object) -> datetime:
-    moment = datetime.fromisoformat(_text(value))
-    if moment.tzinfo is None:
-        raise ValueError
-    return moment.astimezone(UTC)
-
-
 def _amount(value: object) -> Decimal:
-    amount = Decimal(_text(value))
+    amount = parsing.decimal_number(_text(value))
     if not abs(amount) < ID_BOUND // 100 or amount != amount.quantize(Decimal("0.01")):
         raise ValueError
     return amount
 
 
-_KEYS: Mapping[type, Callable[[object], Any]] = {str: _text, int: _whole, datetime: _moment, Decimal: _amount}
+_KEYS: Mapping[type, Callable[[object], Any]] = {str: _text, int: _whole, datetime: parsing.instant, Decimal: _amount}

@@ -109,14 +109,6 @@ async def test_gives_the_same_bytes_on_every_database(service: Service) -> None:
     assert rows[3:5] == ['Naïve 🙂,"two\nlines', 'three",1234567890.50,"x, y;q""q;z;4;5;6",1']
     assert rows[5] == "''=quoted,'''+x,2.00,''@t;u,0"
     assert rows[6] == "'plain quote,'-1,2.00,'=t;u,0"
-    assert [csv_export.plain(cell) for cell in ("''=quoted", "'''+x", "'plain quote", "'-1", "'", "")] == [
-        "'=quoted",
-        "''+x",
-        "'plain quote",
-        "-1",
-        "'",
-        "",
-    ]
     raw = (await fetch(service, "csv", "?raw=1", token=await service.sign_in(Scope.ITEMS_READ, username="bob")))[2].split("\r\n")
     assert raw[5].startswith("'=quoted,''+x,2.00,'@t;u,0,")
 

@@ -1,0 +1,45 @@
+"""Keeps spreadsheets from running the texts of a CSV file as formulas: an apostrophe goes in front of what begins like one, and import takes it off again.
+
+A spreadsheet runs a cell that begins with `= + - @`, also in full width, behind blanks or behind quotation marks, and takes some control characters off first.
+Where it splits a file at another separator than the comma, a cell may begin behind any of them, and behind a line end. So an apostrophe is put in all these
+places. One that was there already gets another beside it, so that taking one off everywhere (`restored`) always gives back what there was.
+
+Source: OWASP, "CSV Injection". What is not defended: a file that is split at blanks.
+"""
+
+from __future__ import annotations
+
+import re
+
+# With the characters that Unicode's compatibility folding (NFKC) makes these of, as some programs fold what they read.
+SIGNS = "=+-@⁺⁼₊₌⩵⩶﬩﹢﹣﹦﹫＋－＝＠−"  # noqa: RUF001 -- they stand here because they look alike
+CONTROLS = "\t\r\n"
+SEPARATORS = f",;|{CONTROLS}"
+BLANKS = " \x0b\x0c\x85\xa0\xad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff"  # Nobody sees them in front of a sign.
+
+_AHEAD = rf"""["'{BLANKS}]*"""
+_SIGN = f"[{re.escape(SIGNS)}]"
+_BEGINS = re.compile(rf"(?:^(?={_AHEAD}(?:{_SIGN}|[{CONTROLS}]))|(?<=[{SEPARATORS}])(?={_AHEAD}{_SIGN}))")
+_NEUTRAL = re.compile(rf"(?:^'(?={_AHEAD}(?:{_SIGN}|[{CONTROLS}]))|(?<=[{SEPARATORS}])'(?={_AHEAD}{_SIGN}))")
+# For a look at many rows at once, in UTF-8, where each sign beyond ASCII begins with one of two bytes. That these begin other characters, too, and that all
+# bytes of a blank are left out wherever they stand, finds too much, never too little.
+_LEADING = bytes({char.encode()[0] for char in SIGNS if not char.isascii()})
+_IGNORED = bytes({byte for char in f"\"'{BLANKS}" if char != "-" for byte in char.encode() if byte not in _LEADING})
+_KINDS = bytes(1 if byte in b",;|" else 2 if byte in b"\t\r\n" else 3 if byte in b"=+-@" or byte in _LEADING else 0 for byte in range(256))
+_SUSPICIOUS = (b"\1\3", b"\2\3", b"\1\2")
+
+
+def neutral(text: str) -> str:
+    """The text, or a quoted cell's inside, as a spreadsheet may have it."""
+    return _BEGINS.sub("'", text)
+
+
+def restored(text: str) -> str:
+    """What `neutral` was given."""
+    return _NEUTRAL.sub("", text) if "'" in text else text
+
+
+def may_begin(rows: bytes) -> bool:
+    """Whether a cell of these rows of CSV may be one that `neutral` changes: a false alarm is possible, a miss is not."""
+    kinds = (b"\n" + rows).translate(_KINDS, _IGNORED)
+    return any(pair in kinds for pair in _SUSPICIOUS)
