@@ -28,7 +28,7 @@ FIELDS = frozenset(Draft.__dataclass_fields__)
 REQUIRED = ("name", "price")
 
 _NUMBERS: Mapping[str, Callable[[object], Any]] = {"price": parsing.decimal_number, "inventory": parsing.whole_number}
-_JSON_TYPES: Mapping[str, Any] = {"name": str, "description": str | None, "tags": list}
+_JSON_TYPES: Mapping[str, Any] = {"name": str, "description": str | None, "tags": list, "inventory": int | float}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\1*[\r\n]*', re.IGNORECASE)  # Of spreadsheets, which take it for no row either.
 
 

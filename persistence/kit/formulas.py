@@ -40,6 +40,6 @@ def restored(text: str) -> str:
 
 
 def may_begin(rows: bytes) -> bool:
-    """Whether a cell of these rows of CSV may be one that `neutral` changes: a false alarm is possible, a miss is not."""
+    """Whether a cell of these rows of CSV may be one that `neutral` changes: a false alarm is possible, a miss is not. A row's first cell holds no control."""
     kinds = (b"\n" + rows).translate(_KINDS, _IGNORED)
     return any(pair in kinds for pair in _SUSPICIOUS)

@@ -14,9 +14,11 @@ import pytest
 from sqlalchemy import select
 
 from graph.kit.auth import Scope
+from graph.server.rest.export_formats import FORMATS, Request
 from persistence.items import file_import
 from persistence.items import table as items
 from persistence.items.file_import import Row, Unreadable
+from persistence.items.listing import Filter
 from persistence.items.table import Draft
 from persistence.kit import csv_reader
 
@@ -35,8 +37,10 @@ def read_json(content: bytes) -> list[Row]:
     return list(file_import.from_json_lines(io.BytesIO(content)))
 
 
-async def load(service: Service, content: bytes) -> tuple[int, list[Row]]:
-    batches = [batch async for batch in file_import.load(service.database, file_import.from_csv(io.BytesIO(content)), owner_id=None)]
+async def load(service: Service, content: bytes, *, raw: bool = False) -> tuple[int, list[Row]]:
+    batches = [
+        batch async for batch in file_import.load(service.database, file_import.from_csv(io.BytesIO(content), raw=raw), owner_id=None)
+    ]
     return sum(batch.created for batch in batches), [row for batch in batches for row in batch.refused]
 
 
@@ -108,6 +112,77 @@ def test_tell_a_bad_row_by_its_line_and_go_on(row: bytes, fault: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'sep=;\nname;description;price;tags;inventory\nKettle;A, b;9,99;"x;y z";5,0\n',
+        b"\xef\xbb\xbfSEP=,\r\n" + HEADER + b'Kettle,"A, b",9.99,x;y z,5.0\n',
+        b'"sep=;";;;;\nname;description;price;tags;inventory\nKettle;A, b;9.99;"x; y z;";5\n',
+        b"\r\n,,,,\r\n" + HEADER + b'Kettle,"A, b",9.99,x;y z,5\n',
+        HEADER + b'\n,,,,\n ,\t,,,\n,,,,,,,,\n\nKettle,"A, b",9.99,x;y z,5,,,\n,,\n',
+        HEADER + b'Kettle,"A, b",9.99,x;;y z;,5, ,""\n',
+        b'name,description,price,tags,inventory,colour,,\nKettle,"A, b",9.99,x;y z,5\n',
+        (HEADER + b'Kettle,"A, b",9.99,x;y z,5\n').replace(b"\n", b"\r"),
+        (HEADER + b'Kettle,"A, b",9.99,x;y z,5\n').decode().encode("utf-16"),
+        b"\xfe\xff" + 'name;price;description;tags;inventory\r\nKettle;9,99;A, b;"x;y z";5\r\n'.encode("utf-16-be"),
+    ],
+)
+def test_are_read_as_people_have_them(content: bytes) -> None:
+    [row] = read(content)
+    assert row.draft == Draft("Kettle", Decimal("9.99"), "A, b", ["x", "y z"], 5), row.fault
+
+
+def test_keep_the_line_numbers_of_what_is_skipped() -> None:
+    content = b"sep=;\r\n\r\nname;price\r\n;;;\r\n\r\nbad;x\r\n;\r\ngood;1\r\n"
+    assert [(row.line, row.fault) for row in read(content)] == [(6, "price: must be a decimal number such as 9.99"), (8, "")]
+    assert [(row.line, row.fault) for row in read_json(b'\r\n{"name": 1, "price": 1}\r\r{}\n')] == [
+        (2, "name: is of the wrong type"),
+        (4, "lacks name and price"),
+    ]
+
+
+def test_have_a_description_that_is_empty_or_none() -> None:
+    assert [row.draft and row.draft.description for row in read(b'name,price,description\na,1,\nb,1,""\nc,1\n')] == [None, "", None]
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        (b'A,,1,,"oops', csv_reader.UNCLOSED),
+        (b'"24\\" wide",,1,,1', csv_reader.BROKEN),
+        (b'A, "b",1,,1', csv_reader.BLANK_BEFORE),
+        (b'"' + b"x" * 2**20 + b'"x,,1,,1', csv_reader.BROKEN),
+        (b'"' + b"x" * 2**20 + b"\nEvil,,9.99,,1", csv_reader.UNCLOSED),
+    ],
+)
+def test_are_refused_from_the_line_where_a_record_has_no_end(row: bytes, fault: str) -> None:
+    found = read(HEADER + b"First,,1,,1\n" + row + b"\nEvil,,9.99,,1\n")
+    assert [(each.line, each.draft and each.draft.name, each.fault) for each in found] == [(2, "First", ""), (3, None, fault)]
+
+
+def test_never_have_rows_out_of_the_middle_of_a_cell() -> None:
+    for size in (140_000, 2**20):
+        cell = b'"' + b"x" * size + b'\nEvil,9.99,x\n"'
+        found = read(b"name,price,description\nFirst,1,\nA,1," + cell + b"\nLast,1,\n")
+        assert [(each.line, each.draft and each.draft.name) for each in found] == [(2, "First"), (3, None), (6, "Last")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"sep=x\nname,price\n", "The first line names a separator that is not read: it must be a comma, a semicolon or a tab."),
+        (b'name,"price\na,1\n', f"Line 1 must name the columns, but {csv_reader.UNCLOSED}."),
+        (b'\nname,pri"ce\na,1\n', f"Line 2 must name the columns, but {csv_reader.STRAY}."),
+        ("name,price\n".encode("utf-16-le"), "The file is in UTF-16 without a byte order mark: save it as UTF-8."),
+        ("name,price\na,1\n".encode("utf-16") + b"x", "From line 3 on, the file is not in UTF-16: save it as UTF-8."),
+    ],
+)
+def test_are_refused_as_a_whole(content: bytes, message: str) -> None:
+    with pytest.raises(Unreadable) as refused:
+        read(content)
+    assert str(refused.value) == message
+
+
 def test_lose_the_apostrophes_of_an_export_but_no_other() -> None:
     row = HEADER + b"'=1+1,''@x,1,'-a;b,1\n"
     assert read(row)[0].draft == Draft("=1+1", Decimal(1), "'@x", ["-a", "b"], 1)
@@ -162,20 +237,41 @@ async def test_load_the_good_rows_of_a_large_file(service: Service) -> None:
     assert [row[0] for row in await stored(service)] == [f"Item {n}" for n in range(2_500) if n % 1_000 != 7]
 
 
-async def test_come_back_from_an_export_as_they_were(service: Service) -> None:
-    drafts = [
-        Draft("=1+1", Decimal("0.1"), '\'+x\nsecond, "line"', ("-a", "b c", 'd"', "e,f", "5", "6"), 1),
-        Draft("'quoted", Decimal("9999999999.99"), None, (), 2**31 - 1),
-        Draft("''=x", Decimal(0), "@", ("'=y",), 0),
-        Draft("Motörhead 🙂", Decimal(1), " spaces ", ("é",), 5),
-    ]
+AWKWARD = [
+    Draft("=1+1", Decimal("0.1"), '\'+x\nsecond, "line"', ("-a", "b c", 'd"', "e,f", "5", "6"), 1),
+    Draft("'quoted", Decimal("9999999999.99"), None, (), 2**31 - 1),
+    Draft("''=x", Decimal(0), "@", ("'=y",), 0),
+    Draft("Motörhead 🙂", Decimal(1), " spaces ", ("é", "\u00ad", "a\u200db"), 5),
+    Draft(" outer ", Decimal(1), "", (" x ", "\u3000y"), 5),
+    Draft("a;=1+1", Decimal(1), "\t=1\r\n- one\r\n'- two\rthree\n", ("=1", "＝2", "'=3", " @4", "x,=5", '"=6"', "| -7"), 5),  # noqa: RUF001
+    Draft('"', Decimal(1), '"', ('"', '""', "'"), 5),
+    Draft("\ufeff=x", Decimal(1), "\n", ("null", "NaN", "1_0"), 5),
+    Draft("a\u2028b\x85c", Decimal(1), "x\u2028y\x85\u2029", ("\\", "\\n", "\\."), 5),
+    Draft("\\.", Decimal(1), "\\.\n\\.", ("\\.",), 5),
+    Draft("sep=;", Decimal(1), "x" * 10_000, tuple(f"{number:050}" for number in range(20)), 5),
+    Draft("\u202ertl\u200f", Decimal(1), '"' * 10_000, ("-", "+", "=", "@"), 5),
+]
+
+
+@pytest.mark.parametrize("query", ["", "?bom=1", "?raw=1", "?raw=1&bom=1"])
+async def test_come_back_from_an_export_as_they_were(service: Service, query: str) -> None:
     async with service.database.transaction() as work:
-        await items.create_all(work, drafts, owner_id=None)
-    before, exported, raw = await stored(service), await export(service), await export(service, query="?raw=1")
+        await items.create_all(work, AWKWARD, owner_id=None)
+    before, exported = await stored(service), await export(service, query=query)
+    assert exported.startswith(b"\xef\xbb\xbf") == ("bom" in query)
+    assert [row.draft for row in read(exported, raw="raw" in query)] == AWKWARD
     await service.empty()
-    assert await load(service, exported) == (4, [])
+    assert await load(service, exported, raw="raw" in query) == (len(AWKWARD), [])
     assert await stored(service) == before
-    assert [row.draft for row in read(raw, raw=True)] == [row.draft for row in read(exported)]
+    again = (await export(service, query=query)).split(b"\n")
+    assert [line.rpartition(b",SXR")[0] for line in again] == [line.rpartition(b",SXR")[0] for line in exported.split(b"\n")]
+
+
+async def test_come_back_from_json_lines_as_they_were(service: Service) -> None:
+    async with service.database.transaction() as work:
+        await items.create_all(work, AWKWARD, owner_id=None)
+    exported = b"".join([part async for part in FORMATS["jsonl"].parts(service.database, Request(Filter()))])
+    assert [row.draft for row in read_json(exported)] == AWKWARD
 
 
 async def test_come_back_whole_from_real_data(service: Service) -> None:

@@ -22,6 +22,7 @@ from graph.server.settings import Settings
 from persistence.demo import seed as seeding
 from persistence.demo import shop as demo
 from persistence.items import table as items
+from persistence.kit import csv_reader
 from persistence.kit.database.database import Database
 from tests.conftest import settings_for
 from tests.support import servers
@@ -317,6 +318,44 @@ def test_counts_rows_wherever_a_part_is_cut() -> None:
         rows.add(text[:cut])
         rows.add(text[cut:])
         assert rows.count == 3
+
+
+async def test_tells_by_its_exit_code_that_a_file_was_not_read_to_its_end(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "given.csv").write_bytes(b'name,price,tags\nKettle,1,x\nA,1,"oops\nPan,1,x\n')
+    refused = await run(settings, tmp_path, "import", "given.csv")
+    assert (refused.code, refused.out, refused.err) == (1, "1 item imported, 1 row refused.\n", f"line 3: {csv_reader.UNCLOSED}\n")
+    (tmp_path / "given.csv").write_bytes("name,price\nPot,1\n".encode("utf-16") + b"x")
+    refused = await run(settings, tmp_path, "import", "given.csv")
+    assert (refused.code, refused.out, refused.err) == (1, "", "From line 3 on, the file is not in UTF-16: save it as UTF-8.\n")
+    (tmp_path / "given.ndjson").write_text('{"name": "Pan", "price": 1, "price": 2}\n{"name": "Pan", "price": 1}\n')
+    refused = await run(settings, tmp_path, "import", "given.ndjson")
+    assert (refused.code, refused.out) == (1, "1 item imported, 1 row refused.\n")
+    exported = await run(settings, tmp_path, "export", "--bom", "--limit", "02")
+    assert [line.split(",")[0] for line in exported.out.splitlines()] == ["\ufeffname", "Kettle", "Pan"]
+    for command in ("import", "export"):
+        told = await run(settings, tmp_path, command, "--help")
+        assert (told.code, command == "export" or "Exit codes: 0 every row was imported; 1 rows were refused" in told.out) == (0, True)
+
+
+@pytest.mark.parametrize("number", ["1_0", "+5", "０5", "0", "-1", "1e1", " 5", "", "2147483648"])  # noqa: RUF001
+async def test_takes_numbers_as_the_api_does(tmp_path: Path, number: str) -> None:
+    settings = await settings_for("sqlite", tmp_path)
+    for arguments in (
+        ["export", "--limit", number],
+        ["seed", "--items", number],
+        ["deprecations", "--days", number],
+        ["jobs", "retry", "--", number],
+    ):
+        told = await run(settings, tmp_path, *arguments)
+        assert (told.code, told.out) == (1 if arguments[0] == "jobs" and number == "2147483648" else 2, ""), arguments
+
+
+@pytest.mark.parametrize("day", ["2026-1-1", "20260101", "２０２６-01-01", "2026-02-29", "9999-12-31", "0001-01-01"])  # noqa: RUF001
+async def test_takes_days_in_one_form(tmp_path: Path, day: str) -> None:
+    settings = await settings_for("sqlite", tmp_path)
+    for end in ("--from", "--to"):
+        told = await run(settings, tmp_path, "report", end, day)
+        assert (told.code, told.out) == (2, "")
 
 
 async def test_refuses_a_file_that_holds_no_items(settings: Settings, tmp_path: Path) -> None:
