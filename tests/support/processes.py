@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +62,12 @@ def run(settings: Settings, folder: Path, *arguments: str) -> subprocess.Complet
 
 
 @contextmanager
-def serving(settings: Settings, folder: Path, *arguments: str, port: int | None = None, **variables: str) -> Generator[Process]:
+def serving(
+    settings: Settings, folder: Path, *arguments: str, port: int | None = None, program: Sequence[str] = PROGRAM, **variables: str
+) -> Generator[Process]:
     """`python -m graph serve`, run in `folder`, listening by the time the block begins."""
     port = port or free_port()
-    command = [*PROGRAM, "serve", "--port", str(port), *arguments]
+    command = [*program, "serve", "--port", str(port), *arguments]
     environment = _environment(settings) | variables
     log = folder / f"{port}.log"
     with log.open("wb") as output:

@@ -1,109 +1,326 @@
-"""The connection to a client, below HTTP and WebSockets: what is written in one turn of the event loop leaves in one write.
+"""HTTP/1.1 on one connection: uvicorn's protocol over a `Joined` transport, within `WireLimits`. A WebSocket takes the connection over from it.
 
-uvicorn writes the head and the body of a response by themselves, and each WebSocket message as well. On a loopback or a fast network the system call
-is the dearest part of a small answer, so half of them are saved, and more in a burst of events.
+It differs from uvicorn's where that one trusts its clients: a head has a size and a time, no request is parsed while another's answer is due, `Host` is
+checked, a response without a length ends an HTTP/1.0 connection, and a refusal never falls into a response that has begun.
+Source: RFC 9112; the section stands where it matters.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+import re
+from functools import lru_cache
+from ipaddress import AddressValueError, IPv6Address
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from graph.server.asgi.response_writer import Whole
+from graph.server.transport import BY_BACKLOG, CONNECTION, LARGEST_READ_BYTES, READ_BYTES, Joined, WireLimits
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-MOST_BYTES = 64 * 1024  # That wait; the transport itself says when its client does not keep up.
+VERSIONS = ("1.1", "1.0")
+HEAD_END = b"\r\n\r\n"
+SHORT_HEAD = 128  # Bytes. Ends of heads are looked for beyond this, so that many tiny requests are not as many calls of the parser.
+
+H2C = re.compile(rb"(\r\n)upgrade:([ \t]*h2c[ \t]*\r\n)", re.IGNORECASE)
+
+# Source: RFC 3986, section 3.2.2. Longer names than DNS has, with a port, are nobody's.
+HOST_BYTES = 300
+HOST = re.compile(rb"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?")
 
 
-class Joined:
-    """A transport that gathers writes; for everything else the transport itself."""
+class Rejection(NamedTuple):
+    """An answer that the connection gives by itself, its last one."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self.is_closing, self.get_extra_info = transport.is_closing, transport.get_extra_info
-        self.pause_reading, self.resume_reading = transport.pause_reading, transport.resume_reading
+    status: int
+    text: str
 
-    def write(self, data: bytes) -> None:
-        if not self._pieces:
-            self._loop.call_soon(self.flush)
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size >= MOST_BYTES:
-            self.flush()
 
-    def flush(self) -> None:
-        if self._pieces:
-            pieces, self._pieces, self._size = self._pieces, [], 0
-            if not self.is_closing():
-                self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+MALFORMED = Rejection(400, "Invalid HTTP request received.")  # uvicorn's words.
+NO_HOST = Rejection(400, "The request needs one Host field with a valid value.")
+UPGRADE_TOO_EARLY = Rejection(400, "An upgrade has to wait for the answers to the requests before it.")
+HEAD_TOO_LARGE = Rejection(431, "The head of the request is too large.")
+HEAD_TOO_SLOW = Rejection(408, "The head of the request took too long.")
+TOO_MANY = Rejection(503, "Too many requests wait on this connection.")
+NO_SUCH_VERSION = Rejection(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
 
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+class _RejectedError(Exception):
+    """Ends the parsing of what came, from inside one of the parser's callbacks."""
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own, over a `Joined` transport, which a WebSocket takes over from it.
+    limits = WireLimits()
 
-    Its timer is the connection's, and looks when it runs out for how long nothing has come: uvicorn sets and cancels one with each answer.
-    """
-
+    _running: RequestResponseCycle | None = None
+    """The request whose application was started last; those behind it wait in `pipeline`."""
+    _head_since: float | None = None
+    """When the head began that has not ended; for the first one, when the connection did."""
     _idle_since: float | None = None
+    """When the last answer was given; None as soon as the next request begins."""
+    _rejection: Rejection | None = None
+    """From then on nothing more is parsed."""
+    _lingers_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        super().connection_made(cast("asyncio.Transport", Joined(transport, self.loop)))
+        self._head_since = self.loop.time()
+        self._backlog, self._host = bytearray(), b""
+        self._in_head, self._begun = True, False
+        self._head_bytes = self._fields = self._hosts = self._unfinished = self._body_left = 0
+        self._joined = Joined(transport, self, self.loop)
+        super().connection_made(cast("asyncio.Transport", self._joined))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
+        if self._running is not None:  # uvicorn tells only the last one that came.
+            self._disconnect(self._running)
+        for cycle, _ in self.pipeline:
+            cycle.on_response = _nothing
+        self.pipeline.clear()
+        self._backlog.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        """What holds this protocol or is held by it goes at once: it would wait for a garbage collection, and with it all that was read."""
+        self._running = self.cycle = self.scope = self.headers = self.parser = cast("Any", None)
+
+    @property
+    def read_bytes(self) -> int:
+        return LARGEST_READ_BYTES if self._body_left > READ_BYTES else READ_BYTES
+
+    # What comes.
+
+    def data_received(self, data: bytes) -> None:
+        if self._backlog:
+            self._wait(data)
+        else:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Parse up to the end of a request; what is behind it waits for its answer. So hardly anything is ever in uvicorn's pipeline."""
+        at, size = 0, len(data)
+        while at < size and self._rejection is None and self.parser is not None:
+            if self._answer_due and not self.cycle.more_body:
+                self._wait(data[at:])
+                return
+            end = self._piece_end(data, at)
+            at += self._feed(data[at:end] if end - at < size else data)
+
+    def _wait(self, data: bytes) -> None:
+        """Reading goes on for a while, as only so the client's end is noticed."""
+        self._backlog += data
+        if len(self._backlog) >= READ_BYTES:
+            self._joined.hold(BY_BACKLOG)
+
+    def _parse_backlog(self) -> None:
+        data = bytes(self._backlog)
+        self._backlog.clear()
+        self._parse(data)
+        if len(self._backlog) < READ_BYTES:
+            self._joined.release(BY_BACKLOG)
+
+    def _piece_end(self, data: bytes, at: int) -> int:
+        if self._body_left > 0:
+            return min(at + self._body_left, len(data))
+        end = data.find(HEAD_END, at + SHORT_HEAD)
+        return len(data) if end < 0 else end + len(HEAD_END)
+
+    def _feed(self, piece: bytes) -> int:
+        """The number of bytes that were parsed."""
+        if self._in_head:
+            self._unfinished += len(piece)
+            if b"h2c" in piece:
+                piece = _without_h2c(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            if not self._should_upgrade():
+                return int(upgrade.args[0])  # To a protocol that nobody speaks here: ignored. Source: RFC 9110, section 7.8.
+            self.handle_websocket_upgrade()
+        except httptools.HttpParserError:
+            self._reject(self._rejection or MALFORMED)
+        else:
+            if self._is_head_too_large:
+                self._reject(HEAD_TOO_LARGE)
+        return len(piece)
+
+    @property
+    def _answer_due(self) -> bool:
+        return self._running is not None and not self._running.response_complete
+
+    @property
+    def _is_head_too_large(self) -> bool:
+        return self._head_bytes + self._unfinished > self.limits.head_bytes or self._fields > self.limits.head_fields
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        cast("dict[str, Any]", self.scope)["state"][CONNECTION] = self._joined
+        self._idle_since, self._head_since = None, self.loop.time()
+        self._in_head = self._begun = True
+        self._head_bytes = self._fields = self._hosts = self._body_left = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._head_bytes, self._unfinished = self._head_bytes + len(url), 0
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value) + 4
+        self._fields, self._unfinished = self._fields + 1, 0
+        if not self._in_head:
+            return  # A trailer, which nobody asked for, is no field of the request. Source: RFC 9110, section 6.5.1.
+        name = name.lower()
+        if name == b"host":
+            self._hosts, self._host = self._hosts + 1, value
+        elif name == b"content-length":
+            self._body_left = int(value) if value.isdigit() else 0
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._rejection = self._objection(self.parser.get_http_version())
+        if self._rejection is not None:
+            raise _RejectedError
+        self._in_head, self._head_since = False, None
+        super().on_headers_complete()
+        self.flow.resume_reading()  # Where uvicorn's pipeline would be the only bound, it pauses here.
+
+    def _objection(self, version: str) -> Rejection | None:
+        if self._is_head_too_large:
+            return HEAD_TOO_LARGE
+        if version not in VERSIONS:
+            return NO_SUCH_VERSION
+        if self._hosts > 1 or (self._hosts < 1 and version == "1.1") or (self._hosts and not is_host(self._host)):
+            return NO_HOST  # Source: section 3.2.
+        if version == "1.0":
+            self.expect_100_continue = False  # Source: RFC 9110, section 10.1.1.
+        if self._answer_due and self.parser.should_upgrade() and self._should_upgrade():
+            return UPGRADE_TOO_EARLY
+        if len(self.pipeline) >= self.limits.waiting_requests:
+            self.cycle.keep_alive = False  # So the client knows that it has to repeat what is behind. Source: section 9.3.2.
+            return TOO_MANY
+        return None
+
+    def on_body(self, body: bytes) -> None:
+        self._body_left = max(0, self._body_left - len(body))
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_head, self._begun = True, False
+        self._head_bytes = self._fields = self._unfinished = self._body_left = 0
+
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        self._forget()
+
+    # What is answered.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if cycle.scope["method"] != "HEAD" and not self.access_log:
+        self._running = cycle
+        if cycle.scope["method"] != "HEAD":  # Whatever uvicorn's access log is set to: ours tells more.
             whole = Whole(cycle, self.transport.write)
             super()._start_asgi_task(cycle, lambda scope, receive, _: app(scope, receive, whole.send))
         else:
             super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """The same steps as uvicorn's, but for the timer."""
+        """The steps of uvicorn, but for its timer; and reading goes on only when no request waits."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-            return
-        self._idle_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._look_after(self.timeout_keep_alive)
-
-    def _unset_keepalive_if_required(self) -> None:
-        self._idle_since = None
-
-    def timeout_keep_alive_handler(self) -> None:
-        self.timeout_keep_alive_task = None
-        if self._idle_since is None:
-            return
-        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left > 0:
-            self._look_after(left)
+        elif self._rejection is not None:
+            self._write_rejection(self._rejection)
         else:
-            super().timeout_keep_alive_handler()
+            self._idle_since = now = self.loop.time()
+            if self._head_since is not None:
+                self._head_since = now  # Its client waited for us.
+            self.flow.resume_reading()
+            self._parse_backlog()
 
-    def _look_after(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+    def _reject(self, rejection: Rejection) -> None:
+        """Parse nothing more, and answer so after the answers that are due: it must not fall into one of them."""
+        self._rejection = rejection
+        self._backlog.clear()
+        if not self._answer_due:
+            self._write_rejection(rejection)
+        elif self.cycle.more_body:  # The body of the last request is not well formed.
+            if self.cycle is not self._running:
+                self.pipeline.popleft()[0].on_response = _nothing
+            elif self.cycle.response_started:
+                self._joined.abort()
+            else:
+                self._disconnect(self.cycle)
+                self._write_rejection(rejection)
 
-    def handle_websocket_upgrade(self) -> None:
-        super().handle_websocket_upgrade()
-        self.parser: Any = None  # The two hold each other, and with them what was read: 4 kB that would wait for a collection.
+    def _disconnect(self, cycle: RequestResponseCycle) -> None:
+        """Tell the application that its client is gone."""
+        if not cycle.response_complete:
+            cycle.disconnected = True
+        cycle.message_event.set()
+
+    def _write_rejection(self, rejection: Rejection) -> None:
+        """What uvicorn writes, but the connection closes when its client does: at once would destroy the answer. Source: section 9.6."""
+        text = rejection.text.encode()
+        fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text)), (b"connection", b"close")]
+        head = b"".join(b"%b: %b\r\n" % field for field in [*self.server_state.default_headers, *fields])
+        self.transport.write(STATUS_LINE[rejection.status] + head + b"\r\n" + text)
+        self._joined.write_eof()
+        self._lingers_since = self.loop.time()
+        self.flow.resume_reading()
+        self._joined.release(BY_BACKLOG)
+
+    # What takes too long.
+
+    def look(self, now: float) -> None:
+        if self._lingers_since is not None:
+            if now - self._lingers_since >= self.limits.linger_seconds:
+                self._joined.abort()
+        elif self._answer_due:
+            pass  # The application has deadlines of its own for what it waits for.
+        elif self._head_since is not None:
+            if now - self._head_since >= self.limits.head_seconds:
+                self._give_up_head()
+        elif self._idle_since is not None and now - self._idle_since >= self.timeout_keep_alive:
+            self.transport.close()
+
+    def _give_up_head(self) -> None:
+        if self._begun:
+            self._reject(HEAD_TOO_SLOW)
+        else:
+            self.transport.close()  # Without a request there is nothing to answer.
+
+
+def _without_h2c(piece: bytes) -> bytes:
+    """The same bytes, but that an offer of HTTP/2 has another name: httptools would take the body of such a request for HTTP/2. curl --http2 sends them."""
+    fields, end, rest = piece.partition(HEAD_END)
+    return H2C.sub(rb"\1x-grade:\2", fields + end) + rest
+
+
+def _nothing() -> None:
+    """In the place of a callback that would hold its protocol."""
+
+
+@lru_cache(1_024)
+def _is_host(value: bytes) -> bool:
+    found = HOST.fullmatch(value)
+    if found is None or int(found["port"] or 0) > 65_535:
+        return False
+    if (address := found["v6"]) is not None:
+        try:
+            IPv6Address(address.decode())
+        except AddressValueError:
+            return False
+    return True
+
+
+def is_host(value: bytes) -> bool:
+    """Whether it names a host, perhaps with a port. Source: RFC 9110, section 7.2."""
+    return len(value) <= HOST_BYTES and _is_host(value)

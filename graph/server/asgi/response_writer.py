@@ -1,6 +1,7 @@
-"""Answers that come whole, as most do: the head is made and searched as one text, and leaves with the body.
+"""Responses as they are written: in one piece where they come whole, to the connection's end for HTTP/1.0, and by uvicorn's own cycle otherwise.
 
-uvicorn searches each field by itself, for what would break out of its line, and writes head and body one after the other.
+uvicorn searches each field by itself, for what would break out of its line, and writes head and body one after the other. Here the head is made and searched
+as one text, and leaves with the body.
 """
 
 from __future__ import annotations
@@ -11,27 +12,32 @@ from typing import TYPE_CHECKING
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from uvicorn._types import ASGISendEvent
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 CONTROLS = bytes([*range(9), *range(10, 32), 127])  # All but the tab. Source: RFC 9110, section 5.5.
 LENGTH, HOPS = b"content-length", frozenset({b"connection", b"transfer-encoding"})
+BODILESS = frozenset({204, 304})
 
 
 class Whole:
     """Writes an answer of a head and one body of the length it says; any other goes to uvicorn's own cycle as it came."""
 
-    __slots__ = ("_cycle", "_head", "_length", "_put", "_start")
+    __slots__ = ("_cycle", "_head", "_length", "_put", "_start", "_until_close")
 
     def __init__(self, cycle: RequestResponseCycle, put: Callable[[bytes], None]) -> None:
         """`put` writes to the connection."""
         self._cycle, self._put = cycle, put
         self._start: ASGISendEvent | None = None
+        self._until_close = False
 
     async def send(self, message: ASGISendEvent) -> None:
         start = self._start
+        if self._until_close:
+            await self._write_until_close(message)
+            return
         if start is not None:
             self._start = None
             if self._completes(message):
@@ -42,6 +48,9 @@ class Whole:
             self._head, self._length = _head(message["status"], [*self._cycle.default_headers, *message.get("headers", ())])
             if self._length:  # A stream says none, and its head need not wait for what comes first.
                 self._start = message
+                return
+            if self._cycle.scope["http_version"] == "1.0" and message["status"] not in BODILESS:
+                self._begin_until_close(message["status"], message.get("headers", ()))
                 return
         await self._cycle.send(message)
 
@@ -65,26 +74,48 @@ class Whole:
         cycle.message_event.set()
         cycle.on_response()
 
+    # HTTP/1.0 knows no chunks: a body whose length nobody knows yet ends with its connection. Source: RFC 9112, sections 6.1 and 6.3.
+
+    def _begin_until_close(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        cycle = self._cycle
+        fields = [(name, value) for name, value in headers if name.lower() not in HOPS]
+        head, _ = _head(status, [*cycle.default_headers, *fields, (b"connection", b"close")])
+        self._until_close = cycle.response_started = True
+        if not cycle.disconnected:
+            self._put(head)
+
+    async def _write_until_close(self, message: ASGISendEvent) -> None:
+        cycle = self._cycle
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if message["type"] != "http.response.body" or cycle.response_complete:
+            raise RuntimeError(f"Unexpected ASGI message '{message['type']}' in a response.")
+        if cycle.disconnected:
+            return
+        self._put(message.get("body", b""))
+        if not message.get("more_body"):
+            cycle.response_complete = True
+            cycle.message_event.set()
+            cycle.transport.close()
+            cycle.on_response()
+
 
 def _head(status: int, headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
-    """The head of a response, and the length it says; two times nothing where that is not for `Whole`. Raises: RuntimeError, if it is not for HTTP."""
+    """The head of a response, and the length that it says; none where the body is to be written otherwise. Raises: RuntimeError, if it is not for HTTP."""
     names, values = zip(*headers, strict=True) if headers else ((), ())
     form, place = _form(status, names)
-    if place is None:
-        return b"", b""
     head = form % values
     if len(head) - len(head.translate(None, CONTROLS)) != 2 * len(headers) + 4:  # More than the ends of the lines.
         raise RuntimeError("Invalid HTTP header value.")
-    return head, values[place]
+    return head, b"" if place is None else values[place]
 
 
 @lru_cache(256)
 def _form(status: int, names: tuple[bytes, ...]) -> tuple[bytes, int | None]:
-    """What heads of these fields have in common, and where among them the length is."""
+    """What heads of these fields have in common, and where among them the length is, unless another field overrules it."""
     if any(HEADER_RE.search(name) for name in names):
         raise RuntimeError("Invalid HTTP header name.")
     lower = [name.lower() for name in names]
-    if LENGTH not in lower or not HOPS.isdisjoint(lower):
-        return b"", None
     lines = b"".join(b"%b: %%b\r\n" % name.replace(b"%", b"%%") for name in lower)
-    return STATUS_LINE[status] + lines + b"\r\n", lower.index(LENGTH)
+    place = lower.index(LENGTH) if LENGTH in lower and HOPS.isdisjoint(lower) else None
+    return STATUS_LINE[status] + lines + b"\r\n", place

@@ -1,4 +1,7 @@
-"""Responses that are sent as they are made, from start to end or not at all: what cannot be finished breaks the connection off."""
+"""Responses that are sent as they are made, from start to end or not at all: what cannot be finished breaks the connection off.
+
+So does a client that does not read: see `transport`. It would hold a snapshot of the database, or a file, for nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,15 +1,50 @@
-"""uvicorn's WebSocket protocol with less to carry: what only the handshake needs goes after it, and nothing waits in a queue of its own kind.
+"""uvicorn's WebSocket protocol within limits: frames have a rate, a failed handshake gets an answer and its end. And with less to carry.
 
-Most sockets are subscribers to whom nothing happens, thousands of them in a process. asyncio's queue and event take 4.5 kB, the request and its
-answer another 4.
+What only the handshake needs goes after it, and nothing waits in a queue of its own kind: most sockets are subscribers to whom nothing happens, thousands
+of them in a process. asyncio's queue and event take 4.5 kB, the request and its answer another 4.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import DATA_OPCODES, CloseCode, Frame
+from websockets.protocol import Event
+
+from graph.server.transport import CONNECTION, WireLimits
+
+BAD_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLimits:
+    """What one socket may send in a second. Reading a frame takes 10 µs, however little is in it."""
+
+    frames: int = 1_000
+    idle_frames: int = 100  # Of those that bring no message nearer to its end: control frames, and data frames without data.
+    fragments: int = 1_024  # Of one message. Clients send one, or pieces of 16 kB and more.
+
+
+class FrameRate:
+    """Counts a socket's frames."""
+
+    __slots__ = ("_frames", "_idle", "_limits", "_second")
+
+    def __init__(self, limits: FrameLimits) -> None:
+        self._limits = limits
+        self._second = self._frames = self._idle = 0
+
+    def is_exceeded(self, events: Sequence[Event], now: float) -> bool:
+        """`events` have just come. `now` is in seconds, by any clock."""
+        if int(now) != self._second:
+            self._second, self._frames, self._idle = int(now), 0, 0
+        self._frames += len(events)
+        self._idle += sum(isinstance(event, Frame) and (event.opcode not in DATA_OPCODES or not event.data) for event in events)
+        return self._frames > self._limits.frames or self._idle > self._limits.idle_frames
 
 
 class Inbox:
@@ -63,11 +98,55 @@ class Gate:
 
 
 class Protocol(WebSocketsSansIOProtocol):
+    limits, frame_limits = WireLimits(), FrameLimits()
+    read_bytes = 4_096  # So a turn of the event loop takes some hundred frames at most.
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.queue: Any = Inbox()
         self.writable: Any = Gate()
         self.writable.set()
+        self.close_timeout = self.limits.close_seconds
+        self._rate = FrameRate(self.frame_limits)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated and not self.close_sent:
+            self._refuse_handshake()
+
+    def _refuse_handshake(self) -> None:
+        """The whole request is there, but websockets cannot read it. It may have written why; uvicorn would neither send that nor end the connection."""
+        self.handshake_complete = self.close_sent = True
+        self.transport.write(b"".join(self.conn.data_to_send()) or BAD_HANDSHAKE)
+        self.transport.close()
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if not self.close_sent:
+            cast("dict[str, Any]", self.scope)["state"][CONNECTION] = self.transport
+
+    def handle_events(self) -> None:
+        if self._rate.is_exceeded(self.conn.events, self.loop.time()):
+            self._fail("Too many frames")
+            return
+        super().handle_events()
+        if len(self.frames) > self.frame_limits.fragments:
+            self._fail("Too many fragments")
+
+    def _fail(self, reason: str) -> None:
+        self.conn.fail(CloseCode.POLICY_VIOLATION, reason)
+        self.conn.events.clear()
+        self.frames = []
+        self.handle_parser_exception()
+
+    def look(self, now: float) -> None:
+        """The handshake came whole, and uvicorn's pings tell who is gone."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # The parser is a generator that holds its connection, which holds it: what they read would wait for a garbage collection.
+        self.conn.parser = (_ for _ in ())
+        self.frames = []
 
     async def send(self, message: Any) -> None:
         await super().send(message)

@@ -1,34 +1,48 @@
-"""What stays open: sockets and event streams. Counted per caller, looked at each half second, ended together when the process stops.
+"""The registry of sockets and event streams: counted by caller key, looked at each half second, ended together when the process stops.
 
-A connection outlives the moment at which its token was verified, so somebody has to look again: here, once for all of them.
+A connection outlives the moment at which its token was verified, so somebody has to look again: here, once for all of them. It has its place from its
+acceptance until its transport is gone, whatever the application does meanwhile. That a client does not read is seen below: see `transport`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
-from collections.abc import Coroutine, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 import structlog
+from starlette.types import Scope
 
 from graph.kit.auth import AccessToken, Caller
 from graph.kit.errors import RATE_LIMITED, UNAVAILABLE, refusal
 from graph.server.auth.tokens import Tokens
+from graph.server.transport import CONNECTION
 
 log = structlog.get_logger()
 
 # A change of scopes or activity must reach open connections within a second or so.
 CHECK_SECONDS = 0.5
-# A client that has not read for this long holds memory and listens to nothing.
-STALLED_SECONDS = 30.0
 # Streams that can end by themselves do so at once; what goes on after that, such as a wait for the next echo, is cut off.
 FLUSH_SECONDS = 0.5
 # How long a goodbye may take before the connection is dropped without one.
 GOODBYE_SECONDS = 1.0
+
+
+class Transport(Protocol):
+    """What a connection runs over; see `transport.Joined`."""
+
+    def abort(self) -> None: ...
+    def add_close_callback(self, callback: Callable[[], None]) -> None: ...
+    def remove_close_callback(self, callback: Callable[[], None]) -> None: ...
+
+
+def transport_of(scope: Scope) -> Transport | None:
+    """None under a server that does not say."""
+    return scope.get("state", {}).get(CONNECTION)
 
 
 class Connection(Protocol):
@@ -36,8 +50,7 @@ class Connection(Protocol):
 
     caller: Caller
     token: str | None
-    writing_since: float | None
-    """When the write that is still waiting for the client began (`time.monotonic`); None if there is none."""
+    transport: Transport | None
 
     async def end(self, reason: str) -> None:
         """The caller may not listen any longer."""
@@ -47,18 +60,26 @@ class Connection(Protocol):
         """The process stops: finish what is short, end what is not, so that the client comes back elsewhere."""
         ...
 
-    def abandon(self) -> None:
-        """The client does not read: let go of it without a word."""
-        ...
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    key: str
+    is_admitted: bool
+    gone: Callable[[], None]
 
 
 class Connections:
-    """Every connection that is open in this process."""
+    """Every connection that is open in this process.
+
+    A caller has `per_caller` of them. A network whose clients have not said yet who they are has as many beside them: who signs in is not in the
+    way of others of the same network, nor they in its way.
+    """
 
     def __init__(self, tokens: Tokens, *, per_caller: int) -> None:
         self._tokens, self._per_caller = tokens, per_caller
-        self._names: dict[Connection, str] = {}
-        self._count: Counter[str] = Counter()
+        self._places: dict[Connection, _Place] = {}
+        self._admitted: Counter[str] = Counter()
+        self._arriving: dict[str, dict[Connection, None]] = {}
         self._tokens_read: dict[str, AccessToken | None] = {}
         self._ending: dict[Connection, asyncio.Task[None]] = {}
         self.draining = False
@@ -66,32 +87,61 @@ class Connections:
         """While draining: streams of the event log that ended by themselves have told everything up to here."""
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._places)
 
-    def full(self, caller: Caller) -> bool:
-        return self._count[caller.key] >= self._per_caller
+    def arrive(self, connection: Connection) -> None:
+        """Count a connection whose caller is not known yet. Where a network has too many of those, the oldest is aborted: most say soon who they are."""
+        key = connection.caller.network_key
+        arriving = self._arriving.setdefault(key, {})
+        oldest = next(iter(arriving)) if len(arriving) >= self._per_caller else None
+        self._take(connection, key, is_admitted=False)
+        if oldest is not None:
+            self.abandon(oldest)
+            self.leave(oldest)
 
     def seat(self, connection: Connection) -> None:
         """Count a connection among its caller's: a new one, or one whose caller has signed in. Raises: Refused RATE_LIMITED, UNAVAILABLE."""
-        name = connection.caller.key
-        if name == self._names.get(connection):
+        key, place = connection.caller.key, self._places.get(connection)
+        if place is not None and place.is_admitted and place.key == key:
             return
-        if self.draining and connection not in self._names:
+        if self.draining and place is None:
             raise refusal(UNAVAILABLE, "This process ends: connect again.", headers={"Retry-After": "1"}, retryAfter=1)
-        if self.full(connection.caller):
+        if self._admitted[key] >= self._per_caller:
             raise refusal(
                 RATE_LIMITED, f"You have {self._per_caller} connections open; close one.", headers={"Retry-After": "10"}, retryAfter=10
             )
         self.leave(connection)
-        self._names[connection] = name
-        self._count[name] += 1
+        self._take(connection, key, is_admitted=True)
+
+    def _take(self, connection: Connection, key: str, *, is_admitted: bool) -> None:
+        place = self._places[connection] = _Place(key, is_admitted, partial(self.leave, connection))
+        if is_admitted:
+            self._admitted[key] += 1
+        else:
+            self._arriving.setdefault(key, {})[connection] = None
+        if connection.transport is not None:
+            connection.transport.add_close_callback(place.gone)
 
     def leave(self, connection: Connection) -> None:
-        name = self._names.pop(connection, None)
-        if name is not None:
-            self._count[name] -= 1
-            if not self._count[name]:
-                del self._count[name]
+        """Its place is free; once more does nothing."""
+        place = self._places.pop(connection, None)
+        if place is None:
+            return
+        if connection.transport is not None:
+            connection.transport.remove_close_callback(place.gone)
+        if place.is_admitted:
+            self._admitted[place.key] -= 1
+            if not self._admitted[place.key]:
+                del self._admitted[place.key]
+        else:
+            del self._arriving[place.key][connection]
+            if not self._arriving[place.key]:
+                del self._arriving[place.key]
+
+    def abandon(self, connection: Connection) -> None:
+        """Let go of a connection without a word, because its client does not read or has no place. Its transport's end tells the application."""
+        if connection.transport is not None:
+            connection.transport.abort()
 
     async def watch(self) -> None:
         """Check all connections, again and again, until cancelled.
@@ -103,17 +153,16 @@ class Connections:
             await self.check(datetime.now(UTC))
 
     async def check(self, now: datetime) -> None:
-        """End connections whose token has run out or lost its standing, and abandon those that do not read. Nobody waits for a goodbye."""
+        """End connections whose token has run out or lost its standing. Nobody waits for a goodbye."""
         signed_in: dict[Connection, AccessToken] = {}
-        for connection in [each for each in self._names if each not in self._ending]:
-            if connection.writing_since is not None and time.monotonic() - connection.writing_since > STALLED_SECONDS:
-                connection.abandon()
-            elif connection.token is not None:
-                token = self._read(connection.token)
-                if token is None or connection.caller.principal is None or connection.caller.principal.expires_at <= now:
-                    self._end(connection, "Token expired")
-                else:
-                    signed_in[connection] = token
+        for connection in [each for each in self._places if each not in self._ending]:
+            if connection.token is None:
+                continue
+            token = self._read(connection.token)
+            if token is None or connection.caller.principal is None or connection.caller.principal.expires_at <= now:
+                self._end(connection, "Token expired")
+            else:
+                signed_in[connection] = token
         self._forget_tokens()
         await self._check_standings(signed_in)
 
@@ -140,13 +189,13 @@ class Connections:
         return self._tokens_read[token]
 
     def _forget_tokens(self) -> None:
-        if len(self._tokens_read) > 2 * len(self._names):
-            held = {connection.token for connection in self._names}
+        if len(self._tokens_read) > 2 * len(self._places):
+            held = {connection.token for connection in self._places}
             self._tokens_read = {token: read for token, read in self._tokens_read.items() if token in held}
 
     def _end(self, connection: Connection, reason: str) -> None:
         """Say goodbye beside all else: a client that does not read delays nobody else's."""
-        goodbye = asyncio.create_task(_within(connection, connection.end(reason)))
+        goodbye = asyncio.create_task(self._within(connection, connection.end(reason)))
         self._ending[connection] = goodbye
         goodbye.add_done_callback(lambda _: self._ending.pop(connection, None))
 
@@ -157,7 +206,7 @@ class Connections:
     async def drain(self, deadline_seconds: float) -> None:
         """Take no new connections, and give those that are open their end; what takes longer than the deadline is dropped."""
         self.draining = True
-        connections = list(self._names)
+        connections = list(self._places)
         if not connections:
             return
         goodbyes = [asyncio.ensure_future(connection.drain()) for connection in connections]
@@ -167,16 +216,15 @@ class Connections:
                 log.warning("a connection could not be ended in order", error=repr(error))
         for goodbye in late:
             goodbye.cancel()
-        for connection in list(self._names) if late else []:
-            connection.abandon()
+        for connection in list(self._places) if late else []:
+            self.abandon(connection)
 
-
-async def _within(connection: Connection, goodbye: Coroutine[None, None, None]) -> None:
-    try:
-        async with asyncio.timeout(GOODBYE_SECONDS):
-            await goodbye
-    except TimeoutError:
-        connection.abandon()
-    except Exception as error:  # noqa: BLE001 -- whatever breaks a goodbye, the connection is no use
-        log.warning("a connection could not be ended in order", error=repr(error))
-        connection.abandon()
+    async def _within(self, connection: Connection, goodbye: Coroutine[None, None, None]) -> None:
+        try:
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await goodbye
+        except TimeoutError:
+            self.abandon(connection)
+        except Exception as error:  # noqa: BLE001 -- whatever breaks a goodbye, the connection is no use
+            log.warning("a connection could not be ended in order", error=repr(error))
+            self.abandon(connection)

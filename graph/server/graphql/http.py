@@ -165,7 +165,7 @@ class HttpEndpoint:
         if answer is not None and accept.result:
             await _respond(scope, send, accept.result, answer)
         elif accept.stream:
-            await self._streams.serve(operation, request, caller, headers, receive, send)
+            await self._streams.serve(operation, request, caller, headers, scope, receive, send)
         else:
             raise Refusal(HTTPStatus.NOT_ACCEPTABLE, "A subscription needs Accept: text/event-stream, or a WebSocket.")
 

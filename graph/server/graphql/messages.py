@@ -42,6 +42,8 @@ class Message:
     type: str
     id: str
     payload: Mapping[str, Any] | None
+    characters: int
+    """Of the whole text."""
 
     def request(self) -> GraphQLRequest:
         """Raises: Closed 4400, if a `subscribe` asks for nothing."""
@@ -65,7 +67,7 @@ def read(text: str) -> Message:
         raise Closed(4400, "The type of the message is unknown.")
     if payload is not None and not isinstance(payload, dict):
         raise Closed(4400, "The payload must be an object.")
-    return Message(type_, _id(message) if type_ in _OF_OPERATIONS else "", cast("dict[str, Any] | None", payload))
+    return Message(type_, _id(message) if type_ in _OF_OPERATIONS else "", cast("dict[str, Any] | None", payload), len(text))
 
 
 def _id(message: dict[str, Any]) -> str:

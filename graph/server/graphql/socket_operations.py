@@ -78,6 +78,9 @@ class Operations:
     async def stop(self) -> None:
         """Nobody listens any longer."""
         self._speaking.clear()
+        self._write = (
+            _to_nobody  # The socket's own method held it as long as this did the socket: both would wait for a garbage collection.
+        )
         for running in self._running:
             _cancel(running)
         await self._finished()
@@ -140,6 +143,10 @@ class Operations:
         async with aclosing(self._pipeline.stream(operation, request, caller)) as answers:
             async for answer in answers:
                 yield answer
+
+
+async def _to_nobody(_text: str) -> None:
+    raise Disconnected
 
 
 def _cancel(running: _Running) -> None:

@@ -8,14 +8,13 @@ Source: graphql-sse PROTOCOL.md; HTML Living Standard, section 9.2.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
 import orjson
 from graphql import OperationType
-from starlette.types import Message, Receive, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
@@ -25,7 +24,7 @@ from graph.server.asgi import content_negotiation
 from graph.server.auth.callers import Headers, text
 from graph.server.auth.tokens import bearer
 from graph.server.deadline import OPERATION_SECONDS, Deadline
-from graph.server.graphql.connection_registry import FLUSH_SECONDS, Connections
+from graph.server.graphql.connection_registry import FLUSH_SECONDS, Connections, Transport, transport_of
 from graph.server.graphql.pipeline import Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
 
@@ -34,16 +33,20 @@ HEARTBEAT_SECONDS = 12.0
 _HEARTBEAT = b":\n\n"
 # The empty data is for browsers: their EventSource drops an event that has none.
 _COMPLETE = b"event: complete\ndata:\n\n"
-_START: Message = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [
-        (b"content-type", b"text/event-stream; charset=utf-8"),
-        (b"cache-control", b"private, no-store"),
-        content_negotiation.VARY,
-        (b"x-accel-buffering", b"no"),  # nginx would otherwise collect events into full buffers
-    ],
-}
+
+
+def _start() -> Message:
+    """A message of its own for each stream: what stands around the endpoint adds its fields to it."""
+    return {
+        "type": "http.response.start",
+        "status": 200,
+        "headers": [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"private, no-store"),
+            content_negotiation.VARY,
+            (b"x-accel-buffering", b"no"),  # nginx would otherwise collect events into full buffers
+        ],
+    }
 
 
 class EventStreams:
@@ -53,11 +56,12 @@ class EventStreams:
         self._pipeline, self._connections, self._seconds = pipeline, connections, seconds
 
     async def serve(
-        self, operation: Operation, request: GraphQLRequest, caller: Caller, headers: Headers, receive: Receive, send: Send
+        self, operation: Operation, request: GraphQLRequest, caller: Caller, headers: Headers, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Raises: Refused, if the caller has too many connections: a status says it best."""
         is_endless = operation.kind is OperationType.SUBSCRIPTION
-        stream = EventStream(caller, bearer(text(headers, b"authorization")), send, self._connections, is_endless=is_endless)
+        token = bearer(text(headers, b"authorization"))
+        stream = EventStream(caller, token, transport_of(scope), send, self._connections, is_endless=is_endless)
         self._connections.seat(stream)
         try:
             if is_endless and (cursor := text(headers, b"last-event-id")):
@@ -68,7 +72,7 @@ class EventStreams:
 
     async def refuse(self, refused: Refused, send: Send) -> None:
         """Source: PROTOCOL.md, "Validation steps … MUST report errors through an accepted SSE connection by emitting next events"."""
-        await send(_START)
+        await send(_start())
         await send({"type": "http.response.body", "body": _next(refused_body(refused)) + _COMPLETE})
 
     async def _answers(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[bytes, None]:
@@ -88,15 +92,16 @@ class EventStreams:
 class EventStream:
     """One response that stays open."""
 
-    def __init__(self, caller: Caller, token: str | None, send: Send, connections: Connections, *, is_endless: bool) -> None:
-        self.caller, self.token, self._send, self._connections, self._is_endless = caller, token, send, connections, is_endless
-        self.writing_since: float | None = None
+    def __init__(
+        self, caller: Caller, token: str | None, transport: Transport | None, send: Send, connections: Connections, *, is_endless: bool
+    ) -> None:
+        self.caller, self.token, self.transport, self._send = caller, token, transport, send
+        self._connections, self._is_endless = connections, is_endless
         self._cut, self._finished = asyncio.Event(), asyncio.Event()
-        self._task = asyncio.current_task()
 
     async def run(self, bodies: AsyncGenerator[bytes, None], receive: Receive) -> None:
         """Write results until there are no more, the client goes, or somebody cuts the stream off."""
-        await self._send(_START)
+        await self._send(_start())
         pump = asyncio.ensure_future(self._pump(bodies))
         tasks = [pump, asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(self._cut.wait())]
         try:
@@ -125,10 +130,6 @@ class EventStream:
         self._cut.set()
         await self._finished.wait()
 
-    def abandon(self) -> None:
-        if self._task:
-            self._task.cancel()
-
     async def _pump(self, bodies: AsyncGenerator[bytes, None]) -> None:
         async for body in bodies:
             await self._write(_next(body))
@@ -139,9 +140,7 @@ class EventStream:
             await self._write(b"id: %b\n\n" % self._connections.cursor.encode())
 
     async def _write(self, event: bytes) -> None:
-        self.writing_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": event, "more_body": True})
-        self.writing_since = None
 
 
 async def _gone(receive: Receive) -> None:

@@ -30,7 +30,7 @@ from graph.server.auth.callers import Callers
 from graph.server.auth.tokens import bearer
 from graph.server.deadline import OPERATION_SECONDS
 from graph.server.graphql import messages
-from graph.server.graphql.connection_registry import GOODBYE_SECONDS, Connections
+from graph.server.graphql.connection_registry import GOODBYE_SECONDS, Connections, Transport, transport_of
 from graph.server.graphql.messages import Closed, Message
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.socket_operations import Disconnected, Operations
@@ -46,6 +46,8 @@ class SocketLimits:
 
     init_seconds: float = 10.0
     message_characters: int = 262_144  # as long as an HTTP body
+    control_characters: int = 8_192  # of any message but a `subscribe`; the longest token has 4,096
+    controls_per_second: int = 100
     operations: int = 50
     operation_seconds: float = OPERATION_SECONDS
 
@@ -63,18 +65,21 @@ class SocketEndpoint:
         await receive()  # websocket.connect
         headers = callers.headers_of(scope)
         caller = callers.anonymous(scope, headers)
-        if self._connections.draining or self._connections.full(caller) or not self._origins.permit(headers):
+        if self._connections.draining or not self._origins.permit(headers):
             # Before the handshake is accepted, a close becomes a response with status 403.
             await send({"type": "websocket.close", "code": 1013})
-        elif SUBPROTOCOL not in scope["subprotocols"]:
-            await send({"type": "websocket.accept"})
-            await send({"type": "websocket.close", "code": 4406, "reason": "Subprotocol not acceptable"})
-        else:
-            authorization = callers.text(headers, b"authorization")
-            del headers  # As long as the socket is open, they would be there.
+            return
+        # Whether the caller's place is taken, only its token tells, and that may come after the handshake.
+        transport = transport_of(scope)
+        socket = Socket(caller, transport, receive, send, self._pipeline, self._callers, self._connections, self._limits)
+        authorization = callers.text(headers, b"authorization")
+        del headers  # As long as the socket is open, they would be there.
+        if SUBPROTOCOL in scope["subprotocols"]:
             await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
-            socket = Socket(caller, receive, send, self._pipeline, self._callers, self._connections, self._limits)
             await socket.serve(authorization)
+        else:
+            await send({"type": "websocket.accept"})
+            await socket.turn_away(4406, "Subprotocol not acceptable")
 
 
 class Socket:
@@ -83,6 +88,7 @@ class Socket:
     def __init__(
         self,
         caller: Caller,
+        transport: Transport | None,
         receive: Receive,
         send: Send,
         pipeline: Pipeline,
@@ -90,15 +96,18 @@ class Socket:
         connections: Connections,
         limits: SocketLimits,
     ) -> None:
-        self.caller, self._receive, self._send = caller, receive, send
+        self.caller, self.transport, self._receive, self._send = caller, transport, receive, send
         self.token: str | None = None
-        self.writing_since: float | None = None
-        self._writers = 0
         self._callers, self._connections, self._limits = callers, connections, limits
         self._operations = Operations(pipeline, self._write, connections, limit=limits.operations, seconds=limits.operation_seconds)
         self._authorization: str | None = None
-        self._initialised = self._acknowledged = self._closed = self._abandoned = False
-        self._task = asyncio.current_task()
+        self._initialised = self._acknowledged = self._closed = False
+        self._second = self._messages = 0
+        connections.arrive(self)
+
+    async def turn_away(self, code: int, reason: str) -> None:
+        await self._close(code, reason)
+        self._free_place()
 
     async def serve(self, authorization: str | None) -> None:
         """`authorization` is the handshake's, for clients that cannot put one into `connection_init`."""
@@ -109,20 +118,21 @@ class Socket:
             await self._close(closed.code, closed.reason)
         except Disconnected:
             pass
-        except asyncio.CancelledError:
-            if not self._abandoned:
-                raise
         except OSError:
             pass  # the server's own word for a client that is gone
         except Exception:
             log.exception("socket failed", request_id=self.caller.request_id)
             await self._close(1013, "Try again later")
         finally:
+            self._free_place()
             await self._operations.stop()
+
+    def _free_place(self) -> None:
+        """A transport frees it by its end, which may be later: a client need not answer our close."""
+        if self.transport is None:
             self._connections.leave(self)
 
     async def _listen(self) -> None:
-        self._take_seat()
         try:
             async with asyncio.timeout(self._limits.init_seconds):
                 while not self._acknowledged:
@@ -143,7 +153,19 @@ class Socket:
             raise Closed(1009, "Message too big")
         return messages.read(text)
 
+    def _check_rate(self, message: Message) -> None:
+        """For what is not charged otherwise. Raises: Closed."""
+        if message.type == "subscribe":
+            return
+        if message.characters > self._limits.control_characters:
+            raise Closed(1009, "Message too big")
+        second = int(time.monotonic())
+        self._second, self._messages = second, self._messages + 1 if second == self._second else 1
+        if self._messages > self._limits.controls_per_second:
+            raise Closed(1008, "Too many messages")
+
     async def _handle(self, message: Message) -> None:
+        self._check_rate(message)
         match message.type:
             case "connection_init":
                 await self._initialise(message.payload)
@@ -194,14 +216,7 @@ class Socket:
     async def _write(self, text: str) -> None:
         if self._closed:
             raise Disconnected
-        # Operations write side by side: what counts is how long none of them has got through.
-        self._writers += 1
-        self.writing_since = self.writing_since or time.monotonic()
-        try:
-            await self._send({"type": "websocket.send", "text": text})
-        finally:
-            self._writers -= 1
-            self.writing_since = time.monotonic() if self._writers else None
+        await self._send({"type": "websocket.send", "text": text})
 
     async def end(self, reason: str) -> None:
         # 4403 and not 4401: after this code clients reconnect, and fetch a new token for it.
@@ -216,12 +231,7 @@ class Socket:
                         await self._write(messages.ping({"cursor": self._connections.cursor}))
                 await self._close(1012, "Service restart")
         except TimeoutError:  # The client does not read; what it got so far ends where it can go on.
-            self.abandon()
-
-    def abandon(self) -> None:
-        self._abandoned = True
-        if self._task:
-            self._task.cancel()
+            self._connections.abandon(self)
 
     async def _close(self, code: int, reason: str) -> None:
         if self._closed:

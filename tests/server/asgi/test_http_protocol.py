@@ -1,4 +1,4 @@
-"""The wire carries what uvicorn's own protocol would, byte for byte: each exchange is held with both."""
+"""The wire carries what uvicorn's own protocol would, byte for byte: each exchange is held with both. What it does otherwise: test_wire_limits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from graph.server.asgi.http_protocol import Protocol
+from tests.impatient import LIMITS
 from tests.support.wire import until
 
 if TYPE_CHECKING:
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DATE = b"Tue, 24 Nov 2026 12:00:00 GMT"
-LAST = b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
+LAST = b"GET /last HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
 LAST_ANSWER = b"HTTP/1.1 200 OK\r\ndate: %b\r\ncontent-length: 4\r\nconnection: close\r\n\r\nlast" % DATE
+
+
+class Impatient(Protocol):
+    limits = LIMITS
 
 
 class Served:
@@ -230,37 +235,25 @@ async def test_waits_for_a_client_that_does_not_keep_up() -> None:
 
 
 async def test_ends_a_connection_that_is_not_used() -> None:
-    async with Served(answers, Protocol, timeout_keep_alive=0).client() as (reader, writer):
+    async with Served(answers, Impatient, timeout_keep_alive=0).client() as (reader, writer):
         writer.write(get("/whole"))
         assert (await reader.read()).endswith(b"\r\n\r\nwhole")
 
 
-async def test_leaves_a_connection_that_is_used_when_its_timer_runs_out() -> None:
+async def test_leaves_a_connection_that_is_used() -> None:
+    done = asyncio.Event()
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/named":
-            (connection,) = served.state.connections
-            assert isinstance(connection, Protocol)
-            connection.timeout_keep_alive = 0
-            connection.timeout_keep_alive_handler()
+            await done.wait()
         await answers(scope, receive, send)
 
-    served = Served(app, Protocol, timeout_keep_alive=600)
-    assert (await served.exchange(get("/whole"), get("/named"))).endswith(b"\r\n\r\nnamed")
-
-
-async def test_looks_again_at_a_connection_that_was_used_since() -> None:
-    served = Served(answers, Protocol, timeout_keep_alive=75)
+    served = Served(app, Impatient, timeout_keep_alive=0)
     async with served.client() as (reader, writer):
-        writer.write(get("/whole"))
+        writer.write(get("/whole") + get("/named") + LAST)
         await reader.readuntil(b"\r\n\r\nwhole")
         (connection,) = served.state.connections
         assert isinstance(connection, Protocol)
-        assert connection.timeout_keep_alive_task is not None
-        connection.timeout_keep_alive_task.cancel()
-        connection.timeout_keep_alive_handler()
-        timer = connection.timeout_keep_alive_task
-        assert timer is not None
-        writer.write(get("/whole"))
-        await reader.readuntil(b"\r\n\r\nwhole")
-        assert connection.timeout_keep_alive_task is timer
-    await until(timer.cancelled)
+        connection.look(connection.loop.time() + 1_000)
+        done.set()
+        assert (await reader.read()).endswith(b"named" + LAST_ANSWER)

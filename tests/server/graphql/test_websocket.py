@@ -13,7 +13,8 @@ from sqlalchemy import update
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from graph.kit.auth import Scope
+from graph.kit.auth import Caller, Scope
+from graph.kit.errors import Refused
 from graph.server.graphql.websocket import SocketLimits
 from persistence import users
 from tests.support.wire import Wire, until
@@ -349,22 +350,74 @@ async def test_runs_a_bounded_number_of_operations(service: Service) -> None:
         assert (await talk.result("{ __typename }", "again"))["type"] == "next"
 
 
+async def refused_init(service: Service, **payload: str) -> tuple[int, str]:
+    async with talking(service, init=False) as talk:
+        await talk.send(INIT | ({"payload": payload} if payload else {}))
+        return await talk.closed()
+
+
+FULL = (1013, "You have 2 connections open; close one.")
+
+
 async def test_opens_a_bounded_number_of_sockets_for_a_caller(
     service: Service, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "_per_caller", 2)
     token = await service.sign_in()
     async with talking(service) as first, talking(service):
-        with pytest.raises(InvalidStatus) as refused:
-            async with talking(service):
-                pass
-        assert refused.value.response.status_code == 403
+        assert await refused_init(service) == FULL
         await first.send({"type": "ping", "payload": bearer(token)})  # is counted as a user from now on
         assert await first.hear() == {"type": "pong"}
-        async with talking(service, init=bearer(token)), talking(service, init=False) as third:
-            await third.send(INIT | {"payload": bearer(token)})
-            assert (await third.closed())[0] == 1013
+        async with talking(service, init=bearer(token)):
+            assert await refused_init(service, **bearer(token)) == FULL
+        async with talking(service):
+            assert await refused_init(service) == FULL
     await until(lambda: not len(connections))
+
+
+async def test_lets_a_user_in_whose_network_is_full_of_strangers(
+    service: Service, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strangers who have said that they are, and such as say nothing."""
+    monkeypatch.setattr(connections, "_per_caller", 2)
+    token = await service.sign_in()
+    async with talking(service), talking(service), talking(service, init=False), talking(service, init=False) as silent:
+        async with talking(service, init=bearer(token)) as payload, talking(service, **bearer(token)) as handshake:
+            assert (await payload.result("{ __typename }"))["type"] == (await handshake.result("{ __typename }"))["type"] == "next"
+            await silent.send({"type": "ping"})
+            assert await silent.hear() == {"type": "pong"}  # Only the oldest that said nothing had to go.
+            assert len(connections) == 5
+    await until(lambda: not len(connections))
+
+
+async def test_counts_sockets_of_one_ipv6_network_together(
+    service: Service, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_per_caller", 2)
+    callers = [Caller(None, address, "") for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::ffff:192.0.2.1", "192.0.2.1")]
+    seated = [Seated(caller) for caller in callers]
+    try:
+        for each in seated:
+            connections.seat(each)
+        for refused in ("2001:db8::ffff:3", "::ffff:c000:201"):
+            with pytest.raises(Refused):
+                connections.seat(Seated(Caller(None, refused, "")))
+    finally:
+        for each in seated:
+            connections.leave(each)
+    assert len(connections) == 0
+
+
+class Seated:
+    """A connection that does nothing."""
+
+    token = transport = None
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+
+    async def end(self, reason: str) -> None: ...
+    async def drain(self) -> None: ...
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1"])
@@ -388,7 +441,7 @@ async def test_takes_a_new_token_on_an_open_socket(service: Service, connections
         await heard_after_start(talk, service)
         await talk.send({"type": "ping", "payload": {**bearer(new), "at": 1}})
         assert await talk.hear() == {"type": "pong", "payload": {"at": 1}}
-        assert [each.token for each in list(connections._names)] == [new]  # pyright: ignore[reportPrivateUsage] -- there is no other way to see it
+        assert [each.token for each in list(connections._places)] == [new]  # pyright: ignore[reportPrivateUsage] -- there is no other way to see it
         await echo(service, "still here")
         assert (await talk.hear())["payload"] == {"data": {"echo": {"text": "echo: still here"}}}
 
@@ -433,16 +486,6 @@ async def test_ends_when_a_scope_is_taken_away(service: Service, connections: Co
         async with service.database.transaction() as work:
             await work.session.execute(update(users.User).values(scopes=["items:read"]))
         assert await talk.closed() == (4403, "Scopes changed")
-
-
-async def test_lets_go_of_a_client_that_does_not_read(service: Service, connections: Connections) -> None:
-    async with talking(service) as talk:
-        (socket,) = list(connections._names)  # pyright: ignore[reportPrivateUsage] -- there is no other way to see it
-        socket.writing_since = -1e9
-        await connections.check(datetime.now(UTC))
-        with pytest.raises(ConnectionClosed):
-            await talk.hear()
-    assert len(connections) == 0
 
 
 async def test_finishes_a_mutation_that_nobody_waits_for(service: Service) -> None:
