@@ -11,8 +11,8 @@ from alembic import op
 from persistence.kit.column_types import RowId
 from persistence.kit.query import search
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
