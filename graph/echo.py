@@ -13,8 +13,8 @@ from graph.kit.errors import Refused, as_error
 from graph.kit.fields import mutation, subscription
 from persistence.kit.column_types import utc_now
 from persistence.kit.errors import InvalidInput
-from persistence.kit.lru import LruCache
-from persistence.kit.validation import Checks
+from persistence.kit.lru_cache import LruCache
+from persistence.kit.parsing.validation import Checks
 
 CHANNEL_LENGTH = 100
 MESSAGE_LENGTH = 1_000

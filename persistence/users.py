@@ -13,16 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence import passwords
-from persistence.kit.blank import has_invisible, is_blank
 from persistence.kit.column_types import Document, RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Change, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
+from persistence.kit.parsing.blank import has_invisible, is_blank
+from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import paging, search
 from persistence.kit.query.conditions import matches, shows
 from persistence.kit.query.paging import Listing, Page, Window
 from persistence.kit.query.search_scan import Walk
 from persistence.kit.serialization import row_of
-from persistence.kit.validation import Checks
 
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,31}")  # No look-alikes, nothing that needs escaping in a URL or a log.
 FULL_NAME_LENGTH = 200

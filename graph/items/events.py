@@ -18,7 +18,7 @@ from persistence.kit.column_types import utc_now
 from persistence.kit.errors import InvalidInput
 from persistence.kit.events.feed import Feed, Missed, Reason
 from persistence.kit.events.log import Event as Row
-from persistence.kit.lru import LruCache
+from persistence.kit.lru_cache import LruCache
 from persistence.purchases import table as purchases
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any, NewType, cast
 from graphql import FloatValueNode, GraphQLError, IntValueNode, StringValueNode, ValueNode
 from strawberry.types.scalar import ScalarDefinition, scalar
 
-from persistence.kit import parsing
+from persistence.kit.parsing import values as parsing
 
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1  # GraphQL's Int. Source: GraphQL specification, section 3.5.1.
 SAFE_INTEGER = 2**53 - 1  # The largest whole number that every JSON reader keeps exactly. Source: RFC 8259, section 6.

@@ -26,6 +26,7 @@ from graph.server.asgi.graceful_shutdown import Departure, Farewell
 from graph.server.asgi.middleware import Application, Cors, Direct
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.response_headers import Envelope
+from graph.server.asgi.shutdown_stack import ShutdownStack
 from graph.server.asgi.trusted_proxies import TrustedProxies, networks
 from graph.server.auth.callers import Callers
 from graph.server.auth.tokens import Tokens
@@ -41,14 +42,13 @@ from graph.server.graphql.websocket import SocketEndpoint, SocketLimits
 from graph.server.pages.docs import Docs
 from graph.server.pages.explorer import STYLES, Explorer
 from graph.server.pages.home import Landing
-from graph.server.reports import Reports
 from graph.server.rest import exports
 from graph.server.rest.files import FileRoutes
 from graph.server.rest.health import HealthRoutes
 from graph.server.rest.rate_limiter import Throttle
 from graph.server.rest.routes import Shims, metered
+from graph.server.rest.sales_report import Reports
 from graph.server.settings import Settings
-from graph.server.shutdown import ShutdownStack
 from graph.server.telemetry.endpoint import Monitoring
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metrics import Metrics
@@ -69,14 +69,14 @@ from persistence.kit.events import log as events
 from persistence.kit.events.broker import Broker, LocalBroker
 from persistence.kit.events.feed import Feed
 from persistence.kit.events.redis_broker import RedisBroker
-from persistence.kit.guessing import GuessThrottle
 from persistence.kit.jobs.maintenance import Upkeep
 from persistence.kit.jobs.runner import Runner
+from persistence.kit.limits.guess_throttle import GuessThrottle
 from persistence.kit.limits.moving_window import Windows, windows
 from persistence.kit.limits.token_bucket import LocalQuota, Quota, SharedQuota
 from persistence.kit.notifications import LogNotifier, Notifier
 from persistence.kit.redis.client import Redis, connect
-from persistence.kit.supervisor import Supervisor
+from persistence.kit.tasks.supervisor import Supervisor
 from persistence.purchases import table as purchases
 
 PAGE_POINTS = 5  # A page or a part of one leaves from memory: 0.15 ms.

@@ -14,7 +14,7 @@ from graph.users.types import known_scopes
 from persistence import logins
 from persistence.kit import errors
 from persistence.kit.column_types import utc_now
-from persistence.kit.guessing import GuessThrottle
+from persistence.kit.limits.guess_throttle import GuessThrottle
 
 BEARER = "Bearer"
 

@@ -1,6 +1,6 @@
 """The catalogue as CSV, byte for byte the same on both databases. PostgreSQL makes it itself; of SQLite's rows it is made here, in half the time.
 
-Sources: RFC 4180; RFC 3339 for instants. Cells that a spreadsheet would run are made harmless: see `persistence.kit.formulas`.
+Sources: RFC 4180; RFC 3339 for instants. Cells that a spreadsheet would run are made harmless: see `persistence.kit.parsing.csv_formulas`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items.listing import STREAM_ROWS, Filter, selected
 from persistence.items.table import TAGS, Item
-from persistence.kit import formulas
 from persistence.kit.database.row_stream import copied, fetched
+from persistence.kit.parsing import csv_formulas as formulas
 
 COLUMNS = ("name", "description", "price", "tags", "inventory", "id", "createdAt")
 HEADER = ",".join(COLUMNS).encode() + b"\r\n"

@@ -16,11 +16,13 @@ from typing import Any, BinaryIO, cast
 from persistence.items import table as items
 from persistence.items.csv_export import SEPARATOR
 from persistence.items.table import Draft
-from persistence.kit import csv_reader, formulas, parsing, strict_json, text_lines
-from persistence.kit.csv_reader import Record
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
-from persistence.kit.text_lines import LINE_CHARACTERS
+from persistence.kit.parsing import csv_formulas as formulas
+from persistence.kit.parsing import csv_reader, strict_json, text_lines
+from persistence.kit.parsing import values as parsing
+from persistence.kit.parsing.csv_reader import Record
+from persistence.kit.parsing.text_lines import LINE_CHARACTERS
 
 BATCH_ROWS = 1_000  # Of one transaction: readers and other writers wait for less than a second.
 DELIMITERS = (",", ";", "\t")

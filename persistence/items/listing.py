@@ -16,11 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items.table import Item
 from persistence.kit.errors import InvalidInput
+from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import connection_by_parent, paging, search
 from persistence.kit.query.conditions import containing, contains_all, contains_any, matches, searching, shows
 from persistence.kit.query.paging import Listing, Page, Window
 from persistence.kit.query.search_scan import Walk
-from persistence.kit.validation import Checks
 
 TAG_LENGTH = 200  # Longer than any tag.
 FILTER_TAGS = 20

@@ -21,9 +21,9 @@ from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.database.row_ids import take
 from persistence.kit.errors import InvalidInput, NotFound, Problem, VersionConflict
 from persistence.kit.events.log import record, record_all
+from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import search
 from persistence.kit.serialization import Kept, row_of
-from persistence.kit.validation import Checks
 from persistence.users import User
 
 NAME_LENGTH = 200

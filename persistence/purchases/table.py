@@ -24,10 +24,10 @@ from persistence.kit.events.log import record, record_all
 from persistence.kit.jobs import queue as jobs
 from persistence.kit.jobs.queue import Job
 from persistence.kit.notifications import Notice, Notifier
+from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import connection_by_parent
 from persistence.kit.query.paging import Listing, Page, Window
 from persistence.kit.serialization import row_of
-from persistence.kit.validation import Checks
 
 QUEUED = "QUEUED"  # Sold; its background work is still to do.
 COMPLETED = "COMPLETED"

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from graph.kit.auth import Scope
-from graph.server.rest.file_headers import disposition
+from graph.server.representations.content_disposition import disposition
 from persistence import files
 from persistence.kit.blobs import content_type as media
 from persistence.kit.blobs import filenames

@@ -20,7 +20,7 @@ from persistence.items import table as items
 from persistence.items.file_import import Row, Unreadable
 from persistence.items.listing import Filter
 from persistence.items.table import Draft
-from persistence.kit import csv_reader
+from persistence.kit.parsing import csv_reader
 
 if TYPE_CHECKING:
     from tests.support.service import Service

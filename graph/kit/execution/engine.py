@@ -42,7 +42,7 @@ from graph.kit.instrumentation import Observer
 from graph.kit.limits.cost import Bill, Biller
 from graph.kit.limits.cost_rules import Tariff
 from persistence.kit.errors import DomainError
-from persistence.kit.lru import LruCache
+from persistence.kit.lru_cache import LruCache
 from persistence.kit.transient_errors import is_outage
 
 log = structlog.get_logger(__name__)

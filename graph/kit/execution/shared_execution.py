@@ -1,7 +1,7 @@
 """One execution and one encoding of an event for all subscribers who ask the same.
 
 A source that gives the same object to several subscribers (as `item_events` does) is executed once for each selection, wherever they
-resume and whichever events they filter (`graph.kit.resuming`).
+resume and whichever events they filter (`graph.kit.execution.resume`).
 Whether an answer may be shared is not declared but seen: an execution that looks at who asks (`Context.personal`), such as for a buyer's own
 purchase, or that ends in an error, which names its request, is one viewer's. Those with other rights have their own.
 
@@ -24,7 +24,7 @@ from graphql import GraphQLError
 from graph.kit.auth import Caller, Scope
 from graph.kit.context import Context
 from graph.kit.errors import Refused
-from persistence.kit.lru import LruCache
+from persistence.kit.lru_cache import LruCache
 
 KEPT = 2_000  # Answers: of a burst as long as subscribers lag behind each other.
 KEPT_BYTES = 64 * 2**20

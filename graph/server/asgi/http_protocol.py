@@ -17,7 +17,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from graph.server.asgi.response_writer import Whole
-from graph.server.transport import BY_BACKLOG, CONNECTION, LARGEST_READ_BYTES, READ_BYTES, Joined, WireLimits
+from graph.server.asgi.transport import BY_BACKLOG, CONNECTION, LARGEST_READ_BYTES, READ_BYTES, Joined, WireLimits
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application

@@ -24,7 +24,7 @@ from graph.kit.global_ids import ID_BOUND
 from persistence import logins
 from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Change, Database
-from persistence.kit.lru import LruCache
+from persistence.kit.lru_cache import LruCache
 from persistence.logins import Claim, Refusal, Standing
 
 ALGORITHM = "HS256"

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from graph.server import reports
 from graph.server.cli.terminal import Force, counted, day, fail, loaded, new_file, opened
-from graph.server.reports import Chart
+from graph.server.rest import sales_report as reports
+from graph.server.rest.sales_report import Chart
 from graph.server.settings import Settings
 from persistence.kit.errors import InvalidInput
 from persistence.sales import Period

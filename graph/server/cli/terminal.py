@@ -18,9 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperGroup
 
 from graph.server import settings
-from persistence.kit import parsing
 from persistence.kit.cache.table_versions import told
 from persistence.kit.database.database import Database
+from persistence.kit.parsing import values as parsing
 from persistence.kit.transient_errors import is_outage
 from persistence.schema import Unreachable, upgrade
 

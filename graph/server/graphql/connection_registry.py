@@ -19,8 +19,8 @@ from starlette.types import Scope
 
 from graph.kit.auth import AccessToken, Caller
 from graph.kit.errors import RATE_LIMITED, UNAVAILABLE, refusal
+from graph.server.asgi.transport import CONNECTION
 from graph.server.auth.tokens import Tokens
-from graph.server.transport import CONNECTION
 
 log = structlog.get_logger()
 

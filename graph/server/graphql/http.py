@@ -31,19 +31,18 @@ from graph.kit.errors import (
     refusal,
 )
 from graph.kit.execution.engine import Operation
-from graph.server import conditions
-from graph.server.asgi import content_negotiation
+from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.asgi.error_responses import PRECONDITION_FAILED
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import ClientGone
 from graph.server.auth import callers
 from graph.server.auth.callers import Callers, Headers
-from graph.server.deadline import OPERATION_SECONDS, Deadline
 from graph.server.graphql import body as payloads
 from graph.server.graphql import requests
 from graph.server.graphql.pipeline import Answer, Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.graphql.sse import EventStreams
+from graph.server.representations import conditions, content_negotiation
 
 
 class Status(NamedTuple):

@@ -27,7 +27,7 @@ from graph.kit.auth import Caller
 from graph.kit.errors import BAD_USER_INPUT, DOCUMENT_NOT_FOUND, FORBIDDEN, refusal
 from graph.server.graphql.requests import GraphQLRequest
 from persistence.kit.cache.store import Cache
-from persistence.kit.lru import LruCache
+from persistence.kit.lru_cache import LruCache
 
 log = structlog.get_logger(__name__)
 

@@ -34,18 +34,18 @@ from graph.kit.auth import Caller
 from graph.kit.context import Context, Services
 from graph.kit.errors import UNAVAILABLE, Refused, unavailable
 from graph.kit.execution.engine import Engine, Occurrence, Operation
+from graph.kit.execution.resume import from_now, selection_key, stream_key
 from graph.kit.execution.shared_execution import Make, Sharing, Told
 from graph.kit.limits.cost_rules import OPERATION_WEIGHT
 from graph.kit.planner.plans import Plans
-from graph.kit.resuming import from_now, selection_key, stream_key
-from graph.server.deadline import OPERATION_SECONDS, current
+from graph.server.asgi.deadline import OPERATION_SECONDS, current
 from graph.server.graphql.budget import Grant, Limits, Purse, answer_points, retry_after, wanted
 from graph.server.graphql.error_masking import Masked
 from graph.server.graphql.persisted_documents import Documents
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.graphql.response_cache import Kept, Place, Responses
 from graph.server.telemetry.telemetry import Seen, Telemetry
-from persistence.kit.commits import Outcome
+from persistence.kit.database.commits import Outcome
 from persistence.kit.database.replica import reading_as
 
 STRANGER = Caller(None, client_ip="", request_id="")

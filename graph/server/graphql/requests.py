@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-from persistence.kit import strict_json
-from persistence.kit.lru import LruCache, retained_bytes
+from persistence.kit.lru_cache import LruCache, retained_bytes
+from persistence.kit.parsing import strict_json
 
 _PARAMETERS = frozenset({"query", "operationName", "variables", "extensions", "documentId"})
 RECENT_BYTES = 8 * 2**20
@@ -63,7 +63,7 @@ class Malformed(Exception):
 
 
 def parse_json(text: bytes | str) -> object:
-    """Read strict JSON: see `persistence.kit.strict_json`. Raises: Malformed."""
+    """Read strict JSON: see `persistence.kit.parsing.strict_json`. Raises: Malformed."""
     try:
         return strict_json.loads(text)
     except strict_json.BadJson as error:

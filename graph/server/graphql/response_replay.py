@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.kit.errors import Refused
+from graph.server.asgi.codings import gzip_from
 from graph.server.asgi.compression import LEVEL
+from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.auth import callers
 from graph.server.auth.callers import Callers
-from graph.server.codings import gzip_from
-from graph.server.deadline import OPERATION_SECONDS, Deadline
 from graph.server.graphql import body
 from graph.server.graphql.http import REPEATABLE, Repeatable, fields, refuse
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.graphql.response_cache import Kept
-from persistence.kit.lru import LruCache
+from persistence.kit.lru_cache import LruCache
 
 REPLAY_BYTES = 32 * 2**20  # Of all that is remembered: requests, their answers, also compressed, and their parsed documents.
 REQUEST_BYTES = 4_096  # Of a body and the fields that count.

@@ -13,7 +13,7 @@ from graphql import OperationType
 from graph.kit.auth import Caller
 from graph.kit.errors import RATE_LIMITED, Refused, internal, refusal
 from graph.kit.execution.engine import Operation
-from graph.server.deadline import Deadline
+from graph.server.asgi.deadline import Deadline
 from graph.server.graphql import messages
 from graph.server.graphql.connection_registry import FLUSH_SECONDS, Connections
 from graph.server.graphql.messages import Closed

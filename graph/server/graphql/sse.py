@@ -19,14 +19,14 @@ from starlette.types import Message, Receive, Scope, Send
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.kit.execution.engine import Operation
-from graph.kit.resuming import starting_after
-from graph.server.asgi import content_negotiation
+from graph.kit.execution.resume import starting_after
+from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.auth.callers import Headers, text
 from graph.server.auth.tokens import bearer
-from graph.server.deadline import OPERATION_SECONDS, Deadline
 from graph.server.graphql.connection_registry import FLUSH_SECONDS, Connections, Transport, transport_of
 from graph.server.graphql.pipeline import Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
+from graph.server.representations import content_negotiation
 
 # Proxies close what is silent; the usual limit is 60 s.
 HEARTBEAT_SECONDS = 12.0

@@ -24,11 +24,11 @@ from starlette.types import Receive, Scope, Send
 
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
+from graph.server.asgi.deadline import OPERATION_SECONDS
 from graph.server.asgi.origins import Origins
 from graph.server.auth import callers
 from graph.server.auth.callers import Callers
 from graph.server.auth.tokens import bearer
-from graph.server.deadline import OPERATION_SECONDS
 from graph.server.graphql import messages
 from graph.server.graphql.connection_registry import GOODBYE_SECONDS, Connections, Transport, transport_of
 from graph.server.graphql.messages import Closed, Message

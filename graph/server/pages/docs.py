@@ -20,7 +20,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from graph.server.pages.explorer import STATIC, html
-from graph.server.representations import Representation, last_modified
+from graph.server.representations.representation import Representation, last_modified
 
 if TYPE_CHECKING:
     from markdown_it.token import Token

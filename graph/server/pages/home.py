@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import orjson
 from starlette.routing import Route
 
-from graph.server.asgi import content_negotiation
 from graph.server.pages.explorer import STATIC, html
-from graph.server.representations import Representation
+from graph.server.representations import content_negotiation
+from graph.server.representations.representation import Representation
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -8,11 +8,11 @@ from starlette.routing import Route
 
 from graph.kit.auth import Scope
 from graph.kit.context import Context
-from graph.server.asgi.streaming import Pace, Stream
-from graph.server.query_parameters import Parameters
-from graph.server.representations import select
+from graph.server.representations.representation import select
+from graph.server.representations.streaming import Pace, Stream
 from graph.server.rest import export_formats
 from graph.server.rest.export_formats import FORMATS
+from graph.server.rest.query_parameters import Parameters
 from graph.server.rest.routes import Shims
 from persistence.items.listing import Filter
 

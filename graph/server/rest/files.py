@@ -20,11 +20,11 @@ from graph.kit.errors import refusal
 from graph.kit.global_ids import global_id
 from graph.server.asgi.error_responses import NOT_FOUND, UNSUPPORTED, answer
 from graph.server.asgi.request_body import arriving
-from graph.server.asgi.streaming import Stream
-from graph.server.query_parameters import Parameters
-from graph.server.representations import Representation, not_modified, select
-from graph.server.rest.file_headers import disposition
+from graph.server.representations.content_disposition import disposition
+from graph.server.representations.representation import Representation, not_modified, select
+from graph.server.representations.streaming import Stream
 from graph.server.rest.multipart import FORM_BYTES, FormFile
+from graph.server.rest.query_parameters import Parameters
 from graph.server.rest.routes import Shims
 from persistence import files
 from persistence.files import FilenameTaken, QuotaExceeded, StoredFile

@@ -15,11 +15,11 @@ from starlette.types import Scope as Connection
 from graph.kit.auth import Caller, Scope
 from graph.kit.context import Context, Services
 from graph.kit.errors import FORBIDDEN, INTERNAL, UNAUTHENTICATED, Refused, out_of_service, refusal
+from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.asgi.error_responses import refused, told
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import Body, ClientGone
 from graph.server.auth.callers import Callers, anonymous, headers_of
-from graph.server.deadline import OPERATION_SECONDS, Deadline
 from graph.server.graphql.budget import Limits
 from graph.server.rest.rate_limiter import Gate, Throttle
 from persistence.kit.database.replica import reading_as

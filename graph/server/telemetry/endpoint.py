@@ -20,7 +20,7 @@ from graph.server.asgi.error_responses import told
 from graph.server.telemetry.deprecated_usage import DeprecationLedger
 from graph.server.telemetry.metrics import Metrics
 from persistence.kit.jobs import queue as jobs
-from persistence.kit.supervisor import SupervisedTask, Supervisor
+from persistence.kit.tasks.supervisor import SupervisedTask, Supervisor
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ import unicodedata
 
 import regex
 
-from persistence.kit.blank import INVISIBLE, is_blank
+from persistence.kit.parsing.blank import INVISIBLE, is_blank
 
 NAME_BYTES = 255  # The most that file systems take.
 # With their look-alikes, as far as compatibility folding does not tell.

@@ -15,7 +15,7 @@ from aiocache import RedisCache, SimpleMemoryCache  # pyright: ignore[reportMiss
 from aiocache.serializers import NullSerializer  # pyright: ignore[reportMissingTypeStubs]
 from redis.asyncio import Redis
 
-from persistence.kit.lru import LruCache
+from persistence.kit.lru_cache import LruCache
 from persistence.kit.redis.circuit_breaker import Outage
 
 _memory: Any = SimpleMemoryCache

@@ -18,14 +18,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
-from persistence.kit.commits import committing
 from persistence.kit.database import statement_executor as raw
+from persistence.kit.database.commits import committing
 from persistence.kit.database.engines import TABLES, PoolSize, note_tables, postgresql, reads, sqlite
 from persistence.kit.database.replica import LocalPositions, Positions, Replica
 from persistence.kit.database.write_executor import STROKES_AT_ONCE, Strokes
 from persistence.kit.database.write_lock import Turn
-from persistence.kit.detached import DetachedTasks
 from persistence.kit.errors import Busy
+from persistence.kit.tasks.detached import DetachedTasks
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, ExceptionContext

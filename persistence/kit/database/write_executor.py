@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from persistence.kit.commits import committing
+from persistence.kit.database.commits import committing
 from persistence.kit.database.statement_executor import WatchedReads
-from persistence.kit.detached import DetachedTasks
+from persistence.kit.tasks.detached import DetachedTasks
 
 if TYPE_CHECKING:
     from persistence.kit.database.database import Change

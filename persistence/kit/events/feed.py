@@ -20,7 +20,7 @@ from persistence.kit.events import log as events
 from persistence.kit.events.broker import Broker
 from persistence.kit.events.log import Event
 from persistence.kit.events.watermark import ConcurrentWatermark, SerialWatermark, SetBack, Watermark
-from persistence.kit.supervisor import SupervisedTask, Supervisor
+from persistence.kit.tasks.supervisor import SupervisedTask, Supervisor
 
 log = structlog.get_logger(__name__)
 

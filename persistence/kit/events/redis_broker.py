@@ -20,7 +20,7 @@ import structlog
 from persistence.kit.events.broker import LocalBroker
 from persistence.kit.redis.circuit_breaker import TROUBLE, Outage
 from persistence.kit.redis.client import connect
-from persistence.kit.supervisor import SupervisedTask, Supervisor
+from persistence.kit.tasks.supervisor import SupervisedTask, Supervisor
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ import structlog
 from persistence.kit.database.database import Change, Database
 from persistence.kit.jobs import queue as jobs
 from persistence.kit.jobs.queue import Handler, Job
-from persistence.kit.supervisor import SupervisedTask, Supervisor
+from persistence.kit.tasks.supervisor import SupervisedTask, Supervisor
 
 log = structlog.get_logger(__name__)
 

@@ -20,7 +20,7 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
 from persistence.kit.limits.token_bucket import KEPT_SECONDS
-from persistence.kit.lru import LruCache
+from persistence.kit.lru_cache import LruCache
 from persistence.kit.redis.circuit_breaker import Outage
 
 PREFIX = "storegraph:window"

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
-from persistence.kit.lru import LruCache
+from persistence.kit.lru_cache import LruCache
 from persistence.kit.redis.circuit_breaker import Outage
 
 PREFIX = "storegraph:budget:"

@@ -19,8 +19,8 @@ import orjson
 from sqlalchemy import BigInteger, Select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.kit import parsing
 from persistence.kit.errors import InvalidInput
+from persistence.kit.parsing import values as parsing
 from persistence.kit.query import search_scan
 from persistence.kit.query.search_scan import Walk
 

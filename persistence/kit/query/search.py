@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 import regex
 
-from persistence.kit.validation import Checks
+from persistence.kit.parsing.validation import Checks
 
 QUERY_LENGTH = 200  # Characters of a query.
 QUERY_WORDS = 16  # Each costs an index look-up.

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from graph.server.asgi.http_protocol import Protocol
-from tests.impatient import LIMITS
+from tests.support.impatient import LIMITS
 from tests.support.wire import until
 
 if TYPE_CHECKING:

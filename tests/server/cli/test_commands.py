@@ -22,8 +22,8 @@ from graph.server.settings import Settings
 from persistence.demo import seed as seeding
 from persistence.demo import shop as demo
 from persistence.items import table as items
-from persistence.kit import csv_reader
 from persistence.kit.database.database import Database
+from persistence.kit.parsing import csv_reader
 from tests.conftest import settings_for
 from tests.support import servers
 from tests.support.processes import ROOT, environment_of

@@ -18,13 +18,12 @@ from hypothesis import strategies as st
 from graph.kit.errors import Refused
 from graph.kit.global_ids import global_id, split
 from graph.kit.scalars import SCALARS
-from graph.server.asgi import content_negotiation
 from graph.server.asgi.trusted_proxies import client_address, networks
 from graph.server.auth.tokens import ALGORITHM, Tokens, bearer
 from graph.server.graphql import messages, requests
 from graph.server.graphql.persisted_documents import BadManifest, read_manifest
-from graph.server.rest import ranges
-from graph.server.rest.file_headers import disposition
+from graph.server.representations import content_negotiation, ranges
+from graph.server.representations.content_disposition import disposition
 from graph.server.rest.multipart import FormFile
 from persistence.kit.blobs import filenames
 from persistence.kit.database.database import Database

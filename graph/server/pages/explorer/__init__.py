@@ -17,8 +17,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import graph
-from graph.server.codings import IDENTITY, choose
-from graph.server.representations import Representation, last_modified
+from graph.server.asgi.codings import IDENTITY, choose
+from graph.server.representations.representation import Representation, last_modified
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

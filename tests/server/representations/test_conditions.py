@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 from starlette.datastructures import Headers
 
-from graph.server.conditions import Validators, evaluate, http_date, range_applies
+from graph.server.representations.conditions import Validators, evaluate, http_date, range_applies
 from persistence.files import StoredFile
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from persistence.kit import csv_reader, text_lines
-from persistence.kit.csv_reader import BLANK_BEFORE, BROKEN, RECORD_CHARACTERS, STRAY, TOO_LONG, UNCLOSED, Reader
-from persistence.kit.text_lines import Undecodable
+from persistence.kit.parsing import csv_reader, text_lines
+from persistence.kit.parsing.csv_reader import BLANK_BEFORE, BROKEN, RECORD_CHARACTERS, STRAY, TOO_LONG, UNCLOSED, Reader
+from persistence.kit.parsing.text_lines import Undecodable
 
 LONG = RECORD_CHARACTERS + 10_000
 Read = list[tuple[int, list[str | None] | str]]

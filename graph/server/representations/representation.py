@@ -16,12 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from graph.kit.errors import Refused, refusal
-from graph.server import conditions
+from graph.server.asgi.codings import gzip_from
 from graph.server.asgi.compression import LEVEL, is_compressible
 from graph.server.asgi.error_responses import NO_SUCH_RANGE, PRECONDITION_FAILED, refused
-from graph.server.codings import gzip_from
-from graph.server.conditions import Validators
-from graph.server.rest import ranges
+from graph.server.representations import conditions, ranges
+from graph.server.representations.conditions import Validators
 
 # Of a 304, what may be new to whoever has kept the rest. Source: RFC 9110, section 15.4.5.
 NEWS = ("ETag", "Last-Modified", "Cache-Control", "Vary", "Content-Location", "Expires")

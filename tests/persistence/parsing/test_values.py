@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from persistence.kit import parsing
-from persistence.kit.parsing import BadValue
+from persistence.kit.parsing import values as parsing
+from persistence.kit.parsing.values import BadValue
 
 
 def refusal(parse: Callable[[object], object], value: object) -> str:

@@ -12,9 +12,9 @@ import pytest
 from persistence import files
 from persistence.items import file_import
 from persistence.items.table import Draft
-from persistence.kit.blank import is_blank, visible_length
 from persistence.kit.blobs.blobs import Written
 from persistence.kit.errors import InvalidInput
+from persistence.kit.parsing.blank import is_blank, visible_length
 from persistence.users import Application
 from tests.support.service import PASSWORD
 

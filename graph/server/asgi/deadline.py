@@ -15,7 +15,7 @@ import structlog
 
 from graph.kit.errors import UNAVAILABLE, Refused, refusal
 from graph.server.asgi.request_body import ClientGone
-from persistence.kit.commits import Commits, Outcome
+from persistence.kit.database.commits import Commits, Outcome
 
 if TYPE_CHECKING:
     from starlette.types import Receive

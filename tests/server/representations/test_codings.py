@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from graph.server.asgi.codings import choose
 from graph.server.asgi.compression import Compression
-from graph.server.codings import choose
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.datastructures import QueryParams
 
-from persistence.kit import parsing
 from persistence.kit.errors import InvalidInput
+from persistence.kit.parsing import values as parsing
 
 _SWITCH = {"0": False, "false": False, "1": True, "true": True}
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from graph.kit.auth import network
-from persistence.kit import guessing
 from persistence.kit.errors import TooOften
-from persistence.kit.guessing import GuessThrottle
+from persistence.kit.limits import guess_throttle
+from persistence.kit.limits.guess_throttle import GuessThrottle
 from tests.conftest import settings_for
 from tests.persistence.limits.test_token_bucket import connected, emptied
 from tests.support import servers
@@ -87,15 +87,15 @@ async def test_makes_wrong_ones_wait_longer_and_longer(door: Door) -> None:
     assert delays[21] == pytest.approx(0.1, rel=0.1)
     assert delays[46] == pytest.approx(0.2, rel=0.1)
     assert delays == sorted(delays)
-    assert delays[-1] == guessing.MOST_SECONDS
+    assert delays[-1] == guess_throttle.MOST_SECONDS
     # And lets in who knows the password, for a name that was never let in from here, and again.
-    assert [await door.right(HOME), door.took()] == ["in", guessing.MOST_SECONDS]
+    assert [await door.right(HOME), door.took()] == ["in", guess_throttle.MOST_SECONDS]
     assert await door.right(HOME) == "in"
 
 
 async def test_counts_no_success_however_many_come_at_once(door: Door) -> None:
     assert await asyncio.gather(*(door.right(HOME) for _ in range(300))) == ["in"] * 300
-    assert (door.took(), door.most_at_once) == (0, guessing.AT_ONCE)
+    assert (door.took(), door.most_at_once) == (0, guess_throttle.AT_ONCE)
     for _ in range(20):
         await door.wrong(HOME)
     assert door.took() == 0
@@ -111,7 +111,7 @@ async def test_does_not_let_wrong_ones_outrun_the_count(door: Door) -> None:
     assert tried + len(refused) == 500
     assert 20 <= tried < 130
     assert all(outcome.retry_after >= 1 for outcome in refused)
-    assert door.most_at_once <= guessing.AT_ONCE
+    assert door.most_at_once <= guess_throttle.AT_ONCE
     assert await door.right(HOME) == "in"
 
 
@@ -123,7 +123,7 @@ async def test_does_not_delay_an_owner_at_home_for_guesses_from_elsewhere(door: 
     assert door.took() > 0
     assert [await door.right(HOME), door.took()] == ["in", 0]
     assert await door.right(OFFICE) == "in"  # A first visit takes its time.
-    assert 0 < door.took() <= guessing.MOST_SECONDS
+    assert 0 < door.took() <= guess_throttle.MOST_SECONDS
     assert [await door.right(OFFICE), door.took()] == ["in", 0]
 
 
@@ -134,7 +134,7 @@ async def test_delays_many_names_from_one_network_and_not_who_is_known_there(doo
     assert door.took() > 0
     assert [await door.right(OFFICE, "zoe"), door.took()] == ["in", 0]
     assert await door.right(OFFICE, "newcomer") == "in"
-    assert 0 < door.took() <= guessing.MOST_SECONDS
+    assert 0 < door.took() <= guess_throttle.MOST_SECONDS
     assert [await door.right(HOME, "newcomer"), door.took()] == ["in", 0]
 
 
@@ -151,7 +151,7 @@ async def test_is_shared_by_processes_that_share_a_redis(redis: Redis) -> None:
     client: Any = redis  # Partly untyped.
     keys: list[bytes] = await client.keys("*")
     lifetimes = [await client.ttl(key) for key in keys]
-    assert all(0 < lifetime <= guessing.KNOWN_SECONDS for lifetime in lifetimes)
+    assert all(0 < lifetime <= guess_throttle.KNOWN_SECONDS for lifetime in lifetimes)
     assert not any(b"zoe" in key or HOME.encode() in key for key in keys)
 
 
@@ -168,13 +168,13 @@ async def test_goes_on_alone_while_redis_is_away() -> None:
 
 
 async def test_keeps_no_more_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guessing, "KNOWN_PAIRS", 100)
+    monkeypatch.setattr(guess_throttle, "KNOWN_PAIRS", 100)
     door = Door(None)
     for number in range(300):
         await door.right(HOME, f"user{number}")
     assert len(door.throttle._known) == 100  # pyright: ignore[reportPrivateUsage]
     assert door.throttle._lanes == {}  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(guessing, "WAITING", 10)
+    monkeypatch.setattr(guess_throttle, "WAITING", 10)
     outcomes = await asyncio.gather(*(door.right(HOME) for _ in range(12)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [str] * 10 + [TimeoutError] * 2
     assert await door.right(HOME) == "in"
@@ -213,7 +213,7 @@ async def log_in(service: Service, address: str, name: str, password: str) -> st
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 async def test_nobody_locks_out_the_owner_of_an_account(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guessing, "MOST_SECONDS", 0.05)
+    monkeypatch.setattr(guess_throttle, "MOST_SECONDS", 0.05)
     settings = await settings_for(backend, tmp_path, rate_limits_enabled=True, trusted_proxies=("127.0.0.0/8",))
     async with running(settings) as service:
         await service.make_user()
@@ -234,7 +234,7 @@ async def test_nobody_locks_out_the_owner_of_an_account(backend: str, tmp_path: 
 
 
 async def test_a_flood_is_told_when_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guessing, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(guess_throttle, "LINE_SECONDS", 0.0)
     async with running(await settings_for("sqlite", tmp_path, rate_limits_enabled=True)) as service:
         await service.make_user()
         throttle = service.services.ports[GuessThrottle]

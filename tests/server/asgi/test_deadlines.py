@@ -23,18 +23,18 @@ from sqlalchemy.exc import DBAPIError
 
 from graph.kit.errors import Refused
 from graph.kit.global_ids import row_id
-from graph.server.deadline import Deadline
+from graph.server.asgi.deadline import Deadline
 from persistence.items.table import Item
 from persistence.kit.database.database import Change, Database
 from persistence.kit.database.statement_executor import Prepared
 from persistence.kit.events import log as events
 from persistence.kit.transient_errors import is_outage
 from tests.conftest import settings_for
-from tests.silence import silent_proxy
 from tests.support.listening import PROTOCOL, listening
 from tests.support.servers import Postgres, Redis
 from tests.support.service import Service, running
 from tests.support.shopping import PURCHASE
+from tests.support.silence import silent_proxy
 from tests.support.wire import Wire
 
 SECONDS = 1.5  # The deadline of an operation.

@@ -33,7 +33,7 @@ from tests.conftest import settings_for
 from tests.support.processes import PROGRAM, Process, serving
 from tests.support.service import Service, running
 
-IMPATIENT = [PROGRAM[0], "-m", "tests.impatient"]
+IMPATIENT = [PROGRAM[0], "-m", "tests.support.impatient"]
 ROWS, LINE = 300, "x" * 9_000
 FILE_BYTES = 16 * 2**20
 VICTIM_SECONDS = 0.03

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from persistence.kit.formulas import BLANKS, SEPARATORS, SIGNS, may_begin, neutral, restored
+from persistence.kit.parsing.csv_formulas import BLANKS, SEPARATORS, SIGNS, may_begin, neutral, restored
 
 FULL = "\N{FULLWIDTH EQUALS SIGN}"
 LETTERS = [*SIGNS, *SEPARATORS, *" \"'ax\x0b\x85\xa0\u2003\u200b\u3000\ufeffé🙂漢、…"]

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from persistence.kit.blank import is_blank, visible_length
 from persistence.kit.errors import InvalidInput, Problem
-from persistence.kit.parsing import WHOLE_MAX
+from persistence.kit.parsing.blank import is_blank, visible_length
+from persistence.kit.parsing.values import WHOLE_MAX
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # Without tab and line ends.
 SURROGATE = re.compile("[\ud800-\udfff]")

@@ -1,4 +1,4 @@
-"""The service's command line with deadlines of a second where the real ones are tens of seconds: `python -m tests.impatient serve …`."""
+"""The service's command line with deadlines of a second where the real ones are tens of seconds: `python -m tests.support.impatient serve …`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import partial
 
 from graph.server import app
 from graph.server.asgi import http_protocol, request_body, websocket_protocol
+from graph.server.asgi.transport import WireLimits
 from graph.server.cli import serve
 from graph.server.graphql import http, websocket
-from graph.server.transport import WireLimits
 
 LIMITS = WireLimits(head_seconds=1, slow_seconds=1, look_seconds=0.25, linger_seconds=0.5, close_seconds=0.5)
 

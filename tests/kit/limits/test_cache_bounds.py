@@ -37,7 +37,7 @@ from persistence.kit.cache.store import MemoryCache
 from persistence.kit.limits import moving_window, token_bucket
 from persistence.kit.limits.moving_window import LocalWindows
 from persistence.kit.limits.token_bucket import Budget, LocalQuota
-from persistence.kit.lru import LruCache, retained_bytes
+from persistence.kit.lru_cache import LruCache, retained_bytes
 
 heard: Any = echo  # So that tests may look at what is private there.
 told: Any = events

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from graph.server.asgi.http_protocol import Protocol, is_host
-from graph.server.transport import Joined, Reading, WireLimits
+from graph.server.asgi.transport import Joined, Reading, WireLimits
 from tests.server.asgi.test_http_protocol import ANSWERS, DATE, LAST, LAST_ANSWER, Impatient, Served, answers, body, get, start
 from tests.support.wire import until
 
