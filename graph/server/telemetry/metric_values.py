@@ -135,7 +135,8 @@ class Meters(Collector):
             return
         with _locked(self._folder):
             alive, ended = _read(self._folder)
-        yield from ({meter.name: numbers.get(meter.name, ()) for meter in self._meters} for numbers in alive)
+        counted = [meter.name for meter in self._meters if meter.adds != "never"]
+        yield from ({name: numbers.get(name, ()) for name in counted} for numbers in alive)
         yield {meter.name: ended.get(meter.name, ()) for meter in self._meters if meter.adds == "always"}
 
 

@@ -1,7 +1,8 @@
 """The supervisor of background tasks: what is to run for as long as the process lives, and must not end in silence.
 
-A task that ends, by an exception or without, is logged and started again, after a delay that doubles; until it has run well for a while it counts
-as failing, which `/ready` and the metrics show. An outage is one line in the log, anything else a traceback.
+A task that ends, by an exception or without, is logged and started again, after a delay that doubles. Until it has run well for a while it counts
+as failing, which `/ready` and the metrics show. An outage of the database or of Redis is one line in the log and no failure of the task: those show
+by themselves, and all is well as soon as they are back.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ class SupervisedTask:
         self.name, self._work, self._restarted, self._clock = name, work, restarted, clock
         self.failures = 0
         """In a row."""
+        self._unexpected = False
         self._started_at = clock()
         self._stopping = False
         self._task = asyncio.create_task(self._run(), name=f"background: {name}")
 
     @property
     def failing(self) -> bool:
-        return not self._stopping and (self._task.done() or (self.failures > 0 and self._clock() - self._started_at < WELL_SECONDS))
+        return not self._stopping and (self._task.done() or (self._unexpected and self._clock() - self._started_at < WELL_SECONDS))
 
     async def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Cancel it and wait for its end. A client library may lose a cancellation, so it gets more than one."""
@@ -68,10 +70,11 @@ class SupervisedTask:
         if self._clock() - self._started_at >= WELL_SECONDS:
             self.failures = 0
         self.failures += 1
+        expected = error is not None and (is_outage(error) or isinstance(error, TROUBLE))
+        self._unexpected = not expected
         self._restarted(self.name)
         if self.failures & (self.failures - 1):  # Only the first, second, fourth … in a row are worth a line.
             return
-        expected = error is None or is_outage(error) or isinstance(error, TROUBLE)
         told = {"task": self.name, "failures": self.failures, "error": repr(error)}
         log.error("background task failed and is started again", **told, exc_info=None if expected else error)
 
