@@ -21,6 +21,7 @@ from graph.server.representations.content_disposition import disposition
 from persistence import files
 from persistence.kit.blobs import content_type as media
 from persistence.kit.blobs import filenames
+from persistence.kit.blobs import local_folder as folders
 from persistence.kit.blobs.blobs import new_key, store
 from persistence.kit.blobs.by_url import blobs_at
 from persistence.kit.blobs.local_folder import Folder
@@ -372,3 +373,28 @@ def test_are_offered_under_their_name(name: str, content_type: str, expected: st
 def test_need_a_place_that_can_be_one(url: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         blobs_at(url)
+
+
+async def test_are_not_closed_while_they_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled in the middle of its sync, a file is closed and gone only when that has ended."""
+    began, may_end, states = threading.Event(), threading.Event(), list[bool]()
+    finish = folders._finish  # pyright: ignore[reportPrivateUsage] -- it is made slow
+
+    def slow(file: Any, partial: Path, path: Path) -> None:
+        began.set()
+        may_end.wait(20)
+        states.append(file.closed)
+        finish(file, partial, path)
+
+    async def parts() -> AsyncGenerator[bytes]:
+        yield b"some"
+
+    monkeypatch.setattr(folders, "_finish", slow)
+    writing = asyncio.create_task(Folder(tmp_path).write(new_key(), parts()))
+    await asyncio.to_thread(began.wait, 20)
+    writing.cancel()
+    await asyncio.sleep(0.05)  # As long as it would take to close it.
+    may_end.set()
+    await asyncio.wait([writing])
+    assert (writing.cancelled(), states) == (True, [False])
+    assert await asyncio.to_thread(lambda: [path for path in tmp_path.rglob("*") if path.is_file()]) == []

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
+import pytest
 
 from graph.kit.process_pool import Computing, fibonacci
 
@@ -48,3 +49,20 @@ async def test_is_cut_off_when_the_service_stops() -> None:
     assert not psutil.pid_exists(worker)
     await asyncio.wait([endless])
     assert endless.cancelled() or endless.exception()
+
+
+async def test_ends_no_program_that_has_the_number_of_a_process_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    computing, killed = Computing(processes=1), list[int]()
+    assert await computing.run(fibonacci, 10) == 55
+    (worker,) = computing.processes
+    os.kill(worker, signal.SIGKILL)
+    pool: Any = computing._pool  # pyright: ignore[reportPrivateUsage] -- to wait until its end has been noticed
+    (process,) = pool._processes.values()
+    await asyncio.to_thread(process.join, 20)
+
+    def kill(number: int, _signal: int) -> None:
+        killed.append(number)
+
+    monkeypatch.setattr(os, "kill", kill)
+    await computing.stop()
+    assert killed == []

@@ -45,15 +45,17 @@ class Bucket(Blobs):
     async def write(self, key: str, parts: AsyncIterable[bytes]) -> None:
         try:
             async with asyncio.timeout(self._seconds) as limit:
-                with _reaching():
-                    await obstore.put_async(
-                        self._store,
-                        key,
-                        _paused(parts, limit, self._seconds),
-                        use_multipart=True,
-                        chunk_size=PART_BYTES,
-                        max_concurrency=PARTS_AT_ONCE,
-                    )
+                taken = _Taken(limit, self._seconds)
+                filling = asyncio.create_task(taken.fill(parts))
+                try:
+                    with _reaching():
+                        await obstore.put_async(
+                            self._store, key, taken, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+                        )
+                finally:
+                    filling.cancel()
+                    await asyncio.gather(filling, return_exceptions=True)
+                    taken.end()
         except FileNotFoundError as error:
             raise BucketAway("there is no such bucket") from error
 
@@ -89,16 +91,44 @@ class Bucket(Blobs):
             break
 
 
-async def _paused(parts: AsyncIterable[bytes], limit: asyncio.Timeout, seconds: float) -> AsyncGenerator[bytes]:
-    """The parts; while the next one is waited for, the store's time does not run."""
-    loop = asyncio.get_running_loop()
-    async for part in parts:  # An iterable that its maker closes.
-        _reschedule(limit, loop.time() + seconds)
-        yield part
-        _reschedule(limit, None)
-    _reschedule(limit, loop.time() + seconds)
+class _Taken:
+    """Parts as the store takes them, which it does in a task of its own that outlives a write that is cancelled: so it never has their generator.
 
+    While it waits for the next part its time does not run.
+    """
 
-def _reschedule(limit: asyncio.Timeout, when: float | None) -> None:
-    if not limit.expired():
-        limit.reschedule(when)
+    def __init__(self, limit: asyncio.Timeout, seconds: float) -> None:
+        self._limit, self._seconds, self._ended = limit, seconds, False
+        self._parts: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(1)
+
+    async def fill(self, parts: AsyncIterable[bytes]) -> None:
+        try:
+            async for part in parts:
+                await self._parts.put(part)
+        except Exception as error:  # noqa: BLE001 -- it belongs to whoever writes
+            await self._parts.put(error)
+        else:
+            await self._parts.put(None)
+
+    def end(self) -> None:
+        """Nobody fills it any more."""
+        self._ended = True
+        if self._parts.empty():
+            self._parts.put_nowait(None)
+
+    def __aiter__(self) -> _Taken:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._reschedule(None)
+        part = await self._parts.get()
+        self._reschedule(asyncio.get_running_loop().time() + self._seconds)
+        if isinstance(part, Exception):
+            raise part
+        if part is None:
+            raise StopAsyncIteration
+        return part
+
+    def _reschedule(self, when: float | None) -> None:
+        if not self._ended and not self._limit.expired():
+            self._limit.reschedule(when)

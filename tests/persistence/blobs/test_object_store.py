@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import AsyncGenerator, Generator
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ from moto.server import ThreadedMotoServer
 from persistence.kit.blobs.by_url import blobs_at
 from tests.conftest import settings_for
 from tests.files.test_files import DELETE, FILES, bearer, get, put, sweep
-from tests.files.test_uploads import part, raw
+from tests.files.test_uploads import BOUNDARY, part, raw, send
+from tests.silence import silent_proxy
 from tests.support.service import Service, running
 
 if TYPE_CHECKING:
@@ -154,3 +156,51 @@ async def test_are_refused_as_in_any_outage_while_their_store_is_stopped(tmp_pat
         assert (await put(service, token, "a.txt", b"a")).status_code == 201
         assert (await get(service, token, "kept.txt")).content == b"kept"
         await asyncio.to_thread(again.stop)
+
+
+async def test_are_refused_in_time_while_the_store_is_silent(store: ThreadedMotoServer, tmp_path: Path) -> None:
+    """It takes connections and answers nothing: up, down and away, within the deadline, and all goes on once it does."""
+    _, port = store.get_host_and_port()
+    async with silent_proxy(port) as proxy:
+        url = f"s3://storegraph/files?region=eu-central-1&endpoint=http://127.0.0.1:{proxy.port}"
+        limits = {"blob_timeout_seconds": 1.0, "operation_timeout_seconds": 3.0}
+        settings = await settings_for("sqlite", tmp_path, files_url=url, **limits)
+        async with running(settings) as service:
+            token = await service.sign_in()
+            assert (await put(service, token, "before.txt", b"here")).status_code == 201
+            proxy.fall_silent()
+            began = time.monotonic()
+            answers = await asyncio.gather(
+                put(service, token, "small.txt", b"some"),
+                put(service, token, "large.bin", LARGE),
+                get(service, token, "before.txt"),
+            )
+            assert [(answer.status_code, answer.json()["error"]["code"]) for answer in answers] == [(503, "SERVICE_UNAVAILABLE")] * 3
+            assert time.monotonic() - began < 3 + 2
+            assert (await service.ask(FILES, token=token))["files"]["nodes"] != []
+            assert (await service.http.get("/ready")).json()["status"] == "degraded"
+            assert await service.count("stored_files") == [1]
+            proxy.speak()
+            async with asyncio.timeout(20):
+                while (await put(service, token, "small.txt", b"some")).status_code != 201:  # noqa: ASYNC110 -- nobody tells
+                    await asyncio.sleep(0.05)
+            assert (await get(service, token, "before.txt")).content == b"here"
+
+
+async def test_may_come_as_slowly_as_their_client_sends_them(store: ThreadedMotoServer, tmp_path: Path) -> None:
+    """The deadline is the service's, not the client's."""
+    url = f"s3://storegraph/files?region=eu-central-1&endpoint={address(store)}"
+    limits = {"blob_timeout_seconds": 0.5, "operation_timeout_seconds": 0.5}
+    async with running(await settings_for("sqlite", tmp_path, files_url=url, **limits)) as service:
+        token = await service.sign_in()
+        head, tail = part(b"", end=False).removesuffix(b"\r\n"), part(b"")[-len(f"\r\n--{BOUNDARY}--\r\n") :]
+
+        async def body() -> AsyncGenerator[bytes]:
+            yield head
+            for _ in range(4):
+                await asyncio.sleep(0.25)  # Together longer than the deadline.
+                yield b"slow"
+            yield tail
+
+        answer = await send(service, token, body())
+        assert (answer.status_code, answer.json().get("sizeBytes")) == (201, 16)

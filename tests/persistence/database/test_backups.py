@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import select
@@ -110,3 +110,32 @@ async def test_of_postgresql_is_pg_dumps_to_make(tmp_path: Path) -> None:
     told = await run(elsewhere, tmp_path, "backup", "copy.db")
     assert told.code == 2
     assert "pg_dump --format=custom --file=copy.db" in told.err
+
+
+async def test_keeps_out_a_service_that_starts_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It finds the lock taken, from the first look to the last byte: whatever it could acknowledge meanwhile would be lost."""
+    settings = await settings_for("sqlite", tmp_path)
+    file, copy, aside = tmp_path / "storegraph.db", tmp_path / "copy.db", tmp_path / "aside.db"
+    backups.back_up(file, copy, lambda _done, _total: None)
+    with closing(sqlite3.connect(file, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE newer (number INTEGER)")
+    refused, copied = list[str](), backups._copy  # pyright: ignore[reportPrivateUsage] -- the place where another could come in between
+
+    def start(*arguments: Any) -> None:
+        with closing(sqlite3.connect(file, isolation_level=None, timeout=0)) as service:
+            try:
+                service.execute("INSERT INTO newer VALUES (1)")
+            except sqlite3.OperationalError as error:
+                refused.append(str(error))
+        copied(*arguments)
+
+    monkeypatch.setattr(backups, "_copy", start)
+    backups.restore(copy, file, aside=aside)
+    assert refused == ["database is locked"]
+    assert sorted(path.name for path in found(tmp_path, "*.db*")) == ["aside.db", "copy.db", "storegraph.db"]
+    with closing(sqlite3.connect(file)) as restored, closing(sqlite3.connect(aside)) as kept:
+        assert restored.execute("SELECT count(*) FROM sqlite_master WHERE name = 'newer'").fetchone() == (0,)
+        assert kept.execute("SELECT count(*) FROM newer").fetchone() == (0,)
+        assert restored.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    async with running(settings) as service:
+        assert await service.ask("{ __typename }") == {"__typename": "Query"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -14,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from persistence.kit.database import replica as replicas
+from persistence.kit.redis.client import connect
 from tests.conftest import settings_for
 from tests.support import servers
 from tests.support.servers import Postgres, Standby
@@ -149,3 +151,31 @@ async def test_is_done_without_while_it_is_away(processes: tuple[Service, Servic
 
         await eventually(unknown)  # From the primary, it would be known.
     await here.empty()
+
+
+async def test_reads_the_primary_for_a_change_of_unknown_place_until_a_later_one_is_known() -> None:
+    """What is known of a later change takes its place; and all of it has an end."""
+    now = 0.0
+    positions = replicas.LocalPositions(clock=lambda: now)
+    await positions.note(["ada", "ip"], replicas.NEVER)
+    assert await positions.of(["ada"]) == replicas.NEVER
+    await positions.note(["ada"], 7)
+    assert [await positions.of([name]) for name in ("ada", "ip", "bob")] == [7, replicas.NEVER, 0]
+    await positions.note(["ada"], 5)  # Noted late: the change before it.
+    assert await positions.of(["ada"]) == 7
+    now = replicas.REMEMBERED_SECONDS
+    assert await positions.of(["ada", "ip"]) == 0
+
+
+async def test_forgets_an_unknown_place_in_redis_too() -> None:
+    redis = connect(servers.redis())
+    here, there = replicas.SharedPositions(redis), replicas.SharedPositions(redis)
+    name = f"forgotten {time.monotonic_ns()}"
+    try:
+        await here.note([name], replicas.NEVER)
+        assert await there.of([name]) == replicas.NEVER
+        for position, kept in ((7, 7), (5, 7), (9, 9)):
+            await here.note([name], position)
+            assert await there.of([name]) == kept
+    finally:
+        await redis.aclose()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from graph.kit.auth import Scope
 from persistence.kit.database.database import Database, UnitOfWork
@@ -193,3 +193,28 @@ async def test_that_is_parked_is_shown_counted_and_queued_again_by_an_operator(s
 async def only_purchase(service: Service) -> int:
     async with service.database.reading() as session:
         return (await session.scalars(select(purchases.Purchase.id))).one()
+
+
+async def test_end_with_the_runner_that_performs_them(database: Database) -> None:
+    """What a stopped runner has begun must not go on beside the process that takes it up."""
+    ended = list[str]()
+
+    class Endless(Letters):
+        async def perform(self, job: Job) -> None:
+            self.performed.append(job.key)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(job.key)
+
+    letters = Endless()
+    async with database.transaction() as work:
+        await jobs.enqueue(work, "letter", "endless", {})
+    runner = Runner(database, {"letter": letters}, Pace(poll_seconds=0.01))
+    await runner.start()
+    await until(lambda: letters.performed == ["endless"])
+    await runner.stop(seconds=0.05)
+    assert ended == ["endless"]
+    async with database.transaction() as work:
+        assert await work.session.scalar(select(Job.attempts).where(Job.key == "endless")) == 1
+        await work.session.execute(delete(Job).where(Job.key == "endless"))

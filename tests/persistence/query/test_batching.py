@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 
 from persistence.kit.query.batching import Gathering, Gatherings
+from tests.support.wire import until
 
 
 class Shelf:
@@ -86,3 +87,47 @@ async def test_keeps_places_apart() -> None:
 
     gatherings = Gatherings(fetch, most=2)
     assert await asyncio.gather(gatherings.one("primary", 1), gatherings.one("replica", 1)) == ["1 at primary", "1 at replica"]
+
+
+async def test_leaves_nobody_waiting_when_a_batch_is_cancelled() -> None:
+    fetching = list[asyncio.Task[object]]()
+
+    async def fetch(keys: Sequence[int]) -> Mapping[int, int]:
+        task = asyncio.current_task()
+        assert task is not None
+        fetching.append(task)
+        await asyncio.Event().wait()
+        return {}
+
+    gathering = Gathering(fetch, most=10)
+    waiting = [asyncio.create_task(gathering.one(number)) for number in range(3)]
+    await until(lambda: bool(fetching))
+    fetching[0].cancel()
+    async with asyncio.timeout(10):
+        await asyncio.wait(waiting)
+    assert [task.cancelled() for task in waiting] == [True] * 3
+
+
+async def test_stops_a_batch_that_nobody_waits_for_any_more() -> None:
+    stopped, fetched = list[Sequence[int]](), list[Sequence[int]]()
+
+    async def fetch(keys: Sequence[int]) -> Mapping[int, int]:
+        fetched.append(keys)
+        try:
+            if 0 in keys:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            stopped.append(keys)
+            raise
+        return {key: key for key in keys}
+
+    gathering = Gathering(fetch, most=10)
+    waiting = [asyncio.create_task(gathering.one(number)) for number in range(2)]
+    await until(lambda: bool(fetched))
+    later = asyncio.create_task(gathering.one(7))
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    assert stopped == []
+    waiting[1].cancel()
+    assert await asyncio.wait_for(later, 10) == 7
+    assert stopped == [[0, 1]]

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gc
 import io
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, AsyncExitStack
 from decimal import Decimal
+from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import make_url, update
 
 from graph.kit.auth import Scope
+from graph.server.asgi import streaming
+from graph.server.asgi.streaming import Pace, Stream
+from graph.server.rest import exports
 from persistence.items import csv_export, listing
 from persistence.items import table as items
 from persistence.items.table import Draft
@@ -183,3 +188,88 @@ async def test_answers_head_without_reading(service: Service, statements: Callab
         answer = await service.http.head("/api/v2/stream/items.csv", headers=headers)
     assert (answer.status_code, answer.content) == (200, b"")
     assert not [statement for statement in sent if "items" in statement]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+async def test_ends_in_order_when_its_reader_stalls(
+    service: Service, kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its connection goes back, nothing is left to the garbage collector, and it is no internal error."""
+    monkeypatch.setattr(streaming, "STALLED_SECONDS", 0.2)
+    await fill(service, *(Draft(f"Item {n}", Decimal(1), "x" * 9_000) for n in range(2_000)))
+    token = await service.sign_in(Scope.ITEMS_READ)
+    url = make_url(service.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port, limit=1_024)
+    head = f"GET /api/v2/stream/items.{kind} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: identity\r\nAuthorization: Bearer {token}\r\n\r\n"
+    writer.write(head.encode())
+    assert (await reader.readline()) == b"HTTP/1.1 200 OK\r\n"
+    async with asyncio.timeout(20):
+        while service.database.pools()["stream"].busy:  # noqa: ASYNC110 -- nobody tells
+            await asyncio.sleep(0.02)
+    gc.collect()
+    await asyncio.sleep(0)
+    writer.transport.abort()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+    said = capsys.readouterr().out
+    assert "reads too slowly" in said
+    assert "Traceback" not in said
+    assert (await fetch(service, kind, token=token))[0] == 200
+
+
+async def test_gives_way_when_its_reader_is_slower_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes now and then are no reason to hold a snapshot for hours; nor is a reader that is quick, after its time."""
+    clock = 0.0
+    monkeypatch.setattr(streaming.time, "monotonic", lambda: clock)
+    left = list[bool]()
+
+    async def parts() -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                yield b"x" * 65_536
+        finally:
+            left.append(True)
+
+    def reading_at(rate: int) -> tuple[Callable[[Any], Any], list[int]]:
+        sent = list[int]()
+
+        async def send(message: Any) -> None:
+            nonlocal clock
+            await asyncio.sleep(0)
+            sent.append(len(message.get("body", b"")))
+            clock += sent[-1] / rate
+            if sum(sent) >= 100 * 65_536:
+                raise OSError("enough")
+
+        return send, sent
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    for rate, slow in ((60_000, True), (70_000, False)):
+        send, sent = reading_at(rate)
+        stream = Stream(parts(), media_type="text/csv", headers={}, pace=exports.PACE)
+        await stream({"type": "http", "method": "GET"}, receive, send)
+        assert (sum(sent) < 20 * 65_536) is slow
+    assert left == [True, True]
+
+
+async def test_has_an_end_however_quick_its_reader_is() -> None:
+    left = asyncio.Event()
+
+    async def parts() -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                yield b"x"
+                await asyncio.sleep(0)
+        finally:
+            left.set()
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        pass
+
+    stream = Stream(parts(), media_type="text/csv", headers={}, pace=Pace(most_seconds=0.05))
+    await stream({"type": "http", "method": "GET"}, receive, send)
+    assert left.is_set()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
+from graph.server.telemetry import metric_values
 from graph.server.telemetry.metric_values import Counter, Gauge, Histogram, Meters, Reading
 from graph.server.telemetry.metrics import CLIENTS, Metrics
 
@@ -122,3 +123,26 @@ def test_add_up_what_the_processes_of_one_machine_counted(tmp_path: Path) -> Non
     (family,) = Meters([seconds], tmp_path).collect()
     assert [sample.value for sample in family.samples if sample.name == "seconds_bucket"] == [2, 3, 7]
     assert next(sample.value for sample in family.samples if sample.name == "seconds_sum") == 27
+
+
+def test_forget_processes_that_have_ended_and_keep_what_they_counted(tmp_path: Path) -> None:
+    """Their files become one, which a service that starts anew leaves behind; a number that another program has by now is not theirs."""
+    numbers = {"runs": [[["a"], [5]]], "open": [[[], [7]]]}
+    ended = [
+        subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    for done in ended:
+        (tmp_path / f"{int(done.stdout)}.json").write_bytes(orjson.dumps(numbers))
+    reused = tmp_path / f"{os.getppid()}.json"
+    reused.write_bytes(orjson.dumps(numbers))
+    os.utime(reused, (0, 0))  # Written before the process began that has the number now.
+    runs, opened = Counter("runs", "", ["name"]), Gauge("open", "")
+    opened.set(2)
+    for _ in range(2):
+        found = {sample.name: sample.value for family in Meters([runs, opened], tmp_path).collect() for sample in family.samples}
+        assert found == {"runs_total": 15, "open": 2}
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "ended.json"]
+    metric_values.clear(tmp_path)
+    found = {sample.name: sample.value for family in Meters([runs, opened], tmp_path).collect() for sample in family.samples}
+    assert found == {"open": 2}

@@ -1,0 +1,165 @@
+"""A token that is given up …"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event
+
+from graph.kit.auth import Caller, Scope
+from graph.kit.errors import Refused
+from graph.server.auth.tokens import KNOWN_TOKENS
+from graph.server.graphql.connection_registry import CHECK_SECONDS, GOODBYE_SECONDS
+from persistence import logins, users
+from tests.echo.test_echo import ECHO
+from tests.server.auth.test_tokens import ME, REVOKE
+from tests.support.listening import listening
+from tests.support.wire import until
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from graph.server.graphql.connection_registry import Connections
+    from tests.support.service import Service
+
+SOCKETS = 300
+STALLED = 5
+LATE_SECONDS = 2.0  # How much later something may happen on a machine that has too much to do.
+
+
+@contextmanager
+def looks(service: Service) -> Generator[list[str]]:
+    """The statements that look at the standing of tokens."""
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
+        if context.execution_options.get("standing"):
+            sent.append(statement)
+
+    engines = [engine.sync_engine for engine in service.database.engines]
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", note)
+
+
+class Stalled:
+    """A connection whose client does not read."""
+
+    def __init__(self, caller: Caller, token: str) -> None:
+        self.caller, self.abandoned = caller, False
+        self.token: str | None = token
+        self.writing_since: float | None = None
+
+    async def end(self, reason: str) -> None:
+        await asyncio.Event().wait()
+
+    async def drain(self) -> None:
+        await asyncio.Event().wait()
+
+    def abandon(self) -> None:
+        self.abandoned = True
+
+
+async def stalled(service: Service, connections: Connections) -> list[Stalled]:
+    """Connections whose user may not come in any more, and whose clients do not read."""
+    user, found = await service.make_user("stalled"), list[Stalled]()
+    for _ in range(STALLED):
+        token = service.tokens.issue(user.id, ())
+        caller = Caller(await service.tokens.principal(token), client_ip="127.0.0.1", request_id="")
+        found.append(Stalled(caller, token))
+        connections.seat(found[-1])
+    return found
+
+
+async def test_ends_its_sockets_within_a_second_among_hundreds_of_which_some_do_not_read(service: Service) -> None:
+    connections: Connections = service.app.state.connections
+    people = [await service.make_user(f"user{number}") for number in range(4)]
+    tokens = [service.tokens.issue(people[number % 4].id, tuple(Scope)) for number in range(SOCKETS)]
+    async with AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(listening(service, ECHO, {"channel": "room"}, token=token)) for token in tokens]
+        silent = await stalled(service, connections)
+        with looks(service) as sent:
+            await connections.check(datetime.now(UTC))
+        assert len(sent) == 1
+        async with service.database.transaction() as work:
+            await users.set_active(work, "stalled", active=False)
+        began = time.monotonic()
+        await service.ask(REVOKE, {"token": tokens[0]}, token=tokens[0])
+        async with asyncio.timeout(30):
+            await opened[0].socket.wait_closed()
+        took = time.monotonic() - began
+        assert (opened[0].socket.close_code, opened[0].socket.close_reason) == (4403, "Token revoked")
+        assert took < 1 + LATE_SECONDS
+        await until(lambda: all(each.abandoned for each in silent))
+        assert time.monotonic() - began < CHECK_SECONDS + GOODBYE_SECONDS + 1 + LATE_SECONDS
+        assert [each for each in opened[1:] if each.socket.close_code is not None] == []
+    for each in silent:
+        connections.leave(each)
+
+
+async def test_costs_no_statement_a_request(service: Service) -> None:
+    """The refusal is kept for good where it is for good; where the user may be let in again, for half a second."""
+    token = await service.sign_in()
+    await service.ask(REVOKE, {"token": token}, token=token)
+    assert await service.refused(ME, token=token) == "UNAUTHENTICATED"
+    with looks(service) as sent:
+        for _ in range(20):
+            assert await service.refused(ME, token=token) == "UNAUTHENTICATED"
+    assert sent == []
+    user = await service.make_user("bob")
+    token = service.tokens.issue(user.id, ())
+    async with service.database.transaction() as work:
+        await users.set_active(work, "bob", active=False)
+    assert await service.refused(ME, token=token) == "UNAUTHENTICATED"
+    async with service.database.transaction() as work:
+        await users.set_active(work, "bob", active=True)
+    assert await service.ask(ME, token=token) == {"me": {"username": "bob"}}
+
+
+async def test_is_remembered_within_bounds(service: Service) -> None:
+    user = await service.make_user()
+    kept = service.tokens.issue(user.id, ())
+    known: Any = service.tokens._known  # pyright: ignore[reportPrivateUsage] -- there is no other way to see it
+    for number in range(KNOWN_TOKENS + 50):
+        if number % 1_000 == 0:
+            await service.tokens.principal(kept)  # What is used goes last.
+        service.tokens._meet(service.tokens.issue(user.id, ()))  # pyright: ignore[reportPrivateUsage] -- without a look at the database
+    assert len(known) == KNOWN_TOKENS
+    assert kept in known
+
+
+async def test_is_told_from_others_in_one_look(service: Service) -> None:
+    """Good, given up, of a login that has ended, of a user who may not come in, and of nobody."""
+    ada, bob = await service.make_user("ada"), await service.make_user("bob")
+    issue, read = service.tokens.issue, service.tokens.read
+    async with service.database.transaction() as work:
+        login = await logins.begin(work, ada, scopes=None)
+    written = [
+        issue(ada.id, (Scope.ITEMS_READ,)),
+        issue(ada.id, ()),
+        issue(ada.id, (), family=login.login_id),
+        issue(bob.id, ()),
+        issue(10**6, ()),
+    ]
+    tokens = [token for token in map(read, written) if token is not None]
+    async with service.database.transaction() as work:
+        await logins.revoke(work, tokens[1].token_id, user_id=ada.id, expires_at=tokens[1].expires_at)
+        await logins.end(work, login.refresh_token)
+        await users.set_active(work, "bob", active=False)
+    with looks(service) as sent:
+        found = await service.tokens.principals(tokens)
+    assert [each and (each.username, each.scopes) for each in found] == [("ada", {Scope.ITEMS_READ}), None, None, None, None]
+    assert len(sent) == 1
+    for token in written[1:]:
+        with pytest.raises(Refused):
+            await service.tokens.principal(token)
+    assert await service.tokens.principals([]) == []
