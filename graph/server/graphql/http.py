@@ -148,7 +148,7 @@ class HttpEndpoint:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: Headers, accept: content_negotiation.Acceptable) -> None:
         self._check(scope["method"], headers, accept)
-        async with Deadline(self._seconds) as deadline:
+        with Deadline(self._seconds) as deadline:
             caller = await self._callers.identify(scope, headers)
             deadline.suspend()
             request = await self._request(scope, receive, headers, caller)

@@ -94,7 +94,7 @@ class Repeats:
         made = repeat.made
         request = GraphQLRequest(variables=made.request.variables)
         try:
-            async with Deadline(self._seconds):
+            with Deadline(self._seconds):
                 caller = await self._callers.identify(scope, callers.headers_of(scope))
                 found = await self._pipeline.repeat(made.asked, made.operation, request, caller)
         except Refused as refused:

@@ -113,7 +113,7 @@ class Operations:
     async def _results(self, running: _Running, request: GraphQLRequest, caller: Caller) -> str | None:
         """Send each result; give back the last message."""
         try:
-            async with Deadline(self._seconds):
+            with Deadline(self._seconds):
                 operation = await self._pipeline.prepare(request, caller)
             running.kind = operation.kind
             if self._connections.draining and running.kind is OperationType.SUBSCRIPTION:
@@ -136,7 +136,7 @@ class Operations:
 
     async def _answers(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[Answer, None]:
         if operation.kind is not OperationType.SUBSCRIPTION:
-            async with Deadline(self._seconds):
+            with Deadline(self._seconds):
                 answer = await self._pipeline.run(operation, request, caller)
             yield answer
             return

@@ -78,7 +78,7 @@ class EventStreams:
     async def _answers(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[bytes, None]:
         try:
             if operation.kind is not OperationType.SUBSCRIPTION:
-                async with Deadline(self._seconds):
+                with Deadline(self._seconds):
                     single = await self._pipeline.run(operation, request, caller)
                 yield single.body
                 return

@@ -83,7 +83,7 @@ class _Shim:
 
     async def _answer(self, request: Request, body: Body) -> Response:
         try:
-            async with Deadline(self._shims.seconds) as body.deadline:
+            with Deadline(self._shims.seconds) as body.deadline:
                 context = await self._shims.context(request, self._scope)
                 await self._gate(request, context.caller)
                 with reading_as(*context.caller.keys):

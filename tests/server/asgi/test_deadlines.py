@@ -370,9 +370,8 @@ async def test_says_what_has_become_of_a_change(service: Service, committed: str
         await hang.wait()
 
     service.database.listen(hear)
-    with pytest.raises(Refused) as refused:
-        async with Deadline(0.3):
-            await change()
+    with pytest.raises(Refused) as refused, Deadline(0.3):
+        await change()
     assert refused.value.errors[0].extensions == {"code": "SERVICE_UNAVAILABLE", "outcome": outcome}
     hang.set()
     if committed != "before":
