@@ -6,8 +6,10 @@ import subprocess
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.servers import unavailable
 
@@ -61,3 +63,17 @@ def test_copy_only_what_is_there_and_let_through() -> None:
 def test_run_the_service_as_nobody_special() -> None:
     assert dockerfile("USER") == [["storegraph"]]
     assert dockerfile("HEALTHCHECK")
+
+
+def test_bound_what_each_container_may_take() -> None:
+    """Memory, processes and connections: one that runs wild leaves the others alone."""
+    services: dict[str, dict[str, Any]] = yaml.safe_load(compose(**SECRETS).stdout)["services"]
+    assert sorted(services) == ["api", "migrate", "nginx", "postgres", "redis"]
+    for name, service in services.items():
+        assert {"mem_limit", "pids_limit"} <= {*service}, name
+    assert all(services[name]["ulimits"]["nofile"] for name in ("api", "nginx"))
+    commands = {name: str(service.get("command")) for name, service in services.items()}
+    assert "--maxclients" in commands["redis"]
+    assert "max_connections=200" in commands["postgres"]
+    assert int(services["postgres"]["pids_limit"]) > 200  # A connection is a process.
+    assert "limit_conn clients" in (ROOT / "scripts/deploy/nginx.conf").read_text()
