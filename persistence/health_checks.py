@@ -19,6 +19,7 @@ from persistence.schema import is_current
 log = structlog.get_logger(__name__)
 
 KEPT_SECONDS = 1.0  # Supervisors ask every few seconds; each look takes two statements, a listing of files and a PING.
+TROUBLE_SECONDS = 0.05  # What is not whole: that it is over should be known soon.
 ANSWER_SECONDS = 2.0  # A database or a store of files that takes longer serves nobody.
 
 
@@ -63,10 +64,14 @@ class Vitals:
         self._looked_at = -math.inf
 
     async def look(self) -> Condition:
-        if self._look is None or (self._look.done() and self._clock() - self._looked_at >= KEPT_SECONDS):
+        if self._look is None or (self._look.done() and self._is_old(self._look)):
             self._look = asyncio.create_task(self._look_at_all())
         found = await asyncio.shield(self._look)  # Whoever goes away does not take it from the others.
         return replace(found, draining=self._draining(), failing=self._failing())
+
+    def _is_old(self, look: asyncio.Task[Condition]) -> bool:
+        whole = not look.cancelled() and look.exception() is None and look.result().is_whole
+        return self._clock() - self._looked_at >= (KEPT_SECONDS if whole else TROUBLE_SECONDS)
 
     async def _look_at_all(self) -> Condition:
         try:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from graph.server.shutdown import ShutdownStack
+from graph.server.asgi.shutdown_stack import ShutdownStack
 from persistence.kit.events.redis_broker import RedisBroker
-from persistence.kit.supervisor import WELL_SECONDS, Supervisor
+from persistence.kit.tasks.supervisor import WELL_SECONDS, Supervisor
 from tests.server.telemetry.test_metrics import labels, scraped
 from tests.support import servers
 from tests.support.wire import until

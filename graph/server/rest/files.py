@@ -35,7 +35,7 @@ from persistence.kit.query.paging import MAX_PAGE_SIZE, Window
 
 log = structlog.get_logger(__name__)
 
-LISTED = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+LISTED = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class FileRoutes:

@@ -14,12 +14,13 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
+from persistence import health_checks
 from persistence.kit.blobs.by_url import blobs_at
 from tests.conftest import settings_for
 from tests.files.test_files import DELETE, FILES, bearer, get, put, sweep
 from tests.files.test_uploads import BOUNDARY, part, raw, send
-from tests.silence import silent_proxy
 from tests.support.service import Service, running
+from tests.support.silence import silent_proxy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +121,10 @@ async def test_are_not_there_if_their_upload_breaks_off(service: Service, store:
     assert (await put(service, token, "a.txt", b"again")).status_code == 201
 
 
-async def test_leave_the_service_degraded_while_their_bucket_is_away(service: Service, store: ThreadedMotoServer) -> None:
+async def test_leave_the_service_degraded_while_their_bucket_is_away(
+    service: Service, store: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_checks, "TROUBLE_SECONDS", 0.0)
     token = await service.sign_in()
     async with httpx.AsyncClient(base_url=address(store)) as client:
         (await client.delete("/storegraph")).raise_for_status()

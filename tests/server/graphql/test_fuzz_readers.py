@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,18 @@ import pytest
 from graphql import GraphQLError
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
 from graph.kit.errors import Refused
 from graph.kit.global_ids import global_id, split
 from graph.kit.scalars import SCALARS
+from graph.server.asgi.codings import choose
 from graph.server.asgi.trusted_proxies import client_address, networks
 from graph.server.auth.tokens import ALGORITHM, Tokens, bearer
 from graph.server.graphql import messages, requests
 from graph.server.graphql.persisted_documents import BadManifest, read_manifest
-from graph.server.representations import content_negotiation, ranges
+from graph.server.representations import conditions, content_negotiation, ranges
+from graph.server.representations.conditions import Validators
 from graph.server.representations.content_disposition import disposition
 from graph.server.rest.multipart import FormFile
 from persistence.kit.blobs import filenames
@@ -68,6 +72,12 @@ def test_header_fields(field: str, more: str):
     accepted = content_negotiation.negotiate(field)
     assert accepted.result in {None, content_negotiation.JSON, content_negotiation.GRAPHQL_RESPONSE}
     assert content_negotiation.is_json(field) in {True, False}
+    for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"):
+        conditional = Headers(raw=[(name.encode(), field.encode("latin-1"))])
+        assert conditions.evaluate("GET", conditional, Validators('"a"', datetime(2026, 1, 1, tzinfo=UTC))) in {None, 304, 412}
+    assert conditions.range_applies(Headers({"if-range": "x"}), Validators(field)) is False
+    assert conditions.http_date(field) is None or field.endswith(("GMT", *"0123456789"))
+    assert choose(field, ("br", "gzip")) in {"br", "gzip", "identity"}
     with suppress(ranges.Unsatisfiable):
         span = ranges.wanted(field, 10)
         assert span is None or 0 <= span.start < span.end <= 10

@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import make_url, update
 
 from graph.kit.auth import Scope
-from graph.server.asgi import streaming
-from graph.server.asgi.streaming import Pace, Stream
+from graph.server.representations import streaming
+from graph.server.representations.streaming import Pace, Stream
 from graph.server.rest import exports
 from persistence.items import csv_export, listing
 from persistence.items import table as items

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
@@ -33,18 +34,20 @@ def told(service: Service, **changed: Any) -> dict[str, Any]:
     return {"status": "ok", "database": True, "migrated": True, "files": True, "redis": redis, "draining": False, **changed}
 
 
-KEPT_SECONDS = health_checks.KEPT_SECONDS
+KEPT = {name: getattr(health_checks, name) for name in ("KEPT_SECONDS", "TROUBLE_SECONDS")}
 
 
 @pytest.fixture(autouse=True)
 def _unkept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look is a new one, instead of a wait for the second to be over."""
-    monkeypatch.setattr(health_checks, "KEPT_SECONDS", 0.0)
+    for name in KEPT:
+        monkeypatch.setattr(health_checks, name, 0.0)
 
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch, _unkept: None) -> None:
-    monkeypatch.setattr(health_checks, "KEPT_SECONDS", KEPT_SECONDS)
+    for name, seconds in KEPT.items():
+        monkeypatch.setattr(health_checks, name, seconds)
 
 
 async def test_lives_and_is_ready(service: Service) -> None:
@@ -120,12 +123,14 @@ class Looks(Blobs):
     """Counts the looks at the files, which go on until they are let go."""
 
     def __init__(self) -> None:
-        self.looks, self.begun, self.gate = 0, asyncio.Event(), asyncio.Event()
+        self.looks, self.lost, self.begun, self.gate = 0, False, asyncio.Event(), asyncio.Event()
 
     async def check(self) -> None:
         self.looks += 1
         self.begun.set()
         await self.gate.wait()
+        if self.lost:
+            raise FileNotFoundError
 
     async def write(self, key: str, parts: object) -> None: ...
 
@@ -156,6 +161,12 @@ async def test_is_looked_at_once_a_second_however_many_ask(embedded: Service) ->
     now = 6.0
     await vitals.look()
     assert files.looks == 2
+    files.lost, draining, now = True, False, 7.0
+    assert await vitals.look() == replace(whole, files=False)
+    now = 7.04
+    assert ((await vitals.look()).files, files.looks) == (False, 3)
+    files.lost, now = False, 7.06
+    assert (await vitals.look(), files.looks) == (whole, 4)
 
 
 @pytest.mark.usefixtures("kept")
