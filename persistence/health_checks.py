@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 KEPT_SECONDS = 1.0  # Supervisors ask every few seconds; each look takes two statements, a listing of files and a PING.
 TROUBLE_SECONDS = 0.05  # What is not whole: that it is over should be known soon.
+PROMPT_SECONDS = 0.25  # A busy process looks slowly, and a supervisor waits for a second.
+STALE_SECONDS = 3.0  # A second, and as long as a look may take.
 ANSWER_SECONDS = 2.0  # A database or a store of files that takes longer serves nobody.
 
 
@@ -61,26 +63,29 @@ class Vitals:
         self._database, self._blobs, self._redis, self._draining, self._failing = database, blobs, redis, draining, failing
         self._clock = clock
         self._look: asyncio.Task[Condition] | None = None
+        self._known: Condition | None = None
         self._looked_at = -math.inf
 
     async def look(self) -> Condition:
-        if self._look is None or (self._look.done() and self._is_old(self._look)):
+        """What was found within the last second, or is found now. While that takes long, what was found before, unless it is too old."""
+        if self._look is None or (self._look.done() and self._age() >= (KEPT_SECONDS if self._is_whole() else TROUBLE_SECONDS)):
             self._look = asyncio.create_task(self._look_at_all())
-        found = await asyncio.shield(self._look)  # Whoever goes away does not take it from the others.
+        known = self._known if self._age() < STALE_SECONDS else None
+        # Whoever goes away does not take the look from the others.
+        await asyncio.wait([self._look], timeout=None if known is None else PROMPT_SECONDS)
+        found = self._look.result() if known is None or self._look.done() else known
         return replace(found, draining=self._draining(), failing=self._failing())
 
-    def _is_old(self, look: asyncio.Task[Condition]) -> bool:
-        whole = not look.cancelled() and look.exception() is None and look.result().is_whole
-        return self._clock() - self._looked_at >= (KEPT_SECONDS if whole else TROUBLE_SECONDS)
+    def _age(self) -> float:
+        return self._clock() - self._looked_at
+
+    def _is_whole(self) -> bool:
+        return self._known is not None and self._known.is_whole
 
     async def _look_at_all(self) -> Condition:
-        try:
-            (database, migrated), files, redis = await asyncio.gather(
-                self._look_at_database(), self._look_at_files(), self._look_at_redis()
-            )
-            return Condition(database, migrated, files, redis)
-        finally:
-            self._looked_at = self._clock()
+        (database, migrated), files, redis = await asyncio.gather(self._look_at_database(), self._look_at_files(), self._look_at_redis())
+        self._known, self._looked_at = Condition(database, migrated, files, redis), self._clock()
+        return self._known
 
     async def _look_at_database(self) -> tuple[bool, bool]:
         try:

@@ -21,7 +21,6 @@ from graph.kit.planner.plans import Plans
 from graph.kit.process_pool import Computing
 from graph.schema import PLANNED, executable, schema
 from graph.server.asgi.compression import Compression
-from graph.server.asgi.error_responses import not_served
 from graph.server.asgi.graceful_shutdown import Departure, Farewell
 from graph.server.asgi.middleware import Application, Cors, Direct
 from graph.server.asgi.origins import Origins
@@ -46,7 +45,7 @@ from graph.server.rest import exports
 from graph.server.rest.files import FileRoutes
 from graph.server.rest.health import HealthRoutes
 from graph.server.rest.rate_limiter import Throttle
-from graph.server.rest.routes import Shims, metered
+from graph.server.rest.routes import NotServed, Shims, metered
 from graph.server.rest.sales_report import Reports
 from graph.server.settings import Settings
 from graph.server.telemetry.endpoint import Monitoring
@@ -79,8 +78,6 @@ from persistence.kit.redis.client import Redis, connect
 from persistence.kit.tasks.supervisor import Supervisor
 from persistence.purchases import table as purchases
 
-PAGE_POINTS = 5  # A page or a part of one leaves from memory: 0.15 ms.
-
 
 def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = None) -> Starlette:
     """`replaced` puts other ports in the place of the service's own."""
@@ -106,7 +103,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     app = Application(
         routes=made_routes(parts, http, vitals, explorer),
         middleware=made_middleware(parts, http),
-        exception_handlers={HTTPException: not_served},
+        exception_handlers={HTTPException: NotServed(limits)},
         lifespan=partial(lifespan, parts),
     )
     app.state.services, app.state.tokens, app.state.connections = services, tokens, connections
@@ -223,7 +220,7 @@ def made_routes(parts: Parts, http: HttpEndpoint, vitals: Vitals, explorer: Expl
         *exports.routes(shims),
         *Reports(settings.app_name).routes(shims),
         *HealthRoutes(vitals, limited=settings.rate_limits_enabled).routes,
-        *(metered(route, parts.limits, points=PAGE_POINTS) for route in pages(settings, explorer)),
+        *(metered(route, parts.limits) for route in pages(settings, explorer)),
     ]
 
 

@@ -6,12 +6,9 @@ Codes that GraphQL has too are spelled alike.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 import orjson
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 
 from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, RATE_LIMITED, UNAUTHENTICATED, UNAVAILABLE, Refused
@@ -86,13 +83,3 @@ def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = 
     """JSON for one caller."""
     private = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
     return Response(orjson.dumps(content), status, {**private, **(headers or {})}, "application/json")
-
-
-async def not_served(request: Request, error: Exception) -> Response:
-    """For paths and methods that no route has."""
-    assert isinstance(error, HTTPException)
-    codes = {HTTPStatus.NOT_FOUND: NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED: BAD_METHOD}
-    message = (
-        "There is nothing at this address." if error.status_code == HTTPStatus.NOT_FOUND else "This address has other methods: see Allow."
-    )
-    return told(codes.get(HTTPStatus(error.status_code), BAD_USER_INPUT), message, request.url.path, error.headers)

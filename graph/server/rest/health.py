@@ -16,13 +16,13 @@ from starlette.routing import Route
 from graph.health import Health
 from graph.kit.auth import network
 from graph.server.asgi.error_responses import answer
+from graph.server.rest.routes import HELD_SECONDS
 from persistence.health_checks import Vitals
 from persistence.kit.limits.token_bucket import Budget, LocalQuota
 
 # By network and process: a probe each second from each of a hundred balancers, and answers cost a fifth of a millisecond. Not of the caller's budget,
-# which may be used up or in a Redis that is away.
+# which may be used up or in a Redis that is away. What is over waits for less than probes do.
 PROBES = Budget(capacity=200, per_second=100)
-HELD_SECONDS = 0.5  # Less than probes wait for an answer.
 
 
 class HealthRoutes:

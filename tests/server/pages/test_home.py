@@ -92,7 +92,7 @@ async def test_leads_nowhere_from_an_address_that_has_nothing(service: Service, 
 async def test_is_charged_to_the_network_that_asks(tmp_path: Path) -> None:
     """Pages cost a budget too; whoever has none left hears when, and probes are answered all the same."""
     settings = await settings_for(
-        "sqlite", tmp_path, rate_limits_enabled=True, max_cost=100, budget_points=100, budget_points_per_second=0.001
+        "sqlite", tmp_path, rate_limits_enabled=True, max_cost=100, budget_points=400, budget_points_per_second=0.001
     )
     async with running(settings) as service:
         for path in ("/", "/docs", "/docs/README.md", "/schema.graphql", "/explorer/page.css") * 4:

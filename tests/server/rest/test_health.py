@@ -144,7 +144,7 @@ class Looks(Blobs):
 
 
 @pytest.mark.usefixtures("kept")
-async def test_is_looked_at_once_a_second_however_many_ask(embedded: Service) -> None:
+async def test_is_looked_at_once_a_second_however_many_ask(embedded: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     files, now, draining = Looks(), 0.0, False
     vitals = Vitals(embedded.database, files, None, draining=lambda: draining, clock=lambda: now)
     whole = Condition(database=True, migrated=True)
@@ -161,12 +161,25 @@ async def test_is_looked_at_once_a_second_however_many_ask(embedded: Service) ->
     now = 6.0
     await vitals.look()
     assert files.looks == 2
-    files.lost, draining, now = True, False, 7.0
+    # While a look takes long, what was known is told, but not for ever.
+    files.gate.clear()
+    monkeypatch.setattr(health_checks, "PROMPT_SECONDS", 0.0)
+    draining, now = False, 8.0
+    assert (await vitals.look(), files.looks) == (whole, 3)
+    now = 9.0
+    waiting = asyncio.create_task(vitals.look())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    files.lost = True
+    files.gate.set()
+    assert await waiting == replace(whole, files=False)
+    files.lost, now = True, 9.1
+    monkeypatch.setattr(health_checks, "PROMPT_SECONDS", 60.0)
     assert await vitals.look() == replace(whole, files=False)
-    now = 7.04
-    assert ((await vitals.look()).files, files.looks) == (False, 3)
-    files.lost, now = False, 7.06
-    assert (await vitals.look(), files.looks) == (whole, 4)
+    now = 9.14
+    assert ((await vitals.look()).files, files.looks) == (False, 4)
+    files.lost, now = False, 9.16
+    assert (await vitals.look(), files.looks) == (whole, 5)
 
 
 @pytest.mark.usefixtures("kept")
