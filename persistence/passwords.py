@@ -19,6 +19,7 @@ from passlib.context import CryptContext  # pyright: ignore[reportMissingTypeStu
 
 LENGTH_MIN = 8  # Characters. Source: NIST SP 800-63B, section 5.1.1.2.
 LENGTH_MAX = 128  # Characters.
+DECOMPOSED_MAX = 4 * LENGTH_MAX  # The same password from a keyboard that writes letters and their marks apart. Source: UAX #15, section 3.
 THREADS = min(4, os.cpu_count() or 1)
 PLACES = 64  # With a tenth of a second for each and two threads: a wait of 3 s.
 
@@ -69,7 +70,7 @@ async def verified(password: str, kept: str | None) -> Verdict:
 
     Raises: TimeoutError, if too many passwords wait.
     """
-    if len(password) > LENGTH_MAX:
+    if len(password) > DECOMPOSED_MAX:
         password, kept = "", None  # Not its beginning: that may be somebody's.
     return await _line.wait(lambda: _verify(password, kept))
 

@@ -92,6 +92,10 @@ async def token(service: Service) -> str:
         (part(b"x", "form-data; name=file; filename*=a.txt"), f"The filename* is not well formed: {HINT}"),
         (part(b"x", "form-data; name=file; filename*=UTF-16''a.txt"), f"The filename* is not well formed: {HINT}"),
         (part(b"x", "form-data; name=file; filename*=UTF-8''%ff.txt"), f"The filename is not in UTF-8: {HINT}"),
+        (
+            part().replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: base64\r\n\r\n"),
+            f"The part has a Content-Transfer-Encoding, which forms have no more: {HINT}",
+        ),
         (b"preamble\r\n" * 1_000 + part(), f"The form is not well formed: no boundary comes where it begins: {HINT}"),
         (part(b"x" * 70_000, 'form-data; name="text"', end=False) + part(), f"Beside the file, a form may have 65536 bytes: {HINT}"),
         (part(end=False) + part(b"x" * 70_000, 'form-data; name="text"'), f"Beside the file, a form may have 65536 bytes: {HINT}"),
@@ -166,6 +170,7 @@ FORMS = {
     "a field after": part(end=False) + TEXT + b"--a-boundary--\r\n",
     "fields around": TEXT + OTHER + part(end=False) + OTHER + TEXT + b"--a-boundary--\r\n",
     "many fields": TEXT * 99 + part(),
+    "a transfer encoding that is none": part().replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: Binary\r\n\r\n"),
     "a part that says nothing": b"--a-boundary\r\n\r\nnothing\r\n" + part(),
     "a name that is no field": part(b"x", 'attachment; name="file"; filename="b.txt"', end=False) + part(),
     "all of it": b"preamble\r\n" + TEXT.replace(b"ary\r\n", b"ary  \r\n", 1) + part(end=False) + OTHER + b"--a-boundary-- \r\nepilogue",

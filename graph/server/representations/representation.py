@@ -27,14 +27,14 @@ NEWS = ("ETag", "Last-Modified", "Cache-Control", "Vary", "Content-Location", "E
 
 
 @dataclass(frozen=True)
-class Selection:
+class RepresentationPart:
     """What is to be sent: 200 and the whole, 206 and a span, or 304 and nothing."""
 
     status: HTTPStatus
     span: ranges.Span | None = None
 
 
-def select(request: Request, headers: Mapping[str, str], size: int | None) -> Selection:
+def select_part(request: Request, headers: Mapping[str, str], size: int | None) -> RepresentationPart:
     """By the preconditions first, then by the range, which needs a size. `headers` are those of the whole, its validators among them.
 
     Raises: Refused PRECONDITION_FAILED or RANGE_NOT_SATISFIABLE. Source: RFC 9110, section 13.2.2.
@@ -45,9 +45,9 @@ def select(request: Request, headers: Mapping[str, str], size: int | None) -> Se
         message = "It is not the version that your request is about any more: If-Match or If-Unmodified-Since does not hold."
         raise refusal(PRECONDITION_FAILED, message, headers={name: headers[name] for name in ("ETag", "Last-Modified") if name in headers})
     if outcome is not None:
-        return Selection(outcome)
+        return RepresentationPart(outcome)
     span = _span(request, current, size)
-    return Selection(HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK, span)
+    return RepresentationPart(HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK, span)
 
 
 def _span(request: Request, current: Validators, size: int | None) -> ranges.Span | None:
@@ -88,14 +88,14 @@ class Representation:
 
     def respond(self, request: Request) -> Response:
         try:
-            selection = select(request, self.headers, len(self.body))
+            part = select_part(request, self.headers, len(self.body))
         except Refused as error:
             return refused(error, request.url.path)
-        if selection.status is HTTPStatus.NOT_MODIFIED:
+        if part.status is HTTPStatus.NOT_MODIFIED:
             return not_modified(request, self.headers, media_type=self.media_type, size=len(self.body))
-        if selection.span:
-            headers = self.headers | {"Content-Range": selection.span.content_range}
-            return Response(self.body[selection.span.start : selection.span.end], selection.status, headers, self.media_type)
+        if part.span:
+            headers = self.headers | {"Content-Range": part.span.content_range}
+            return Response(self.body[part.span.start : part.span.end], part.status, headers, self.media_type)
         return self._whole(request)
 
     def _whole(self, request: Request) -> Response:

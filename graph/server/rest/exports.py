@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from graph.kit.auth import Scope
 from graph.kit.context import Context
-from graph.server.representations.representation import select
+from graph.server.representations.representation import select_part
 from graph.server.representations.streaming import Pace, Stream
 from graph.server.rest import export_formats
 from graph.server.rest.export_formats import FORMATS
@@ -37,7 +37,7 @@ async def items(request: Request, context: Context) -> Response:
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-store",
     }
-    select(request, headers, None)  # It has no validators, so a condition on them does not hold.
+    select_part(request, headers, None)  # It has no validators, so a condition on them does not hold.
     stream = Stream(form.parts(context.database, wanted), media_type=form.media_type, headers=headers, pace=PACE)
     return stream if request.method == "HEAD" else await stream.begin()
 

@@ -21,7 +21,7 @@ from graph.kit.global_ids import global_id
 from graph.server.asgi.error_responses import NOT_FOUND, UNSUPPORTED, answer
 from graph.server.asgi.request_body import arriving
 from graph.server.representations.content_disposition import disposition
-from graph.server.representations.representation import Representation, not_modified, select
+from graph.server.representations.representation import Representation, not_modified, select_part
 from graph.server.representations.streaming import Stream
 from graph.server.rest.multipart import FORM_BYTES, FormFile
 from graph.server.rest.query_parameters import Parameters
@@ -112,16 +112,16 @@ class FileRoutes:
         if row is None:
             raise NotFound("file")
         headers = _headers(row)
-        selection = select(request, headers, row.size_bytes)
-        if selection.status is HTTPStatus.NOT_MODIFIED:
+        part = select_part(request, headers, row.size_bytes)
+        if part.status is HTTPStatus.NOT_MODIFIED:
             return not_modified(request, headers, media_type=row.content_type, size=row.size_bytes)
-        span = selection.span
+        span = part.span
         start, end = (span.start, span.end) if span else (0, row.size_bytes)
         headers["Content-Length"] = str(end - start)
         if span:
             headers["Content-Range"] = span.content_range
         parts = self._blobs.read(row.blob_key, start, end)
-        return await self._begun(Stream(parts, media_type=row.content_type, headers=headers, status=selection.status), row)
+        return await self._begun(Stream(parts, media_type=row.content_type, headers=headers, status=part.status), row)
 
     async def _begun(self, stream: Stream, row: StoredFile) -> Stream:
         """A listed file always has its content; where it is lost, an operator has to hear of it. Raises: Refused NOT_FOUND."""

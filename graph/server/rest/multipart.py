@@ -20,6 +20,7 @@ FIELD = "file"
 EXAMPLE = "as `curl -F file=@photo.png` does"
 PART_BYTES = 2**20  # What is handed on at a time: large enough for a thread's errand, small enough for the memory.
 PIECE_BYTES = 50  # What each piece takes beside its content: a client chooses how small they are.
+PLAIN = frozenset({b"7bit", b"8bit", b"binary"})  # Source: RFC 7578, section 4.7.
 HEADERS = 8
 HEADER_BYTES = 4_096
 PARTS = 100  # The file and other fields.
@@ -145,6 +146,9 @@ class FormFile:
             return
         if self._filename is not None:
             raise _bad(f"There is more than one part named {FIELD}")
+        encoding = self._headers.get(b"content-transfer-encoding", b"binary").strip().lower()
+        if encoding not in PLAIN:  # Nothing decodes it, and it would be stored as it came.
+            raise _bad("The part has a Content-Transfer-Encoding, which forms have no more")
         self._filename = _filename(disposition, options)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:

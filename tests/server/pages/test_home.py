@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -11,6 +12,7 @@ from starlette.applications import Starlette
 from graph.schema import schema
 from graph.server.pages.explorer import PLAIN_POLICY
 from graph.server.pages.home import Landing
+from graph.server.rest import routes as rest
 from tests.conftest import settings_for
 from tests.support.service import running
 
@@ -89,17 +91,25 @@ async def test_leads_nowhere_from_an_address_that_has_nothing(service: Service, 
     assert "location" not in answer.headers
 
 
-async def test_is_charged_to_the_network_that_asks(tmp_path: Path) -> None:
+async def test_is_charged_to_the_network_that_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages cost a budget too; whoever has none left hears when, and probes are answered all the same."""
+    held: list[float] = []
+
+    async def hold(seconds: float) -> None:
+        held.append(seconds)
+
+    monkeypatch.setattr(rest, "asyncio", SimpleNamespace(sleep=hold))
     settings = await settings_for(
         "sqlite", tmp_path, rate_limits_enabled=True, max_cost=100, budget_points=400, budget_points_per_second=0.001
     )
     async with running(settings) as service:
         for path in ("/", "/docs", "/docs/README.md", "/schema.graphql", "/explorer/page.css") * 4:
             assert (await service.http.get(path)).status_code in {200, 307}
-        for path in ("/", "/docs", "/docs/README.md", "/schema.graphql", "/explorer/page.css"):
+        assert held == []
+        for path in ("/", "/docs", "/docs/README.md", "/schema.graphql", "/explorer/page.css", "/nothing", "/graphql/nothing/"):
             refused = await service.http.get(path)
             assert (refused.status_code, refused.json()["error"]["code"], refused.json()["path"]) == (429, "RATE_LIMITED", path)
             assert int(refused.headers["retry-after"]) > 0
+        assert held == [rest.HELD_SECONDS] * 7
         for path in ("/ready", "/live", "/api/v2/health"):
             assert (await service.http.get(path)).status_code == 200
