@@ -12,11 +12,12 @@ from graph.kit.context import Info
 from graph.kit.errors import FORBIDDEN, Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, member_for
 from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
-from graph.kit.limits.rate_limits import ADDRESS, Limit
+from graph.kit.limits.rate_limits import ADDRESS, Limit, network
 from graph.users.types import User
 from persistence import audit, logins, passwords, users
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
+from persistence.kit.limits.guess_throttle import GuessThrottle
 
 Username = Annotated[str, strawberry.argument(description="Whose; in any case.")]
 
@@ -89,7 +90,8 @@ class UserMutation:
             async with info.context.database.reading_latest() as session:
                 if await users.by_username(session, [application.username]):
                     raise users.UsernameTaken(application.username)
-        password_hash = await passwords.hashed(application.password)
+        async with info.context.port(GuessThrottle).place(network(info.context.caller.client_ip)):
+            password_hash = await passwords.hashed(application.password)
         scopes = [scope.value for scope in info.context.port(SignupPolicy).scopes]
 
         async def command(work: UnitOfWork) -> users.User:

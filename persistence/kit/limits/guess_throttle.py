@@ -3,7 +3,8 @@
 A limit that refuses is a way to lock others out: anybody can send wrong passwords for anybody's name. So failures only buy a delay, which grows with
 their number: for one name from one network, for one network, and for one name from anywhere. The last two pass over a network from which that name
 signed in lately, as its owner's other failures are not likely to be there. Successes count nothing, however many come at once: attempts of one name
-from one network are tried a few at a time, so that failures side by side cannot outrun the count.
+from one network, and of one network, are tried a few at a time, so that failures side by side cannot outrun the count, nor one network fill the line
+in which passwords wait to be hashed.
 Source: OWASP, "Slow Down Online Guessing Attacks with Device Cookies".
 """
 
@@ -12,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections import Counter, OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -26,8 +27,10 @@ from persistence.kit.redis.circuit_breaker import Outage
 
 T = TypeVar("T")
 
-AT_ONCE = 4  # Attempts of one name from one network, and delayed ones from one network.
-WAITING = 1_000  # Attempts in one process, waiting or at work; each takes some 5 kB with its request.
+PAIR_AT_ONCE = 4  # Attempts of one name from one network.
+NETWORK_AT_ONCE = 8  # Of one network, but those of names that signed in from there: an eighth of the line for hashes.
+WAITING = 2_000  # Attempts in one process, waiting or at work; each takes some 5 kB with its request.
+NETWORK_WAITING = 500  # Of them, from one network.
 FIRST_SECONDS = 0.1
 DOUBLED_BY = 25  # Failures.
 MOST_SECONDS = 4.0  # One name from one network: 900 guesses an hour; less than clients and the deadline of an operation wait.
@@ -76,48 +79,70 @@ class GuessThrottle:
         self._pairs, self._networks, self._names = (_counts(redis, allowance) for allowance in (PAIR, NETWORK, NAME))
         self._known: OrderedDict[str, None] = OrderedDict()
         self._lanes: dict[str, _Lane] = {}
-        self._waiting = 0
+        self._in_progress = Counter[str]()
         self.outage = Outage("sign-ins")
 
     async def attempt(self, network: str, name: str, check: Callable[[], Awaitable[T]], failure: type[Exception]) -> T:
         """What `check` returns, or the `failure` that it raises, which is counted.
 
-        Raises: TooOften, behind too many delayed attempts of the same network; TimeoutError, if too many wait in this process.
+        Raises: TooOften, behind too many attempts of the same network; TimeoutError, if too many wait in this process.
         """
         if not self._enabled:
             return await check()
-        if self._waiting >= WAITING:
-            raise TimeoutError("too many sign-ins wait")
-        self._waiting += 1
-        try:
-            return await self._throttled(_Attempt.of(network, name), check, failure)
-        finally:
-            self._waiting -= 1
-
-    async def _throttled(self, attempt: _Attempt, check: Callable[[], Awaitable[T]], failure: type[Exception]) -> T:
-        self._check_line(attempt.pair, await self._delay(attempt), 1)
-        async with self._lane(attempt.pair, AT_ONCE):
-            await self._hold_up(attempt)
-            try:
-                result = await check()
-            except failure:
-                await self._count(attempt)
-                raise
+        attempt = _Attempt.of(network, name)
+        with self._waiting(attempt.network):
+            self._check_line(attempt.pair, await self._delay(attempt), 1)
+            async with self._lane(attempt.pair, PAIR_AT_ONCE), self._lane_of_network(attempt):
+                result = await self._held_up(attempt, check, failure)
         await self._remember(attempt.pair)
         return result
 
-    async def _hold_up(self, attempt: _Attempt) -> None:
-        """Wait for the delay; those of one name and network one after the other, those of one network a few at a time."""
-        delay = await self._delay(attempt)
-        if not delay:
+    @asynccontextmanager
+    async def place(self, network: str) -> AsyncGenerator[None]:
+        """For other work with passwords, such as a sign-up: one network cannot take the threads from all. Raises: as `attempt`."""
+        if not self._enabled:
+            yield
             return
-        self._check_line(attempt.pair, delay, 1)
-        async with AsyncExitStack() as lanes:
-            await lanes.enter_async_context(self._lane(f"slow {attempt.pair}", 1))
-            if not await self._is_known(attempt.pair):
-                self._check_line(attempt.network, delay, AT_ONCE)
-                await lanes.enter_async_context(self._lane(attempt.network, AT_ONCE))
-            await self._sleep(delay)
+        key = _digest("network", network)
+        with self._waiting(key):
+            async with self._lane(key, NETWORK_AT_ONCE):
+                yield
+
+    async def _held_up(self, attempt: _Attempt, check: Callable[[], Awaitable[T]], failure: type[Exception]) -> T:
+        """Those of one name and network wait for their delays one after the other."""
+        if delay := await self._delay(attempt):
+            self._check_line(attempt.pair, delay, 1)
+            self._check_line(attempt.network, delay, NETWORK_AT_ONCE)
+            async with self._lane(f"delayed {attempt.pair}", 1):
+                await self._sleep(delay)
+        try:
+            return await check()
+        except failure:
+            await self._count(attempt)
+            raise
+
+    @asynccontextmanager
+    async def _lane_of_network(self, attempt: _Attempt) -> AsyncGenerator[None]:
+        """Whoever signed in from there lately need not queue with those who did not."""
+        if await self._is_known(attempt.pair):
+            yield
+            return
+        async with self._lane(attempt.network, NETWORK_AT_ONCE):
+            yield
+
+    @contextmanager
+    def _waiting(self, network: str) -> Generator[None]:
+        if self._in_progress.total() >= WAITING:
+            raise TimeoutError("too many sign-ins wait")
+        if self._in_progress[network] >= NETWORK_WAITING:
+            raise TooOften("Too many sign-ins from here wait: try again in a second.", 1)
+        self._in_progress[network] += 1
+        try:
+            yield
+        finally:
+            self._in_progress[network] -= 1
+            if not self._in_progress[network]:
+                del self._in_progress[network]
 
     async def _delay(self, attempt: _Attempt) -> float:
         pair, network, name = await asyncio.gather(

@@ -94,8 +94,8 @@ async def test_makes_wrong_ones_wait_longer_and_longer(door: Door) -> None:
 
 
 async def test_counts_no_success_however_many_come_at_once(door: Door) -> None:
-    assert await asyncio.gather(*(door.right(HOME) for _ in range(300))) == ["in"] * 300
-    assert (door.took(), door.most_at_once) == (0, guess_throttle.AT_ONCE)
+    assert await asyncio.gather(*(door.right(HOME) for _ in range(150))) == ["in"] * 150
+    assert (door.took(), door.most_at_once) == (0, guess_throttle.PAIR_AT_ONCE)
     for _ in range(20):
         await door.wrong(HOME)
     assert door.took() == 0
@@ -103,22 +103,44 @@ async def test_counts_no_success_however_many_come_at_once(door: Door) -> None:
 
 async def test_does_not_let_wrong_ones_outrun_the_count(door: Door) -> None:
     outcomes = await asyncio.gather(
-        *(door.throttle.attempt(HOME, "ada", door._check_wrong, WrongPassword) for _ in range(500)),  # pyright: ignore[reportPrivateUsage]
+        *(door.throttle.attempt(HOME, "ada", door._check_wrong, WrongPassword) for _ in range(200)),  # pyright: ignore[reportPrivateUsage]
         return_exceptions=True,
     )
     tried = sum(isinstance(outcome, WrongPassword) for outcome in outcomes)
     refused = [outcome for outcome in outcomes if isinstance(outcome, TooOften)]
-    assert tried + len(refused) == 500
+    assert tried + len(refused) == 200
     assert 20 <= tried < 130
     assert all(outcome.retry_after >= 1 for outcome in refused)
-    assert door.most_at_once <= guess_throttle.AT_ONCE
+    assert door.most_at_once <= guess_throttle.PAIR_AT_ONCE
     assert await door.right(HOME) == "in"
+
+
+async def test_gives_one_network_no_more_than_its_part_of_the_line(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many names side by side get no further than one after the other; the owner of a name comes in beside them."""
+    monkeypatch.setattr(guess_throttle, "NETWORK_WAITING", 300)
+    await door.right(OFFICE, "zoe")
+    door.most_at_once = 0
+    spraying = [
+        asyncio.create_task(door.throttle.attempt(OFFICE, f"user{number}", door._check_wrong, WrongPassword))  # pyright: ignore[reportPrivateUsage]
+        for number in range(guess_throttle.NETWORK_WAITING)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(TooOften):
+        await door.right(OFFICE, "newcomer")
+    assert await door.right(HOME, "zoe") == "in"
+    outcomes = await asyncio.gather(*spraying, return_exceptions=True)
+    assert door.most_at_once <= guess_throttle.NETWORK_AT_ONCE + 1
+    assert sum(isinstance(outcome, WrongPassword) for outcome in outcomes) >= 150
+    assert door.took() > 0
+    assert [await door.right(OFFICE, "zoe"), door.took()] == ["in", 0]
+    async with door.throttle.place(OFFICE):
+        assert await door.right(OFFICE, "zoe") == "in"
 
 
 @pytest.mark.parametrize("name", ["ada", "ADA"])
 async def test_does_not_delay_an_owner_at_home_for_guesses_from_elsewhere(door: Door, name: str) -> None:
     await door.right(HOME, name)
-    for number in range(600):
+    for number in range(300):
         await door.wrong(f"203.0.113.{number % 200}")
     assert door.took() > 0
     assert [await door.right(HOME), door.took()] == ["in", 0]
@@ -151,7 +173,8 @@ async def test_is_shared_by_processes_that_share_a_redis(redis: Redis) -> None:
     client: Any = redis  # Partly untyped.
     keys: list[bytes] = await client.keys("*")
     lifetimes = [await client.ttl(key) for key in keys]
-    assert all(0 < lifetime <= guess_throttle.KNOWN_SECONDS for lifetime in lifetimes)
+    assert max(lifetimes) == pytest.approx(guess_throttle.KNOWN_SECONDS, abs=60)
+    assert -1 not in lifetimes  # Which is for ever.
     assert not any(b"zoe" in key or HOME.encode() in key for key in keys)
 
 
@@ -174,6 +197,7 @@ async def test_keeps_no_more_than_it_says(monkeypatch: pytest.MonkeyPatch) -> No
         await door.right(HOME, f"user{number}")
     assert len(door.throttle._known) == 100  # pyright: ignore[reportPrivateUsage]
     assert door.throttle._lanes == {}  # pyright: ignore[reportPrivateUsage]
+    assert not door.throttle._in_progress  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(guess_throttle, "WAITING", 10)
     outcomes = await asyncio.gather(*(door.right(HOME) for _ in range(12)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [str] * 10 + [TimeoutError] * 2
@@ -213,7 +237,7 @@ async def log_in(service: Service, address: str, name: str, password: str) -> st
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 async def test_nobody_locks_out_the_owner_of_an_account(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guess_throttle, "MOST_SECONDS", 0.05)
+    monkeypatch.setattr(guess_throttle, "MOST_SECONDS", 0.001)
     settings = await settings_for(backend, tmp_path, rate_limits_enabled=True, trusted_proxies=("127.0.0.0/8",))
     async with running(settings) as service:
         await service.make_user()
@@ -224,13 +248,13 @@ async def test_nobody_locks_out_the_owner_of_an_account(backend: str, tmp_path: 
             raise WrongPassword
 
         # Failures without the hashes, of which each takes a tenth of a second.
-        for number in range(400):
+        for number in range(250):
             with pytest.raises(WrongPassword):
                 await throttle.attempt(network(f"203.0.113.{number % 20}"), "ADA", wrong, WrongPassword)
         assert await log_in(service, "203.0.113.1", "ada", "wrong password") == "InvalidCredentials"
         for address in (HOME, "2001:db8::7", "203.0.113.1"):
             assert await log_in(service, address, "ada", PASSWORD) == "Token"
-        assert {*await asyncio.gather(*(log_in(service, HOME, "ada", PASSWORD) for _ in range(60)))} == {"Token"}
+        assert {*await asyncio.gather(*(log_in(service, HOME, "ada", PASSWORD) for _ in range(50)))} == {"Token"}
 
 
 async def test_a_flood_is_told_when_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
