@@ -65,7 +65,7 @@ def health_is_deprecated(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("health_is_deprecated")
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 async def test_is_counted_by_who_uses_it_and_kept(backend: str, tmp_path: Path) -> None:
-    settings = await settings_for(backend, tmp_path)
+    settings, today = await settings_for(backend, tmp_path), utc_now().date()
     async with running(settings) as service:
         for name, version in (("shop", "1.0"), ("shop", "1.0"), ("shop", "2.0")):
             headers = {"apollographql-client-name": name, "apollographql-client-version": version}
@@ -79,12 +79,10 @@ async def test_is_counted_by_who_uses_it_and_kept(backend: str, tmp_path: Path) 
     async with running(settings) as service:
         await count_elsewhere(service, Use("Query.health", "shop", "2.0"), 5)
         async with service.database.reading() as session:
-            found = [
-                (each.use.client_name, each.use.client_version, each.count)
-                for each in await deprecated_usage.since(session, utc_now().date())
-            ]
+            uses = await deprecated_usage.since(session, today)
+            found = [(each.use.client_name, each.use.client_version, each.count) for each in uses]
             assert found == [("shop", "2.0", 6), ("shop", "1.0", 2), ("till", "unknown", 1)]
-            assert await deprecated_usage.since(session, utc_now().date() + timedelta(days=1)) == []
+            assert await deprecated_usage.since(session, today + timedelta(days=2)) == []  # It may be tomorrow by now.
 
 
 async def count_elsewhere(service: Service, use: Use, times: int) -> None:

@@ -6,12 +6,11 @@ import itertools
 import json
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from graph.kit.auth import Scope
 from graph.kit.global_ids import global_id
-from persistence.kit.column_types import utc_now
 from persistence.kit.events import log as events
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ class World:
         self._numbers = itertools.count()
 
     async def settle(self) -> None:
-        opened = utc_now()
         for name, scopes in {**VIEWERS, "hermit": READ}.items():
             if name != "anonymous":
                 # Every scope for the owner as a user: what is sold and uploaded here needs them, the owner's token below does not carry them.
@@ -54,7 +52,9 @@ class World:
         made = await self.service.ask(f"mutation {{ createItem(input: {{{draft}}}) {{ ... on Item {{ id }} }} }}", token=owner)
         item = made["createItem"]["id"]
         await self.service.ask(f'mutation {{ updateItem(id: "{item}", input: {{inventory: 999}}) {{ __typename }} }}', token=owner)
-        sold = await self.service.ask(f'mutation {{ purchaseItem(itemId: "{item}") {{ ... on Purchase {{ id }} }} }}', token=owner)
+        sold = await self.service.ask(
+            f'mutation {{ purchaseItem(itemId: "{item}") {{ ... on Purchase {{ id createdAt }} }} }}', token=owner
+        )
         await self.service.background_done()
         await self.service.park("letter", "letter:1")
         gone = await self.service.make_item()
@@ -68,8 +68,9 @@ class World:
             "owner": await self._user_id("owner", owner),
             "hermit": await self._user_id("hermit", owner),
             "foreign": events.cursor("00000000", 1),
-            "opened": opened.isoformat(),
-            "closed": (opened + timedelta(hours=1)).isoformat(),
+            # From the sale on, so that it is in the first period, also where midnight is near.
+            "opened": sold["purchaseItem"]["createdAt"],
+            "closed": (datetime.fromisoformat(sold["purchaseItem"]["createdAt"]) + timedelta(hours=1)).isoformat(),
             **await self._cursors(),
             **{f"no_{name}": global_id(kind, 10**9) for name, kind in (("purchase", "Purchase"), ("entry", "Audit"), ("hermit", "User"))},
         }

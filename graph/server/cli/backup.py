@@ -41,7 +41,7 @@ def restore(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, he
     """Put a backup in the database's place. Stop the service first. What was there is kept beside it."""
     settings = loaded()
     database = _database(settings, POSTGRESQL_RESTORE.format(file=file))
-    aside = database.with_name(f"{database.name}.before-{utc_now():%Y%m%dT%H%M%S}")
+    aside = database.with_name(f"{database.name}.before-{utc_now():%Y%m%dT%H%M%S.%f}")  # Two within a second keep both.
     try:
         backups.restore(file, database, aside=aside)
     except backups.InUse:

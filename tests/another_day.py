@@ -1,0 +1,43 @@
+"""`scripts/test --on DATE`: the tests that depend on the date, under libfaketime, which shows this process and its servers another day."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+import pytest
+
+# What expires, what is added up by days, what is named by them or told in local time. Not files on a disk: the kernel dates them.
+DATED = (
+    "access",
+    "catalogue",
+    "commands",
+    "deprecations",
+    "idempotency",
+    "jobs",
+    "purchases",
+    "sales",
+    "tokens",
+)
+
+
+def _sleep(seconds: float) -> None:
+    """As time.sleep, which waits for a moment of the monotonic clock; libfaketime 0.9.10 refuses that where this clock is the real one."""
+    select.select([], [], [], seconds)
+
+
+if "FAKETIME" in os.environ:
+    time.sleep = _sleep
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Unless tests are named, those above."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    found = {item.path.stem.removeprefix("test_") for item in items}
+    if missing := set(DATED) - found:
+        raise pytest.UsageError(f"tests/another_day.py names what there is no more: {', '.join(sorted(missing))}")
+    dated = [item for item in items if item.path.stem.removeprefix("test_") in DATED]
+    config.hook.pytest_deselected(items=[item for item in items if item not in dated])
+    items[:] = dated
