@@ -13,7 +13,7 @@ from graph.items.types import Item
 from graph.kit.auth import Scope
 from graph.kit.cache_control import reads
 from graph.kit.context import Context, Info
-from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, member_for
+from graph.kit.errors import Error, IdempotencyKeyReused, InvalidInput, NotFound, member_for
 from graph.kit.fields import mutation, subscription
 from graph.kit.global_ids import Node, global_id, refetched, required_row_id
 from graph.kit.idempotency import IdempotencyKey
@@ -92,7 +92,7 @@ class OutOfStock(Error):
 
     @classmethod
     def of(cls, error: purchases.OutOfStock) -> Self:
-        return cls(code=ErrorCode.OUT_OF_STOCK, message=error.message, available=error.available)
+        return cls(message=error.message, available=error.available)
 
 
 PurchaseItemResult = Annotated[

@@ -10,7 +10,7 @@ import strawberry
 from graph.items.types import Item
 from graph.kit.auth import Scope
 from graph.kit.context import Info
-from graph.kit.errors import Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, VersionConflict
+from graph.kit.errors import Error, IdempotencyKeyReused, InvalidInput, NotFound, VersionConflict
 from graph.kit.fields import mutation
 from graph.kit.global_ids import required_row_id
 from graph.kit.idempotency import IdempotencyKey
@@ -64,7 +64,7 @@ class BulkErrorPolicy(Enum):
 class NotCreated(Error):
     @classmethod
     def because(cls, message: str) -> Self:
-        return cls(code=ErrorCode.NOT_CREATED, message=message)
+        return cls(message=message)
 
 
 BulkItemResult = Annotated[Item | InvalidInput | NotCreated, strawberry.union("BulkItemResult", description="What became of one row.")]

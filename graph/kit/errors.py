@@ -6,15 +6,18 @@ error with `extensions.code`. Anything else is our fault: it is masked, and logg
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import strawberry
 import structlog
 from graphql import GraphQLError
 
 from persistence.kit import errors
+
+if TYPE_CHECKING:
+    ErrorCode = str  # In the schema an enum, made when all refusals are known: see the module named below.
 
 log = structlog.get_logger(__name__)
 
@@ -30,22 +33,20 @@ UNAVAILABLE = "SERVICE_UNAVAILABLE"
 INTERNAL = "INTERNAL_SERVER_ERROR"
 
 
-@strawberry.enum(description="Why a mutation was refused, for programs.")
-class ErrorCode(Enum):
-    INVALID_INPUT = "INVALID_INPUT"
-    NOT_FOUND = "NOT_FOUND"
-    VERSION_CONFLICT = "VERSION_CONFLICT"
-    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
-    NOT_CREATED = "NOT_CREATED"
-    OUT_OF_STOCK = "OUT_OF_STOCK"
-    USERNAME_TAKEN = "USERNAME_TAKEN"
-    INVALID_CREDENTIALS = "INVALID_CREDENTIALS"
+def code_of(member: type[Error]) -> str:
+    """`OUT_OF_STOCK` for `OutOfStock`: whoever declares a refusal has declared its code."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", member.__name__).upper()
 
 
 @strawberry.interface(description="An expected refusal. Nothing was changed.")
 class Error:
-    code: ErrorCode = strawberry.field(description="For programs: stays the same in every language and version.")
+    code: Annotated[ErrorCode, strawberry.lazy("graph.kit.error_codes")] = strawberry.field(
+        default="", description="For programs: stays the same in every language and version."
+    )
     message: str = strawberry.field(description="For people: one sentence that says what to do. May change.")
+
+    def __post_init__(self) -> None:
+        self.code = code_of(type(self))
 
 
 _members: dict[type[errors.DomainError], Callable[[Any], Error]] = {}
@@ -99,7 +100,7 @@ class InvalidInput(Error):
     @classmethod
     def of(cls, error: errors.InvalidInput) -> InvalidInput:
         problems = [InputProblem(path=list(problem.path), message=problem.message) for problem in error.problems]
-        return cls(code=ErrorCode.INVALID_INPUT, message=error.message, path=problems[0].path, problems=problems)
+        return cls(message=error.message, path=problems[0].path, problems=problems)
 
 
 @member_for(errors.NotFound)
@@ -107,7 +108,7 @@ class InvalidInput(Error):
 class NotFound(Error):
     @classmethod
     def of(cls, error: errors.NotFound) -> NotFound:
-        return cls(code=ErrorCode.NOT_FOUND, message=error.message)
+        return cls(message=error.message)
 
 
 @member_for(errors.VersionConflict)
@@ -117,7 +118,7 @@ class VersionConflict(Error):
 
     @classmethod
     def of(cls, error: errors.VersionConflict) -> VersionConflict:
-        return cls(code=ErrorCode.VERSION_CONFLICT, message=error.message, current_version=error.current_version)
+        return cls(message=error.message, current_version=error.current_version)
 
 
 @member_for(errors.KeyReused)
@@ -125,7 +126,7 @@ class VersionConflict(Error):
 class IdempotencyKeyReused(Error):
     @classmethod
     def of(cls, error: errors.KeyReused) -> IdempotencyKeyReused:
-        return cls(code=ErrorCode.IDEMPOTENCY_KEY_REUSED, message=error.message)
+        return cls(message=error.message)
 
 
 class Refused(Exception):

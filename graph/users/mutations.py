@@ -7,12 +7,12 @@ from typing import Annotated, Self
 import strawberry
 from graphql import GraphQLError
 
-from graph.kit.auth import Principal, Scope
+from graph.kit.auth import Principal, Scope, network
 from graph.kit.context import Info
-from graph.kit.errors import FORBIDDEN, Error, ErrorCode, IdempotencyKeyReused, InvalidInput, NotFound, member_for
+from graph.kit.errors import FORBIDDEN, Error, IdempotencyKeyReused, InvalidInput, NotFound, member_for
 from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
-from graph.kit.limits.rate_limits import ADDRESS, Limit, network
+from graph.kit.limits.rate_limits import ADDRESS, Limit
 from graph.users.types import User
 from persistence import audit, logins, passwords, users
 from persistence.kit import errors
@@ -49,7 +49,7 @@ class SignupInput:
 class UsernameTaken(Error):
     @classmethod
     def of(cls, error: users.UsernameTaken) -> Self:
-        return cls(code=ErrorCode.USERNAME_TAKEN, message=error.message)
+        return cls(message=error.message)
 
 
 SignupResult = Annotated[

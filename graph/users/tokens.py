@@ -8,7 +8,7 @@ import strawberry
 from graph.budget import Meter
 from graph.kit.auth import TOKEN_LENGTH, AccessTokens, Scope, network
 from graph.kit.context import Info
-from graph.kit.errors import Error, ErrorCode, InvalidInput, member_for
+from graph.kit.errors import Error, InvalidInput, member_for
 from graph.kit.fields import mutation
 from graph.users.types import known_scopes
 from persistence import logins
@@ -24,7 +24,7 @@ BEARER = "Bearer"
 class InvalidCredentials(Error):
     @classmethod
     def of(cls, error: logins.InvalidCredentials) -> Self:
-        return cls(code=ErrorCode.INVALID_CREDENTIALS, message=error.message)
+        return cls(message=error.message)
 
 
 @strawberry.type(description="Proof of who you are: send `Authorization: Bearer <accessToken>`.")

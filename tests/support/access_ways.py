@@ -1,4 +1,6 @@
-"""How to ask for each field of the roots, and how to come to an object of each type, in the shop of `access.py`."""
+"""How to ask for each field of the roots, and how to come to an object of each type, in the shop of `access.py`. A new one needs an entry here."""
+
+from graphql import GraphQLObjectType, GraphQLSchema
 
 from tests.support.access import Way
 
@@ -106,3 +108,19 @@ ROUTES: dict[str, str] = {
     "/explorer/{name}": "/explorer/page.css",
     "/explorer/assets/{name}": "/explorer/assets/none.js",
 }
+
+
+def missing(schema: GraphQLSchema) -> list[str]:
+    """What the schema has and this page does not, a sentence each."""
+    types = {name: type_ for name, type_ in schema.type_map.items() if isinstance(type_, GraphQLObjectType) and not name.startswith("__")}
+    fields = [(root, field) for root in ROOTS for field in types[root].fields if field not in ROOTS[root]]
+    return [
+        *(
+            f'Say how to ask for {root}.{field}: ROOTS["{root}"]["{field}"] = "{field}(…)" in tests/support/access_ways.py.'
+            for root, field in fields
+        ),
+        *(
+            f'Say how to come to a {name}: WAYS["{name}"] = Way("{{ … {{ * }} }}") in tests/support/access_ways.py.'
+            for name in sorted(types.keys() - ROOTS.keys() - WAYS.keys())
+        ),
+    ]

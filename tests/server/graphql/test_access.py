@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from graphql import GraphQLObjectType, get_named_type, is_composite_type
+from graphql import GraphQLObjectType, build_schema, get_named_type, is_composite_type
 from sqlalchemy import select
 from starlette.routing import Route
 
@@ -17,7 +17,7 @@ from graph.schema import executable
 from persistence.kit.database.database import Base
 from tests.conftest import settings_for
 from tests.support.access import MARK, VIEWERS, Way, World, code, marked
-from tests.support.access_ways import ROOTS, ROUTES, WAYS
+from tests.support.access_ways import ROOTS, ROUTES, WAYS, missing
 from tests.support.service import running
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ Rows = list[tuple[str, ...]]
 
 @pytest.fixture(scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[World]:
+    if unknown := missing(executable):
+        pytest.fail("\n".join(unknown), pytrace=False)
     settings = await settings_for("sqlite", tmp_path_factory.mktemp("access"))
     async with running(settings) as service:
         world = World(service)
@@ -56,6 +58,18 @@ async def test_is_as_the_table_says(world: World):
     if "WRITE_ACCESS" in os.environ:
         TABLE.write_text(text)
     assert TABLE.read_text() == text
+
+
+def test_says_in_a_sentence_what_it_does_not_know_how_to_ask_for():
+    new = build_schema(
+        "type Query { suppliers: [Supplier] } type Supplier { name: String } type Mutation { sell: Int } type Subscription { sold: Int }"
+    )
+    assert missing(new) == [
+        'Say how to ask for Query.suppliers: ROOTS["Query"]["suppliers"] = "suppliers(…)" in tests/support/access_ways.py.',
+        'Say how to ask for Mutation.sell: ROOTS["Mutation"]["sell"] = "sell(…)" in tests/support/access_ways.py.',
+        'Say how to ask for Subscription.sold: ROOTS["Subscription"]["sold"] = "sold(…)" in tests/support/access_ways.py.',
+        'Say how to come to a Supplier: WAYS["Supplier"] = Way("{ … { * } }") in tests/support/access_ways.py.',
+    ]
 
 
 async def test_changes_nothing_where_it_refuses(world: World):
