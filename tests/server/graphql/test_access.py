@@ -62,13 +62,13 @@ async def test_is_as_the_table_says(world: World):
 
 def test_says_in_a_sentence_what_it_does_not_know_how_to_ask_for():
     new = build_schema(
-        "type Query { suppliers: [Supplier] } type Supplier { name: String } type Mutation { sell: Int } type Subscription { sold: Int }"
+        "type Query { zeppelins: [Zeppelin] } type Zeppelin { name: String } type Mutation { moor: Int } type Subscription { moored: Int }"
     )
     assert missing(new) == [
-        'Say how to ask for Query.suppliers: ROOTS["Query"]["suppliers"] = "suppliers(…)" in tests/support/access_ways.py.',
-        'Say how to ask for Mutation.sell: ROOTS["Mutation"]["sell"] = "sell(…)" in tests/support/access_ways.py.',
-        'Say how to ask for Subscription.sold: ROOTS["Subscription"]["sold"] = "sold(…)" in tests/support/access_ways.py.',
-        'Say how to come to a Supplier: WAYS["Supplier"] = Way("{ … { * } }") in tests/support/access_ways.py.',
+        'Say how to ask for Query.zeppelins: ROOTS["Query"]["zeppelins"] = "zeppelins(…)" in tests/support/access_ways.py.',
+        'Say how to ask for Mutation.moor: ROOTS["Mutation"]["moor"] = "moor(…)" in tests/support/access_ways.py.',
+        'Say how to ask for Subscription.moored: ROOTS["Subscription"]["moored"] = "moored(…)" in tests/support/access_ways.py.',
+        'Say how to come to a Zeppelin: WAYS["Zeppelin"] = Way("{ … { * } }") in tests/support/access_ways.py.',
     ]
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 from graphql import parse, validate
+from packaging.requirements import Requirement
 from typer.main import get_command
 
 from graph.schema import executable
 from graph.server.cli import cli
 from graph.server.settings import Settings
+from persistence.demo import seed as seeding
 from tests.conftest import settings_for
 from tests.support.service import running
 from tests.support.tours import RUNNERS, Shell, agrees, blocks
@@ -66,9 +70,11 @@ def test_contributing_page_finds_forty_behaviours() -> None:
     assert [name for name in files if not (ROOT / name).is_file()] == []
 
 
-@pytest.mark.parametrize("page", TOURS)
-async def test_show_what_happens(page: str, node: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("page", "demo_items"), [*((page, 0) for page in TOURS), ("README.md", 1_000)])
+async def test_show_what_happens(page: str, demo_items: int, node: str, tmp_path: Path) -> None:
     async with running(await settings_for("sqlite", tmp_path, rate_limits_enabled=True)) as service:
+        if demo_items:
+            await seeding.seed(service.database, demo_items, lambda _: None)
         shell = await Shell.start(service, tmp_path)
         behind: list[tuple[str, str]] = []
         try:
@@ -111,6 +117,29 @@ def options_of(words: list[str]) -> set[str]:
         command = getattr(command, "commands", {}).get(word, command)
     assert not hasattr(command, "commands") or words[0].startswith("-"), words
     return {option for parameter in command.params for option in parameter.opts} | {"--help"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_name_packages_to_install_that_their_programs_import(page: str) -> None:
+    """What a reader installs is what the tests have: the right names, with the extras that are needed."""
+    text = "\n".join(block.text for block in blocks(ROOT / page) if block.kind in {"console", "sh"})
+    for line in re.findall(r"pip install (.+)$", text, re.MULTILINE):
+        for requirement in map(Requirement, line.replace("'", "").split()):
+            needed = [Requirement(each) for each in metadata.requires(requirement.name) or ()]
+            for extra in requirement.extras:
+                brought = [each for each in needed if each.marker and each.marker.evaluate({"extra": extra})]
+                assert brought, line
+                assert all(metadata.version(each.name) for each in brought), line
+    clients = json.loads((ROOT / "tests" / "clients" / "package.json").read_text())["dependencies"]
+    for line in re.findall(r"npm install (.+)$", text, re.MULTILINE):
+        assert set(line.split()) <= clients.keys(), line
+
+
+def test_tell_what_to_install_before_each_program_of_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    for kind, module, install in (("python", "gql", "pip install 'gql[httpx]'"), ("js &", "graphql-ws", "npm install graphql-ws ws")):
+        program = text.index(f"```{kind}\n")
+        assert 0 < text.index(install) < program < text.index(module, program)
 
 
 @pytest.mark.parametrize("page", PAGES)
