@@ -11,12 +11,15 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, NullPool, make_url, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from persistence.kit.database.database import Database
+from persistence.kit.database.engines import UNPREPARED
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+REACH_SECONDS = 60
 MIGRATION_LOCK = 7_310_544_211  # Any number: the same in all processes that start at once.
 TIDYING = {"sort": "check -q --fix", "format": "format -q"}  # Of a migration that was written from the tables.
 
@@ -39,19 +42,20 @@ class Unreachable(Exception):
 
 async def reach(url: str) -> None:
     """Open the database once, before anything else is tried on it; SQLite's file is made. Raises: Unreachable."""
-    place, database = make_url(url), Database.connect(url)
+    place = make_url(url)
+    is_sqlite = place.get_backend_name() == "sqlite"
+    # To SQLite it is how long to wait for a lock: another process may be migrating.
+    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": REACH_SECONDS, **({} if is_sqlite else UNPREPARED)})
     try:
-        if place.get_backend_name() == "sqlite" and place.database:
+        if is_sqlite and place.database:
             Path(place.database).parent.mkdir(parents=True, exist_ok=True)
-        async with database.reading_latest() as session:
-            await session.execute(text("SELECT 1"))
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT count(*) FROM sqlite_master" if is_sqlite else "SELECT 1"))
     except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        if reason == "database is locked":  # Another process migrates, and a migration waits longer for it than a read does.
-            return
-        raise Unreachable(f"{place.render_as_string()}: {reason}") from error
+        raise Unreachable(f"{place.render_as_string()}: {reason or type(error).__name__}") from error
     finally:
-        await database.close()
+        await engine.dispose()
 
 
 async def upgrade(url: str, revision: str = "head") -> None:

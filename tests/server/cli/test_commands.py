@@ -191,8 +191,7 @@ def test_takes_files_from_the_callers_folder_and_settings_from_the_projects(proj
     assert call("export", "out.csv", program=tmp_path / "storegraph") == (0, "out.csv: 1 item.\n", "")
     code, said, _ = call("backup", "copy.db")
     assert (code, said) == (0, f"copy.db: {(here / 'copy.db').stat().st_size:,} bytes, whole and checked.\n")
-    assert call("report") == (0, "report.svg: 0.00 in 0 purchases.\n", "")
-    assert {path.name for path in here.iterdir()} == {".env", "graph.py", "given.csv", "out.csv", "copy.db", "report.svg"}
+    assert {path.name for path in here.iterdir()} == {".env", "graph.py", "given.csv", "out.csv", "copy.db"}
     assert (project / "data" / "shop.db").is_file()
     assert {path.name for path in project.iterdir()} == {".env", ".venv", "data", "graph", "persistence", "scripts"}
 
