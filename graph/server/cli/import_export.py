@@ -54,7 +54,7 @@ def import_items(
 
 
 def export_items(
-    file: Annotated[Path | None, typer.Argument(dir_okay=False, help="Where to; standard output without it.")] = None,
+    file: Annotated[Path | None, typer.Argument(dir_okay=False, help="Where to; standard output without it, or with -.")] = None,
     kind: Annotated[str | None, typer.Option("--format", help="csv, txt, json or jsonl; by the file's name without it.")] = None,
     search: Annotated[str | None, typer.Option(help="Only items with words that begin so.")] = None,
     limit: Annotated[int | None, typer.Option(parser=whole(), metavar="NUMBER", help="At most so many.")] = None,
@@ -63,6 +63,8 @@ def export_items(
     bom: Annotated[bool, typer.Option("--bom", help="CSV with a byte order mark, by which Excel knows UTF-8.")] = False,
 ) -> None:
     """Write the items of this instant to a file, which appears when it is whole."""
+    if file == Path("-"):
+        file = None
     form = kind or (file.suffix.lstrip(".").lower() if file and file.suffix else "csv")
     if form not in FORMATS:
         raise typer.BadParameter(f"the format must be one of {', '.join(FORMATS)}, not {form!r}")

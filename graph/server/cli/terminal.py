@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperGroup
 
 from graph.server import settings
+from graph.server.telemetry import logs
 from persistence.kit.cache.table_versions import told
 from persistence.kit.database.database import Database
 from persistence.kit.parsing import values as parsing
@@ -33,7 +34,8 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride] -- Typer vendors Click's class
         try:
-            return super().invoke(ctx)
+            with logs.on_standard_error():
+                return super().invoke(ctx)
         except Unreachable as error:
             fail(f"The database cannot be used: {error}\nscripts/storegraph doctor looks at it more closely.")
         except Exception as error:

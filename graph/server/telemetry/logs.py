@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Generator, MutableMapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 import structlog
@@ -62,15 +63,30 @@ def identified(_logger: object, _method: str, line: MutableMapping[str, Any]) ->
 def renderers(settings: Settings) -> list[Processor]:
     if settings.debug:
         # Not rich's tracebacks: they show local variables, and those hold passwords.
-        return [structlog.dev.ConsoleRenderer(colors=_colours(), exception_formatter=structlog.dev.plain_traceback)]
+        return [structlog.dev.ConsoleRenderer(colors=has_colours(sys.stdout), exception_formatter=structlog.dev.plain_traceback)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
 
 
-def _colours() -> bool:
-    """On a terminal that has them, unless the reader wants none. Source: no-color.org."""
+@contextmanager
+def on_standard_error() -> Generator[None]:
+    """For commands whose standard output is what they were asked for: a warning in the middle of an export would spoil it."""
+    before = structlog.get_config()
+    shown = structlog.dev.ConsoleRenderer(colors=has_colours(sys.stderr), exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso"), shown],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def has_colours(output: TextIO) -> bool:
+    """Whether it is a terminal that has them, and the reader wants them. Source: no-color.org."""
     from rich.console import Console
 
-    terminal = Console(file=sys.stdout)
+    terminal = Console(file=output)
     return terminal.color_system is not None and not terminal.no_color
 
 

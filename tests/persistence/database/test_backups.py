@@ -89,6 +89,14 @@ def test_keeps_to_one_instant_while_others_write(tmp_path: Path, monkeypatch: py
         assert kept.execute("SELECT min(number), max(number) FROM large").fetchone() == (0, 0)
 
 
+async def test_is_put_back_twice_within_a_second_and_loses_neither_of_what_was_there(tmp_path: Path) -> None:
+    settings = await settings_for("sqlite", tmp_path)
+    assert (await run(settings, tmp_path, "backup", "copy.db")).code == 0
+    for _ in range(2):
+        assert (await run(settings, tmp_path, "restore", "copy.db")).code == 0
+    assert len(found(tmp_path, "storegraph.db.before-*")) == 2
+
+
 async def test_is_refused_in_place_of_another_file_and_from_what_is_none(tmp_path: Path) -> None:
     settings, other = await settings_for("sqlite", tmp_path), tmp_path / "other.txt"
     other.write_text("mine")
