@@ -10,11 +10,21 @@ from typing import Any
 
 import pytest
 
-SECONDS = 45  # After which none begins: the last one and the end of the run take some seconds more.
+SECONDS = 40  # From the first test on, after which none begins. To collect them takes some ten seconds on two cores, and the last one and the end a few.
 FIRST = ("items", "purchases", "users", "catalogue", "tokens", "validation", "http", "socket", "sse", "plans", "access", "limits")
-SERVERS = ("tests.support.processes", "tests.support.servers", "tests.support.node", "tests.support.deployment")
+# A module that uses one of these, or a test with that fixture, is left out: it starts programs, or sends a great many inputs.
+SLOW_MODULES = {
+    "subprocess",
+    "tests.support.processes",
+    "tests.support.servers",
+    "tests.support.node",
+    "tests.support.deployment",
+    "tests.support.soaking",
+    "tests.support.fuzzing",
+}
+SLOW_FIXTURES = {"node"}
 
-_ends = time.monotonic() + SECONDS
+_ends = pytest.StashKey[float]()
 _left = pytest.StashKey[int]()
 
 
@@ -29,7 +39,7 @@ def _is_fast(item: pytest.Item) -> bool:
         return False
     parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
     origins = {getattr(value, "__module__", getattr(value, "__name__", None)) for value in vars(item.module).values()}
-    return "postgresql" not in parameters.values() and origins.isdisjoint(SERVERS)
+    return "postgresql" not in parameters.values() and SLOW_MODULES.isdisjoint(origins) and SLOW_FIXTURES.isdisjoint(item.fixturenames)
 
 
 def _place(item: pytest.Item) -> int:
@@ -39,9 +49,10 @@ def _place(item: pytest.Item) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    if time.monotonic() < _ends:
+    stash = item.config.stash
+    if time.monotonic() < stash.setdefault(_ends, time.monotonic() + SECONDS):
         return None
-    item.config.stash[_left] = item.config.stash.get(_left, 0) + 1
+    stash[_left] = stash.get(_left, 0) + 1
     return True
 
 
