@@ -35,7 +35,7 @@ DEVELOPMENT_BUDGET = Budget(capacity=1_000_000, per_second=40_000)
 class Settings(BaseSettings):
     """One attribute for each variable, of the same name in capitals."""
 
-    model_config = SettingsConfigDict(env_file=HOME / ".env", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_file=HOME / ".env", extra="forbid", frozen=True, allow_inf_nan=False)
 
     app_name: Annotated[str, Field(min_length=1, max_length=100)] = "Storegraph"
     debug: bool = False

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, BinaryIO, cast
 
 from persistence.items import table as items
-from persistence.items.csv_export import SEPARATOR
+from persistence.items.csv_export import COLUMNS, SEPARATOR
 from persistence.items.table import Draft
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
@@ -29,6 +29,7 @@ DELIMITERS = (",", ";", "\t")
 FIELDS = frozenset(Draft.__dataclass_fields__)
 REQUIRED = ("name", "price")
 
+_OF_EXPORTS = frozenset(name.casefold() for name in COLUMNS)
 _NUMBERS: Mapping[str, Callable[[object], Any]] = {"price": parsing.decimal_number, "inventory": parsing.whole_number}
 _JSON_TYPES: Mapping[str, Any] = {"name": str, "description": str | None, "tags": list, "inventory": int | float}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\1*[\r\n]*', re.IGNORECASE)  # Of spreadsheets, which take it for no row either.
@@ -80,15 +81,17 @@ async def _create(database: Database, good: list[Draft], refused: list[Row], own
     return Batch(len(good), refused)
 
 
-def from_csv(file: BinaryIO, *, raw: bool = False) -> Iterator[Row]:
-    """Commas, semicolons or tabs, as a first line `sep=;` says or as the header has most; columns in any order, unknown ones ignored.
+def from_csv(file: BinaryIO, *, raw: bool = False, unread: Callable[[Sequence[str]], None] = lambda _: None) -> Iterator[Row]:
+    """Commas, semicolons or tabs, as a first line `sep=;` says or as the header has most; columns in any order.
 
-    Lines of separators only are skipped, empty cells at a line's end may be missing or too many. `raw` takes leading apostrophes for text.
+    Lines of separators only are skipped, empty cells at a line's end may be missing or too many. `raw` takes leading apostrophes for text; `unread` hears of
+    columns that are neither read nor an export's own.
 
     Raises: Unreadable, if the header lacks a column, or the file is in another encoding.
     """
     with _opened(file) as lines:
         header, records, delimiter = _opening(lines)
+        unread([name for name in header if name and name not in FIELDS | _OF_EXPORTS])
         table = _Table(header, raw, decimal_comma=delimiter != ",")
         for record in records:
             if record.fault:

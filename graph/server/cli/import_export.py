@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -38,6 +38,10 @@ def import_items(
     """
     created = refused = 0
 
+    def unread(columns: Sequence[str]) -> None:
+        if columns:
+            typer.echo(f"These columns are not read: {', '.join(columns)}.", err=True)
+
     def tell(batch: Batch) -> None:
         nonlocal created, refused
         created, refused = created + batch.created, refused + len(batch.refused)
@@ -45,7 +49,7 @@ def import_items(
             typer.echo(f"line {row.line}: {row.fault}", err=True)
 
     try:
-        asyncio.run(_imported(loaded(), file, owner=owner, raw=raw, tell=tell))
+        asyncio.run(_imported(loaded(), file, owner=owner, raw=raw, tell=tell, unread=unread))
     except (OSError, LookupError, Unreadable) as error:
         fail(f"After {counted(created, 'item')}: {error}" if created else str(error))
     typer.echo(f"{counted(created, 'item')} imported, {counted(refused, 'row')} refused.")
@@ -79,11 +83,17 @@ def export_items(
             typer.echo(f"{file}: {counted(rows, 'item')}.")
 
 
-async def _imported(settings: Settings, path: Path, *, owner: str | None, raw: bool, tell: Callable[[Batch], None]) -> None:
+async def _imported(
+    settings: Settings, path: Path, *, owner: str | None, raw: bool, tell: Callable[[Batch], None], unread: Callable[[Sequence[str]], None]
+) -> None:
     async with opened(settings) as database:
         owner_id = None if owner is None else await _user_id(database, owner)
         with path.open("rb") as file, progress("Bytes", os.fstat(file.fileno()).st_size) as report:
-            rows = file_import.from_json_lines(file) if path.suffix.lower() in JSON_LINES else file_import.from_csv(file, raw=raw)
+            rows = (
+                file_import.from_json_lines(file)
+                if path.suffix.lower() in JSON_LINES
+                else file_import.from_csv(file, raw=raw, unread=unread)
+            )
             async with aclosing(file_import.load(database, rows, owner_id=owner_id)) as batches:
                 async for batch in batches:
                     report(file.tell())

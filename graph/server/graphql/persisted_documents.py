@@ -20,12 +20,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, cast
 
-import orjson
 import structlog
 
 from graph.kit.auth import Caller
 from graph.kit.errors import BAD_USER_INPUT, DOCUMENT_NOT_FOUND, FORBIDDEN, refusal
 from graph.server.graphql.requests import GraphQLRequest
+from persistence.kit import strict_json
 from persistence.kit.cache.store import Cache
 from persistence.kit.lru_cache import LruCache
 
@@ -76,8 +76,8 @@ class BadManifest(ValueError):
 def read_manifest(path: Path) -> dict[str, str]:
     """Read Apollo's format (`generate-persisted-query-manifest`) or Relay's (`persistConfig`). Raises: BadManifest."""
     try:
-        content: object = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
+        content = strict_json.loads(path.read_bytes())
+    except (OSError, strict_json.BadJson) as error:
         raise BadManifest(f"{path}: {error}") from error
     entries = _entries(content)
     if entries is None or not all(isinstance(part, str) for entry in entries for part in entry):

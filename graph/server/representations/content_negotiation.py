@@ -3,6 +3,7 @@
 Pure functions of a header's text, kept in small bounded caches: clients send the same few headers for ever.
 """
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,6 +17,7 @@ VARY = (b"vary", b"Accept, Authorization, Accept-Encoding, Origin")
 
 # No client needs more to say what it reads; without a bound each entry of the cache could hold 64 kB.
 _ACCEPT_CHARACTERS = 1_000
+_QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _UTF8 = frozenset({"utf-8", "utf8"})
 
 
@@ -93,10 +95,8 @@ def _range(text: str) -> _Range | None:
 
 
 def _quality(text: str) -> float:
-    try:
-        return min(max(float(text), 0.0), 1.0) if len(text) <= 5 else 0.0
-    except ValueError:
-        return 0.0
+    """What is no quality makes the type unwanted. Source: RFC 9110, section 12.4.2."""
+    return float(text) if _QUALITY.fullmatch(text) else 0.0
 
 
 @lru_cache(maxsize=256)

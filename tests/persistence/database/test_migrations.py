@@ -213,3 +213,22 @@ async def held(url: str) -> AsyncGenerator[None]:
         await connection.exec_driver_sql(take)
         yield
     await engine.dispose()
+
+
+async def test_trim_tags_that_were_kept_with_blanks_around_them(url: str) -> None:
+    given = {" x": ["x"], "x": ["x"], "y \u3000": ["y"], "a b": ["a b"]}
+    lists = [[tag] for tag in given] + [["x", " x", "y"], ["y ", "x"], []]
+
+    def put(connection: Connection) -> None:
+        table = reflected(connection).tables["items"]
+        known = {column.name: _value(column.type) for column in table.columns if column.computed is None} | {"owner_id": None, "version": 7}
+        connection.execute(table.insert(), [known | {"id": place, "tags": tags} for place, tags in enumerate(lists, 1)])
+
+    def found(connection: Connection) -> list[tuple[Any, ...]]:
+        table = reflected(connection).tables["items"]
+        return [tuple(row) for row in connection.execute(select(table.c.tags, table.c.version).order_by(table.c.id))]
+
+    await upgrade(url, "0005")
+    await looked(url, put)
+    await upgrade(url)
+    assert await looked(url, found) == [(tags, 7) for tags in [*given.values(), ["x", "y"], ["y", "x"], []]]

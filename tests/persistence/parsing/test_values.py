@@ -41,8 +41,7 @@ def test_are_whole_numbers(value: object, number: int) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", " ", "5 ", " 5", "5\n", "+5", "1_0", "5.", ".5", "5.5", "5,0", "1e3", "0x5", "５", "٥", "²", "--5", "5-", "\x005", "nan", "inf", "9" * 51, True, None]  # noqa: RUF001
-    + [1.5, float("nan"), float("inf"), [5], b"5"],
+    [*("", " ", "5 ", " 5", "5\n", "+5", "1_0", "5.", ".5", "5.5", "5,0", "1e3", "0x5", "５", "٥", "²", "--5", "5-", "\x005", "nan", "inf", "9" * 51, True, None), *(1.5, float("nan"), float("inf"), [5], b"5")],  # noqa: RUF001
 )  # fmt: skip
 def test_are_refused_as_whole_numbers(value: object) -> None:
     assert refusal(parsing.whole_number, value).startswith("must be a whole number")
@@ -59,8 +58,10 @@ def test_are_decimal_numbers(value: object, number: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", "1_9.90", "19.9_0", " 19.90", "19.90 ", "19.90\n", "+19.90", "1e1", "1E1", ".5", "5.", "19,90", "1,000.00", "１９.９０", "١٩", "$5", "0x1A", "NaN", "sNaN", "Infinity", "-Infinity"]  # noqa: RUF001
-    + ["1.2.3", "--1", "−1", "1." + "9" * 49, "1\x00", True, None, float("nan"), float("inf"), [1], 10**60],  # noqa: RUF001
+    [
+        *("", "1_9.90", "19.9_0", " 19.90", "19.90 ", "19.90\n", "+19.90", "1e1", "1E1", ".5", "5.", "19,90", "1,000.00", "１９.９０", "١٩", "$5", "0x1A", "NaN", "sNaN", "Infinity", "-Infinity"),  # noqa: RUF001
+        *("1.2.3", "--1", "−1", "1." + "9" * 49, "1\x00", True, None, float("nan"), float("inf"), [1], 10**60),  # noqa: RUF001
+    ],
 )  # fmt: skip
 def test_are_refused_as_decimal_numbers(value: object) -> None:
     assert refusal(parsing.decimal_number, value).startswith("must be a decimal number such as 9.99")
@@ -69,7 +70,8 @@ def test_are_refused_as_decimal_numbers(value: object) -> None:
 def test_keep_every_digit_of_a_literal() -> None:
     assert parsing.exact_number("19.999999999999999999") == Decimal("19.999999999999999999")
     assert parsing.exact_number("1e1") == 10
-    assert refusal(parsing.exact_number, "1e99999999999999999999").startswith("must be a decimal number")
+    with pytest.raises(BadValue):
+        parsing.exact_number("1e99999999999999999999")
 
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -114,7 +116,7 @@ FORM = "must be an instant with its offset, such as 2026-11-24T08:00:00Z"
                 *("2026-11-30T12:00:00 Z", "2026-11-30T12:00:00UTC", "1764504000", "2026-11-30T12:00:00." + "0" * 100 + "Z"),
             )
         ),
-        *((value, FORM) for value in (None, 1_764_504_000, True, NOON, [])),
+        *((value, FORM) for value in (None, 1_764_504_000, True, NOON)),
         ("2016-12-31T23:59:60Z", "must not be a leap second: instants are kept without them, so give the second before or after"),
         ("2026-11-30T12:00:00.1234567Z", "must have at most six digits behind the second: instants are kept in microseconds"),
         *(

@@ -79,7 +79,16 @@ async def test_answers_in_the_highest_priority_media_type_listed(service: Servic
     assert "Accept" in response.headers["Vary"].split(", ")  # RFC 9110, section 12.5.5
 
 
-@pytest.mark.parametrize("accept", ["text/csv", f"{LEGACY};q=0", f"{MODERN};charset=utf-16", "nonsense"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "text/csv",
+        f"{LEGACY};q=0",
+        *(f"{LEGACY};q={text}" for text in ("nan", "inf", "1e1", "0_1", "+1", ".5", "1.1", "2", "0.1234", "-0", "")),
+        f"{MODERN};charset=utf-16",
+        "nonsense",
+    ],
+)
 async def test_refuses_what_it_cannot_write(service: Service, accept: str) -> None:
     """Body: "does not indicate support for any of the server's supported media types … the server SHOULD respond with 406 Not Acceptable"."""
     response = await post(service, HELLO, accept=accept)

@@ -51,10 +51,11 @@ async def test_gives_every_row_as_csv_that_reads_back_the_same(service: Service)
 
 
 async def test_makes_cells_harmless_that_a_spreadsheet_would_run(service: Service) -> None:
-    await fill(service, Draft("=1+1", Decimal(1), "@x", ("-a",)))
+    await fill(service, Draft("=1+1", Decimal(1), "@x\n=2", ("-a", "b", '"+c', "d,＝1")), Draft("a;=1+1", Decimal(1), "\n\u3000−1"))  # noqa: RUF001
     _, _, text = await fetch(service, "csv")
-    row = next(csv.DictReader(io.StringIO(text)))
-    assert (row["name"], row["description"], row["tags"]) == ("'=1+1", "'@x", "'-a")
+    first, second = csv.DictReader(io.StringIO(text, newline=""))
+    assert (first["name"], first["description"], first["tags"]) == ("'=1+1", "'@x\n'=2", "'-a;b;'\"+c;d,'＝1")  # noqa: RUF001
+    assert (second["name"], second["description"]) == ("a;'=1+1", "'\n'\u3000−1")  # noqa: RUF001
     _, _, raw = await fetch(service, "csv", "?raw=1", token=await service.sign_in(Scope.ITEMS_READ, username="bob"))
     assert next(csv.DictReader(io.StringIO(raw)))["name"] == "=1+1"
 
@@ -83,11 +84,31 @@ async def test_finds_and_limits(service: Service) -> None:
     assert [line.split("  ")[1].split(":")[0] for line in text.splitlines()] == ["Red pan"]
 
 
-@pytest.mark.parametrize("query", ["?limit=0", "?limit=-1", "?limit=x", "?limit=99999999999999999999", f"?search={'x' * 201}"])
+@pytest.mark.parametrize(
+    "query",
+    ["?limit=0", "?limit=-1", "?limit=x", "?limit=99999999999999999999", f"?search={'x' * 201}", "?bom=yes", "?raw=2", "?limit=1&limit=2"]
+    + [f"?limit={text}" for text in ("1_0", "%2B1", "%EF%BC%91", "1%20", "1e0", "1.5")],
+)
 async def test_refuses_a_bad_argument_with_a_status(service: Service, query: str) -> None:
     status, _, text = await fetch(service, "csv", query)
     assert status == 400
     assert '"BAD_USER_INPUT"' in text
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"), [("limit=0000000002", 2), ("limit=2.0", 2), ("limit=&search=&raw=&bom=", 3), ("limit=2147483647", 3)]
+)
+async def test_takes_plain_numbers_and_empty_parameters_for_none(service: Service, query: str, rows: int) -> None:
+    await fill(service, *(Draft(f"Item {n}", Decimal(1)) for n in range(3)))
+    status, _, text = await fetch(service, "csv", f"?{query}")
+    assert (status, text.count("\r\n")) == (200, 1 + rows)
+
+
+async def test_begins_with_a_byte_order_mark_where_asked(service: Service) -> None:
+    token = await service.sign_in(Scope.ITEMS_READ)
+    marked, plain = [(await fetch(service, "csv", query, token=token))[2] for query in ("?bom=1", "?bom=0")]
+    assert marked == "\ufeff" + plain
+    assert plain.startswith("name,")
 
 
 async def test_needs_the_scope(service: Service) -> None:
