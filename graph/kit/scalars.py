@@ -56,6 +56,14 @@ def _read_datetime(value: Any) -> datetime:
         raise GraphQLError(str(error)) from None
 
 
+def _read_datetime_literal(node: ValueNode, _variables: Any = None) -> datetime:
+    """From the document itself, so that a refusal says where it stands."""
+    try:
+        return parsing.instant(node.value if isinstance(node, StringValueNode) else None)
+    except parsing.BadValue as error:
+        raise GraphQLError(str(error), node) from None
+
+
 def _read_object(value: Any) -> JsonObject:
     if not isinstance(value, dict):
         raise GraphQLError("must be a JSON object")
@@ -81,6 +89,7 @@ SCALARS: dict[object, ScalarDefinition] = {
         "Any offset is read, but no leap second, and no digits other than 0 beyond microseconds.",
         serialize=_instant,
         parse_value=_read_datetime,
+        parse_literal=_read_datetime_literal,
         specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
     ),
     BigInt: scalar(

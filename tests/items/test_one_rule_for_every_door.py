@@ -185,6 +185,14 @@ async def test_gives_one_verdict_on_instants(service: Service, fast: bool) -> No
             if not good:
                 assert {error["extensions"]["code"] for error in answer["errors"]} <= {"BAD_USER_INPUT", "GRAPHQL_VALIDATION_FAILED"}
                 assert "must " in answer["errors"][0]["message"]
+                assert answer["errors"][0]["locations"]
+
+
+@pytest.mark.parametrize("literal", ['"1_0"', "true", "[1]", "{}", "PRICE", '"' + "9" * 51 + '"', "9" * 51, "1e99999999999999999999"])
+async def test_says_where_a_literal_is_no_number(service: Service, literal: str) -> None:
+    [error] = (await service.send(f"{{ items(filter: {{priceMin: {literal}}}) {{ totalCount }} }}")).json()["errors"]
+    assert error["message"].startswith("must be a decimal number such as 9.99")
+    assert error["locations"] == [{"line": 1, "column": 28}]
 
 
 async def test_refuses_a_literal_that_would_be_rounded(service: Service) -> None:

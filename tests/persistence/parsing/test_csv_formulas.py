@@ -85,9 +85,15 @@ def test_are_found_in_rows(name: str, text: str) -> None:
     row = ",".join(f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in (name, text)) + ",1.00,2026-11-30T00:00:00+00:00\x1f\n"
     bare = f"{name},{text},1.00\x1f\n"
     if (neutral(name), neutral(text)) != (name, text):
-        assert may_begin(row.encode())
-        assert may_begin(bare.encode())
+        for rows in (row.encode(), bare.encode()):
+            assert may_begin(rows)
+            assert may_begin(rows, lines=1)
+            assert may_begin(rows.replace(b"\x1f\n", b"\r\n") * 2, lines=2)
 
 
 def test_are_not_looked_for_in_usual_rows() -> None:
-    assert not may_begin(b'"Yo-yo, red = blue","a - b, c; d",19.90,x;y z,3,SXRlbTox==,2026-11-30T00:00:00+00:00\x1f\n' * 2)
+    row = b'"Yo-yo, red = blue","a - b, c; d",19.90,x;y z,3,SXRlbTox==,2026-11-30T00:00:00+00:00'
+    for rows in ((row + b"\x1f\n") * 2, (row + b"\r\n") * 2):
+        assert not may_begin(rows)
+        assert not may_begin(rows, lines=2)
+    assert not may_begin(row.replace(b"; d", b"\r\nd\te"))

@@ -9,8 +9,8 @@ from alembic import op
 
 from persistence.kit.column_types import Document
 
-revision = "0006"
-down_revision = "0005"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
