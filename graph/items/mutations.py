@@ -34,7 +34,8 @@ class CreateItemInput:
     description: str | None = strawberry.field(default=None, description="Up to 10,000 characters.")
     price: Decimal = strawberry.field(description="0 to 9999999999.99, with at most two decimal places.")
     tags: list[str] = strawberry.field(
-        default_factory=list, description="At most 20 different ones of 1 to 50 characters without semicolons."
+        default_factory=list,
+        description="At most 20 different ones of 1 to 50 characters without semicolons; blanks around them do not count.",
     )
     inventory: int = strawberry.field(default=0, description="Units in stock, from 0.")
 

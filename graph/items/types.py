@@ -31,7 +31,7 @@ class Item(Node):
     description: str | None = strawberry.field(description="Up to 10,000 characters.")
     price: Decimal = strawberry.field(description="For one unit, with two decimal places.")
     tags: list[str] = strawberry.field(
-        description="At most 20 different ones of 1 to 50 characters without semicolons, in the order they were given."
+        description="At most 20 different ones of 1 to 50 characters without semicolons and without blanks around them, in the order they were given."
     )
     inventory: int = strawberry.field(description="Units that can be bought now.")
     in_stock: bool = strawberry.field(description="Whether `inventory` is above 0.")

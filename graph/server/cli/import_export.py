@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -17,7 +17,7 @@ from graph.server.rest.export_formats import FORMATS, Request
 from graph.server.settings import Settings
 from persistence import users
 from persistence.items import file_import, listing
-from persistence.items.file_import import Batch, Unreadable
+from persistence.items.file_import import Batch, Row, Unreadable
 from persistence.items.listing import Filter
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
@@ -89,15 +89,18 @@ async def _imported(
     async with opened(settings) as database:
         owner_id = None if owner is None else await _user_id(database, owner)
         with path.open("rb") as file, progress("Bytes", os.fstat(file.fileno()).st_size) as report:
-            rows = (
-                file_import.from_json_lines(file)
-                if path.suffix.lower() in JSON_LINES
-                else file_import.from_csv(file, raw=raw, unread=unread)
-            )
+            rows = _rows(path, file, raw=raw, unread=unread)
             async with aclosing(file_import.load(database, rows, owner_id=owner_id)) as batches:
                 async for batch in batches:
                     report(file.tell())
                     tell(batch)
+
+
+def _rows(path: Path, file: BinaryIO, *, raw: bool, unread: Callable[[Sequence[str]], None]) -> Iterator[Row]:
+    kind = path.suffix.lower()
+    if kind == ".json":
+        raise Unreadable("A .json file is one array: import reads JSON Lines, which `export --format jsonl` writes.")
+    return file_import.from_json_lines(file) if kind in JSON_LINES else file_import.from_csv(file, raw=raw, unread=unread)
 
 
 async def _exported(settings: Settings, path: Path | None, kind: str, request: Request, *, force: bool) -> int:

@@ -61,4 +61,5 @@ def may_begin(rows: bytes, *, lines: int | None = None) -> bool:
     returns = lines if rows.endswith(b"\r\n") else 0
     if b"\t" in rows or rows.count(b"\n") != lines or rows.count(b"\r") != returns:
         return True
-    return _BEHIND_SEPARATOR in (b"\n" + rows).translate(_KINDS_OF_LINES, _IGNORED)
+    kinds = rows.translate(_KINDS_OF_LINES, _IGNORED)
+    return kinds.startswith(_BEHIND_SEPARATOR[1:]) or _BEHIND_SEPARATOR in kinds

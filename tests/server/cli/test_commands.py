@@ -389,5 +389,8 @@ async def test_refuses_a_file_that_holds_no_items(settings: Settings, tmp_path: 
     )
     unknown = await run(settings, tmp_path, "import", "given.csv", "--owner", "nobody")
     assert (unknown.code, unknown.err) == (1, "There is no user 'nobody': they must sign up first.\n")
+    (tmp_path / "given.json").write_bytes(b"[]")
+    array = await run(settings, tmp_path, "import", "given.json")
+    assert (array.code, array.err) == (1, "A .json file is one array: import reads JSON Lines, which `export --format jsonl` writes.\n")
     assert (await run(settings, tmp_path, "export", "--format", "xlsx")).code == 2
     assert (await run(settings, tmp_path, "export", "--format", "jsonl")).out == ""

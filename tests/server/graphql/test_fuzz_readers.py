@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from graph.server.representations import conditions, content_negotiation, ranges
 from graph.server.representations.conditions import Validators
 from graph.server.representations.content_disposition import disposition
 from graph.server.rest.multipart import FormFile
+from persistence.items import file_import
 from persistence.kit.blobs import filenames
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
@@ -122,6 +124,27 @@ def test_filenames(name: str):
         field = disposition(accepted, "image/png")
         assert field.encode("latin-1").decode() == field
         assert field.isprintable()
+
+
+@fuzzed(0.08)
+@given(
+    content=st.lists(st.sampled_from(['"', ",", ";", "\n", "\r", "\r\n", "'", "=", "9.99", "Kettle", "\0", "é"]) | texts, max_size=30).map(
+        "".join
+    ),
+    header=st.sampled_from(["name,price\n", "sep=;\r\nname;price;tags\r\n", "price\tname\r", "", '"']),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1"]),
+    cut=st.integers(0, 5),
+)
+def test_files_of_items(content: str, header: str, encoding: str, cut: int):
+    counted()
+    data = (header + content).encode(encoding, "replace")
+    data = data[: len(data) - cut]
+    for read in (file_import.from_csv, file_import.from_json_lines):
+        with suppress(file_import.Unreadable):
+            rows = list(read(io.BytesIO(data)))
+            lines = [row.line for row in rows]
+            assert lines == sorted(set(lines))
+            assert all((row.draft is None) == bool(row.fault) for row in rows)
 
 
 @fuzzed(0.05)
