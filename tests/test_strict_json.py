@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.kit.strict_json import BadJson, NotJson, loads
+from persistence.kit.parsing.strict_json import BadJson, NotJson, loads
 
 DIGITS = "A number has more digits than are kept: write it as a string."
 NAMES = "A name is repeated in a JSON object."

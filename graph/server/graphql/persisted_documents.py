@@ -25,9 +25,9 @@ import structlog
 from graph.kit.auth import Caller
 from graph.kit.errors import BAD_USER_INPUT, DOCUMENT_NOT_FOUND, FORBIDDEN, refusal
 from graph.server.graphql.requests import GraphQLRequest
-from persistence.kit import strict_json
 from persistence.kit.cache.store import Cache
 from persistence.kit.lru_cache import LruCache
+from persistence.kit.parsing import strict_json
 
 log = structlog.get_logger(__name__)
 

@@ -43,21 +43,34 @@ class Reader:
         self._lines, self._delimiter = iter(lines), delimiter
         self._piece, self._place, self._line = "", 0, line
         self._bare = re.compile(rf'[^"{re.escape(delimiter)}\r\n]*')
+        self._cell = re.compile(rf'(?:"([^"]*(?:""[^"]*)*)"|([^"{re.escape(delimiter)}\r\n]*))({re.escape(delimiter)}|\r\n\Z|\r\Z|\n\Z|\Z)')
         self._rest = re.compile(rf"[^{re.escape(delimiter)}\r\n]*")
 
     def __iter__(self) -> Iterator[Record]:
         while self._char():
-            piece = self._piece
-            if self._place == 0 and '"' not in piece and len(piece) < RECORD_CHARACTERS:
-                self._place = len(piece)
-                yield Record(self._line, [cell or None for cell in piece.rstrip("\r\n").split(self._delimiter)])
-                continue
             line = self._line
+            if len(self._piece) < RECORD_CHARACTERS and (cells := self._cells_of_line(self._piece)) is not None:
+                self._place = len(self._piece)
+                yield Record(line, cells)
+                continue
             try:
                 yield self._record(line)
             except _Lost as lost:
                 yield Record(line, (), str(lost))
                 return
+
+    def _cells_of_line(self, line: str) -> list[str | None] | None:
+        """The short way for a whole record in one line; None for all others."""
+        if '"' not in line:
+            return [cell or None for cell in line.rstrip("\r\n").split(self._delimiter)]
+        cells, place = list[str | None](), 0
+        while found := self._cell.match(line, place):
+            quoted, bare, end = found.groups()
+            cells.append((bare or None) if quoted is None else quoted.replace('""', '"'))
+            if end != self._delimiter:
+                return cells
+            place = found.end()
+        return None
 
     def _char(self) -> str:
         """The next character, or none at the end."""
