@@ -61,20 +61,23 @@ class Batch:
 
 
 async def load(database: Database, rows: Iterable[Row], *, owner_id: int | None) -> AsyncGenerator[Batch]:
-    """Create the good rows' items, a transaction for each batch. What was created before a failure stays."""
-    good, refused = list[Draft](), list[Row]()
-    for row in rows:
-        if row.draft is None:
-            refused.append(row)
-        else:
-            good.append(row.draft)
-        if len(good) + len(refused) == BATCH_ROWS:
-            yield await _create(database, good, refused, owner_id)
-            good, refused = [], []
-    yield await _create(database, good, refused, owner_id)
+    """Create the good rows' items, a transaction for each batch. What was created before a failure stays; rows before an unreadable one are created."""
+    batch, unreadable = list[Row](), None
+    try:
+        for row in rows:
+            batch.append(row)
+            if len(batch) == BATCH_ROWS:
+                yield await _create(database, batch, owner_id)
+                batch = []
+    except Unreadable as error:
+        unreadable = error
+    yield await _create(database, batch, owner_id)
+    if unreadable:
+        raise unreadable
 
 
-async def _create(database: Database, good: list[Draft], refused: list[Row], owner_id: int | None) -> Batch:
+async def _create(database: Database, rows: Sequence[Row], owner_id: int | None) -> Batch:
+    good, refused = [row.draft for row in rows if row.draft], [row for row in rows if row.draft is None]
     if good:
         async with database.transaction() as work:
             await items.create_all(work, good, owner_id=owner_id)

@@ -41,7 +41,8 @@ class Reader:
 
     def __init__(self, lines: Iterable[str], delimiter: str, *, line: int = 1) -> None:
         self._lines, self._delimiter = iter(lines), delimiter
-        self._piece, self._place, self._line = "", 0, line
+        self._piece: str = ""
+        self._place, self._line = 0, line
         self._bare = re.compile(rf'[^"{re.escape(delimiter)}\r\n]*')
         self._cell = re.compile(rf'(?:"([^"]*(?:""[^"]*)*)"|([^"{re.escape(delimiter)}\r\n]*))({re.escape(delimiter)}|\r\n\Z|\r\Z|\n\Z|\Z)')
         self._rest = re.compile(rf"[^{re.escape(delimiter)}\r\n]*")

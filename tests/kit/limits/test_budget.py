@@ -382,6 +382,7 @@ async def test_do_not_believe_an_untrusted_client_about_its_address(limited: Ser
         ("trusted_proxies", "proxy.internal", "TRUSTED_PROXIES"),
         ("budget_points", 100, "MAX_COST is above BUDGET_POINTS"),
         ("max_cost", 0, "MAX_COST"),
+        *(("drain_seconds", text, "DRAIN_SECONDS: Input should be a finite number") for text in ("inf", "nan", "Infinity")),
     ],
 )
 def test_stop_the_start_when_they_make_no_sense(setting: str, value: Any, message: str):

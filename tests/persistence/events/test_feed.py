@@ -83,11 +83,13 @@ async def test_says_that_a_subscriber_was_too_slow(service: Service, monkeypatch
         await stream.aclose()
 
 
-async def test_finds_what_nobody_woke_it_for(service: Service) -> None:
-    """Wake-ups are lost with Redis; the clock stands in for them."""
+@pytest.mark.parametrize("cursor", [None, ""])
+async def test_finds_what_nobody_woke_it_for(service: Service, cursor: str | None) -> None:
+    """Wake-ups are lost with Redis; the clock stands in for them. Without a cursor, or with an empty one, it begins now."""
+    await tell(service.database, 1)
     silent = Database.connect(service.settings.database_url)
     async with started(service) as fresh:
-        stream = fresh.resume(None)
+        stream = fresh.resume(cursor)
         reading = asyncio.ensure_future(take(stream, 2))
         await asyncio.sleep(0)
         told = await tell(silent, 1, 2)

@@ -345,7 +345,11 @@ async def test_tells_by_its_exit_code_that_a_file_was_not_read_to_its_end(settin
     assert (refused.code, refused.out, refused.err) == (1, "1 item imported, 1 row refused.\n", f"line 3: {csv_reader.UNCLOSED}\n")
     (tmp_path / "given.csv").write_bytes("name,price\nPot,1\n".encode("utf-16") + b"x")
     refused = await run(settings, tmp_path, "import", "given.csv")
-    assert (refused.code, refused.out, refused.err) == (1, "", "From line 3 on, the file is not in UTF-16: save it as UTF-8.\n")
+    assert (refused.code, refused.out, refused.err) == (
+        1,
+        "",
+        "After 1 items: From line 3 on, the file is not in UTF-16: save it as UTF-8.\n",
+    )
     (tmp_path / "given.csv").write_bytes(b"name;price;inventry;ID;createdAt;\nPot;1;5;;;\n")
     loaded = await run(settings, tmp_path, "import", "given.csv")
     assert (loaded.code, loaded.err) == (0, "These columns are not read: inventry.\n")
@@ -354,6 +358,7 @@ async def test_tells_by_its_exit_code_that_a_file_was_not_read_to_its_end(settin
     assert (refused.code, refused.out) == (1, "1 item imported, 1 row refused.\n")
     exported = await run(settings, tmp_path, "export", "--bom", "--limit", "02")
     assert [line.split(",")[0] for line in exported.out.splitlines()] == ["\ufeffname", "Kettle", "Pot"]
+    assert (await run(settings, tmp_path, "export", "--format", "jsonl")).out.count("\n") == 4
     for command in ("import", "export"):
         told = await run(settings, tmp_path, command, "--help")
         assert (told.code, command == "export" or "Exit codes: 0 every row was imported; 1 rows were refused" in told.out) == (0, True)
