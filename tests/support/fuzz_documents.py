@@ -7,6 +7,7 @@ import io
 import json
 import re
 from pathlib import Path
+from random import Random
 from typing import Any, cast
 
 import schemathesis
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis_graphql import nodes
 
 from graph.schema import executable, schema
+from tests.fuzz_grammar import generated
 from tests.support.access_ways import ROOTS
 
 SAMPLES: dict[str, list[Any]] = json.loads((Path(__file__).parents[1] / "fuzz_samples.json").read_text())
@@ -93,9 +95,13 @@ def damaged(draw: st.DrawFn) -> str:
     return "".join(tokens)
 
 
-requests = with_variables() | st.fixed_dictionaries(
-    {"query": damaged() | anything},
-    optional={"variables": anything, "operationName": plain, "extensions": anything, "documentId": plain},
+requests = (
+    with_variables()
+    | st.integers(0, 2**60).map(lambda seed: generated(Random(seed)).request)
+    | st.fixed_dictionaries(
+        {"query": damaged() | anything},
+        optional={"variables": anything, "operationName": plain, "extensions": anything, "documentId": plain},
+    )
 )
 
 _extremes = st.sampled_from(SAMPLES["keys"])

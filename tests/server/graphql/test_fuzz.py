@@ -10,7 +10,7 @@ import base64
 import json
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,15 +18,12 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from graph.kit.auth import Scope
 from tests.conftest import settings_for
+from tests.fuzz_target import SUITE_DOCUMENTS, Target, hunted, seeds
 from tests.support import fuzz_documents, fuzz_http, fuzzing
-from tests.support.fuzzing import answered, fuzzed, judge, judge_errors, listening_to_complaints
+from tests.support.fuzzing import answered, fuzzed, judge, judge_response, listening_to_complaints
 from tests.support.listening import PROTOCOL
-from tests.support.service import Service, running
-
-if TYPE_CHECKING:
-    import httpx
+from tests.support.service import running
 
 CLOSED_BY_RULE = {1000, 1002, 1003, 1007, 1009, 4400, 4401, 4403, 4408, 4409, 4429}
 QUIET_SECONDS = 0.05  # Long enough for most first events; nothing depends on it.
@@ -43,55 +40,15 @@ LISTS = {
 }
 
 
-class Target(Service):
-    token: str
-    marks: dict[str, str]
-
-    @property
-    def authorization(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"}
-
-    async def asked(self, body: Any, *, signed_in: bool = True, **headers: str) -> httpx.Response:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        all_headers = {"Content-Type": "application/json", **(self.authorization if signed_in else {}), **headers}
-        response: httpx.Response = await answered(self.http.post("/graphql", content=content, headers=all_headers))
-        judge(response.status_code, response.content, content if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False))
-        return response
-
-    async def raw(self, request: bytes, *, seconds: float) -> bytes:
-        host, port = self.url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        try:
-            writer.write(request)
-            async with asyncio.timeout(seconds):
-                got = b""
-                while piece := await reader.read(65_536):
-                    got += piece
-                    if b"text/event-stream" in got:  # Answered, and open until somebody sends an echo.
-                        break
-                return got
-        except (ConnectionError, TimeoutError) as error:
-            if isinstance(error, TimeoutError) and seconds > 1:
-                raise
-            return b""
-        finally:
-            writer.close()
-
-
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 async def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Target]:
     settings = await settings_for(request.param, tmp_path_factory.mktemp("fuzz"), debug=False)
-    async with running(settings) as service:
-        target = Target(**{name: getattr(service, name) for name in Service.__dataclass_fields__})
-        user = await target.make_user()
-        target.token = target.tokens.issue(user.id, tuple(Scope))
-        await target.make_item("Apple")
-        await target.ask('mutation { grantScopes(username: "ada", scopes: [ITEMS_READ]) { __typename } }', token=target.token)
-        await target.http.post("/api/v2/files/upload", files={"file": ("a.txt", b"a")}, headers=target.authorization)
+    async with hunted(settings) as target, running(settings.model_copy(update={"fast_path_enabled": False})) as reference:
+        target.reference = reference
         target.marks = {f"{name} {more}": await mark(target, name, more) for name, variants in LISTS.items() for more in variants}
-        with listening_to_complaints() as complaints:
+        with listening_to_complaints() as target.complaints:
             yield target
-        assert complaints.seen == []
+        assert target.complaints.seen == []
     if fuzzing.EXAMPLES:
         request.config.get_terminal_writer().line(f"\n{fuzzing.Count.inputs} inputs so far")
 
@@ -102,6 +59,10 @@ async def mark(target: Target, name: str, more: str) -> str:
         "endCursor"
     ]
     return json.loads(base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)))[0]
+
+
+async def test_generated_documents(target: Target, request: pytest.FixtureRequest):
+    await target.hunt(seeds(SUITE_DOCUMENTS // 2 if "postgresql" in request.node.name else SUITE_DOCUMENTS), target.complaints)
 
 
 @fuzzed(0.03)
@@ -136,7 +97,7 @@ async def test_event_streams(target: Target, request: Any):
     judge(status, body, json.dumps(request, ensure_ascii=False))
     for line in body.decode().splitlines():
         if line.startswith("data: {"):
-            judge_errors(json.loads(line.removeprefix("data: ")))
+            judge_response(json.loads(line.removeprefix("data: ")))
 
 
 @fuzzed(0.02)
@@ -208,4 +169,5 @@ async def test_socket_frames(target: Target, frames: list[str | bytes], initiali
         told = json.loads(message)
         judge(200, json.dumps(told, ensure_ascii=False).encode(), asked + json.dumps(asked))
         payload = told.get("payload")
-        judge_errors(payload if told["type"] == "next" else {"errors": payload} if told["type"] == "error" else {})
+        if told["type"] in {"next", "error"}:
+            judge_response(payload if told["type"] == "next" else {"errors": payload})
