@@ -13,7 +13,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from graph.kit.auth import Scope
-from tests.fuzz_grammar import Generated, generated
+from tests.fuzz_grammar import Generated
+from tests.fuzz_guided import generated
 from tests.support import fuzzing
 from tests.support.fuzzing import Complaints, answered, judge, judge_response
 from tests.support.service import Service, running

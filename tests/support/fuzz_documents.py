@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis_graphql import nodes
 
 from graph.schema import executable, schema
-from tests.fuzz_grammar import generated
+from tests.fuzz_guided import generated
 from tests.support.access_ways import ROOTS
 
 SAMPLES: dict[str, list[Any]] = json.loads((Path(__file__).parents[1] / "fuzz_samples.json").read_text())
