@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +76,104 @@ async def test_executes_an_event_once_for_all_of_them(service: Service) -> None:
     assert len({event["cursor"] for event in heard[0]}) == 20
     assert heard[0][-1]["item"] == {"name": "Kettle 19", "owner": None}
     assert executions(service) - before == 20
+
+
+async def test_executes_a_new_event_once_for_those_who_resume_from_different_cursors(service: Service) -> None:
+    item_id, other_id = await service.make_item(inventory=9), await service.make_item("Lamp")
+    end = await end_of_log(service)
+    await rename(service, item_id, *(f"Kettle {number}" for number in range(50)))
+    async with AsyncExitStack() as sockets:
+        enter = sockets.enter_async_context
+        listeners: list[Any] = []
+        first = await enter(listening(service, OPEN, {"after": end}))
+        cursors = [(await first.next())["cursor"] for _ in range(50)]
+        for place, cursor in enumerate(cursors[:-1]):
+            # As a variable, in the text, under another name and with a filter: all of them select the same.
+            ways = (
+                (OPEN, {"after": cursor}),
+                (OPEN.replace("($after: String)", "").replace("$after", f'"{cursor}"'), {}),
+                (
+                    OPEN.replace("subscription", "subscription Follow").replace("after", "from").replace("from: $", "after: $"),
+                    {"from": cursor},
+                ),
+                (
+                    OPEN.replace("after: $after", "after: $after, itemIds: $ids").replace("(", "($ids: [ID!], ", 1),
+                    {"after": cursor, "ids": [item_id]},
+                ),
+            )
+            query, variables = ways[place % 4]
+            listeners.append(await enter(listening(service, query, variables)))
+        for place, one in enumerate(listeners):
+            for cursor in cursors[place + 1 :]:
+                assert (await one.next())["cursor"] == cursor
+        before = executions(service)
+        await rename(service, other_id, "Nobody who filters hears of this")
+        await rename(service, item_id, "One", "Two")
+        heard = [[await one.next() for _ in range(2 if place % 4 == 3 else 3)] for place, one in enumerate(listeners)]
+    assert all(told[-2:] == heard[0][-2:] for told in heard)
+    assert heard[0][-1]["item"]["name"] == "Two"
+    assert executions(service) - before == 3
+
+
+async def test_executes_a_new_event_once_for_event_streams_that_resume(service: Service) -> None:
+    item_id = await service.make_item()
+    end = await end_of_log(service)
+    await rename(service, item_id, *(f"Kettle {number}" for number in range(8)))
+    async with AsyncExitStack() as streams:
+        first = await streams.enter_async_context(listening(service, OPEN, {"after": end}))
+        cursors = [(await first.next())["cursor"] for _ in range(8)]
+        resumed = [await streams.enter_async_context(resuming(service, OPEN, cursor)) for cursor in cursors[:-1]]
+        for place, lines in enumerate(resumed):
+            for cursor in cursors[place + 1 :]:
+                assert (await data(lines))["cursor"] == cursor
+        before = executions(service)
+        await rename(service, item_id, "One", "Two")
+        heard = [await first.next() for _ in range(2)]
+        assert heard[-1]["item"]["name"] == "Two"
+        for lines in resumed:
+            assert [await data(lines) for _ in range(2)] == heard
+    assert executions(service) - before == 2
+
+
+async def test_keeps_apart_what_selects_something_else(service: Service) -> None:
+    item_id = await service.make_item()
+    variables = {"after": await end_of_log(service)}
+    other = "subscription ($after: String, $yes: Boolean!) { itemEvents(after: $after) { ... on ItemUpdated { cursor @include(if: $yes) itemId } } }"
+    async with AsyncExitStack() as sockets:
+        listeners = [
+            await sockets.enter_async_context(listening(service, query, variables | more))
+            for query, more in (
+                (OPEN, {}),
+                (other, {"yes": True}),
+                (other, {"yes": False}),
+                (OPEN.replace("itemEvents", "x: itemEvents"), {}),
+            )
+        ]
+        before = executions(service)
+        await rename(service, item_id, "One")
+        heard = [(await one.payload())["data"] for one in listeners]
+    assert [sorted(next(iter(each.values()))) for each in heard] == [
+        ["cursor", "item"],
+        ["cursor", "itemId"],
+        ["itemId"],
+        ["cursor", "item"],
+    ]
+    assert [list(each) for each in heard] == [["itemEvents"]] * 3 + [["x"]]
+    assert executions(service) - before == 4
+
+
+@asynccontextmanager
+async def resuming(service: Service, query: str, cursor: str) -> AsyncGenerator[AsyncIterator[str]]:
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": cursor}
+    async with service.http.stream("POST", "/graphql", json={"query": query}, headers=headers) as response:
+        yield response.aiter_lines()
+
+
+async def data(lines: AsyncIterator[str]) -> Any:
+    async for line in lines:
+        if line.startswith("data: "):
+            return json.loads(line.removeprefix("data: "))["data"]["itemEvents"]
+    raise EOFError
 
 
 async def test_shows_a_purchase_to_those_who_may_see_it_and_to_nobody_else(service: Service) -> None:

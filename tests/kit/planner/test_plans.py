@@ -218,10 +218,18 @@ async def test_refuses_in_the_reference_executors_words(paths: Paths, name: str)
     assert b"BAD_USER_INPUT" in fast
 
 
-async def test_shares_a_statement_between_callers_who_ask_at_the_same_time(paths: Paths, service: Service) -> None:
-    document, variables = FAST["one item"]
-    answers = await asyncio.gather(*(paths.answers(document, variables) for _ in range(20)))
-    assert {fast for fast, _ in answers} == {answers[0][1]}
+async def test_shares_a_statement_between_callers_who_ask_at_the_same_time(
+    paths: Paths, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = paths.request(*FAST["one item"])
+    expected = await answer(paths.reference, request)
+    sent = list[str]()
+    monkeypatch.setattr(service.database, "_raw", WatchedReads(await service.database.raw(), lambda sql: partial(sent.append, sql)))
+    assert {await answer(paths.fast, request) for _ in range(3)} == {expected}
+    assert len(sent) == 3
+    sent.clear()
+    assert set(await asyncio.gather(*(answer(paths.fast, request) for _ in range(20)))) == {expected}
+    assert len(sent) == 1
 
 
 @pytest.mark.parametrize(
