@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, func, insert, select
+from sqlalchemy import ForeignKey, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -72,4 +72,5 @@ async def page(session: AsyncSession, window: Window) -> Page[AuditEntry]:
 
 
 async def count(session: AsyncSession) -> int:
-    return await session.scalar(select(func.count()).select_from(AuditEntry)) or 0
+    """Up to COUNT_ROWS."""
+    return await paging.count(session, select(AuditEntry))

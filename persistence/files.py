@@ -98,7 +98,8 @@ async def page(session: AsyncSession, window: Window) -> Page[StoredFile]:
 
 
 async def count(session: AsyncSession) -> int:
-    return await session.scalar(select(func.count()).select_from(StoredFile)) or 0
+    """Up to COUNT_ROWS."""
+    return await paging.count(session, select(StoredFile))
 
 
 async def stored_bytes(session: AsyncSession, owner_id: int) -> int:

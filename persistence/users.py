@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, Text, cast, func, select, true, update
+from sqlalchemy import Select, Text, cast, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -172,7 +172,8 @@ async def page(session: AsyncSession, query: str | None, window: Window) -> Page
 
 
 async def count(session: AsyncSession, query: str | None) -> int:
-    return await session.scalar(_found(select(func.count()).select_from(User), query)) or 0
+    """Up to COUNT_ROWS."""
+    return await paging.count(session, _found(select(User), query))
 
 
 def _found(statement: Select[paging.T], query: str | None) -> Select[paging.T]:

@@ -13,6 +13,8 @@ from graph.kit.global_ids import row_id
 from persistence.items import table as items
 from persistence.items.sources import InventorySource, PriceSource
 
+SUMMARY_POINTS = 60  # Two sources are asked beside the item's row, each by a statement of its own.
+
 
 @strawberry.type(description="What one needs to know before buying.")
 class ItemSummary:
@@ -23,7 +25,7 @@ class ItemSummary:
 
 @strawberry.type
 class SummaryQuery:
-    @query(scope=None, description="Price and stock from their sources, or null if there is no item with this id.", cost=3)
+    @query(scope=None, description="Price and stock from their sources, or null if there is no item with this id.", cost=SUMMARY_POINTS)
     async def item_summary(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="An item's id.")]
     ) -> ItemSummary | None:

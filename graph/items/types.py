@@ -13,7 +13,7 @@ from graph.kit.connections import After, Before, Connection, First, Last
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.global_ids import Node, global_id, refetched, row_id
-from graph.kit.limits.cost_rules import Cost
+from graph.kit.limits.cost_rules import FILTER_POINTS, SEARCH_POINTS, Cost
 from graph.kit.limits.rate_limits import ADDRESS, Limit
 from graph.users.types import User
 from persistence import users
@@ -23,6 +23,7 @@ from persistence.kit.errors import InvalidInput
 from persistence.kit.query.paging import Window
 
 PAGE_SIZE = 100
+LOOKING = {"search": SEARCH_POINTS, "filter": FILTER_POINTS}
 
 
 @strawberry.type(description="Something in the catalogue.")
@@ -127,7 +128,7 @@ class ItemQuery:
         row = None if key is None else await info.context.load(items.by_id, key)
         return Item.of(row) if row else None
 
-    @query(scope=None, description="The catalogue, page by page.", cache=reads(items.Item))
+    @query(scope=None, description="The catalogue, page by page.", cost=Cost(given=LOOKING), cache=reads(items.Item))
     async def items(
         self,
         info: Info,
@@ -144,7 +145,7 @@ class ItemQuery:
     @query(
         scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE),
         description="The catalogue with page numbers, for administration.",
-        cost=Cost(weight=5, size="pageSize"),
+        cost=Cost(weight=200, size="pageSize", given={"search": SEARCH_POINTS}),
         limit=Limit("3/60seconds", by=ADDRESS),
     )
     async def items_page(
@@ -186,7 +187,7 @@ def listing_of(
 async def item_connection(info: Info, conditions: listing.Filter, order: listing.Order, page: Window) -> Connection[Item]:
     async def count() -> int:
         async with info.context.database.reading() as session:
-            return await listing.count(session, conditions)
+            return await listing.count_some(session, conditions)
 
     async with info.context.database.reading() as session:
         return Connection(page=await listing.page(session, conditions, order, page), of=Item.of, count=count)

@@ -8,8 +8,9 @@ import strawberry
 from graph.kit.cache_control import reads
 from graph.kit.context import Info
 from graph.kit.global_ids import seen_as
+from graph.kit.limits.cost_rules import COUNT_POINTS, Cost
 from persistence.kit.database.database import Batch
-from persistence.kit.query.paging import MAX_PAGE_SIZE, PAGE_SIZE, Listing, Page, Window
+from persistence.kit.query.paging import COUNT_ROWS, MAX_PAGE_SIZE, PAGE_SIZE, Listing, Page, Window
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -65,11 +66,12 @@ class Connection(Generic[T]):
         )
 
     @strawberry.field(
-        description="How many objects the whole list holds. Counted only when asked for, which costs a look at each of them.",
-        metadata={"cost": 5, "cache": reads()},
+        description=f"How many objects the whole list holds, counted up to {COUNT_ROWS:,}: that number stands for so many or more. "
+        "Counted only when asked for, which costs a look at each of them.",
+        metadata={"cost": Cost(weight=COUNT_POINTS, counted_rows=COUNT_ROWS), "cache": reads()},
     )
     async def total_count(self) -> int:
-        return await self.count()
+        return min(COUNT_ROWS, await self.count())
 
 
 async def owned(info: Info, kind: str, pages: Batch[Any, Any], counts: Batch[int, int], owner_id: int, window: Window) -> Connection[Any]:

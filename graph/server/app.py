@@ -211,7 +211,7 @@ def made_pipeline(settings: Settings, stores: Stores, services: Services, engine
 def made_routes(parts: Parts, http: HttpEndpoint, vitals: Vitals, explorer: Explorer | None) -> list[Route]:
     settings = parts.settings
     throttle = Throttle(settings.redis_url, enabled=settings.rate_limits_enabled)
-    callers, origins, seconds = Callers(parts.tokens), Origins(settings.allowed_origins), settings.operation_timeout_seconds
+    callers, origins, seconds = Callers(parts.tokens, parts.limits), Origins(settings.allowed_origins), settings.operation_timeout_seconds
     shims = Shims(parts.services, callers, origins, throttle, parts.limits, seconds=seconds)
     return [
         Route("/graphql", http),  # Only for its redirect of `/graphql/`.
@@ -227,12 +227,12 @@ def made_routes(parts: Parts, http: HttpEndpoint, vitals: Vitals, explorer: Expl
 def made_http(parts: Parts, explorer: Explorer | None) -> HttpEndpoint:
     seconds = parts.settings.operation_timeout_seconds
     streams = EventStreams(parts.pipeline, parts.connections, seconds=seconds)
-    callers, origins = Callers(parts.tokens), Origins(parts.settings.allowed_origins)
+    callers, origins = Callers(parts.tokens, parts.limits), Origins(parts.settings.allowed_origins)
     return HttpEndpoint(parts.pipeline, callers, origins, streams, page=explorer.page if explorer else None, seconds=seconds)
 
 
 def made_socket(parts: Parts) -> SocketEndpoint:
-    callers, origins = Callers(parts.tokens), Origins(parts.settings.allowed_origins)
+    callers, origins = Callers(parts.tokens, parts.limits), Origins(parts.settings.allowed_origins)
     limits = SocketLimits(operation_seconds=parts.settings.operation_timeout_seconds)
     return SocketEndpoint(parts.pipeline, callers, origins, parts.connections, limits=limits)
 
@@ -240,7 +240,7 @@ def made_socket(parts: Parts) -> SocketEndpoint:
 def made_middleware(parts: Parts, http: HttpEndpoint) -> list[Middleware]:
     """In the order in which requests pass."""
     settings, socket = parts.settings, made_socket(parts)
-    seconds, callers = settings.operation_timeout_seconds, Callers(parts.tokens)
+    seconds, callers = settings.operation_timeout_seconds, Callers(parts.tokens, parts.limits)
     repeats = Middleware(Repeats, path="/graphql", pipeline=parts.pipeline, callers=callers, seconds=seconds)
     return [
         *([Middleware(TrustedProxies, trusted=networks(settings.trusted_proxies))] if settings.trusted_proxies else ()),

@@ -12,6 +12,7 @@ from graph.kit.context import Info
 from graph.kit.errors import FORBIDDEN, Error, IdempotencyKeyReused, InvalidInput, NotFound, member_for
 from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
+from graph.kit.limits.cost_rules import PASSWORD_POINTS
 from graph.kit.limits.rate_limits import ADDRESS, Limit
 from graph.users.types import User
 from persistence import audit, logins, passwords, users
@@ -79,7 +80,7 @@ class UserMutation:
     @mutation(
         scope=None,
         description="Make an account. Then get a token with the mutation `token`.",
-        cost=20,
+        cost=PASSWORD_POINTS,
         # The first keeps people from trying out which names are taken, the second from filling the table.
         limit=(Limit("100/10minutes", by=ADDRESS, failures=True), Limit("1000/hour", by=ADDRESS)),
     )

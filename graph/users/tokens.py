@@ -10,6 +10,7 @@ from graph.kit.auth import TOKEN_LENGTH, AccessTokens, Scope, network
 from graph.kit.context import Info
 from graph.kit.errors import Error, InvalidInput, member_for
 from graph.kit.fields import mutation
+from graph.kit.limits.cost_rules import PASSWORD_POINTS
 from graph.users.types import known_scopes
 from persistence import logins
 from persistence.kit import errors
@@ -66,7 +67,7 @@ class TokenMutation:
         scope=None,
         description="Sign in. The same time passes and the same is said for an unknown user and a wrong password. "
         "After many wrong passwords the next attempt takes up to 4 seconds longer; the right one is never refused for them.",
-        cost=20,
+        cost=PASSWORD_POINTS,
     )
     async def token(
         self,

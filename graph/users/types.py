@@ -12,6 +12,7 @@ from graph.kit.connections import After, Before, Connection, First, Last, owned,
 from graph.kit.context import Info
 from graph.kit.fields import query
 from graph.kit.global_ids import Node, global_id, refetched
+from graph.kit.limits.cost_rules import SEARCH_POINTS, Cost
 from persistence import users
 from persistence.items import listing
 from persistence.items import table as items
@@ -108,7 +109,12 @@ class UserQuery:
         row = await info.context.load(users.by_username, username)
         return User.of(row) if row else None
 
-    @query(scope=Scope.USERS_READ, description="All users in order of their names, page by page.", cache=reads(users.User))
+    @query(
+        scope=Scope.USERS_READ,
+        description="All users in order of their names, page by page.",
+        cost=Cost(given={"search": SEARCH_POINTS}),
+        cache=reads(users.User),
+    )
     async def users(
         self,
         info: Info,

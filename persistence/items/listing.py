@@ -18,7 +18,7 @@ from persistence.items.table import Item
 from persistence.kit.errors import InvalidInput
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import connection_by_parent, paging, search
-from persistence.kit.query.conditions import containing, contains_all, contains_any, matches, searching, shows
+from persistence.kit.query.conditions import containing, contains_all, contains_any, indexed_all, indexed_any, matches, searching, shows
 from persistence.kit.query.paging import Listing, Page, Window
 from persistence.kit.query.search_scan import Walk
 
@@ -96,23 +96,34 @@ class Filter:
         return (*self.values, self.in_stock, self.tags_any is not None and not self.tags_any)
 
     def condition(self) -> ColumnElement[bool]:
-        found = () if self.words is None else (matches(Item.id, Item.search_words, self.words),)
+        found: list[ColumnElement[bool]] = []
+        if self.words is not None:
+            found.append(matches(Item.id, Item.search_words, self.words))
+        if self.tags_any:
+            found.append(indexed_any(Item.id, Item.tags, self.tags_any, "tags_any"))
+        if self.tags_all:
+            found.append(indexed_all(Item.id, Item.tags, self.tags_all, "tags_all"))
         return and_(_LIVE, *found, *self._bounds())
 
     def walk(self) -> Walk | None:
-        return None if self.words is None else Walk(_LIVE, and_(shows(Item.search_words, self.words), *self._bounds()))
+        shown: list[ColumnElement[bool]] = []
+        if self.words is not None:
+            shown.append(shows(Item.search_words, self.words))
+        if self.tags_any:
+            shown.append(contains_any(Item.tags, self.tags_any, "tags_any"))
+        if self.tags_all:
+            shown.append(contains_all(Item.tags, self.tags_all, "tags_all"))
+        return Walk(_LIVE, and_(*shown, *self._bounds())) if shown else None
 
     def _bounds(self) -> Sequence[ColumnElement[bool]]:
-        """All but the search."""
+        """All but what an index of words or tags is for."""
         conditions: list[ColumnElement[bool]] = []
         for name, (column, holds) in _BOUNDS.items():
             if (value := getattr(self, name)) is not None:
                 # An owner may be a column: `listing_of_owner`.
                 conditions.append(holds(column, value if isinstance(value, ColumnElement) else bindparam(name, value, column.type)))
-        if self.tags_any is not None:
-            conditions.append(contains_any(Item.tags, self.tags_any, "tags_any") if self.tags_any else false())
-        if self.tags_all:
-            conditions.append(contains_all(Item.tags, self.tags_all, "tags_all"))
+        if self.tags_any is not None and not self.tags_any:
+            conditions.append(false())
         if self.in_stock is not None:
             conditions.append(Item.in_stock.is_(self.in_stock))
         return conditions
@@ -153,6 +164,11 @@ def selected(filter_: Filter, limit: int | None) -> Select[Any]:
 
 async def count(session: AsyncSession, filter_: Filter) -> int:
     return await session.scalar(select(func.count()).select_from(Item).where(filter_.condition())) or 0
+
+
+async def count_some(session: AsyncSession, filter_: Filter) -> int:
+    """Up to COUNT_ROWS."""
+    return await paging.count(session, select(Item).where(filter_.condition()))
 
 
 def listing_of_owner(owner_id: Any) -> Listing[Item]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from graph.budget import Meter
 from graph.server.asgi.origins import Origins
 from graph.server.auth.callers import Callers
 from graph.server.graphql.connection_registry import Connections
@@ -23,7 +24,7 @@ class Wire:
     def __init__(self, service: Service, *, per_caller: int = 100) -> None:
         self.pipeline: Pipeline = service.app.state.pipeline
         self.connections = Connections(service.tokens, per_caller=per_caller)
-        self._callers, self._origins = Callers(service.tokens), Origins([])
+        self._callers, self._origins = Callers(service.tokens, service.services.ports[Meter]), Origins([])
 
     def http(self, pipeline: Any = None, **options: Any) -> HttpEndpoint:
         used = pipeline or self.pipeline

@@ -24,6 +24,7 @@ from graphql import (
     GraphQLObjectType,
     InlineFragmentNode,
     ListValueNode,
+    NullValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
     Undefined,
@@ -35,7 +36,7 @@ from graphql import (
 )
 from graphql.utilities.coerce_input_value import coerce_default_value
 
-from graph.kit.limits.cost_rules import Repeats, Rule, Tariff, is_list, type_name
+from graph.kit.limits.cost_rules import COUNTED_ROWS_A_POINT, Repeats, Rule, Tariff, is_list, type_name
 from persistence.kit.query.paging import PAGE_SIZE
 
 Variables: TypeAlias = Mapping[str, Any]
@@ -73,12 +74,14 @@ class Charge:
     size: int | Size
     below: Below
     named: Named
+    given: int | Size = 0
+    """Points for arguments that are given."""
 
     def requested(self, variables: Variables, parent_size: int) -> int:
         rule, size = self.rule, self._elements(variables)
         inside = max([sum([charge.requested(variables, size) for charge in charges]) for charges in self.below], default=0)
         if rule.repeats is Repeats.ONCE:
-            return rule.weight + rule.each * size + inside
+            return rule.weight + self._given(variables) + rule.each * size + rule.counted_rows // COUNTED_ROWS_A_POINT + inside
         return (size if rule.repeats is Repeats.OWN_SIZE else parent_size) * (rule.weight + inside)
 
     def actual(self, variables: Variables, values: list[Any]) -> int:
@@ -86,8 +89,13 @@ class Charge:
         if self.rule.repeats is not Repeats.ONCE:
             values = [element for elements in values if elements for element in elements]
         each = self.rule.each and self.rule.each * self._elements(variables)
-        points = len(values) * (self.rule.weight + each)
+        points = len(values) * (self.rule.weight + self._given(variables) + each)
+        if self.rule.counted_rows:
+            points += sum([value // COUNTED_ROWS_A_POINT for value in values if isinstance(value, int)])
         return points + _actual(self.named, variables, [value for value in values if value]) if self.named else points
+
+    def _given(self, variables: Variables) -> int:
+        return self.given if isinstance(self.given, int) else self.given(variables)
 
     def _elements(self, variables: Variables) -> int:
         return self.size if isinstance(self.size, int) else self.size(variables)
@@ -148,8 +156,7 @@ class Bill:
 
 def _sizes(charges: Charges) -> Iterator[Size]:
     for charge in charges:
-        if not isinstance(charge.size, int):
-            yield charge.size
+        yield from (size for size in (charge.size, charge.given) if not isinstance(size, int))
         for below in charge.below:
             yield from _sizes(below)
 
@@ -207,7 +214,25 @@ class Biller:
         sources = tuple(self._source(nodes[0], argument, field.args[argument]) for argument in rule.sizes)
         selections = [node.selection_set for node in nodes if node.selection_set]
         below = self._below(self._schema.type_map[type_name(field)], selections)
-        return Charge(key, nodes[0], rule, self._size(sources, rule.most), below, _named(below))
+        return Charge(key, nodes[0], rule, self._size(sources, rule.most), below, _named(below), self._given(nodes[0], rule.given))
+
+    def _given(self, node: FieldNode, prices: Mapping[str, int]) -> int | Size:
+        """Points for the arguments of these that are given; for those by a variable, when it is known."""
+        fixed, by_variable = 0, list[tuple[str, bool, int]]()
+        for argument in node.arguments or ():
+            points = prices.get(argument.name.value, 0)
+            if isinstance(argument.value, VariableNode):
+                name = argument.value.name.value
+                by_variable.append((name, self._defaults.get(name) is not None, points))
+            elif not isinstance(argument.value, NullValueNode):
+                fixed += points
+        if not any(points for _, _, points in by_variable):
+            return fixed
+
+        def size(variables: Variables) -> int:
+            return fixed + sum([points for name, default, points in by_variable if variables.get(name, default or None) is not None])
+
+        return size
 
     def _below(self, named: GraphQLNamedType, selections: Sequence[SelectionSetNode]) -> Below:
         if not is_composite_type(named):

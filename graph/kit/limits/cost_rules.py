@@ -2,7 +2,7 @@
 
     scalars, enums, __typename         0
     an object                          1
-    a mutation, a subscription        10, in place of the 1
+    a root field                      10, in place of the 1: it runs a statement of its own
     a connection                       1, and its `nodes` or `edges` 1 for each element of the page that is asked for
     an edge's node, a PageInfo         0: the edge was paid for
     a list of objects                  1 for each element; PAGE_SIZE elements, where nothing declared says how many
@@ -12,13 +12,16 @@
 A page is as long as `first` or `last` says, PAGE_SIZE without either, never more than MAX_PAGE_SIZE, since a longer one is refused by its field.
 Where this does not fit, a field declares it: `metadata={"cost": Cost(…)}`, or a number for the weight alone.
 
-An example: `{ items(first: 50) { totalCount nodes { name owner { username items { nodes { id } } } } } }` costs 1 for `items`, and 50 times:
-1 for the item, 1 for its owner, 1 for the owner's items and 20 times 1 for their nodes. That is 1 + 50 * 23 = 1,151.
+An example: `{ items(first: 50) { nodes { name owner { username items { nodes { id } } } } } }` costs 10 for `items`, and 50 times:
+1 for the item, 1 for its owner, 1 for the owner's items and 20 times 1 for their nodes. That is 10 + 50 * 23 = 1,160.
+
+An operation costs LEAST_POINTS at least. A field that looks at more rows than it gives declares it by its arguments; a count costs by what it counts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import cast
 
@@ -33,7 +36,13 @@ from graphql import (
 
 from persistence.kit.query.paging import MAX_PAGE_SIZE
 
-OPERATION_WEIGHT = 10  # A transaction, or a stream to keep open.
+ROOT_WEIGHT = 10  # A statement at least; in a mutation a transaction, in a subscription a stream to keep open.
+LEAST_POINTS = 5  # Of an operation, whatever it asks: to take it in, look at its limits and answer.
+PASSWORD_POINTS = 400  # Hashing one takes 30 ms of a processor, on purpose.
+SEARCH_POINTS = 100  # The list is read along, or words are looked up and what is found is sorted: some milliseconds.
+FILTER_POINTS = 100  # Rows that do not fit are passed over until the page is full.
+COUNT_POINTS = 20
+COUNTED_ROWS_A_POINT = 50
 INTROSPECTION_WEIGHTS = {"__schema": 200, "__type": 20}
 PAGE_ARGUMENTS = ("first", "last")
 
@@ -50,6 +59,10 @@ class Cost:
     size: str | None = None
     each: int = 0
     of_parent: bool = False
+    given: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Points more for each of these arguments that is given and not null: what makes the field look at more rows."""
+    counted_rows: int = 0
+    """Of a number that is counted: how many rows at most. A point for each COUNTED_ROWS_A_POINT of them; afterwards, as many as were counted."""
 
 
 class Repeats(Enum):
@@ -65,6 +78,8 @@ class Rule:
     sizes: tuple[str, ...] = ()
     most: int | None = None
     each: int = 0
+    given: Mapping[str, int] = field(default_factory=dict[str, int])
+    counted_rows: int = 0
 
 
 class Tariff:
@@ -72,7 +87,7 @@ class Tariff:
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self.schema = schema
-        self._operations = {type_ for type_ in (schema.mutation_type, schema.subscription_type) if type_}
+        self._roots = {type_ for type_ in (schema.query_type, schema.mutation_type, schema.subscription_type) if type_}
         self._rules: dict[tuple[str, str], Rule] = {}
 
     def rule(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> Rule:
@@ -84,19 +99,19 @@ class Tariff:
     def _rule(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> Rule:
         if name.startswith("__"):
             return Rule(INTROSPECTION_WEIGHTS.get(name, 0), Repeats.ONCE)
-        field = parent.fields[name]
-        cost = declared(field)
+        definition = parent.fields[name]
+        cost = declared(definition)
         weight = self._weight(parent, name) if cost.weight is None else cost.weight
-        paged = cost.size is None and type_name(field).endswith("Connection")
+        paged = cost.size is None and type_name(definition).endswith("Connection")
         if cost.of_parent or (parent.name.endswith("Connection") and name in ("edges", "nodes")):
             return Rule(weight, Repeats.PARENT_SIZE)
-        repeats = Repeats.OWN_SIZE if is_list(field) else Repeats.ONCE
-        sizes = (cost.size,) if cost.size else tuple(name for name in PAGE_ARGUMENTS if paged and name in field.args)
-        return Rule(weight, repeats, sizes, MAX_PAGE_SIZE if paged else None, cost.each)
+        repeats = Repeats.OWN_SIZE if is_list(definition) else Repeats.ONCE
+        sizes = (cost.size,) if cost.size else tuple(name for name in PAGE_ARGUMENTS if paged and name in definition.args)
+        return Rule(weight, repeats, sizes, MAX_PAGE_SIZE if paged else None, cost.each, cost.given, cost.counted_rows)
 
     def _weight(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> int:
-        if parent in self._operations:
-            return OPERATION_WEIGHT
+        if parent in self._roots:
+            return ROOT_WEIGHT
         type_ = type_name(parent.fields[name])
         if not is_composite_type(self.schema.type_map[type_]) or type_ == "PageInfo" or (parent.name.endswith("Edge") and name == "node"):
             return 0

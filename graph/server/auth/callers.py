@@ -8,8 +8,9 @@ from typing import Any
 from starlette.types import Scope
 
 from graph.kit.auth import Caller
-from graph.kit.errors import out_of_service
+from graph.kit.errors import Refused, out_of_service
 from graph.server.auth.tokens import Tokens, bearer
+from graph.server.graphql.budget import TOKEN_POINTS, Limits
 from persistence.kit.transient_errors import is_outage
 
 Headers = Mapping[bytes, bytes]
@@ -36,8 +37,8 @@ def text(headers: Headers, name: bytes) -> str | None:
 class Callers:
     """Turns header fields into a `Caller`."""
 
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
+    def __init__(self, tokens: Tokens, limits: Limits) -> None:
+        self._tokens, self._limits = tokens, limits
 
     async def identify(self, scope: Scope, headers: Headers) -> Caller:
         """Raises: Refused, if a token is presented that is not good: it never counts as none. Nor does it while nobody can look it up."""
@@ -49,11 +50,16 @@ class Callers:
             raise
 
     async def signed_in(self, caller: Caller, authorization: str | None) -> Caller:
-        """The same caller, as whom an Authorization field proves; an empty field proves nothing. Raises: Refused."""
-        token = bearer(authorization)
-        if token is None:
+        """The same caller, as whom an Authorization field proves; an empty field proves nothing. Raises: Refused, which costs the caller points."""
+        try:
+            token = bearer(authorization)
+            principal = None if token is None else await self._tokens.principal(token)
+        except Refused:
+            # Judged first: an address whose budget others have spent does not keep a good token out.
+            await self._limits.pay(caller, TOKEN_POINTS)
+            raise
+        if principal is None:
             return caller
-        principal = await self._tokens.principal(token)
         return Caller(principal, caller.client_ip, caller.request_id, caller.client_name, caller.client_version)
 
 

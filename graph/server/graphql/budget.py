@@ -19,19 +19,20 @@ from graphql import ExecutionResult, GraphQLError
 from graph.kit.auth import Caller
 from graph.kit.errors import COST_EXCEEDED, RATE_LIMITED, Refused, refusal
 from graph.kit.execution.engine import Engine, Operation
+from graph.kit.limits.cost_rules import LEAST_POINTS
 from persistence.kit.column_types import utc_now
 from persistence.kit.limits.token_bucket import Level, Quota
 
 # Parsing and validating cost what running does not show: about 0.6 ms for each 20 characters at worst, and that is 20 points.
 # A point for so many characters of a document that was not read lately bounds a caller's share of a processor to a third.
 CHARACTERS_A_POINT = 20
-# Reading JSON takes 0.1 µs a byte at worst, and a request of a few kB is paid for by its operation.
-BODY_BYTES_A_POINT = 512
+# Reading JSON takes 0.25 µs a byte at worst, and a request of a few kB is paid for by its operation.
+BODY_BYTES_A_POINT = 256
 BODY_BYTES_INCLUDED = 4_096
 MALFORMED_POINTS = 1
 # Encoding, compressing and sending a kB take as long as loading an object does.
 ANSWER_BYTES_A_POINT = 1_024
-# To check the signature of a token that this process has not met, and to look up its user.
+# A token that is refused: its signature is checked, and its user perhaps looked up.
 TOKEN_POINTS = 3
 # A subscription takes points for some events at a time, so that an event is rarely a question to Redis.
 PREPAID_POINTS = 20
@@ -50,8 +51,8 @@ class Grant:
     actual: int | None = None
 
     def settle(self, actual: int) -> None:
-        """Give back what was not used, or take what was used beyond it. An operation that loads nothing still costs 1."""
-        self.actual = max(1, actual)
+        """Give back what was not used, or take what was used beyond it. No operation costs less than LEAST_POINTS."""
+        self.actual = max(LEAST_POINTS, actual)
         unused = self.requested - self.actual
         if self.level is None or not unused:
             return
@@ -138,10 +139,6 @@ class Limits:
         if self.enabled and points > 0:
             self._quota.take(caller.key, points)
 
-    def give_back(self, caller: Caller, points: int) -> None:
-        if self.enabled:
-            self._quota.refund(caller.key, points)
-
     def purse(self, caller: Caller) -> Purse:
         """What a subscription's events are paid from."""
         return Purse(self._quota, caller.key, enabled=self.enabled)
@@ -165,10 +162,10 @@ class Limits:
     async def price(self, source: str, operation_name: str | None, variables: Mapping[str, Any] | None, caller: Caller) -> int:
         """What an operation would cost; it may be more than is allowed. Raises: Refused."""
         operation = await self.prepare(source, operation_name, caller)
-        return max(1, operation.bill.requested(variables))
+        return max(LEAST_POINTS, operation.bill.requested(variables))
 
     def _price(self, operation: Operation, variables: Mapping[str, Any] | None) -> int:
-        requested = max(1, operation.bill.requested(variables))
+        requested = max(LEAST_POINTS, operation.bill.requested(variables))
         if requested > self.max_cost:
             message = f"The operation costs {requested} points, most of them here; at most {self.max_cost} are allowed."
             extensions = {"code": COST_EXCEEDED, "requested": requested, "maximum": self.max_cost}

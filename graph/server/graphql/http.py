@@ -96,9 +96,9 @@ _URL_METHODS = frozenset({"GET", "HEAD"})
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What a body may take. A stranger cannot write, so needs no room for a bulk of 10,000 items, nor the 0.1 s that reading one takes."""
+    """What a body may take. A stranger cannot write, so needs no room for a bulk of 10,000 items, nor the time that reading one takes."""
 
-    bytes: int = 262_144
+    bytes: int = 65_536
     bytes_signed_in: int = 4_194_304
     seconds: float = 30.0
 
@@ -214,7 +214,7 @@ class HttpEndpoint:
             if scope["method"] in _URL_METHODS:
                 return requests.from_query_string(scope["query_string"])
             body = await self._body(receive, headers, caller)
-            return self._recent.get(body) or requests.from_json(requests.parse_json(body), body)
+            return self._recent.get(body) or requests.from_json(await self._pipeline.read(body, caller), body)
         except requests.Malformed as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
 

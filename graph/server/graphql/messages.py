@@ -53,21 +53,17 @@ class Message:
             raise Closed(4400, str(error)) from error
 
 
-def read(text: str) -> Message:
-    """Raises: Closed 4400."""
-    try:
-        value = requests.parse_json(text)
-    except requests.Malformed as error:
-        raise Closed(4400, str(error)) from error
+def message(value: object, characters: int) -> Message:
+    """A message out of JSON of so many characters. Raises: Closed 4400."""
     if not isinstance(value, dict):
         raise Closed(4400, "A message must be a JSON object.")
-    message = cast("dict[str, Any]", value)
-    type_, payload = message.get("type"), message.get("payload")
+    members = cast("dict[str, Any]", value)
+    type_, payload = members.get("type"), members.get("payload")
     if not isinstance(type_, str) or type_ not in _OF_CLIENTS:
         raise Closed(4400, "The type of the message is unknown.")
     if payload is not None and not isinstance(payload, dict):
         raise Closed(4400, "The payload must be an object.")
-    return Message(type_, _id(message) if type_ in _OF_OPERATIONS else "", cast("dict[str, Any] | None", payload), len(text))
+    return Message(type_, _id(members) if type_ in _OF_OPERATIONS else "", cast("dict[str, Any] | None", payload), characters)
 
 
 def _id(message: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ from graph.server.graphql import messages
 from graph.server.graphql.connection_registry import GOODBYE_SECONDS, Connections, Transport, transport_of
 from graph.server.graphql.messages import Closed, Message
 from graph.server.graphql.pipeline import Pipeline
+from graph.server.graphql.requests import Malformed
 from graph.server.graphql.socket_operations import Disconnected, Operations
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,8 @@ class SocketLimits:
     """What one socket may take."""
 
     init_seconds: float = 10.0
-    message_characters: int = 262_144  # as long as an HTTP body
+    message_characters: int = 65_536  # As long as a stranger's HTTP body.
+    message_characters_signed_in: int = 262_144
     control_characters: int = 8_192  # of any message but a `subscribe`; the longest token has 4,096
     controls_per_second: int = 100
     operations: int = 50
@@ -98,7 +100,7 @@ class Socket:
     ) -> None:
         self.caller, self.transport, self._receive, self._send = caller, transport, receive, send
         self.token: str | None = None
-        self._callers, self._connections, self._limits = callers, connections, limits
+        self._pipeline, self._callers, self._connections, self._limits = pipeline, callers, connections, limits
         self._operations = Operations(pipeline, self._write, connections, limit=limits.operations, seconds=limits.operation_seconds)
         self._authorization: str | None = None
         self._initialised = self._acknowledged = self._closed = False
@@ -149,9 +151,14 @@ class Socket:
         text: str | None = event.get("text")
         if text is None:
             raise Closed(4400, "Messages are text frames.")
-        if len(text) > self._limits.message_characters:
+        if len(text) > (self._limits.message_characters_signed_in if self.caller.principal else self._limits.message_characters):
             raise Closed(1009, "Message too big")
-        return messages.read(text)
+        try:
+            return messages.message(await self._pipeline.read(text.encode(errors="surrogatepass"), self.caller), len(text))
+        except Refused as refused:
+            raise Closed(1013, str(refused)) from refused
+        except Malformed as error:
+            raise Closed(4400, str(error)) from error
 
     def _check_rate(self, message: Message) -> None:
         """For what is not charged otherwise. Raises: Closed."""

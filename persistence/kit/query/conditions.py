@@ -43,6 +43,23 @@ class _ContainsAll(_ContainsAny):
     name = "contains_all"
 
 
+class _IndexedAny(FunctionElement[bool]):
+    """Arguments: id column, and those of `_ContainsAny`."""
+
+    type = Boolean()
+    inherit_cache = True
+    name = "indexed_any"
+
+    def self_group(self, against: Any = None) -> Self:
+        """As `_Matches` does."""
+        return self
+
+
+class _IndexedAll(_IndexedAny):
+    inherit_cache = True
+    name = "indexed_all"
+
+
 def searching(query: str) -> Mapping[str, Any]:
     """Words hold letters, marks and digits only, so nothing needs escaping."""
     prefixes = search.prefixes(query)
@@ -67,7 +84,17 @@ def shows(words: Any, query: str) -> ColumnElement[bool]:
     return and_(*(literal(" ").concat(words).like(each) for each in shown)) if shown else false()
 
 
+def indexed_any(id_: Any, column: Any, values: Sequence[str], name: str) -> ColumnElement[bool]:
+    """Rows of a table with a `<table>_<column>_search` index whose column has one of the values."""
+    return _IndexedAny(id_, column, *_given(containing(values, name)))
+
+
+def indexed_all(id_: Any, column: Any, values: Sequence[str], name: str) -> ColumnElement[bool]:
+    return _IndexedAll(id_, column, *_given(containing(values, name)))
+
+
 def contains_any(column: Any, values: Sequence[str], name: str) -> ColumnElement[bool]:
+    """The same of a row that is read anyway."""
     return _ContainsAny(column, *_given(containing(values, name)))
 
 
@@ -101,7 +128,38 @@ def _any_sqlite(element: _ContainsAny, compiler: Any, **kw: Any) -> str:
 @compiles(_ContainsAll, "sqlite")
 def _all_sqlite(element: _ContainsAll, compiler: Any, **kw: Any) -> str:
     column, wanted, _ = (compiler.process(clause, **kw) if place < 2 else "" for place, clause in enumerate(element.clauses))
-    return f"NOT EXISTS (SELECT value FROM json_each({wanted}) EXCEPT SELECT value FROM json_each({column}))"  # noqa: S608 -- values are bound
+    met = f"(SELECT count(DISTINCT value) FROM json_each({column}) WHERE value IN (SELECT value FROM json_each({wanted})))"  # noqa: S608 -- values are bound
+    return f"{met} = (SELECT count(*) FROM json_each({wanted}))"  # noqa: S608 -- values are bound
+
+
+@compiles(_IndexedAny, "sqlite")
+def _indexed_any_sqlite(element: _IndexedAny, compiler: Any, **kw: Any) -> str:
+    id_, index, wanted = _indexed(element, compiler, kw)
+    return f"{id_} IN (SELECT item_id FROM {index} WHERE tag IN (SELECT value FROM json_each({wanted})))"  # noqa: S608 -- values are bound
+
+
+@compiles(_IndexedAll, "sqlite")
+def _indexed_all_sqlite(element: _IndexedAll, compiler: Any, **kw: Any) -> str:
+    id_, index, wanted = _indexed(element, compiler, kw)
+    found = f"SELECT item_id FROM {index} WHERE tag IN (SELECT value FROM json_each({wanted})) GROUP BY item_id"  # noqa: S608 -- values are bound
+    return f"{id_} IN ({found} HAVING count(*) = (SELECT count(*) FROM json_each({wanted})))"  # noqa: S608 -- values are bound
+
+
+def _indexed(element: _IndexedAny, compiler: Any, kw: Mapping[str, Any]) -> tuple[str, str, str]:
+    id_, column, wanted, _ = element.clauses
+    return compiler.process(id_, **kw), f"{column.table.name}_{column.name}_search", compiler.process(wanted, **kw)
+
+
+@compiles(_IndexedAny, "postgresql")
+def _indexed_any_postgresql(element: _IndexedAny, compiler: Any, **kw: Any) -> str:
+    _, column, _, wanted = element.clauses
+    return f"{compiler.process(column, **kw)} ?| {compiler.process(wanted, **kw)}"
+
+
+@compiles(_IndexedAll, "postgresql")
+def _indexed_all_postgresql(element: _IndexedAll, compiler: Any, **kw: Any) -> str:
+    _, column, _, wanted = element.clauses
+    return f"{compiler.process(column, **kw)} ?& {compiler.process(wanted, **kw)}"
 
 
 @compiles(_ContainsAny, "postgresql")

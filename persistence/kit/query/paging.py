@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import orjson
-from sqlalchemy import BigInteger, Select, tuple_
+from sqlalchemy import BigInteger, Select, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.kit.errors import InvalidInput
@@ -30,6 +30,7 @@ Place = tuple[Any, Any]  # The same two: their columns.
 
 PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
+COUNT_ROWS = 10_000  # Where counting a list ends: some milliseconds of a database.
 CURSOR_LENGTH = 2_000  # Characters; the longest honest one holds a name of 200 characters, escaped.
 ID_BOUND = 2**63
 INTEGER_BOUND = 2**31  # Beyond, PostgreSQL compares no column of type INTEGER with it.
@@ -164,6 +165,12 @@ class Page(Generic[T]):
 async def fetch(session: AsyncSession, listing: Listing[T], window: Window) -> Page[T]:
     rows = (await session.scalars(listing.windowed(window))).all()
     return page_of(rows, listing, window)
+
+
+async def count(session: AsyncSession, statement: Select[Any]) -> int:
+    """How many rows a statement has, up to COUNT_ROWS."""
+    some = statement.with_only_columns(literal(1), maintain_column_froms=True).order_by(None).limit(COUNT_ROWS).subquery()
+    return await session.scalar(select(func.count()).select_from(some)) or 0
 
 
 def page_of(rows: Sequence[T], listing: Listing[T], window: Window) -> Page[T]:

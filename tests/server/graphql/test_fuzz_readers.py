@@ -96,8 +96,8 @@ def test_requests(body: bytes, query: bytes):
         requests.from_json(requests.parse_json(body), body)
     with suppress(requests.Malformed):
         requests.from_query_string(query)
-    with suppress(messages.Closed):
-        messages.read(body.decode(errors="replace")).request()
+    with suppress(messages.Closed, requests.Malformed):
+        messages.message(requests.parse_json(body.decode(errors="replace"))).request()
 
 
 @fuzzed(0.04)
