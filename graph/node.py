@@ -26,7 +26,7 @@ class SystemQuery:
     @query(
         scope=None,
         description="The objects with these global ids, in the same order; null for each that there is none of.",
-        cost=Cost(weight=1, size="ids"),
+        cost=Cost(weight=3, size="ids"),
     )
     async def nodes(
         self, info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"At most {NODES}.")]

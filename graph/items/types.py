@@ -145,7 +145,7 @@ class ItemQuery:
     @query(
         scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE),
         description="The catalogue with page numbers, for administration.",
-        cost=Cost(weight=200, size="pageSize", given={"search": SEARCH_POINTS}),
+        cost=Cost(weight=100, size="pageSize", given={"search": SEARCH_POINTS}),
         limit=Limit("3/60seconds", by=ADDRESS),
     )
     async def items_page(

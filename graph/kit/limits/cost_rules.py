@@ -39,8 +39,8 @@ from persistence.kit.query.paging import MAX_PAGE_SIZE
 ROOT_WEIGHT = 10  # A statement at least; in a mutation a transaction, in a subscription a stream to keep open.
 LEAST_POINTS = 5  # Of an operation, whatever it asks: to take it in, look at its limits and answer.
 PASSWORD_POINTS = 400  # Hashing one takes 30 ms of a processor, on purpose.
-SEARCH_POINTS = 100  # The list is read along, or words are looked up and what is found is sorted: some milliseconds.
-FILTER_POINTS = 100  # Rows that do not fit are passed over until the page is full.
+SEARCH_POINTS = 250  # The list is read along, or words are looked up and what is found is sorted: some milliseconds.
+FILTER_POINTS = 250  # Rows that do not fit are passed over until the page is full.
 COUNT_POINTS = 20
 COUNTED_ROWS_A_POINT = 50
 INTROSPECTION_WEIGHTS = {"__schema": 200, "__type": 20}
@@ -110,7 +110,7 @@ class Tariff:
         return Rule(weight, repeats, sizes, MAX_PAGE_SIZE if paged else None, cost.each, cost.given, cost.counted_rows)
 
     def _weight(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> int:
-        if parent in self._roots:
+        if parent in self._roots and not is_list(parent.fields[name]):
             return ROOT_WEIGHT
         type_ = type_name(parent.fields[name])
         if not is_composite_type(self.schema.type_map[type_]) or type_ == "PageInfo" or (parent.name.endswith("Edge") and name == "node"):

@@ -108,8 +108,8 @@ async def known(service: Service, *documents: str, token: str | None = None) -> 
 async def test_are_told_in_the_headers_of_each_response(limited: Service):
     await known(limited, COUNT)
     response = await limited.send(COUNT)
-    # One for the connection and five for the count.
-    assert policy(response.headers) == (f'"points";q=1000;w={SPAN}', '"points";r=994;t=6000')
+    # 10 for the root field and 20 for the count, which found nothing.
+    assert policy(response.headers) == (f'"points";q=1000;w={SPAN}', '"points";r=970;t=30000')
     assert "retry-after" not in response.headers
 
 
@@ -119,14 +119,14 @@ async def test_charge_for_what_is_asked_and_give_back_what_was_not_there(limited
     await known(limited, ITEMS)
     response = await limited.http.post("/graphql", json={"query": ITEMS, "variables": {"first": 50}, "extensions": {"cost": True}})
     answer = response.json()
-    assert cost(answer) == (1 + 50 * 2, 1 + 1 * 2)
+    assert cost(answer) == (10 + 50 * 2, 10 + 1 * 2)
     assert answer["extensions"]["cost"]["budget"] == {
         "limit": 1_000,
-        "remaining": 997,
+        "remaining": 988,
         "restoreRate": 0.001,
         "resetAt": answer["extensions"]["cost"]["budget"]["resetAt"],
     }
-    assert policy(response.headers)[1] == '"points";r=997;t=3000'
+    assert policy(response.headers)[1] == '"points";r=988;t=12000'
 
 
 async def test_agree_in_the_header_the_extension_and_the_query(limited: Service):
@@ -135,13 +135,13 @@ async def test_agree_in_the_header_the_extension_and_the_query(limited: Service)
     response = await limited.http.post("/graphql", json={"query": document, "extensions": {"cost": True}})
     answer = response.json()
     figures, budget = answer["data"]["rateLimit"], answer["extensions"]["cost"]["budget"]
-    assert figures["remaining"] == budget["remaining"] == 999
+    assert figures["remaining"] == budget["remaining"] == 990
     assert figures["limit"] == budget["limit"] == 1_000
     assert figures["restoreRate"] == budget["restoreRate"] == 0.001
     assert (figures["maxCost"], figures["enabled"], figures["cost"]) == (400, True, None)
-    assert policy(response.headers)[1] == '"points";r=999;t=1000'
+    assert policy(response.headers)[1] == '"points";r=990;t=10000'
     for told in (figures["resetAt"], budget["resetAt"]):
-        assert abs(datetime.fromisoformat(told) - utc_now() - timedelta(seconds=1_000)) < timedelta(seconds=5)
+        assert abs(datetime.fromisoformat(told) - utc_now() - timedelta(seconds=10_000)) < timedelta(seconds=5)
 
 
 async def test_refuse_what_the_budget_does_not_hold_and_change_nothing(limited: Service):
@@ -167,29 +167,29 @@ async def test_are_each_users_own_and_else_the_addresss(limited: Service):
     ada, bob = await limited.sign_in(), await limited.sign_in(username="bob")
     await known(limited, COUNT, "{ rateLimit { remaining } }")
     await limited.ask(COUNT, token=ada)
-    assert await remaining(limited, token=ada) == 1_000 - 6 - 1
-    assert await remaining(limited, token=bob) == 999
-    assert await remaining(limited) == 999
+    assert await remaining(limited, token=ada) == 1_000 - 30 - 10
+    assert await remaining(limited, token=bob) == 990
+    assert await remaining(limited) == 990
 
 
 async def test_cannot_be_overdrawn_by_requests_at_the_same_time(limited: Service):
     await known(limited, ITEMS)
     responses = await asyncio.gather(*(limited.send(ITEMS, {"first": 100}) for _ in range(8)))
-    # 201 points each: at most four of them fit side by side, and each gives 200 back when it is done.
+    # 210 points each: at most four of them fit side by side, and each gives 200 back when it is done.
     assert {response.status_code for response in responses} <= {200, 429}
     assert await remaining(limited) <= 1_000 - sum(response.status_code == 200 for response in responses)
 
 
-async def test_give_back_all_but_a_point_when_the_variables_do_not_fit(limited: Service):
+async def test_give_back_all_but_the_least_when_the_variables_do_not_fit(limited: Service):
     await known(limited, ITEMS)
     response = await limited.send(ITEMS, {"first": "many"})
     assert response.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
-    assert policy(response.headers)[1] == '"points";r=999;t=1000'
+    assert policy(response.headers)[1] == '"points";r=995;t=5000'
 
 
-async def test_charge_at_least_a_point(limited: Service):
+async def test_charge_the_least_for_whatever_is_asked(limited: Service):
     await known(limited, "{ __typename }")
-    assert policy((await limited.send("{ __typename }")).headers)[1] == '"points";r=999;t=1000'
+    assert policy((await limited.send("{ __typename }")).headers)[1] == '"points";r=995;t=5000'
 
 
 async def test_charge_for_reading_a_document_that_is_new_also_when_it_is_refused(limited: Service):
@@ -204,11 +204,11 @@ async def test_charge_for_reading_a_document_that_is_new_also_when_it_is_refused
 
 @with_redis
 async def test_are_shared_by_processes_that_share_a_redis(limited: Service):
-    await known(limited, COUNT)
+    await known(limited, "{ __typename }")
     async with running(limited.settings) as other:
-        await known(other, COUNT)
-        assert policy((await limited.send(COUNT)).headers)[1] == '"points";r=994;t=6000'
-        assert left(await other.send(COUNT)) == "r=988"
+        await known(other, "{ __typename }")
+        assert policy((await limited.send("{ __typename }")).headers)[1] == '"points";r=995;t=5000'
+        assert left(await other.send("{ __typename }")) == "r=990"
 
 
 @with_redis
@@ -216,8 +216,8 @@ async def test_are_local_while_redis_is_away(limited: Service):
     nowhere = limited.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
     async with running(nowhere) as service:
         # Two for reading 24 characters for the first time.
-        assert left(await service.send(COUNT)) == "r=992"
-        assert left(await service.send(COUNT)) == "r=986"
+        assert left(await service.send(COUNT)) == "r=968"
+        assert left(await service.send(COUNT)) == "r=938"
         assert service.services.ports[Meter]._quota.outage.failures == 1
 
 
@@ -242,7 +242,7 @@ async def test_refuse_an_operation_that_costs_too_much_whatever_the_budget_holds
     await known(limited, document)
     response = await limited.send(document, {"n": 100})
     [error] = response.json()["errors"]
-    requested = 1 + 1 + 100 * (1 + 1) + 100 * (1 + 1)
+    requested = 10 + 10 + 100 * (1 + 1) + 100 * (1 + 1)
     assert response.status_code == 400
     assert error["message"] == f"The operation costs {requested} points, most of them here; at most 400 are allowed."
     assert error["extensions"] == {"code": "COST_EXCEEDED", "requested": requested, "maximum": 400}
@@ -259,10 +259,10 @@ async def test_price_a_document_without_running_it(limited: Service):
         answer = (await limited.send(ask, {"d": document, "v": variables, "o": name}, token=token)).json()
         return answer["errors"][0]["extensions"]["code"] if "errors" in answer else answer["data"]["rateLimit"]["cost"]
 
-    assert await price(ITEMS) == 1 + 20 * 2
-    assert await price(ITEMS, {"first": 100}) == 1 + 100 * 2
+    assert await price(ITEMS) == 10 + 20 * 2
+    assert await price(ITEMS, {"first": 100}) == 10 + 100 * 2
     assert await price(CREATE) == 10
-    assert await price("query A { __typename } query B { items(first: 3) { nodes { id } } }", name="B") == 4
+    assert await price("query A { __typename } query B { items(first: 3) { nodes { id } } }", name="B") == 13
     assert await price("query A { __typename } query B { __typename }") == "BAD_USER_INPUT"
     assert await price("{ nothing }") == "GRAPHQL_VALIDATION_FAILED"
     assert await price("{") == "GRAPHQL_PARSE_FAILED"
@@ -297,7 +297,7 @@ async def test_hold_for_documents_over_sockets_which_stay_open(limited: Service)
         assert (refused["type"], refused["payload"][0]["message"]) == ("error", TOO_DEEP)
         await socket.send(json.dumps({"id": "2", "type": "subscribe", "payload": {"query": COUNT, "extensions": {"cost": True}}}))
         answered = json.loads(await socket.recv())
-        assert cost(answered["payload"]) == (6, 6)
+        assert cost(answered["payload"]) == (230, 30)
     # One budget for all transports: what the socket spent is gone here too.
     assert answered["payload"]["extensions"]["cost"]["budget"]["remaining"] > await remaining(limited)
 
@@ -312,7 +312,7 @@ async def test_hold_for_documents_where_budgets_are_switched_off(service: Servic
     response = await service.send(COUNT)
     assert "ratelimit" not in response.headers
     asked = await service.http.post("/graphql", json={"query": COUNT, "extensions": {"cost": True}})
-    assert asked.json()["extensions"]["cost"] == {"requested": 6, "actual": 6, "budget": None}
+    assert asked.json()["extensions"]["cost"] == {"requested": 230, "actual": 30, "budget": None}
     assert (await service.ask("{ rateLimit { enabled } }")) == {"rateLimit": {"enabled": False}}
 
 
@@ -423,7 +423,7 @@ async def test_let_the_sender_of_an_echo_pay_for_each_who_hears_it_and_execute_i
         heard = [await one.next() for one in listeners]
         assert heard == [heard[0]] * 3
         assert sum(numbers[:-1]) - before == 1
-        assert await remaining(limited, token=token) == 1_000 - 10 - 3 - 1
+        assert await remaining(limited, token=token) == 1_000 - 10 - 3 - 10
 
 
 async def test_refuse_an_echo_to_more_than_the_sender_can_pay_and_send_nothing(limited: Service):
@@ -440,6 +440,89 @@ async def test_refuse_an_echo_to_more_than_the_sender_can_pay_and_send_nothing(l
         limited.services.ports[Meter]._quota.refund(f"user:{user.id}", 100)
         await limited.ask(send.replace("hello", "later"), token=token)
         assert [(await one.next())["text"] for one in listeners] == ["echo: later"] * 3
+
+
+# Bytes
+
+
+def body(size: int) -> bytes:
+    """A query in so many bytes of JSON."""
+    text = b'{"query":"{ __typename }","extensions":{"x":"'
+    return text + b"x" * (size - len(text) - 3) + b'"}}'
+
+
+async def test_charge_for_a_long_request_before_it_is_parsed_and_also_when_it_is_no_request(limited: Service):
+    await known(limited, "{ __typename }")
+    json_ = {"Content-Type": "application/json"}
+    for content, spent, status in (
+        (body(4_096), 5, 200),
+        (body(4_096 + 256 * 10), 5 + 10, 200),
+        (b"[" * 6_656, 10 + 1, 400),
+        (b"{", 1, 400),
+    ):
+        await restored(limited)
+        response = await limited.http.post("/graphql", content=content, headers=json_)
+        level = await limited.services.ports[Meter]._quota.charge(ADDRESS, 0)
+        assert (response.status_code, level.remaining) == (status, 1_000 - spent)
+    await keep(limited, 9)
+    refused = await limited.http.post("/graphql", content=body(4_096 + 256 * 10), headers=json_)
+    assert (refused.status_code, refused.json()["errors"][0]["extensions"]["requested"]) == (429, 10)
+
+
+async def test_take_64_kb_of_strangers_and_4_mb_of_users(limited: Service):
+    token = await limited.sign_in()
+    limited.services.ports[Meter]._quota.refund(ADDRESS, 1_000)
+    headers = {"Content-Type": "application/json"}
+    statuses = [(await limited.http.post("/graphql", content=body(size), headers=headers)).status_code for size in (65_536, 65_537)]
+    assert statuses == [200, 413]
+    signed = headers | {"Authorization": f"Bearer {token}"}
+    assert (await limited.http.post("/graphql", content=body(200_000), headers=signed)).status_code == 200
+
+
+async def test_charge_for_the_bytes_of_an_answer_and_let_the_budget_fall_below_zero(limited: Service):
+    owner = await limited.make_user()
+    async with limited.database.transaction() as work:
+        await items.create_all(work, [items.Draft(f"Kettle {n}", Decimal(1), "é" * 10_000) for n in range(20)], owner_id=owner.id)
+    document = "{ items { nodes { description } } }"
+    await known(limited, document)
+    response = await limited.http.post("/graphql", json={"query": document, "extensions": {"cost": True}})
+    points = -(
+        -len(b'{"data":{"items":{"nodes":[' + b",".join([b'{"description":"' + "é".encode() * 10_000 + b'"}'] * 20) + b"]}}}") // 1_024
+    )
+    assert cost(response.json()) == (30, points) == (30, 392)
+    assert left(response) == f"r={1_000 - 392}"
+    await keep(limited, 40)
+    assert left(await limited.send(document)) == "r=0"
+    refused = await limited.send("{ __typename }")
+    # 40 - 392 are there, and 5 are wanted.
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, str((392 - 40 + 5) * 1_000))
+
+
+async def test_charge_an_address_for_tokens_that_are_refused_and_let_good_ones_in(limited: Service):
+    token = await limited.sign_in()
+    await known(limited, COUNT)
+    assert (await limited.send(COUNT, token="nonsense")).status_code == 401
+    assert (await limited.services.ports[Meter]._quota.charge(ADDRESS, 0)).remaining == 1_000 - 3
+    await keep(limited, 2)
+    assert (await limited.send(COUNT, token="nonsense")).status_code == 429
+    assert (await limited.send(COUNT, token=token)).status_code == 200
+
+
+async def test_charge_for_messages_and_bound_pings_on_sockets(limited: Service):
+    async def closed(*messages: dict[str, Any]) -> int:
+        async with open_socket(limited.socket_url, subprotocols=["graphql-transport-ws"], max_size=None) as socket:  # pyright: ignore[reportArgumentType]
+            for message in messages:
+                await socket.send(json.dumps(message))
+            async for _ in socket:
+                pass
+        assert socket.close_code is not None
+        return socket.close_code
+
+    init = {"type": "connection_init"}
+    assert await closed(init, {"type": "ping", "payload": {"x": "x" * 8_192}}) == 1009
+    assert await closed(init, {"type": "pong", "payload": {"x": "x" * 65_536}}) == 1009
+    await keep(limited, 9)
+    assert await closed(init, {"type": "pong", "payload": {"x": "x" * 8_000}}) == 1013
 
 
 # Fields of their own
@@ -500,16 +583,16 @@ async def test_count_by_the_clients_address_behind_a_trusted_proxy(limited: Serv
         async def seen(headers: dict[str, str]) -> str:
             return left(await service.http.post("/graphql", json={"query": COUNT}, headers=headers))
 
-        assert await seen({"X-Forwarded-For": "203.0.113.1"}) == "r=994"
-        assert await seen({"X-Forwarded-For": "203.0.113.1, 203.0.113.2"}) == "r=994"
-        assert await seen({"X-Forwarded-For": "198.51.100.7, 203.0.113.1"}) == "r=988"
-        assert await seen({"Forwarded": 'for="[2001:db8::1]:4711"'}) == "r=994"
-        assert await seen({"Forwarded": 'for="[2001:db8::2]"'}) == "r=988"
+        assert await seen({"X-Forwarded-For": "203.0.113.1"}) == "r=970"
+        assert await seen({"X-Forwarded-For": "203.0.113.1, 203.0.113.2"}) == "r=970"
+        assert await seen({"X-Forwarded-For": "198.51.100.7, 203.0.113.1"}) == "r=940"
+        assert await seen({"Forwarded": 'for="[2001:db8::1]:4711"'}) == "r=970"
+        assert await seen({"Forwarded": 'for="[2001:db8::2]"'}) == "r=940"
 
 
 async def test_do_not_believe_an_untrusted_client_about_its_address(limited: Service):
     await known(limited, COUNT)
-    for number, figure in ((1, "r=994"), (2, "r=988")):
+    for number, figure in ((1, "r=970"), (2, "r=940")):
         response = await limited.http.post("/graphql", json={"query": COUNT}, headers={"X-Forwarded-For": f"203.0.113.{number}"})
         assert left(response) == figure
 

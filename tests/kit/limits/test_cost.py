@@ -63,14 +63,19 @@ class ThingConnection:
         return self.size
 
 
+def price(info: Info) -> int:
+    """A root field costs 10, any other object 1."""
+    return 10 if info.path.prev is None else 1
+
+
 def things(info: Info, first: int | None = None, last: int | None = None) -> ThingConnection:
-    info.context.points += 1
+    info.context.points += price(info)
     size = max([size for size in (first, last) if size is not None], default=PAGE_SIZE)
     return ThingConnection(size=min(size, MAX_PAGE_SIZE))
 
 
 def owner(info: Info) -> Owner:
-    info.context.points += 1
+    info.context.points += price(info)
     return Owner()
 
 
@@ -113,13 +118,21 @@ class Query:
 
     @strawberry.field
     def named(self, info: Info) -> Named | None:
-        info.context.points += 1
+        info.context.points += 10
         return Thing() if info.context.found == "Thing" else Owner()
 
     @strawberry.field(metadata={"cost": Cost(size="size")})
     def batch(self, info: Info, size: int = 7) -> Batch:
-        info.context.points += 1
+        info.context.points += 10
         return Batch(size=size)
+
+    @strawberry.field(metadata={"cost": Cost(weight=7, given={"words": 100, "limit": 30})})
+    def looked(self, words: str | None = None, limit: int | None = None, other: str | None = None) -> int:
+        return 1
+
+    @strawberry.field(metadata={"cost": Cost(weight=20, counted_rows=10_000)})
+    def counted(self) -> int | None:
+        return 1
 
     @strawberry.field
     def some(self, info: Info) -> list[Thing]:
@@ -165,28 +178,28 @@ def carried_out(document: str, variables: dict[str, Any], found: str = "Thing") 
 
 def test_is_what_the_tariffs_own_example_says():
     document = "{ things(first: 50) { pageInfo { size } nodes { name owner { name things { nodes { name } } } } } }"
-    assert requested(document) == 1 + 50 * (1 + 1 + 1 + 20 * 1) == 1_151
+    assert requested(document) == 10 + 50 * (1 + 1 + 1 + 20 * 1) == 1_160
 
 
 @pytest.mark.parametrize(
     ("document", "points"),
     [
         ("{ __typename }", 0),
-        ("{ owner { name __typename } }", 1),
-        ("{ things { pageInfo { size } } }", 1),
-        ("{ things { nodes { name } } }", 1 + 20),
-        ("{ things { edges { node { name owner { name } } } } }", 1 + 20 * (1 + 0 + 1)),
-        ("{ things(first: 3) { nodes { name } edges { node { name } } totalCount } }", 1 + 3 + 3 + 5),
-        ("{ things(last: 3) { nodes { name } } }", 1 + 3),
-        ("{ things(first: null) { nodes { name } } }", 1 + 20),
-        ("{ things(first: 0) { nodes { name } } }", 1),
-        ("{ things(first: -5) { nodes { name } } }", 1),
-        ("{ things(first: 2000000000) { nodes { name } } }", 1 + 100),
+        ("{ owner { name __typename } }", 10),
+        ("{ things { pageInfo { size } } }", 10),
+        ("{ things { nodes { name } } }", 10 + 20),
+        ("{ things { edges { node { name owner { name } } } } }", 10 + 20 * (1 + 0 + 1)),
+        ("{ things(first: 3) { nodes { name } edges { node { name } } totalCount } }", 10 + 3 + 3 + 5),
+        ("{ things(last: 3) { nodes { name } } }", 10 + 3),
+        ("{ things(first: null) { nodes { name } } }", 10 + 20),
+        ("{ things(first: 0) { nodes { name } } }", 10),
+        ("{ things(first: -5) { nodes { name } } }", 10),
+        ("{ things(first: 2000000000) { nodes { name } } }", 10 + 100),
         ("{ some { owner { name } } }", 20 * (1 + 1)),
         ("{ found(ids: [1, 2, 3]) { __typename } }", 3),
         ("{ found(ids: 1) { __typename } }", 1),
-        ("{ batch { results { owner { name } } } }", 1 + 7 * (0 + 1)),
-        ("{ batch(size: 3) { results { owner { name } } } }", 1 + 3 * (0 + 1)),
+        ("{ batch { results { owner { name } } } }", 10 + 7 * (0 + 1)),
+        ("{ batch(size: 3) { results { owner { name } } } }", 10 + 3 * (0 + 1)),
         ("mutation { make { name } }", 10),
         ("mutation { a: make { owner { name } } b: make { name } }", 11 + 10),
         ('mutation { load(names: ["a", "b"]) { results { name owner { name } } } }', 50 + 2 + 2 * 1),
@@ -200,11 +213,11 @@ def test_is_made_up_of_what_each_field_costs(document: str, points: int):
 
 def test_reads_sizes_from_variables_and_their_defaults():
     document = "query ($first: Int = 4, $last: Int) { things(first: $first, last: $last) { nodes { name } } }"
-    assert requested(document) == 1 + 4
-    assert requested(document, first=7) == 1 + 7
-    assert requested(document, first=None) == 1 + 20
-    assert requested(document, first=None, last=9) == 1 + 9
-    assert requested(document, first=1_000) == 1 + 100
+    assert requested(document) == 10 + 4
+    assert requested(document, first=7) == 10 + 7
+    assert requested(document, first=None) == 10 + 20
+    assert requested(document, first=None, last=9) == 10 + 9
+    assert requested(document, first=1_000) == 10 + 100
 
 
 def test_reads_lengths_of_lists_from_variables():
@@ -217,40 +230,56 @@ def test_reads_lengths_of_lists_from_variables():
 
 @pytest.mark.parametrize(("nonsense", "size"), [("many", 20), ({"a": 1}, 20), (True, 1), (1e300, 100), (-(10**30), 0), ([1], 20), (2.5, 2)])
 def test_is_drawn_up_whatever_the_variables_hold(nonsense: Any, size: int):
-    assert requested("query ($n: Int) { things(first: $n) { nodes { name } } }", n=nonsense) == 1 + size
+    assert requested("query ($n: Int) { things(first: $n) { nodes { name } } }", n=nonsense) == 10 + size
 
 
 def test_counts_a_field_once_however_often_it_is_written():
     document = "{ owner { name ...A ... on Owner { ...A } } owner { things(first: 2) { nodes { owner { name } } } } }"
-    assert requested(f"{document} fragment A on Owner {{ things(first: 2) {{ nodes {{ name }} totalCount }} }}") == 1 + 1 + 5 + 2 * (1 + 1)
+    assert requested(f"{document} fragment A on Owner {{ things(first: 2) {{ nodes {{ name }} totalCount }} }}") == 10 + 1 + 5 + 2 * (1 + 1)
 
 
 def test_has_the_dearest_type_of_a_union_or_interface_and_not_their_sum():
     document = "{ found(ids: [1, 2]) { ... on Thing { owner { name } } ... on Owner { things(first: 3) { nodes { name } } } } }"
     assert requested(document) == 2 * (1 + 4)
-    assert requested("{ named { name ... on Thing { owner { name } } ... on Owner { things(first: 3) { nodes { name } } } } }") == 1 + 4
-    assert requested("{ named { ... on Named { ... on Thing { owner { name } } } } }") == 1 + 1
+    assert requested("{ named { name ... on Thing { owner { name } } ... on Owner { things(first: 3) { nodes { name } } } } }") == 10 + 4
+    assert requested("{ named { ... on Named { ... on Thing { owner { name } } } } }") == 10 + 1
 
 
 def test_counts_skipped_fields_before_and_not_after():
     document = "query ($no: Boolean!) { things(first: 3) { nodes { owner @include(if: $no) { name } } } }"
     drawn = bill(document)
     points, data = carried_out(document, {"no": False})
-    assert (drawn.requested({"no": False}), drawn.actual({"no": False}, data), points) == (1 + 3 * 2, 1 + 3, 1 + 3)
+    assert (drawn.requested({"no": False}), drawn.actual({"no": False}, data), points) == (10 + 3 * 2, 10 + 3, 10 + 3)
 
 
 def test_is_less_afterwards_for_short_pages_and_nulls():
     drawn = bill("{ things(first: 50) { edges { node { owner { name } } } } found(ids: [1, 2]) { ... on Thing { owner { name } } } }")
     answer = {"things": {"edges": [{"node": {"owner": {"name": "x"}}}, {"node": {"owner": None}}]}, "found": [None, None]}
-    assert drawn.requested({}) == 1 + 50 * 2 + 2 * 2
-    assert drawn.actual({}, answer) == 1 + 2 * (1 + 1) + 2
-    assert drawn.actual({}, {"things": None, "found": []}) == 1
+    assert drawn.requested({}) == 10 + 50 * 2 + 2 * 2
+    assert drawn.actual({}, answer) == 10 + 2 * (1 + 1) + 2
+    assert drawn.actual({}, {"things": None, "found": []}) == 10
     assert drawn.actual({}, None) == 0
 
 
 def test_keeps_what_a_bulk_change_took_in_whatever_it_answers():
     drawn = bill("mutation ($names: [String!]!) { load(names: $names) { results { name } } }")
     assert drawn.requested({"names": ["a"] * 1_000}) == drawn.actual({"names": ["a"] * 1_000}, {"load": None}) == 50 + 1_000
+
+
+def test_has_points_for_arguments_that_are_given_and_not_null():
+    document = "query ($words: String, $size: Int = 3, $other: String) { looked(words: $words, limit: $size, other: $other) }"
+    assert [requested(document), requested(document, words="a"), requested(document, words=None)] == [7 + 30, 7 + 30 + 100, 7 + 30]
+    assert requested(document, words="a", size=None, other="b") == 7 + 100
+    assert requested('{ looked(words: "a") }') == 7 + 100
+    assert requested("{ looked(words: null, limit: null) }") == 7
+    assert bill('{ looked(words: "a") }').actual({}, {"looked": 1}) == 7 + 100
+
+
+def test_has_points_for_rows_that_are_counted_before_for_the_most_and_after_for_those_that_were():
+    drawn = bill("{ a: counted b: counted }")
+    assert drawn.requested({}) == 2 * (20 + 10_000 // 50)
+    assert drawn.actual({}, {"a": 10_000, "b": 149}) == 20 + 200 + 20 + 2
+    assert drawn.actual({}, {"a": None, "b": 0}) == 2 * 20
 
 
 def test_names_the_dearest_root_field():
