@@ -1,0 +1,80 @@
+"""The pages on limits and cost say what the service does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from graph import health, sales
+from graph.items import events, summary
+from graph.kit.execution.engine import Engine
+from graph.kit.limits import cost_rules
+from graph.schema import executable
+from graph.server.auth.tokens import ACCESS_SECONDS
+from graph.server.graphql import budget
+from graph.server.graphql.http import HttpLimits
+from graph.server.graphql.websocket import SocketLimits
+from persistence.kit.events.feed import PAGE_EVENTS
+from persistence.kit.query.paging import COUNT_ROWS, PAGE_SIZE
+from tests.test_bounds import Untold
+
+ROOT = Path(__file__).parents[1]
+
+
+def page(name: str) -> str:
+    return " ".join((ROOT / name).read_text().split())
+
+
+def price(document: str) -> int:
+    engine = Engine(executable, Untold(), suggestions=False, introspection=True, fast=True)
+    return engine.prepare(document, None).bill.requested({})
+
+
+def test_prices_are_those_of_the_page():
+    text = page("docs/limits-and-cost.md")
+    for words in (
+        f"| an operation, at least | {cost_rules.LEAST_POINTS} |",
+        f"| a field of `Query`, `Mutation` or `Subscription` | {cost_rules.ROOT_WEIGHT} |",
+        f"({PAGE_SIZE} without `first` or `last`)",
+        f"| `totalCount` | {cost_rules.COUNT_POINTS}, and 1 for each {cost_rules.COUNTED_ROWS_A_POINT} that are counted; counting ends at {COUNT_ROWS:,},",
+        f"| `search` and `filter` of a list | {cost_rules.SEARCH_POINTS} each, if given |",
+        f"| `token` and `signup`, which hash a password | {cost_rules.PASSWORD_POINTS} |",
+        (
+            f"| {summary.SUMMARY_POINTS}, {health.HEALTH_POINTS}, {price('{ compute(n: 1) }')}, "
+            f"{price('{ itemsPage { total } }')}, {sales.SALES_POINTS:,} |"
+        ),
+        f"{cost_rules.INTROSPECTION_WEIGHTS['__schema']} for `__schema`, {cost_rules.INTROSPECTION_WEIGHTS['__type']} for `__type`",
+        f"costs {events.HISTORY_PAGE_POINTS} for each {PAGE_EVENTS} events",
+        f"1 for each {budget.ANSWER_BYTES_A_POINT:,} bytes",
+        f"beyond {budget.BODY_BYTES_INCLUDED:,} | 1 for each {budget.BODY_BYTES_A_POINT}, before they are parsed; {budget.MALFORMED_POINTS} for one",
+        f"1 for each {budget.CHARACTERS_A_POINT} characters",
+        f"| a token that is refused | {budget.TOKEN_POINTS},",
+        f"| bytes of a request | {HttpLimits().bytes:,}; {HttpLimits().bytes_signed_in // 2**20} MiB",
+    ):
+        assert words in text, words
+    assert cost_rules.SEARCH_POINTS == cost_rules.FILTER_POINTS
+
+
+def test_examples_cost_what_the_pages_say():
+    text = page("docs/limits-and-cost.md")
+    example = "{ items(first: 50) { nodes { name owner { username } } } }"
+    assert f"In `{example}`".lower() in text.lower()
+    assert f'"cost":{price(example)},' in text
+    found = re.search(r"An example: `(.*?)` costs .* = ([\d,]+)\.", " ".join((cost_rules.__doc__ or "").split()))
+    assert found is not None
+    assert price(found[1]) == int(found[2].replace(",", ""))
+
+
+def test_subscriptions_and_sockets_are_limited_as_the_page_says():
+    text, sockets = page("docs/subscriptions.md"), SocketLimits()
+    assert f"costs {events.HISTORY_PAGE_POINTS} for each {PAGE_EVENTS} events" in text
+    assert (
+        f"longer than {sockets.message_characters:,} characters ({sockets.message_characters_signed_in:,} for a signed-in caller), "
+        f"or a ping than {sockets.ping_characters:,}" in text
+    )
+
+
+def test_old_keys_are_kept_as_long_as_a_token_lives_and_every_page_says_so():
+    minutes = f"{ACCESS_SECONDS // 60} minutes"
+    assert f"`SECRET_KEYS_OLD` for {minutes}" in page("SECURITY.md")
+    assert f"after {minutes}, as long as an access token lives, remove the old" in page("docs/operations.md")
