@@ -19,7 +19,7 @@ FIBONACCI_MAX = 20_000  # It has 4,180 digits; Python refuses to print numbers o
 
 @strawberry.type
 class SystemQuery:
-    @query(scope=None, description="The object with this global id, or null if there is none that you may see.")
+    @query(scope=None, description="The object with this global id, or null if there is none that you may see.", cost=20)
     async def node(self, info: Info, id: strawberry.ID) -> Node | None:
         return await find(info, id)
 
@@ -38,7 +38,7 @@ class SystemQuery:
     @query(
         scope=None,
         description="The n-th Fibonacci number, worked out by addition: work for a processor, done beside the service.",
-        cost=100,
+        cost=1_000,
     )
     async def compute(self, info: Info, n: Annotated[int, strawberry.argument(description=f"0 to {FIBONACCI_MAX}.")]) -> BigInt:
         if not 0 <= n <= FIBONACCI_MAX:

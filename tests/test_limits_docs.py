@@ -39,10 +39,8 @@ def test_prices_are_those_of_the_page():
         f"| `totalCount` | {cost_rules.COUNT_POINTS}, and 1 for each {cost_rules.COUNTED_ROWS_A_POINT} that are counted; counting ends at {COUNT_ROWS:,},",
         f"| `search` and `filter` of a list | {cost_rules.SEARCH_POINTS} each, if given |",
         f"| `token` and `signup`, which hash a password | {cost_rules.PASSWORD_POINTS} |",
-        (
-            f"| {summary.SUMMARY_POINTS}, {health.HEALTH_POINTS}, {price('{ compute(n: 1) }')}, "
-            f"{price('{ itemsPage { total } }')}, {sales.SALES_POINTS:,} |"
-        ),
+        f"| {summary.SUMMARY_POINTS}, {health.HEALTH_POINTS}, {price('{ itemsPage { total } }')}, {price('{ compute(n: 1) }'):,}, {sales.SALES_POINTS:,} |",
+        f"| `node`, and each of `nodes` | {price('{ node(id: 1) { id } }')}, {price('{ nodes(ids: [1]) { id } }')} |",
         f"{cost_rules.INTROSPECTION_WEIGHTS['__schema']} for `__schema`, {cost_rules.INTROSPECTION_WEIGHTS['__type']} for `__type`",
         f"costs {events.HISTORY_PAGE_POINTS} for each {PAGE_EVENTS} events",
         f"1 for each {budget.ANSWER_BYTES_A_POINT:,} bytes",

@@ -13,7 +13,7 @@ from graph.kit.global_ids import row_id
 from persistence.items import table as items
 from persistence.items.sources import InventorySource, PriceSource
 
-SUMMARY_POINTS = 60  # Two sources are asked beside the item's row, each by a statement of its own.
+SUMMARY_POINTS = 100  # Two sources are asked beside the item's row, each by a statement of its own.
 
 
 @strawberry.type(description="What one needs to know before buying.")

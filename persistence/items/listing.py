@@ -113,7 +113,8 @@ class Filter:
             shown.append(contains_any(Item.tags, self.tags_any, "tags_any"))
         if self.tags_all:
             shown.append(contains_all(Item.tags, self.tags_all, "tags_all"))
-        return Walk(_LIVE, and_(*shown, *self._bounds())) if shown else None
+        ranged = any(getattr(self, name) is not None for name in _RANGES)
+        return Walk(_LIVE, and_(*shown, *self._bounds())) if shown or ranged else None
 
     def _bounds(self) -> Sequence[ColumnElement[bool]]:
         """All but what an index of words or tags is for."""
@@ -136,6 +137,8 @@ _BOUNDS: Mapping[str, tuple[Any, Callable[[Any, Any], ColumnElement[bool]]]] = {
     "created_before": (Item.created_at, lt),
     "owner_id": (Item.owner_id, eq),
 }
+# What few rows may fit, wherever they stand in the list's order: reading along it could take the whole table.
+_RANGES = ("price_min", "price_max", "created_after", "created_before")
 EVERYTHING = Filter()
 
 

@@ -42,7 +42,7 @@ PASSWORD_POINTS = 400  # Hashing one takes 30 ms of a processor, on purpose.
 SEARCH_POINTS = 250  # The list is read along, or words are looked up and what is found is sorted: some milliseconds.
 FILTER_POINTS = 250  # Rows that do not fit are passed over until the page is full.
 COUNT_POINTS = 20
-COUNTED_ROWS_A_POINT = 50
+COUNTED_ROWS_A_POINT = 100
 INTROSPECTION_WEIGHTS = {"__schema": 200, "__type": 20}
 PAGE_ARGUMENTS = ("first", "last")
 

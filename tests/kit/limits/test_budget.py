@@ -243,7 +243,7 @@ async def test_refuse_an_operation_that_costs_too_much_whatever_the_budget_holds
     await known(limited, document)
     response = await limited.send(document, {"n": 100})
     [error] = response.json()["errors"]
-    requested = 10 + 10 + 100 * (1 + 1) + 100 * (1 + 1)
+    requested = 20 + 10 + 100 * (1 + 1) + 100 * (1 + 1)
     assert response.status_code == 400
     assert error["message"] == f"The operation costs {requested} points, most of them here; at most 400 are allowed."
     assert error["extensions"] == {"code": "COST_EXCEEDED", "requested": requested, "maximum": 400}
@@ -298,7 +298,7 @@ async def test_hold_for_documents_over_sockets_which_stay_open(limited: Service)
         assert (refused["type"], refused["payload"][0]["message"]) == ("error", TOO_DEEP)
         await socket.send(json.dumps({"id": "2", "type": "subscribe", "payload": {"query": COUNT, "extensions": {"cost": True}}}))
         answered = json.loads(await socket.recv())
-        assert cost(answered["payload"]) == (230, 30)
+        assert cost(answered["payload"]) == (130, 30)
     # One budget for all transports: what the socket spent is gone here too.
     assert answered["payload"]["extensions"]["cost"]["budget"]["remaining"] > await remaining(limited)
 
@@ -313,7 +313,7 @@ async def test_hold_for_documents_where_budgets_are_switched_off(service: Servic
     response = await service.send(COUNT)
     assert "ratelimit" not in response.headers
     asked = await service.http.post("/graphql", json={"query": COUNT, "extensions": {"cost": True}})
-    assert asked.json()["extensions"]["cost"] == {"requested": 230, "actual": 30, "budget": None}
+    assert asked.json()["extensions"]["cost"] == {"requested": 130, "actual": 30, "budget": None}
     assert (await service.ask("{ rateLimit { enabled } }")) == {"rateLimit": {"enabled": False}}
 
 

@@ -277,8 +277,8 @@ def test_has_points_for_arguments_that_are_given_and_not_null():
 
 def test_has_points_for_rows_that_are_counted_before_for_the_most_and_after_for_those_that_were():
     drawn = bill("{ a: counted b: counted }")
-    assert drawn.requested({}) == 2 * (20 + 10_000 // 50)
-    assert drawn.actual({}, {"a": 10_000, "b": 149}) == 20 + 200 + 20 + 2
+    assert drawn.requested({}) == 2 * (20 + 10_000 // 100)
+    assert drawn.actual({}, {"a": 10_000, "b": 149}) == 20 + 100 + 20 + 1
     assert drawn.actual({}, {"a": None, "b": 0}) == 2 * 20
 
 

@@ -393,7 +393,7 @@ async def test_follow_what_the_user_holds_unless_they_were_narrowed(service: Ser
     assert (await refresh(service, narrow["refreshToken"]))["scopes"] == []
 
 
-@pytest.mark.parametrize("token", ["", "x", "x" * 43, "é" * 43, "x" * 100_000, "\x00" * 43])
+@pytest.mark.parametrize("token", ["", "x", "x" * 43, "é" * 43, "x" * 60_000, "\x00" * 43])
 async def test_are_not_given_for_what_is_no_refresh_token(embedded: Service, token: str) -> None:
     assert (await refresh(embedded, token))["__typename"] == "InvalidCredentials"
 

@@ -309,7 +309,7 @@ async def test_skips_a_byte_order_mark(service: Service) -> None:
     assert (response.status_code, response.json()) == (200, HELLO_ANSWER)
 
 
-@pytest.mark.parametrize("depth", [65, 1_000, 100_000])
+@pytest.mark.parametrize("depth", [65, 1_000, 30_000])
 async def test_refuses_deeply_nested_json(service: Service, depth: int) -> None:
     response = await post(service, b'{"query": "{ __typename }", "variables": {"a": ' + b"[" * depth + b"]" * depth + b"}}")
     assert (response.status_code, code(response)) == (400, "BAD_USER_INPUT")
@@ -417,7 +417,7 @@ class PublicAnswers:
     """A pipeline whose answers anybody may see."""
 
     def __init__(self, wire: Wire) -> None:
-        self.prepare = wire.pipeline.prepare
+        self.read, self.prepare = wire.pipeline.read, wire.pipeline.prepare
 
     async def run(self, operation: Operation, *_: object) -> Answer:
         return Answer(b'{"data":{}}', public=True)

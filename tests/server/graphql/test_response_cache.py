@@ -243,7 +243,7 @@ async def test_cost_what_making_them_cost(shop: Shop) -> None:
     assert first == again
     assert list(first) == ["data", "extensions"]
     assert first["data"] == plain
-    assert first["extensions"]["cost"]["actual"] == 3 + 5
+    assert first["extensions"]["cost"]["actual"] == 10 + 2 + 20
 
 
 async def test_are_found_through_a_socket_too(shop: Shop) -> None:

@@ -293,7 +293,7 @@ async def test_ignores_ids_it_does_not_know(service: Service) -> None:
         '{"type": "ping", "type": "pong"}',
         '{"type": "ping", "payload": {"a": "\\ud800"}}',
         '{"type": "ping", "payload": ' + '{"a":' * 70 + "1" + "}" * 71,
-        "[" * 100_000,
+        "[" * 60_000,
         b'{"type": "ping"}',
         b"\x00\xff",
     ],
