@@ -221,19 +221,16 @@ async def compared(pipeline: Pipeline, database: Database, who: str, caller: Cal
 async def measured(pipeline: Pipeline, database: Database, name: str, document: str, caller: Caller) -> Measured | None:
     """None, if it is refused or fails."""
     request = GraphQLRequest(query=document, extensions={"cost": True})
-    meter = Meter(await backends(database))
     try:
         operation = await pipeline.prepare(request, caller)
-        began = meter.seconds()
         answer: Any = orjson.loads((await pipeline.run(operation, request, caller)).body)
     except Refused:
         return None
     if answer.get("data") is None or any(value is None for value in cast("dict[str, Any]", answer["data"]).values()):
         return None
-    now, runs = meter.seconds(), 1
-    if now - began < LEAST_SECONDS:  # What is quick is done again: the first time plans are made and pages read.
-        meter, runs = Meter(await backends(database)), 0
-        began = now = meter.seconds()
+    # The first time plans are made and pages read; connections may have been opened for it.
+    meter, runs = Meter(await backends(database)), 0
+    began = now = meter.seconds()
     while now - began < LEAST_SECONDS and runs < MOST_RUNS:
         await pipeline.run(operation, request, caller)
         runs, now = runs + 1, meter.seconds()

@@ -89,7 +89,7 @@ async def test_executes_a_new_event_once_for_those_who_resume_from_different_cur
         cursors = [(await first.next())["cursor"] for _ in range(50)]
         for place, cursor in enumerate(cursors[:-1]):
             # As a variable, in the text, under another name and with a filter: all of them select the same.
-            ways = (
+            ways: tuple[tuple[str, dict[str, Any]], ...] = (
                 (OPEN, {"after": cursor}),
                 (OPEN.replace("($after: String)", "").replace("$after", f'"{cursor}"'), {}),
                 (

@@ -401,7 +401,7 @@ async def test_charge_for_history_that_a_filter_lets_nobody_hear_of(limited: Ser
     async with asyncio.timeout(10):
         while feed.cursor(await feed.position() - 3) != cursor:  # noqa: ASYNC110 -- it looks when it is told
             await asyncio.sleep(0.01)
-    monkeypatch.setattr(feed, "_recent", Recent(feed._released))  # As after a restart: history is read from the table.
+    monkeypatch.setattr(feed, "_recent", Recent(await feed.position()))  # As after a restart: history is read from the table.
     await known(limited, FOLLOW)
     reading = 10 + HISTORY_PAGE_POINTS
     async with listening(limited, FOLLOW, {"after": cursor, "ids": ["SXRlbTo5OTk5"]}):
