@@ -107,9 +107,11 @@ class Protocol(WebSocketsSansIOProtocol):
         self.writable: Any = Gate()
         self.writable.set()
         self.close_timeout = self.limits.close_seconds
-        self._rate = FrameRate(self.frame_limits)
+        self._rate, self._is_deaf = FrameRate(self.frame_limits), False
 
     def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
         super().data_received(data)
         if not self.handshake_initiated and not self.close_sent:
             self._refuse_handshake()
@@ -136,16 +138,32 @@ class Protocol(WebSocketsSansIOProtocol):
     def _fail(self, reason: str) -> None:
         self.conn.fail(CloseCode.POLICY_VIOLATION, reason)
         self.conn.events.clear()
-        self.frames = []
         self.handle_parser_exception()
+
+    def handle_parser_exception(self) -> None:
+        """Write why the connection fails, and drop what still comes for a while: closing at once would destroy that on its way."""
+        close = self.conn.close_sent
+        self.close_sent, self._is_deaf, self.frames = True, True, []
+        if close is not None:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write_eof()
+        self.transport.resume_reading()
+        if self.close_timer is None:
+            self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
 
     def look(self, now: float) -> None:
         """The handshake came whole, and uvicorn's pings tell who is gone."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        # The parser is a generator that holds its connection, which holds it: what they read would wait for a garbage collection.
+        # The parser is a generator that holds its connection, which holds it, and so do an exception and the frames it passed: they would wait for a garbage
+        # collection, and with them all that was read.
         self.conn.parser = (_ for _ in ())
+        for each in (self.conn.handshake_exc, self.conn.parser_exc):
+            if each is not None:
+                each.__traceback__ = each.__cause__ = each.__context__ = None
+        self.request = self.response = cast("Any", None)
         self.frames = []
 
     async def send(self, message: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -89,6 +89,10 @@ class Connections:
     def __len__(self) -> int:
         return len(self._places)
 
+    def __iter__(self) -> Iterator[Connection]:
+        """Those that are open now, whatever happens on the way."""
+        return iter(list(self._places))
+
     def arrive(self, connection: Connection) -> None:
         """Count a connection whose caller is not known yet. Where a network has too many of those, the oldest is aborted: most say soon who they are."""
         key = connection.caller.network_key
@@ -155,7 +159,7 @@ class Connections:
     async def check(self, now: datetime) -> None:
         """End connections whose token has run out or lost its standing. Nobody waits for a goodbye."""
         signed_in: dict[Connection, AccessToken] = {}
-        for connection in [each for each in self._places if each not in self._ending]:
+        for connection in [each for each in self if each not in self._ending]:
             if connection.token is None:
                 continue
             token = self._read(connection.token)
@@ -206,7 +210,7 @@ class Connections:
     async def drain(self, deadline_seconds: float) -> None:
         """Take no new connections, and give those that are open their end; what takes longer than the deadline is dropped."""
         self.draining = True
-        connections = list(self._places)
+        connections = list(self)
         if not connections:
             return
         goodbyes = [asyncio.ensure_future(connection.drain()) for connection in connections]
@@ -216,7 +220,7 @@ class Connections:
                 log.warning("a connection could not be ended in order", error=repr(error))
         for goodbye in late:
             goodbye.cancel()
-        for connection in list(self._places) if late else []:
+        for connection in self if late else ():
             self.abandon(connection)
 
     async def _within(self, connection: Connection, goodbye: Coroutine[None, None, None]) -> None:

@@ -100,6 +100,7 @@ class Operations:
         finally:
             self._release(running)
             self._running.discard(running)
+            running.task = None  # Cancelled, it holds what ran in it, and that holds it.
 
     def _may_speak(self, running: _Running) -> bool:
         return self._speaking.get(running.id) is running

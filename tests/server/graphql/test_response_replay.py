@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,3 +71,35 @@ async def test_from_a_page_passes_cors(service: Service) -> None:
 async def test_is_told_once_what_its_answer_depends_on(service: Service, headers: dict[str, str]) -> None:
     for _ in range(2):
         assert (await post(service, **headers)).headers["vary"] == "Accept, Authorization, Accept-Encoding, Origin"
+
+
+async def raw(service: Service, head: str, *parts: bytes) -> bytes:
+    """The answer to a request whose body comes in these parts, each when the last has been read."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(service.url.rpartition(":")[2]))
+    try:
+        writer.write(f"POST /graphql HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nConnection: close\r\n{head}\r\n".encode())
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("cut", [1, 40, -1])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_is_the_whole_body(service: Service, cut: int, chunked: bool) -> None:
+    """Its first part alone was once enough to be answered, and kept with whatever variables came behind it."""
+    await service.make_item()
+    rest = json.dumps({"query": NAMES, "variables": {"unused": "x" * 2_000}}).encode()
+    beginning, end = rest[:cut], rest[cut:]
+
+    def framed(part: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(part), part) if chunked else part
+
+    head = "Transfer-Encoding: chunked\r\n" if chunked else f"Content-Length: {len(rest)}\r\n"
+    for _ in range(2):
+        assert (await raw(service, head, framed(beginning), framed(end) + (b"0\r\n\r\n" if chunked else b""))).startswith(b"HTTP/1.1 200 ")
+    cut_off = "Transfer-Encoding: chunked\r\n" if chunked else f"Content-Length: {len(beginning)}\r\n"
+    assert (await raw(service, cut_off, framed(beginning) + (b"0\r\n\r\n" if chunked else b""))).startswith(b"HTTP/1.1 400 ")

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from graph.echo import EchoMessage, topic
+from graph.server.asgi import http_protocol
 from graph.server.graphql import sse
+from tests.impatient import LIMITS
+from tests.slow_clients import Target
 from tests.support.wire import until
 
 if TYPE_CHECKING:
@@ -235,4 +239,47 @@ async def test_notices_that_the_client_has_gone(service: Service, connections: C
     async with streaming(service, GREETED) as stream:
         await stream.result()
         assert len(connections) == 1
+    await until(lambda: not len(connections))
+
+
+async def test_has_fields_of_its_own(service: Service) -> None:
+    """A head that streams shared collected the ids and times of all that came before."""
+    for query in (GREETED, "{", "{ __typename }") * 3:
+        async with streaming(service, query) as stream:
+            names = [name for name, _ in stream.response.headers.raw]
+            assert len(names) == len(set(names)), names
+            assert {b"x-request-id", b"x-process-time"} <= set(names)
+
+
+async def test_frees_its_place_when_its_client_does_not_read(
+    service: Service, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol.Protocol, "limits", LIMITS)
+    monkeypatch.setattr(connections, "_per_caller", 1)
+    target = Target(int(service.url.rpartition(":")[2]), "", "")
+    reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+    try:
+        writer.write(target.post(GREETED, "Accept: text/event-stream", channel="flood"))
+        await reader.readuntil(b"hello")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        (stream,) = connections
+        async with asyncio.timeout(60):
+            while stream in set(connections):
+                await service.services.broker.publish(topic("flood"), EchoMessage.of("flood", "x" * 1_000).packed())
+                await asyncio.sleep(0)
+        async with streaming(service, GREETED) as another:
+            assert await another.result() == {"data": {"echo": {"text": "echo: hello"}}}
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("behind", [b"", b"GET /live HTTP/1.1\r\nHost: here\r\n\r\n", b"nonsense\r\n\r\n"])
+async def test_frees_its_place_at_once_when_its_client_leaves(service: Service, connections: Connections, behind: bytes) -> None:
+    """Whatever else was asked for on the connection."""
+    target = Target(int(service.url.rpartition(":")[2]), "", "")
+    reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+    writer.write(target.post(GREETED, "Accept: text/event-stream", channel="a") + behind)
+    await reader.readuntil(b"hello")
+    assert len(connections) == 1
+    writer.transport.abort()
     await until(lambda: not len(connections))

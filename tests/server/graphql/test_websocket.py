@@ -381,12 +381,18 @@ async def test_lets_a_user_in_whose_network_is_full_of_strangers(
     """Strangers who have said that they are, and such as say nothing."""
     monkeypatch.setattr(connections, "_per_caller", 2)
     token = await service.sign_in()
-    async with talking(service), talking(service), talking(service, init=False), talking(service, init=False) as silent:
-        async with talking(service, init=bearer(token)) as payload, talking(service, **bearer(token)) as handshake:
-            assert (await payload.result("{ __typename }"))["type"] == (await handshake.result("{ __typename }"))["type"] == "next"
-            await silent.send({"type": "ping"})
-            assert await silent.hear() == {"type": "pong"}  # Only the oldest that said nothing had to go.
-            assert len(connections) == 5
+    async with (
+        talking(service),
+        talking(service),
+        talking(service, init=False),
+        talking(service, init=False) as silent,
+        talking(service, init=bearer(token)) as payload,
+        talking(service, **bearer(token)) as handshake,
+    ):
+        assert (await payload.result("{ __typename }"))["type"] == (await handshake.result("{ __typename }"))["type"] == "next"
+        await silent.send({"type": "ping"})
+        assert await silent.hear() == {"type": "pong"}  # Only the oldest that said nothing had to go.
+        assert len(connections) == 5
     await until(lambda: not len(connections))
 
 
@@ -441,7 +447,7 @@ async def test_takes_a_new_token_on_an_open_socket(service: Service, connections
         await heard_after_start(talk, service)
         await talk.send({"type": "ping", "payload": {**bearer(new), "at": 1}})
         assert await talk.hear() == {"type": "pong", "payload": {"at": 1}}
-        assert [each.token for each in list(connections._places)] == [new]  # pyright: ignore[reportPrivateUsage] -- there is no other way to see it
+        assert [each.token for each in connections] == [new]
         await echo(service, "still here")
         assert (await talk.hear())["payload"] == {"data": {"echo": {"text": "echo: still here"}}}
 

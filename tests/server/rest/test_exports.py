@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import make_url, update
 
 from graph.kit.auth import Scope
+from graph.server.asgi import http_protocol
 from graph.server.representations import streaming
 from graph.server.representations.streaming import Pace, Stream
 from graph.server.rest import exports
@@ -24,6 +25,8 @@ from persistence.items import csv_export, listing
 from persistence.items import table as items
 from persistence.items.table import Draft
 from persistence.kit.database.database import STREAMS
+from tests.impatient import LIMITS
+from tests.slow_clients import Target
 from tests.support.service import Service
 
 
@@ -177,17 +180,27 @@ async def test_says_so_when_it_fails_at_once(service: Service, monkeypatch: pyte
     assert "database" not in text
 
 
-async def test_gives_its_connection_back_when_its_reader_leaves(service: Service) -> None:
+@pytest.mark.parametrize("kind", ["csv", "json"])
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_gives_its_connection_back_when_its_reader_leaves_or_stalls(
+    service: Service, kind: str, leaves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol.Protocol, "limits", LIMITS)
     await fill(service, *(Draft(f"Item {n}", Decimal(1), "x" * 9_000) for n in range(1_000)))
-    headers = {"Authorization": f"Bearer {await service.sign_in(Scope.ITEMS_READ)}", "Accept-Encoding": "identity"}
-    for kind in ("csv", "json"):
-        for _ in range(STREAMS + 1):
-            async with service.http.stream("GET", f"/api/v2/stream/items.{kind}", headers=headers) as answer:
-                assert answer.status_code == 200
-                await anext(answer.aiter_bytes(1_000))
-    async with asyncio.timeout(10), AsyncExitStack() as stack:
+    request = Target(int(service.url.rpartition(":")[2]), await service.sign_in(Scope.ITEMS_READ), "").get(f"/api/v2/stream/items.{kind}")
+    async with AsyncExitStack() as readers:
         for _ in range(STREAMS):
-            await stack.enter_async_context(service.database.snapshot())
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(service.url.rpartition(":")[2]))
+            readers.callback(writer.close)
+            writer.write(request)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+            if leaves:
+                writer.transport.abort()
+            else:
+                writer.transport.pause_reading()  # type: ignore[attr-defined]
+        async with asyncio.timeout(30), AsyncExitStack() as snapshots:
+            for _ in range(STREAMS):
+                await snapshots.enter_async_context(service.database.snapshot())
 
 
 async def test_leaves_pages_their_connections(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

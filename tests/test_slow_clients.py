@@ -1,0 +1,25 @@
+"""Hundreds of clients that never read or never write, in the short form of `scripts/slow-clients` …"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.slow_clients import IMPATIENT, KINDS, hold, served
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EACH = 25
+MOST_BYTES_EACH = 2**20
+"""Of the server's memory. A client that is owed a page of 900 kB, or a part of a file of 1 MB, holds that until it is given up."""
+
+
+async def test_are_all_let_go_while_others_are_served(tmp_path: Path) -> None:
+    async with served(tmp_path, IMPATIENT) as (process, target, victim):
+        outcome = await hold(process, target, victim, each=EACH, seconds=60)
+        again = await hold(process, target, victim, each=EACH, seconds=60)
+    for each in (outcome, again):
+        assert (each.clients, each.left, each.lines) == (EACH * len(KINDS), 0, []), each
+        assert each.grown_bytes < each.clients * MOST_BYTES_EACH, each
+        assert each.busy_p99 < 2, each
+    assert again.kept_bytes < outcome.grown_bytes / 2, again  # What the first ones took is used again.
