@@ -109,6 +109,15 @@ async def test_is_closed_when_it_sends_too_many_frames(service: Service, frames:
     assert (await service.http.get("/live")).status_code == 200
 
 
+async def test_is_closed_once(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the application says after the protocol has closed is nobody's error."""
+    async with raw(service) as client:
+        client.writer.write(message(type="nonsense") + frame(b"", PONG) * 5_000)
+        assert (await client.closed())[0] in {1008, 4400}
+        client.writer.close()
+    assert "Traceback" not in capsys.readouterr().out
+
+
 def test_counts_frames_of_each_second() -> None:
     rate = FrameRate(FrameLimits(frames=10, idle_frames=2))
     text, pong, empty = Frame(Opcode.TEXT, b"x"), Frame(Opcode.PONG, b"x"), Frame(Opcode.CONT, b"")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.protocol import Event
@@ -167,6 +168,8 @@ class Protocol(WebSocketsSansIOProtocol):
         self.frames = []
 
     async def send(self, message: Any) -> None:
+        if self.close_sent:
+            raise ClientDisconnected  # By this protocol itself, for the client's sake, and the application has not heard of it yet: uvicorn calls that an error.
         await super().send(message)
         if message["type"] == "websocket.accept":
             self.request = self.response = None
