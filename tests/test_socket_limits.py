@@ -23,7 +23,7 @@ from graph.server.transport import Joined, WireLimits
 from tests.impatient import LIMITS
 from tests.server.graphql.test_websocket import bearer, talking
 from tests.slow_clients import INIT, Target, frame, message
-from tests.support.wire import until
+from tests.support.wire import go_on_reading, stop_reading, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -49,14 +49,14 @@ class Raw:
     """A socket of whose frames each bit is ours."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self.writer = reader, writer
+        self.reader, self.writer = reader, writer
 
     async def frame(self) -> tuple[int, bytes]:
-        first, second = await self._reader.readexactly(2)
+        first, second = await self.reader.readexactly(2)
         size = second & 0x7F
         if size > 125:
-            size = int.from_bytes(await self._reader.readexactly(2 if size == 126 else 8))
-        return first & 0x0F, await self._reader.readexactly(size)
+            size = int.from_bytes(await self.reader.readexactly(2 if size == 126 else 8))
+        return first & 0x0F, await self.reader.readexactly(size)
 
     async def message(self) -> Any:
         opcode, data = await self.frame()
@@ -68,7 +68,7 @@ class Raw:
         while True:
             opcode, data = await self.frame()
             if opcode == 8:
-                await self._reader.read()
+                await self.reader.read()
                 return int.from_bytes(data[:2]), data[2:].decode()
 
 
@@ -191,7 +191,7 @@ async def stalled(service: Service, connections: Connections, token: str | None 
         client.writer.write(message(type="connection_init", payload=bearer(token) if token else None))
         assert await client.message() == {"type": "connection_ack"}
         socket = of(connections, before)
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        stop_reading(client.writer)
         client.writer.write(b"".join(more) + message(type="subscribe", id="1", payload={"query": ECHO}))
         while not waiting(socket):
             await service.services.broker.publish(topic("flood"), EchoMessage.of("flood", "x" * 1_000).packed())
@@ -207,7 +207,7 @@ def waiting(socket: Socket) -> int:
 async def test_that_does_not_read_is_let_go(service: Service, connections: Connections, capsys: pytest.CaptureFixture[str]) -> None:
     async with stalled(service, connections) as (client, socket), raw(service) as another:
         await until(lambda: socket not in set(connections))
-        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        go_on_reading(client.writer)
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await client.closed()
         another.writer.write(message(type="ping"))
@@ -270,7 +270,7 @@ async def test_that_never_answers_a_close_is_let_go(service: Service, connection
         assert (await client.frame())[0] == 8
         assert len(connections) == 1
         await until(lambda: len(connections) == 0)
-        assert await client._reader.read() == b""
+        assert await client.reader.read() == b""
 
 
 @pytest.mark.parametrize("kind", ["silent", "init", "subscribed", "ended", "refused", "failed"])
@@ -307,7 +307,8 @@ async def test_leaves_nothing_to_the_garbage_collector(
 
 
 def running(connections: Connections) -> int:
-    return sum(len(each._operations._running) for each in connections if isinstance(each, Socket))
+    sockets: list[Any] = [each for each in connections if isinstance(each, Socket)]
+    return sum(len(each._operations._running) for each in sockets)
 
 
 def remember(class_: type[Any], made: list[weakref.ref[Any]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from graph.budget import Meter
 from graph.server.asgi.origins import Origins
@@ -39,3 +39,12 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 -- nothing could set an event
             await asyncio.sleep(0.01)
+
+
+def stop_reading(writer: asyncio.StreamWriter) -> None:
+    """From now on what this client is sent stays on its way."""
+    cast("asyncio.Transport", writer.transport).pause_reading()
+
+
+def go_on_reading(writer: asyncio.StreamWriter) -> None:
+    cast("asyncio.Transport", writer.transport).resume_reading()

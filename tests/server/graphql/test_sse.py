@@ -16,7 +16,7 @@ from graph.server.asgi import http_protocol
 from graph.server.graphql import sse
 from tests.impatient import LIMITS
 from tests.slow_clients import Target
-from tests.support.wire import until
+from tests.support.wire import stop_reading, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -261,7 +261,7 @@ async def test_frees_its_place_when_its_client_does_not_read(
     try:
         writer.write(target.post(GREETED, "Accept: text/event-stream", channel="flood"))
         await reader.readuntil(b"hello")
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        stop_reading(writer)
         (stream,) = connections
         async with asyncio.timeout(60):
             while stream in set(connections):

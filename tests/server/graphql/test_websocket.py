@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message
 
-    from graph.server.graphql.connection_registry import Connections
+    from graph.server.graphql.connection_registry import Connections, Transport
     from tests.support.service import Service
 
 SUBPROTOCOL = "graphql-transport-ws"
@@ -417,7 +417,8 @@ async def test_counts_sockets_of_one_ipv6_network_together(
 class Seated:
     """A connection that does nothing."""
 
-    token = transport = None
+    token: str | None = None
+    transport: Transport | None = None
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller

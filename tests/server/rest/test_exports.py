@@ -28,6 +28,7 @@ from persistence.kit.database.database import STREAMS
 from tests.impatient import LIMITS
 from tests.slow_clients import Target
 from tests.support.service import Service
+from tests.support.wire import stop_reading
 
 
 async def fetch(service: Service, kind: str, query: str = "", *, token: str | None = None) -> tuple[int, str, str]:
@@ -197,7 +198,7 @@ async def test_gives_its_connection_back_when_its_reader_leaves_or_stalls(
             if leaves:
                 writer.transport.abort()
             else:
-                writer.transport.pause_reading()  # type: ignore[attr-defined]
+                stop_reading(writer)
         async with asyncio.timeout(30), AsyncExitStack() as snapshots:
             for _ in range(STREAMS):
                 await snapshots.enter_async_context(service.database.snapshot())
