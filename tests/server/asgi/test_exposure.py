@@ -16,9 +16,11 @@ from graph.kit.execution import validation
 from graph.kit.limits.query_size import SizeLimits
 from graph.server import settings
 from graph.server.asgi.response_headers import HEADERS
+from graph.server.asgi.websocket_protocol import FrameLimits
 from graph.server.auth import tokens
 from graph.server.graphql.websocket import SocketLimits
 from graph.server.telemetry.logs import identified
+from graph.server.transport import WireLimits
 from persistence.items.sources import PriceSource
 from tests.conftest import settings_for
 from tests.support.access_ways import ROUTES
@@ -235,7 +237,7 @@ async def test_is_only_the_request_id_of_a_fault_on_a_route(broken: Service, pat
 
 def test_is_defended_as_security_md_says():
     page = " ".join((Path(__file__).parents[3] / "SECURITY.md").read_text().split())
-    limits, sockets, budget = SizeLimits(), SocketLimits(), settings.BUDGET
+    limits, sockets, budget, wire, frames = SizeLimits(), SocketLimits(), settings.BUDGET, WireLimits(), FrameLimits()
     for words in (
         f"{limits.depth} levels, {limits.aliases} aliases, {limits.query_roots} root fields, {limits.mutation_roots} for mutations",
         f"{limits.directives} directives, {limits.selections:,} selections, and {settings.Settings.model_fields['max_cost'].default:,} points",
@@ -244,6 +246,11 @@ def test_is_defended_as_security_md_says():
         f"{settings.Settings.model_fields['connections_per_caller'].default} open connections each",
         f"at most {TOKEN_LENGTH:,} characters, {tokens.ACCESS_SECONDS // 60} minutes, {tokens.LEEWAY_SECONDS} s for clocks",
         f"sign-in within {sockets.init_seconds:.0f} s; {sockets.message_characters // 1024} kB a message, {sockets.operations} operations",
+        f"{sockets.control_characters:,} characters where it is no operation, {frames.frames:,} frames a second, {frames.idle_frames} of them",
+        f"{wire.head_seconds:.0f} to {wire.head_seconds + wire.look_seconds:.0f} s for a request's head, of {wire.head_bytes // 1024} kB "
+        f"and {wire.head_fields} fields at most",
+        f"less than {wire.least_rate // 1024} kB a second of what waits for it is cut off after {wire.slow_seconds:.0f} to "
+        f"{wire.slow_seconds + 3 * wire.look_seconds:.0f} s",
         f"{settings.Settings.model_fields['max_upload_bytes'].default // 2**20} MiB",
         "argon2id, 19 MiB, 2 passes",
     ):
