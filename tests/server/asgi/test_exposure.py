@@ -247,10 +247,14 @@ def test_is_defended_as_security_md_says():
         f"at most {TOKEN_LENGTH:,} characters, {tokens.ACCESS_SECONDS // 60} minutes, {tokens.LEEWAY_SECONDS} s for clocks",
         f"sign-in within {sockets.init_seconds:.0f} s; {sockets.message_characters // 1024} kB a message, {sockets.operations} operations",
         f"{sockets.control_characters:,} characters where it is no operation, {frames.frames:,} frames a second, {frames.idle_frames} of them",
-        f"{wire.head_seconds:.0f} to {wire.head_seconds + wire.look_seconds:.0f} s for a request's head, of {wire.head_bytes // 1024} kB "
-        f"and {wire.head_fields} fields at most",
-        f"less than {wire.least_rate // 1024} kB a second of what waits for it is cut off after {wire.slow_seconds:.0f} to "
-        f"{wire.slow_seconds + 3 * wire.look_seconds:.0f} s",
+        (
+            f"{wire.head_seconds:.0f} to {wire.head_seconds + wire.look_seconds:.0f} s for a request's head, of {wire.head_bytes // 1024} kB "
+            f"and {wire.head_fields} fields at most"
+        ),
+        (
+            f"less than {wire.least_rate // 1024} kB a second of what waits for it is cut off after {wire.slow_seconds:.0f} to "
+            f"{wire.slow_seconds + 3 * wire.look_seconds:.0f} s"
+        ),
         f"{settings.Settings.model_fields['max_upload_bytes'].default // 2**20} MiB",
         "argon2id, 19 MiB, 2 passes",
     ):
