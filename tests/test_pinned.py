@@ -160,13 +160,10 @@ SIGNATURES: list[tuple[str, Callable[..., Any], str]] = [
     ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.__init__, "self config server_state app_state _loop"),
     ("graph/server/asgi/http_protocol.py", getattr(HttpToolsProtocol, "_start_asgi_task"), "self cycle app"),  # noqa: B009 -- that it is there is what is tested
     ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.on_header, "self name value"),
-    ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.on_url, "self url"),
-    ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.on_body, "self body"),
     ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.connection_lost, "self exc"),
     ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.connection_made, "self transport"),
     ("graph/server/asgi/response_writer.py", RequestResponseCycle.send, "self message"),
     ("graph/server/asgi/websocket_protocol.py", WebSocketsSansIOProtocol.__init__, "self config server_state app_state _loop"),
-    ("graph/server/asgi/websocket_protocol.py", WebSocketsSansIOProtocol.handle_connect, "self event"),
     ("graph/server/asgi/websocket_protocol.py", WebSocketsSansIOProtocol.send, "self message"),
     ("graph/server/asgi/websocket_protocol.py", ServerProtocol.fail, "self code reason"),
     ("graph/server/asgi/websocket_protocol.py", Frame.__init__, "self opcode data fin rsv1 rsv2 rsv3"),

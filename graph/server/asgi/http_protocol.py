@@ -71,8 +71,9 @@ class Protocol(HttpToolsProtocol):
         self._head_since = self.loop.time()
         self._backlog, self._host = bytearray(), b""
         self._in_head, self._begun = True, False
-        self._head_bytes = self._fields = self._hosts = self._unfinished = self._body_left = 0
+        self._head_bytes = self._trailer_bytes = self._hosts = self._body_left = 0
         self._joined = Joined(transport, self, self.loop)
+        self.app_state = {**self.app_state, CONNECTION: self._joined}
         super().connection_made(cast("asyncio.Transport", self._joined))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -108,8 +109,16 @@ class Protocol(HttpToolsProtocol):
             if self._answer_due and not self.cycle.more_body:
                 self._wait(data[at:])
                 return
-            end = self._piece_end(data, at)
-            at += self._feed(data[at:end] if end - at < size else data)
+            if self._in_head:
+                found = data.find(HEAD_END, at if self._head_bytes else at + SHORT_HEAD)
+                body = size if found < 0 else found + len(HEAD_END)
+                self._head_bytes += body - at
+                end = size if found < 0 or data.find(HEAD_END, body) < 0 else body
+            else:
+                body = at
+                end = min(at + self._body_left, size) if self._body_left else _chunks_end(data, at)
+            at += self._feed(data if end - at == size else data[at:end])
+            self._body_left = max(0, self._body_left - (end - body))
 
     def _wait(self, data: bytes) -> None:
         """Reading goes on for a while, as only so the client's end is noticed."""
@@ -124,30 +133,29 @@ class Protocol(HttpToolsProtocol):
         if len(self._backlog) < READ_BYTES:
             self._joined.release(BY_BACKLOG)
 
-    def _piece_end(self, data: bytes, at: int) -> int:
-        if self._body_left > 0:
-            return min(at + self._body_left, len(data))
-        end = data.find(HEAD_END, at + SHORT_HEAD)
-        return len(data) if end < 0 else end + len(HEAD_END)
-
     def _feed(self, piece: bytes) -> int:
         """The number of bytes that were parsed."""
-        if self._in_head:
-            self._unfinished += len(piece)
-            if b"h2c" in piece:
-                piece = _without_h2c(piece)
+        if b"h2c" in piece and self._in_head:
+            piece = _without_h2c(piece)
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
-            if not self._should_upgrade():
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            elif self._announces_body:  # Which httptools takes for the other protocol, and would take for a request next.
+                self._reject(MALFORMED)
+            else:
                 return int(upgrade.args[0])  # To a protocol that nobody speaks here: ignored. Source: RFC 9110, section 7.8.
-            self.handle_websocket_upgrade()
         except httptools.HttpParserError:
             self._reject(self._rejection or MALFORMED)
         else:
-            if self._is_head_too_large:
+            if self._in_head and self._is_head_too_large:
                 self._reject(HEAD_TOO_LARGE)
         return len(piece)
+
+    @property
+    def _announces_body(self) -> bool:
+        return any(name in {b"content-length", b"transfer-encoding"} for name, _ in self.headers)
 
     @property
     def _answer_due(self) -> bool:
@@ -155,24 +163,18 @@ class Protocol(HttpToolsProtocol):
 
     @property
     def _is_head_too_large(self) -> bool:
-        return self._head_bytes + self._unfinished > self.limits.head_bytes or self._fields > self.limits.head_fields
+        return self._head_bytes > self.limits.head_bytes or (self._begun and len(self.headers) > self.limits.head_fields)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        cast("dict[str, Any]", self.scope)["state"][CONNECTION] = self._joined
         self._idle_since, self._head_since = None, self.loop.time()
-        self._in_head = self._begun = True
-        self._head_bytes = self._fields = self._hosts = self._body_left = 0
-
-    def on_url(self, url: bytes) -> None:
-        self._head_bytes, self._unfinished = self._head_bytes + len(url), 0
-        self.url += url
+        self._begun = True
+        self._trailer_bytes = self._hosts = self._body_left = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value) + 4
-        self._fields, self._unfinished = self._fields + 1, 0
         if not self._in_head:
-            return  # A trailer, which nobody asked for, is no field of the request. Source: RFC 9110, section 6.5.1.
+            self._count_trailer(len(name) + len(value))
+            return
         name = name.lower()
         if name == b"host":
             self._hosts, self._host = self._hosts + 1, value
@@ -182,13 +184,21 @@ class Protocol(HttpToolsProtocol):
             self.expect_100_continue = True
         self.headers.append((name, value))
 
+    def _count_trailer(self, size: int) -> None:
+        """A trailer, which nobody asked for, is no field of the request. Source: RFC 9110, section 6.5.1."""
+        self._trailer_bytes += size
+        if self._trailer_bytes > self.limits.head_bytes:
+            self._rejection = HEAD_TOO_LARGE
+            raise _RejectedError
+
     def on_headers_complete(self) -> None:
         self._rejection = self._objection(self.parser.get_http_version())
         if self._rejection is not None:
             raise _RejectedError
         self._in_head, self._head_since = False, None
         super().on_headers_complete()
-        self.flow.resume_reading()  # Where uvicorn's pipeline would be the only bound, it pauses here.
+        if self.pipeline:
+            self.flow.resume_reading()  # Where uvicorn's pipeline would be the only bound, it pauses here.
 
     def _objection(self, version: str) -> Rejection | None:
         if self._is_head_too_large:
@@ -199,21 +209,21 @@ class Protocol(HttpToolsProtocol):
             return NO_HOST  # Source: section 3.2.
         if version == "1.0":
             self.expect_100_continue = False  # Source: RFC 9110, section 10.1.1.
-        if self._answer_due and self.parser.should_upgrade() and self._should_upgrade():
+        return self._objection_behind() if self._answer_due else None
+
+    def _objection_behind(self) -> Rejection | None:
+        """To a request that follows one whose answer is due."""
+        if self.parser.should_upgrade() and self._should_upgrade():
             return UPGRADE_TOO_EARLY
         if len(self.pipeline) >= self.limits.waiting_requests:
             self.cycle.keep_alive = False  # So the client knows that it has to repeat what is behind. Source: section 9.3.2.
             return TOO_MANY
         return None
 
-    def on_body(self, body: bytes) -> None:
-        self._body_left = max(0, self._body_left - len(body))
-        super().on_body(body)
-
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_head, self._begun = True, False
-        self._head_bytes = self._fields = self._unfinished = self._body_left = 0
+        self._head_bytes = self._body_left = 0
 
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
@@ -243,7 +253,8 @@ class Protocol(HttpToolsProtocol):
             if self._head_since is not None:
                 self._head_since = now  # Its client waited for us.
             self.flow.resume_reading()
-            self._parse_backlog()
+            if self._backlog:
+                self._parse_backlog()
 
     def _reject(self, rejection: Rejection) -> None:
         """Parse nothing more, and answer so after the answers that are due: it must not fall into one of them."""
@@ -296,6 +307,12 @@ class Protocol(HttpToolsProtocol):
             self._reject(HEAD_TOO_SLOW)
         else:
             self.transport.close()  # Without a request there is nothing to answer.
+
+
+def _chunks_end(data: bytes, at: int) -> int:
+    """Of a body in chunks, or of a part of it: what ends it ends a head too."""
+    end = data.find(HEAD_END, at + SHORT_HEAD)
+    return len(data) if end < 0 else end + len(HEAD_END)
 
 
 def _without_h2c(piece: bytes) -> bytes:

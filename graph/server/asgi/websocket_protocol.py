@@ -16,7 +16,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.protocol import Event
 
-from graph.server.asgi.transport import CONNECTION, WireLimits
+from graph.server.asgi.transport import WireLimits
 
 BAD_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
@@ -122,11 +122,6 @@ class Protocol(WebSocketsSansIOProtocol):
         self.handshake_complete = self.close_sent = True
         self.transport.write(b"".join(self.conn.data_to_send()) or BAD_HANDSHAKE)
         self.transport.close()
-
-    def handle_connect(self, event: Any) -> None:
-        super().handle_connect(event)
-        if not self.close_sent:
-            cast("dict[str, Any]", self.scope)["state"][CONNECTION] = self.transport
 
     def handle_events(self) -> None:
         if self._rate.is_exceeded(self.conn.events, self.loop.time()):
