@@ -159,7 +159,7 @@ async def test_has_each_name(where: str, made: Callable[[], Any], names: str) ->
 SIGNATURES: list[tuple[str, Callable[..., Any], str]] = [
     ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.__init__, "self config server_state app_state _loop"),
     ("graph/server/asgi/http_protocol.py", getattr(HttpToolsProtocol, "_start_asgi_task"), "self cycle app"),  # noqa: B009 -- that it is there is what is tested
-    ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.on_header, "self name value"),
+    ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.on_body, "self body"),
     ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.connection_lost, "self exc"),
     ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.connection_made, "self transport"),
     ("graph/server/asgi/response_writer.py", RequestResponseCycle.send, "self message"),

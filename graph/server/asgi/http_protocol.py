@@ -69,9 +69,9 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self._head_since = self.loop.time()
-        self._backlog, self._host = bytearray(), b""
+        self._backlog = bytearray()
         self._in_head, self._begun = True, False
-        self._head_bytes = self._trailer_bytes = self._hosts = self._body_left = 0
+        self._head_bytes = self._body_left = self._unframed = 0
         self._joined = Joined(transport, self, self.loop)
         self.app_state = {**self.app_state, CONNECTION: self._joined}
         super().connection_made(cast("asyncio.Transport", self._joined))
@@ -114,9 +114,11 @@ class Protocol(HttpToolsProtocol):
                 body = size if found < 0 else found + len(HEAD_END)
                 self._head_bytes += body - at
                 end = size if found < 0 or data.find(HEAD_END, body) < 0 else body
+            elif self._body_left:
+                body, end = at, min(at + self._body_left, size)
             else:
-                body = at
-                end = min(at + self._body_left, size) if self._body_left else _chunks_end(data, at)
+                body, end = at, _chunks_end(data, at)
+                self._unframed += end - at
             at += self._feed(data if end - at == size else data[at:end])
             self._body_left = max(0, self._body_left - (end - body))
 
@@ -149,7 +151,7 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._reject(self._rejection or MALFORMED)
         else:
-            if self._in_head and self._is_head_too_large:
+            if self._is_head_too_large:
                 self._reject(HEAD_TOO_LARGE)
         return len(piece)
 
@@ -163,49 +165,37 @@ class Protocol(HttpToolsProtocol):
 
     @property
     def _is_head_too_large(self) -> bool:
-        return self._head_bytes > self.limits.head_bytes or (self._begun and len(self.headers) > self.limits.head_fields)
+        """Also for trailers, and what else stands between the chunks of a body."""
+        limits = self.limits
+        return max(self._head_bytes, self._unframed) > limits.head_bytes or (self._begun and len(self.headers) > limits.head_fields)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._idle_since, self._head_since = None, self.loop.time()
         self._begun = True
-        self._trailer_bytes = self._hosts = self._body_left = 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            self._count_trailer(len(name) + len(value))
-            return
-        name = name.lower()
-        if name == b"host":
-            self._hosts, self._host = self._hosts + 1, value
-        elif name == b"content-length":
-            self._body_left = int(value) if value.isdigit() else 0
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-
-    def _count_trailer(self, size: int) -> None:
-        """A trailer, which nobody asked for, is no field of the request. Source: RFC 9110, section 6.5.1."""
-        self._trailer_bytes += size
-        if self._trailer_bytes > self.limits.head_bytes:
-            self._rejection = HEAD_TOO_LARGE
-            raise _RejectedError
+        self._body_left = self._unframed = 0
 
     def on_headers_complete(self) -> None:
-        self._rejection = self._objection(self.parser.get_http_version())
+        fields = dict(self.headers)
+        self._rejection = self._objection(fields.get(b"host"), self.parser.get_http_version())
+        if len(fields) < len(self.headers) and [name for name, _ in self.headers].count(b"host") > 1:
+            self._rejection = NO_HOST
         if self._rejection is not None:
             raise _RejectedError
         self._in_head, self._head_since = False, None
+        if (length := fields.get(b"content-length")) is not None and length.isdigit():
+            self._body_left = int(length)
         super().on_headers_complete()
+        self.headers = []  # For trailers: nobody asked for them, and they are no fields of the request. Source: RFC 9110, section 6.5.1.
         if self.pipeline:
             self.flow.resume_reading()  # Where uvicorn's pipeline would be the only bound, it pauses here.
 
-    def _objection(self, version: str) -> Rejection | None:
+    def _objection(self, host: bytes | None, version: str) -> Rejection | None:
         if self._is_head_too_large:
             return HEAD_TOO_LARGE
         if version not in VERSIONS:
             return NO_SUCH_VERSION
-        if self._hosts > 1 or (self._hosts < 1 and version == "1.1") or (self._hosts and not is_host(self._host)):
+        if not is_host(host) if host is not None else version == "1.1":
             return NO_HOST  # Source: section 3.2.
         if version == "1.0":
             self.expect_100_continue = False  # Source: RFC 9110, section 10.1.1.
@@ -219,6 +209,10 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False  # So the client knows that it has to repeat what is behind. Source: section 9.3.2.
             return TOO_MANY
         return None
+
+    def on_body(self, body: bytes) -> None:
+        self._unframed = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

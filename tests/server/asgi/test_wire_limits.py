@@ -183,6 +183,8 @@ async def test_may_use_a_large_head(embedded: Service) -> None:
         (b"GET / HTTP/1.1\r\nHost: here\r\n", b"X: y\r\n" * 100),
         (b"GET / HTTP/1.1\r\n", b"X" * 1_000),
         (b"POST /whole HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 100),
+        (b"POST /whole HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ", b"y" * 1_000),
+        (b"POST /whole HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"y" * 1_000),
         (b"\r\n", b"\r\n" * 1_000),
     ],
 )
