@@ -186,7 +186,8 @@ class Protocol(HttpToolsProtocol):
         if (length := fields.get(b"content-length")) is not None and length.isdigit():
             self._body_left = int(length)
         super().on_headers_complete()
-        self.headers = []  # For trailers: nobody asked for them, and they are no fields of the request. Source: RFC 9110, section 6.5.1.
+        if not self.parser.should_upgrade():
+            self.headers = []  # For trailers: nobody asked for them, and they are no fields of the request. Source: RFC 9110, section 6.5.1.
         if self.pipeline:
             self.flow.resume_reading()  # Where uvicorn's pipeline would be the only bound, it pauses here.
 
