@@ -16,7 +16,7 @@ from graph.server.graphql.http import HttpLimits
 from graph.server.graphql.websocket import SocketLimits
 from persistence.kit.events.feed import PAGE_EVENTS
 from persistence.kit.query.paging import COUNT_ROWS, PAGE_SIZE
-from tests.test_bounds import Untold
+from tests.kit.limits.test_cache_bounds import Untold
 
 ROOT = Path(__file__).parents[1]
 
@@ -68,7 +68,7 @@ def test_subscriptions_and_sockets_are_limited_as_the_page_says():
     assert f"costs {events.HISTORY_PAGE_POINTS} for each {PAGE_EVENTS} events" in text
     assert (
         f"longer than {sockets.message_characters:,} characters ({sockets.message_characters_signed_in:,} for a signed-in caller), "
-        f"or a ping than {sockets.ping_characters:,}" in text
+        f"or one that is no `subscribe` than {sockets.control_characters:,}" in text
     )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import event
 
 from graph.kit.auth import Caller, Scope
 from graph.kit.errors import Refused
-from graph.server.auth.tokens import KNOWN_TOKENS
+from graph.server.auth.tokens import KNOWN_BYTES, TOKEN_BYTES
 from graph.server.graphql.connection_registry import CHECK_SECONDS, GOODBYE_SECONDS
 from persistence import logins, users
 from tests.echo.test_echo import ECHO
@@ -22,9 +22,9 @@ from tests.support.listening import listening
 from tests.support.wire import until
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
-    from graph.server.graphql.connection_registry import Connections
+    from graph.server.graphql.connection_registry import Connections, Transport
     from tests.support.service import Service
 
 SOCKETS = 300
@@ -51,22 +51,36 @@ def looks(service: Service) -> Generator[list[str]]:
             event.remove(engine, "before_cursor_execute", note)
 
 
+class Unread:
+    """A transport whose client does not read: it ends only by being aborted."""
+
+    def __init__(self) -> None:
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def add_close_callback(self, callback: Callable[[], None]) -> None:
+        pass
+
+    def remove_close_callback(self, callback: Callable[[], None]) -> None:
+        pass
+
+
 class Stalled:
-    """A connection whose client does not read."""
+    """A connection whose client does not read, so that no goodbye comes to its end."""
 
     def __init__(self, caller: Caller, token: str) -> None:
-        self.caller, self.abandoned = caller, False
+        self.caller = caller
         self.token: str | None = token
-        self.writing_since: float | None = None
+        self.unread = Unread()
+        self.transport: Transport | None = self.unread
 
     async def end(self, reason: str) -> None:
         await asyncio.Event().wait()
 
     async def drain(self) -> None:
         await asyncio.Event().wait()
-
-    def abandon(self) -> None:
-        self.abandoned = True
 
 
 async def stalled(service: Service, connections: Connections) -> list[Stalled]:
@@ -99,7 +113,7 @@ async def test_ends_its_sockets_within_a_second_among_hundreds_of_which_some_do_
         took = time.monotonic() - began
         assert (opened[0].socket.close_code, opened[0].socket.close_reason) == (4403, "Token revoked")
         assert took < 1 + LATE_SECONDS
-        await until(lambda: all(each.abandoned for each in silent))
+        await until(lambda: all(each.unread.aborted for each in silent))
         assert time.monotonic() - began < CHECK_SECONDS + GOODBYE_SECONDS + 1 + LATE_SECONDS
         assert [each for each in opened[1:] if each.socket.close_code is not None] == []
     for each in silent:
@@ -129,11 +143,11 @@ async def test_is_remembered_within_bounds(service: Service) -> None:
     user = await service.make_user()
     kept = service.tokens.issue(user.id, ())
     known: Any = service.tokens._known  # pyright: ignore[reportPrivateUsage] -- there is no other way to see it
-    for number in range(KNOWN_TOKENS + 50):
+    for number in range(KNOWN_BYTES // TOKEN_BYTES + 50):
         if number % 1_000 == 0:
             await service.tokens.principal(kept)  # What is used goes last.
         service.tokens._meet(service.tokens.issue(user.id, ()))  # pyright: ignore[reportPrivateUsage] -- without a look at the database
-    assert len(known) == KNOWN_TOKENS
+    assert 0.9 * KNOWN_BYTES < known.bytes <= KNOWN_BYTES
     assert kept in known
 
 

@@ -15,14 +15,14 @@ from websockets.frames import Frame, Opcode
 
 from graph.echo import EchoMessage, topic
 from graph.server.asgi import http_protocol, websocket_protocol
+from graph.server.asgi.transport import Joined, WireLimits
 from graph.server.asgi.websocket_protocol import FrameLimits, FrameRate
 from graph.server.graphql import connection_registry as registry
 from graph.server.graphql.socket_operations import Operations
 from graph.server.graphql.websocket import Socket
-from graph.server.transport import Joined, WireLimits
-from tests.impatient import LIMITS
 from tests.server.graphql.test_websocket import bearer, talking
-from tests.slow_clients import INIT, Target, frame, message
+from tests.support.impatient import LIMITS
+from tests.support.slow_clients import INIT, Target, frame, message
 from tests.support.wire import go_on_reading, stop_reading, until
 
 if TYPE_CHECKING:

@@ -97,7 +97,7 @@ def test_requests(body: bytes, query: bytes):
     with suppress(requests.Malformed):
         requests.from_query_string(query)
     with suppress(messages.Closed, requests.Malformed):
-        messages.message(requests.parse_json(body.decode(errors="replace"))).request()
+        messages.message(requests.parse_json(body.decode(errors="replace")), len(body)).request()
 
 
 @fuzzed(0.04)

@@ -25,9 +25,9 @@ from persistence.items import csv_export, listing
 from persistence.items import table as items
 from persistence.items.table import Draft
 from persistence.kit.database.database import STREAMS
-from tests.impatient import LIMITS
-from tests.slow_clients import Target
+from tests.support.impatient import LIMITS
 from tests.support.service import Service
+from tests.support.slow_clients import Target
 from tests.support.wire import stop_reading
 
 
