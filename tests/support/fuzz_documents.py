@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis_graphql import nodes
 
 from graph.schema import executable, schema
-from tests.fuzz_guided import generated
 from tests.support.access_ways import ROOTS
+from tests.support.fuzz_guided import generated
 
 SAMPLES: dict[str, list[Any]] = json.loads((Path(__file__).parents[1] / "fuzz_samples.json").read_text())
 GLOBAL_IDS = [base64.b64encode(text.encode()).decode() for text in SAMPLES["global_ids"]]

@@ -1,6 +1,6 @@
 """Clients that never read, or never finish what they write, of every kind, at a server process of its own: what they take, and when they are gone.
 
-`scripts/slow-clients` runs it with 2,000 of them and the real deadlines, tests/test_slow_clients.py with some hundred and short ones.
+`scripts/slow-clients` runs it with 2,000 of them and the real deadlines, tests/server/asgi/test_slow_clients.py with some hundred and short ones.
 """
 
 from __future__ import annotations

@@ -33,7 +33,6 @@ MALFORMED_POINTS = 1
 # Encoding, compressing and sending a kB take as long as loading an object does.
 ANSWER_BYTES_A_POINT = 1_024
 # A token that is refused: its signature is checked, and its user perhaps looked up.
-TOKEN_POINTS = 3
 # A subscription takes points for some events at a time, so that an event is rarely a question to Redis.
 PREPAID_POINTS = 20
 PURSE_WAIT_SECONDS = 0.25  # Others may spend what comes back meanwhile, so it is asked again.

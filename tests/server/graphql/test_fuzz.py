@@ -19,8 +19,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.conftest import settings_for
-from tests.fuzz_target import SUITE_DOCUMENTS, Target, hunted, seeds
 from tests.support import fuzz_documents, fuzz_http, fuzzing
+from tests.support.fuzz_target import SUITE_DOCUMENTS, Target, hunted, seeds
 from tests.support.fuzzing import answered, fuzzed, judge, judge_response, listening_to_complaints
 from tests.support.listening import PROTOCOL
 from tests.support.service import running

@@ -26,7 +26,7 @@ from graphql import (
 )
 
 from graph.schema import executable
-from tests.fuzz_grammar import INTS, MOST_FIELDS, STRINGS, Free, Generated, Grammar, Tokens, damaged, joined
+from tests.support.fuzz_grammar import INTS, MOST_FIELDS, STRINGS, Free, Generated, Grammar, Tokens, damaged, joined
 
 MOST_DEPTH = 5
 

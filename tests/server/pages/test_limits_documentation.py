@@ -10,6 +10,7 @@ from graph.items import events, summary
 from graph.kit.execution.engine import Engine
 from graph.kit.limits import cost_rules
 from graph.schema import executable
+from graph.server.auth import callers
 from graph.server.auth.tokens import ACCESS_SECONDS
 from graph.server.graphql import budget
 from graph.server.graphql.http import HttpLimits
@@ -18,7 +19,7 @@ from persistence.kit.events.feed import PAGE_EVENTS
 from persistence.kit.query.paging import COUNT_ROWS, PAGE_SIZE
 from tests.kit.limits.test_cache_bounds import Untold
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 
 def page(name: str) -> str:
@@ -46,7 +47,7 @@ def test_prices_are_those_of_the_page():
         f"1 for each {budget.ANSWER_BYTES_A_POINT:,} bytes",
         f"beyond {budget.BODY_BYTES_INCLUDED:,} | 1 for each {budget.BODY_BYTES_A_POINT}, before they are parsed; {budget.MALFORMED_POINTS} for one",
         f"1 for each {budget.CHARACTERS_A_POINT} characters",
-        f"| a token that is refused | {budget.TOKEN_POINTS},",
+        f"| a token that is refused | {callers.TOKEN_POINTS},",
         f"| bytes of a request | {HttpLimits().bytes:,}; {HttpLimits().bytes_signed_in // 2**20} MiB",
     ):
         assert words in text, words

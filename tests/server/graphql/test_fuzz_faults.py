@@ -17,8 +17,8 @@ from graph.kit.planner import plans
 from graph.kit.planner.arguments import Plain
 from graph.schema import executable
 from tests.conftest import settings_for
-from tests.fuzz_guided import generated
-from tests.fuzz_target import SUITE_DOCUMENTS, Target, hunted, seeds
+from tests.support.fuzz_guided import generated
+from tests.support.fuzz_target import SUITE_DOCUMENTS, Target, hunted, seeds
 from tests.support.fuzzing import judge_response, listening_to_complaints
 from tests.support.service import running
 

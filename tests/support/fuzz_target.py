@@ -13,9 +13,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from graph.kit.auth import Scope
-from tests.fuzz_grammar import Generated
-from tests.fuzz_guided import generated
 from tests.support import fuzzing
+from tests.support.fuzz_grammar import Generated
+from tests.support.fuzz_guided import generated
 from tests.support.fuzzing import Complaints, answered, judge, judge_response
 from tests.support.service import Service, running
 

@@ -1,4 +1,4 @@
-"""How long a revocation takes to reach an open socket among thousands, of which some do not read: `python -m tests.revoking --sockets 5000`."""
+"""How long a revocation takes to reach an open socket among thousands, of which some do not read: `python -m tests.support.revoking --sockets 5000`."""
 
 from __future__ import annotations
 

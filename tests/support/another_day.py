@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     found = {item.path.stem.removeprefix("test_") for item in items}
     if missing := set(DATED) - found:
-        raise pytest.UsageError(f"tests/another_day.py names what there is no more: {', '.join(sorted(missing))}")
+        raise pytest.UsageError(f"tests/support/another_day.py names what there is no more: {', '.join(sorted(missing))}")
     dated = [item for item in items if item.path.stem.removeprefix("test_") in DATED]
     config.hook.pytest_deselected(items=[item for item in items if item not in dated])
     items[:] = dated

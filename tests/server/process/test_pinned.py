@@ -43,7 +43,7 @@ from graph.schema import schema
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PYPROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+PYPROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
 PINNED = ("graphql-core", "httptools", "limits", "strawberry-graphql", "uvicorn", "websockets")
 
 
@@ -51,7 +51,9 @@ PINNED = ("graphql-core", "httptools", "limits", "strawberry-graphql", "uvicorn"
 def test_is_pinned(package: str) -> None:
     (line,) = (each for each in PYPROJECT["project"]["dependencies"] if each.partition("==")[0].partition(">")[0] == package)
     wanted = f"{package}=={version(package)}"
-    assert line.partition(";")[0].strip() == wanted, f"{package} is used below its public API, see tests/test_pinned.py: pin {wanted}."
+    assert line.partition(";")[0].strip() == wanted, (
+        f"{package} is used below its public API, see tests/server/process/test_pinned.py: pin {wanted}."
+    )
 
 
 async def _nothing(_scope: Any, _receive: Any, _send: Any) -> None:
