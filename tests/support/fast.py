@@ -11,7 +11,20 @@ from typing import Any
 import pytest
 
 SECONDS = 40  # From the first test on, after which none begins. To collect them takes some ten seconds on two cores, and the last one and the end a few.
-FIRST = ("items", "purchases", "users", "catalogue", "tokens", "validation", "http", "socket", "sse", "plans", "access", "limits")
+FIRST = (
+    "item_mutations",
+    "purchases",
+    "users",
+    "item_listing",
+    "tokens",
+    "validation",
+    "http",
+    "websocket",
+    "sse",
+    "plans",
+    "access",
+    "budget",
+)
 # A module that uses one of these, or a test with that fixture, is left out: it starts programs, or sends a great many inputs.
 SLOW_MODULES = {
     "subprocess",
