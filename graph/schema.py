@@ -43,3 +43,4 @@ schema = strawberry.Schema(Query, Mutation, Subscription, types=[Item], config=S
 executable = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- Strawberry offers no other way to what graphql-core runs
 
 PLANNED = {"item": plans.item, "items": plans.items}
+PLANNABLE = (plans.ITEM, plans.OWNER)

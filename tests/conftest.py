@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event
 
+from graph.kit.planner.plans import Plans
 from graph.server.settings import Settings
 from graph.server.telemetry.logs import REQUEST_ID
 from persistence.schema import upgrade
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+
+Plans.strict = True  # A plan that fails is an error here, though the reference executor could hide it.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

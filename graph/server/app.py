@@ -19,7 +19,7 @@ from graph.kit.context import Services
 from graph.kit.execution.engine import Engine
 from graph.kit.planner.plans import Plans
 from graph.kit.process_pool import Computing
-from graph.schema import PLANNED, executable, schema
+from graph.schema import PLANNABLE, PLANNED, executable, schema
 from graph.server.asgi.compression import Compression
 from graph.server.asgi.graceful_shutdown import Departure, Farewell
 from graph.server.asgi.middleware import Application, Cors, Direct
@@ -133,7 +133,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         ),
         limits,
         telemetry,
-        plans=Plans(schema, services, PLANNED) if settings.fast_path_enabled else None,
+        plans=Plans(schema, services, PLANNED, PLANNABLE) if settings.fast_path_enabled else None,
         responses=Responses(versions, telemetry.metrics.cache, shared=cache, edition=schema.as_str()) if keeps else None,
     )
     monitoring = Monitoring(telemetry.metrics, services, token=settings.metrics_token)

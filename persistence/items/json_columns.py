@@ -46,7 +46,8 @@ class ItemJson:
     def gathered(self, statement: Select[Any], fields: Sequence[Field]) -> Select[Any]:
         """A statement for items becomes one row, whose columns hold a line of JSON for each item."""
         shown = [expression(each, COLUMNS, sqlite=self.sqlite).label(f"json_{place}") for place, each in enumerate(fields)]
-        statement = cast("Select[Any]", statement.with_only_columns(*shown))
+        # Texts of columns do not say from which table they come, and a list that nothing is in has no condition that would.
+        statement = cast("Select[Any]", statement.with_only_columns(*shown).select_from(Item))
         if any(name.startswith("owner.") for each in fields if isinstance(each, Written) for name in columns(each)):
             statement = statement.outerjoin_from(Item, User, Item.owner_id == User.id)
         return gathered(statement, sqlite=self.sqlite)

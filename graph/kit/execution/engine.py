@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any, cast
@@ -62,6 +62,7 @@ class Operation:
     bill: Bill
     deprecated: tuple[str, ...] = ()  # What it uses of the schema that is deprecated.
     reads: Reads | None = None  # What its answer is made of; None if that must not be kept.
+    plans: dict[Any, Any] = field(default_factory=dict[Any, Any])  # Of `graph.kit.planner.plans`, which end with the operation.
 
     @property
     def name(self) -> str | None:

@@ -4,18 +4,19 @@ How it works. `Plans.of(operation)` looks at each root field. If all are declare
 `__typename`, the document becomes a plan: the objects that it wants of the database as JSON, and what stands around them. Running a plan coerces
 variables and arguments as the reference executor does, asks for the rows, and puts their JSON together.
 
-What keeps it honest. Only public fields without a resolver, arguments or rules of their own may be declared, so there is nothing to skip. On any
+What keeps it honest. Only public fields without a resolver, arguments or rules of their own may be declared (`check`), so there is nothing to skip. On any
 doubt the answer is None and the reference executor runs the operation: a directive, an undeclared field, a variable that does not fit, an exception
-of any kind. The fast path never makes an error of its own. Limits, budgets and caches stand before it, in the pipeline.
+of any kind. A plan that raises what it should not is dropped for good and counted. The fast path never makes an error of its own. Limits, budgets
+and caches stand before it, in the pipeline.
 FAST_PATH_ENABLED=false turns it off; tests/kit/planner/test_plans.py compares both paths byte by byte.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import strawberry
 import structlog
@@ -25,6 +26,7 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLError,
     GraphQLField,
+    GraphQLSchema,
     SelectionSetNode,
 )
 from graphql.execution import get_argument_values, get_variable_values
@@ -36,10 +38,11 @@ from graph.kit.execution.engine import Operation
 from graph.kit.planner.arguments import Plain, reader
 from persistence.kit.errors import DomainError
 from persistence.kit.query.json_object import Constant, Field, Value, Written
+from persistence.kit.transient_errors import is_outage
 
 log = structlog.get_logger(__name__)
 
-PLANS = 1_000  # As many as there are parsed documents.
+WRITTEN = {"ID", "String", "Decimal", "Int", "Boolean", "DateTime", "[String!]"}  # Types of leaves that the database writes.
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,20 @@ class Plannable:
     name: str
     leaves: Mapping[str, str]
     objects: Mapping[str, tuple[str, Plannable]] = field(default_factory=dict[str, "tuple[str, Plannable]"])
+
+
+def check(schema: GraphQLSchema, plannable: Plannable) -> None:
+    """Raises: TypeError, if a field has a rule that a plan would leave out: a resolver, arguments, directives, extensions, permissions."""
+    type_ = cast("Any", schema.type_map[plannable.name])
+    for name in plannable.leaves:
+        field_ = cast("GraphQLField", type_.fields[name])
+        definition: StrawberryField = field_.extensions["strawberry-definition"]
+        ruled = field_.args or definition.directives or definition.extensions or definition.permission_classes
+        kind = str(field_.type).removesuffix("!")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] -- graphql-core's lists are generic
+        if not definition.is_basic_field or ruled or kind not in WRITTEN:
+            raise TypeError(f"{plannable.name}.{name} has a rule or a type that no plan knows: leave it to the reference executor")
+    for _, inner in plannable.objects.values():
+        check(schema, inner)
 
 
 class Selection:
@@ -155,13 +172,23 @@ Compile = Callable[[Selection, Sequence[FieldNode]], Run]
 
 
 class Plans:
-    """The plans of one schema; `declared` holds what compiles each root field of Query that has a fast path."""
+    """The plans of one schema; `declared` holds what compiles each root field of Query that has a fast path.
 
-    def __init__(self, schema: strawberry.Schema, services: Services, declared: Mapping[str, Compile]) -> None:
+    A plan is kept by its operation, and so bounded with the parsed documents.
+    """
+
+    strict: ClassVar[bool] = False
+    """Whether a plan that fails is an error, as it is in tests."""
+
+    def __init__(
+        self, schema: strawberry.Schema, services: Services, declared: Mapping[str, Compile], plannable: Sequence[Plannable] = ()
+    ) -> None:
+        """Raises: TypeError, if one of the `plannable` types has a field that no plan may serve."""
         self._schema, self._services, self._declared = schema, services, declared
         self._core = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- as in graph/schema.py
         self._converters = Converters(schema)
-        self._plans: OrderedDict[Operation, Plan | None] = OrderedDict()
+        for each in plannable:
+            check(self._core, each)
 
     async def answer(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Part | None:
         """The response's `data`, or None where the reference executor must run."""
@@ -173,15 +200,23 @@ class Plans:
         except (NotPlannable, DomainError, GraphQLError):
             return None
         except Exception as error:  # noqa: BLE001 -- whatever it is, the reference executor says it as clients know it
-            log.warning("the fast path failed", error=repr(error))
+            if not is_outage(error):
+                self._drop(operation, error)
             return None
 
     def _plan(self, operation: Operation) -> Plan | None:
-        if operation not in self._plans:
-            self._plans[operation] = self._compiled(operation)
-            if len(self._plans) > PLANS:
-                self._plans.popitem(last=False)
-        return self._plans[operation]
+        if not operation.plans:
+            plan = operation.plans[()] = self._compiled(operation)
+            self._services.observer.plan("refused" if plan is None else "made")
+        return operation.plans[()]
+
+    def _drop(self, operation: Operation, error: Exception) -> None:
+        """It is not tried again. Raises: Exception, in tests."""
+        operation.plans[()] = None
+        self._services.observer.plan("failed")
+        log.error("a plan failed and is dropped", operation=operation.root_field, exc_info=error)
+        if self.strict:
+            raise error
 
     def _compiled(self, operation: Operation) -> Plan | None:
         selection = Selection(operation, self._services)
@@ -213,16 +248,17 @@ class Plans:
         )
 
     async def _data(self, plan: Plan, operation: Operation, variables: Mapping[str, Any], context: Context) -> Part:
-        parts: dict[str, Part] = {}
-        coerced: Any = None
-        for root in plan.roots:
-            if root.plain and plan.is_plain(variables):
-                arguments = root.plain(variables)
-            else:
-                coerced = coerced or self._coerced(operation, variables)
-                arguments = root.arguments(coerced)
-            parts[root.response_name] = await root.run(context, arguments)
-        return joined(parts)
+        arguments = self._arguments(plan, operation, variables)
+        runs = [root.run(context, given) for root, given in zip(plan.roots, arguments, strict=True)]
+        parts = [await runs[0]] if len(runs) == 1 else await _together(runs)
+        return joined(dict(zip([root.response_name for root in plan.roots], parts, strict=True)))
+
+    def _arguments(self, plan: Plan, operation: Operation, variables: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """Of each root. Raises: NotPlannable, GraphQLError."""
+        if plan.is_plain(variables) and all(root.plain for root in plan.roots):
+            return [root.plain(variables) for root in plan.roots if root.plain]
+        coerced = self._coerced(operation, variables)
+        return [root.arguments(coerced) for root in plan.roots]
 
     def _coerced(self, operation: Operation, variables: Mapping[str, Any]) -> Any:
         """Raises: NotPlannable."""
@@ -230,3 +266,12 @@ class Plans:
         if isinstance(values, list):
             raise NotPlannable
         return values
+
+
+async def _together(runs: Sequence[Awaitable[Part]]) -> Sequence[Part]:
+    """All at once, so that what they look up shares statements. None is left running when one fails, and the first failure is raised."""
+    parts = await asyncio.gather(*runs, return_exceptions=True)
+    for part in parts:
+        if isinstance(part, BaseException):
+            raise part
+    return cast("Sequence[Part]", parts)

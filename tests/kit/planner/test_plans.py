@@ -11,14 +11,16 @@ from typing import Any
 
 import orjson
 import pytest
+import strawberry
 from sqlalchemy import insert
 
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.kit.execution.engine import Engine
+from graph.kit.fields import RequiresScopes
 from graph.kit.global_ids import global_id, required_row_id
-from graph.kit.planner.plans import Plans
-from graph.schema import PLANNED, executable, schema
+from graph.kit.planner.plans import Part, Plannable, Plans, check
+from graph.schema import PLANNABLE, PLANNED, executable, schema
 from graph.server.graphql.budget import Limits
 from graph.server.graphql.persisted_documents import Documents
 from graph.server.graphql.pipeline import Pipeline
@@ -125,7 +127,7 @@ class Paths:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.plans = Plans(schema, service.services, PLANNED)
+        self.plans = Plans(schema, service.services, PLANNED, PLANNABLE)
         self.fast = self.pipeline(self.plans)
         self.reference = self.pipeline(None)
         self.names: dict[str, str] = {}
@@ -344,3 +346,55 @@ async def test_sees_a_write_at_once(paths: Paths, service: Service) -> None:
     after, reference = await paths.answers(document, variables)
     assert row.name == "Renamed"
     assert before != after == reference
+
+
+async def test_drops_a_plan_that_raises_and_counts_it(paths: Paths, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: Any) -> Part:
+        raise KeyError("column")
+
+    outcomes = list[str]()
+    monkeypatch.setattr(service.services.observer, "plan", outcomes.append)
+    declared: dict[str, Any] = {**PLANNED, "item": lambda *_: broken}  # pyright: ignore[reportUnknownLambdaType]
+    plans = Plans(schema, service.services, declared)
+    monkeypatch.setattr(Plans, "strict", False)
+    pipeline, (document, variables) = paths.pipeline(plans), FAST["one item"]
+    request = paths.request(document, variables)
+    answers = {await answer(pipeline, request) for _ in range(3)}
+    assert answers == {await answer(paths.reference, request)}
+    assert outcomes == ["made", "failed"]
+    monkeypatch.setattr(Plans, "strict", True)
+    assert b"Internal error" in await answer(paths.pipeline(plans), request)
+
+
+async def test_reads_thirty_roots_of_one_field_by_one_statement(paths: Paths, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [await service.make_item(f"Kettle {place}") for place in range(30)]
+    document = "{ " + " ".join(f'a{place}: item(id: "{id_}") {{ name }}' for place, id_ in enumerate(ids)) + " }"
+    sent = list[str]()
+    monkeypatch.setattr(service.database, "_raw", WatchedReads(await service.database.raw(), lambda sql: partial(sent.append, sql)))
+    answered = orjson.loads(await answer(paths.fast, GraphQLRequest(query=document)))
+    assert answered["data"] == {f"a{place}": {"name": f"Kettle {place}"} for place in range(30)}
+    assert len(sent) == 1
+
+
+@strawberry.type
+class Thing:
+    plain: str
+    ruled: str = strawberry.field(directives=[RequiresScopes(scopes=[])])
+    many: list[int]
+
+    @strawberry.field
+    def resolved(self, long: bool = False) -> str:
+        return ""
+
+
+@strawberry.type
+class Things:
+    thing: Thing
+
+
+def test_refuses_to_plan_a_field_that_has_a_rule() -> None:
+    core = strawberry.Schema(Things)._schema  # pyright: ignore[reportPrivateUsage]
+    check(core, Plannable("Thing", {"plain": "plain"}))
+    for name in ("ruled", "many", "resolved"):
+        with pytest.raises(TypeError, match=rf"Thing\.{name} has a rule"):
+            check(core, Plannable("Thing", {name: name}))
