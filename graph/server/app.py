@@ -17,9 +17,9 @@ from graph.budget import Meter
 from graph.kit.auth import AccessTokens
 from graph.kit.context import Services
 from graph.kit.execution.engine import Engine
-from graph.kit.planner.plans import Plans
+from graph.kit.planner.planner import Planner
 from graph.kit.process_pool import Computing
-from graph.schema import PLANNABLE, PLANNED, executable, schema
+from graph.schema import executable, schema
 from graph.server.asgi.compression import Compression
 from graph.server.asgi.graceful_shutdown import Departure, Farewell
 from graph.server.asgi.middleware import Application, Cors, Direct
@@ -54,7 +54,6 @@ from graph.users.mutations import SignupPolicy
 from persistence import files, logins
 from persistence.health_checks import Vitals
 from persistence.items import sources
-from persistence.items.json_reader import ItemRows
 from persistence.kit import idempotency
 from persistence.kit.blobs.blobs import Blobs
 from persistence.kit.blobs.by_url import blobs_at
@@ -109,7 +108,6 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         AccessTokens: tokens,
         Blobs: blobs,
         Computing: Computing(),
-        ItemRows: ItemRows(database),
         Meter: limits,
         Notifier: LogNotifier(),
         SignupPolicy: SignupPolicy(settings.scopes_at_signup),
@@ -133,7 +131,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         ),
         limits,
         telemetry,
-        plans=Plans(schema, services, PLANNED, PLANNABLE) if settings.fast_path_enabled else None,
+        planner=Planner(schema, engine, services) if settings.fast_path_enabled else None,
         responses=Responses(versions, telemetry.metrics.cache, shared=cache, edition=schema.as_str()) if keeps else None,
     )
     monitoring = Monitoring(telemetry.metrics, services, token=settings.metrics_token)

@@ -98,7 +98,7 @@ class UserMutation:
 
         arguments = [application.username, application.full_name, application.email]
         user = await info.context.once(command, users.ANSWER, key=idempotency_key, operation="signup", arguments=arguments)
-        return User.of(user, yours=True)  # There is no token yet, but who asks is who it is.
+        return User.of(user, opened=True)  # There is no token yet, but who asks is who it is.
 
     @mutation(
         scope=Scope.USERS_WRITE,

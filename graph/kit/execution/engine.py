@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import structlog
 from graphql import (
+    DirectiveNode,
     DocumentNode,
     ExecutionResult,
     FieldNode,
@@ -27,8 +28,11 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
+    VariableNode,
+    Visitor,
     execution,
     get_operation_ast,
+    visit,
 )
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as Executor
 
@@ -62,7 +66,7 @@ class Operation:
     bill: Bill
     deprecated: tuple[str, ...] = ()  # What it uses of the schema that is deprecated.
     reads: Reads | None = None  # What its answer is made of; None if that must not be kept.
-    plans: dict[Any, Any] = field(default_factory=dict[Any, Any])  # Of `graph.kit.planner.plans`, which end with the operation.
+    plans: list[Any] = field(default_factory=list[Any])  # Of `graph.kit.planner`, which end with the operation.
 
     @property
     def name(self) -> str | None:
@@ -85,6 +89,13 @@ class Operation:
     def variable_names(self) -> tuple[str, ...]:
         return tuple(node.variable.name.value for node in self.definition.variable_definitions or ())
 
+    @cached_property
+    def conditions(self) -> tuple[str, ...]:
+        """The variables that decide @skip and @include, anywhere in the document."""
+        found = _Conditions()
+        visit(self.document, found)
+        return tuple(found.names)
+
     @property
     def size_bytes(self) -> int:
         return len(self.source) + TOKEN_BYTES * self.document.token_count
@@ -92,6 +103,17 @@ class Operation:
     @property
     def is_query(self) -> bool:
         return self.kind is OperationType.QUERY
+
+
+class _Conditions(Visitor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: dict[str, None] = {}
+
+    def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
+        for argument in node.arguments or ():
+            if isinstance(argument.value, VariableNode):
+                self.names[argument.value.name.value] = None
 
 
 @dataclass(frozen=True, slots=True)

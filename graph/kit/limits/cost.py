@@ -118,6 +118,11 @@ class Bill:
         self._sizes = tuple(dict.fromkeys(_sizes(charges)))
         self._requested: dict[tuple[int, ...], int] = {}
 
+    @property
+    def named(self) -> Named:
+        """The charges of the root fields by the names that these have in the answer."""
+        return self._named
+
     def requested(self, variables: Variables | None) -> int:
         variables = variables or {}
         sizes = tuple([size(variables) for size in self._sizes])

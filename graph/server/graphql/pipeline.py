@@ -18,7 +18,7 @@ from graph.kit.context import Context, Services
 from graph.kit.errors import Refused
 from graph.kit.execution.engine import Engine, Occurrence, Operation
 from graph.kit.execution.shared_execution import Make, Sharing, Told, asked
-from graph.kit.planner.plans import Plans
+from graph.kit.planner.planner import Planner
 from graph.server.graphql.budget import Grant, Limits, retry_after, wanted
 from graph.server.graphql.error_masking import Masked
 from graph.server.graphql.persisted_documents import Documents
@@ -51,12 +51,12 @@ class Pipeline:
         limits: Limits,
         telemetry: Telemetry,
         *,
-        plans: Plans | None = None,
+        planner: Planner | None = None,
         responses: Responses | None = None,
     ) -> None:
-        """Without `plans` the reference executor runs everything; without `responses` nothing is kept."""
+        """Without `planner` the reference executor runs everything; without `responses` nothing is kept."""
         self._engine, self._services, self._documents = engine, services, documents
-        self._limits, self._telemetry, self._plans, self._responses = limits, telemetry, plans, responses
+        self._limits, self._telemetry, self._planner, self._responses = limits, telemetry, planner, responses
         self._sharing = Sharing()
 
     async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:
@@ -85,12 +85,12 @@ class Pipeline:
     ) -> Answer:
         context = self.context(operation, caller)
         try:
-            result, json = await self._result(operation, request, context)
+            result, json, points = await self._result(operation, request, context)
         except Refused as refused:
             grant.settle(1)
             refused.headers |= grant.headers
             raise
-        grant.settle(operation.bill.actual(request.variables, result.data))
+        grant.settle(points)
         seen.errors, seen.cost = result.errors or (), grant.actual
         if operation.reads is not None and not result.errors:
             body = encode(result, json=json)
@@ -121,11 +121,12 @@ class Pipeline:
         extensions = orjson.dumps({"extensions": {"cost": grant.figures}})
         return Answer(body[:-1] + b"," + extensions[1:], grant.headers)
 
-    async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> tuple[ExecutionResult, bytes | None]:
-        """The result; from the fast path its outline, and its `data` as JSON."""
-        if self._plans and (part := await self._plans.answer(operation, request.variables, context)) is not None:
-            return ExecutionResult(part.outline), part.json
-        return await self._engine.execute(operation, request.variables, context), None
+    async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> tuple[ExecutionResult, bytes | None, int]:
+        """The result, its `data` as JSON if the planner read it, and its price."""
+        if self._planner and (answer := await self._planner.answer(operation, request.variables, context)) is not None:
+            return ExecutionResult(None, list(answer.errors) or None), answer.json, answer.points
+        result = await self._engine.execute(operation, request.variables, context)
+        return result, None, operation.bill.actual(request.variables, result.data)
 
     def context(self, operation: Operation, caller: Caller) -> Context:
         return Context.fresh(self._services, caller, cache=operation.is_query)
@@ -172,7 +173,8 @@ def _with(body: bytes, extensions: Mapping[str, Any] | None) -> bytes:
 def encode(result: ExecutionResult, extensions: Mapping[str, Any] | None = None, json: bytes | None = None) -> bytes:
     """`json` is the result's `data`, where it is JSON already."""
     if json is not None:
-        return b'{"data":%b%b}' % (json, _extended(extensions))
+        errors = b'"errors":%b,' % orjson.dumps([error.formatted for error in result.errors]) if result.errors else b""
+        return b'{%b"data":%b%b}' % (errors, json, _extended(extensions))
     response: dict[str, Any] = {"data": result.data}
     if result.errors:
         response = {"errors": [error.formatted for error in result.errors], **response}

@@ -1,4 +1,4 @@
-"""The fast path gives what the reference executor gives, byte by byte, and leaves to it what it cannot."""
+"""The planner gives what the reference executor gives, byte by byte, and leaves to it what it cannot."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from typing import Any
 
 import orjson
 import pytest
-import strawberry
 from sqlalchemy import insert
 
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.kit.execution.engine import Engine
-from graph.kit.fields import RequiresScopes
 from graph.kit.global_ids import global_id, required_row_id
-from graph.kit.planner.plans import Part, Plannable, Plans, check
-from graph.schema import PLANNABLE, PLANNED, executable, schema
+from graph.kit.planner import planner
+from graph.kit.planner.planner import Planner
+from graph.schema import executable, schema
 from graph.server.graphql.budget import Limits
 from graph.server.graphql.persisted_documents import Documents
 from graph.server.graphql.pipeline import Pipeline
@@ -29,16 +28,14 @@ from graph.server.settings import BUDGET
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metrics import Metrics
 from graph.server.telemetry.telemetry import Telemetry
-from persistence.items import json_reader
 from persistence.items import table as items
-from persistence.items.json_pages import Asked
-from persistence.items.json_reader import ItemRows
-from persistence.items.listing import Filter, Order
-from persistence.kit.database.statement_executor import WatchedReads
+from persistence.items.listing import Filter, ItemList
+from persistence.kit.database.statement_executor import Prepared, WatchedReads
 from persistence.kit.limits.token_bucket import LocalQuota
-from persistence.kit.query.json_object import Value, Written
-from persistence.kit.query.page_statement import Cut
+from persistence.kit.query import reader
 from persistence.kit.query.paging import Window
+from persistence.kit.query.reader import EntityReader, RowForm
+from persistence.kit.query.row_json import JsonColumn
 from tests.support.service import Service
 
 STRANGER = Caller(None, "127.0.0.1", "test")
@@ -46,7 +43,7 @@ STRANGER = Caller(None, "127.0.0.1", "test")
 # Each with variables; {id} and {deleted} stand for global ids, {after} for a cursor of the default order.
 Case = tuple[str, dict[str, Any]]
 
-FAST: dict[str, Case] = {
+SIMPLE: dict[str, Case] = {
     "one item": (
         "query ($id: ID!) { item(id: $id) { id name description price tags inventory inStock version createdAt updatedAt } }",
         {"id": "{id}"},
@@ -103,14 +100,87 @@ FAST: dict[str, Case] = {
     },
 }
 
-SLOW: dict[str, Case] = {
-    "an undeclared root field": ("{ node(id: 1) { id } }", {}),
-    "the root's type name": ("{ __typename items { nodes { id } } }", {}),
+THREE = """
+{ items { totalCount nodes { owner { items(first: 2) { totalCount edges { cursor node { name owner { items(last: 1) { ...P } } } } } } } } }
+fragment P on ItemConnection { totalCount nodes { id } pageInfo { startCursor hasPreviousPage } }
+"""
+FORMERLY_SLOW: dict[str, Case] = {
+    "the root's type name": ("{ __typename items { nodes { id } } t: __typename }", {}),
     "a count": ("{ items { totalCount } }", {}),
+    "a count of a search": ('{ items(search: "mot", first: 1) { totalCount nodes { name } n: totalCount } }', {}),
     "a directive": ("query ($no: Boolean = false) { items(first: 1) { nodes { name @include(if: $no) price } } }", {}),
-    "a fragment on an interface": ("{ items(first: 1) { nodes { ... on Node { id } } } }", {}),
+    "a directive that holds": (
+        "query ($yes: Boolean!) { items(first: 1) { nodes { name @include(if: $yes) price @skip(if: $yes) } } }",
+        {"yes": True},
+    ),
+    "a directive at the root": (
+        "query ($no: Boolean!) { items { totalCount } ... @include(if: $no) { a: items { nodes { id } } } }",
+        {"no": False},
+    ),
+    "directives in words": ("{ items(first: 2) { nodes { name @skip(if: true) ...F @include(if: true) } } } fragment F on Item { id }", {}),
+    "a fragment on an interface": ("{ items(first: 1) { nodes { ... on Node { id __typename ... on Item { name } } } } }", {}),
+    "a node": (
+        "query ($id: ID!) { node(id: $id) { __typename id ... on Item { name owner { username } } ... on User { username } } }",
+        {"id": "{id}"},
+    ),
+    "a node of a deleted item": ("query ($id: ID!) { node(id: $id) { id } }", {"id": "{deleted}"}),
+    "a node that is a user": ("query ($id: ID!) { node(id: $id) { ... on User { username email } } }", {"id": "{user}"}),
+    "a node of another type": ("query ($id: ID!) { node(id: $id) { ... on Item { name } } }", {"id": "{user}"}),
+    "a node of nothing": ('{ node(id: "x") { id } b: node(id: 1) { id } }', {}),
+    "an item by a user's id": ("query ($id: ID!) { item(id: $id) { name } }", {"id": "{user}"}),
+    "nodes": (
+        'query ($a: ID!, $b: ID!, $c: ID!) { nodes(ids: [$a, $b, $c, $a, "x"]) { __typename id ... on Item { name } ... on User { fullName } } }',
+        {"a": "{id}", "b": "{user}", "c": "{deleted}"},
+    ),
+    "no nodes": ("{ nodes(ids: []) { id } }", {}),
+    "a nested list": (
+        "{ items { nodes { name owner { username items(first: 1) { nodes { name } pageInfo { hasNextPage endCursor } } } } } }",
+        {},
+    ),
+    "three lists": (
+        THREE,
+        {},
+    ),
+    "one field under two names": (
+        "{ items(first: 2) { nodes { owner { a: items(first: 1) { nodes { name } } b: items(last: 1) { nodes { name } } } } } }",
+        {},
+    ),
+    "nothing but a nested total": ("{ items { nodes { owner { items { totalCount __typename } } } } }", {}),
+    "an empty nested page": (
+        "{ items { nodes { owner { items(first: 0) { edges { node { id } } pageInfo { endCursor hasNextPage } } } } } }",
+        {},
+    ),
+    "hidden fields": ("{ items { nodes { owner { username email isActive scopes purchases { totalCount nodes { id } } } } } }", {}),
+    "a variable in a nested list": (
+        "query ($n: Int = 1, $m: Int) { items(first: $m) { nodes { owner { items(first: $n) { nodes { id } } } } } }",
+        {"m": 3},
+    ),
+}
+
+FAST = SIMPLE | FORMERLY_SLOW
+
+BESIDE: dict[str, Case] = {
     "introspection": ("{ __schema { queryType { name } } items(first: 1) { nodes { id } } }", {}),
     "a field with scopes": ("{ itemsPage { total } items(first: 1) { nodes { id } } }", {}),
+    "a resolver between": ("{ a: items(first: 1) { nodes { id } } compute(n: 20) b: items { totalCount } }", {}),
+    "a summary": ("query ($id: ID!) { item(id: $id) { name } itemSummary(id: $id) { price item { name } } }", {"id": "{id}"}),
+    "an error beside": ("{ items(first: 1) { nodes { id } } compute(n: -1) }", {}),
+    "an error of a root that may be null": ('{ items(first: 1) { nodes { id } } user(username: "ada") { id } }', {}),
+    "a list that is refused": ("{ items(first: 1) { nodes { id } } b: items(first: 101) { nodes { id } } }", {}),
+    "a nested list that is refused": (
+        "{ items(first: 2) { totalCount } b: items { nodes { owner { items(first: 101) { nodes { id } } } } } }",
+        {},
+    ),
+    "a nested list that is refused nowhere": (
+        "{ items(first: 1) { nodes { owner { items(first: 101) { nodes { id } } } } } b: items { totalCount } }",
+        {},
+    ),
+}
+
+SLOW: dict[str, Case] = {
+    "nothing but resolvers": ("{ compute(n: 3) __typename }", {}),
+    "nothing": ("{ __typename }", {}),
+    "introspection": ("{ __schema { queryType { name } } }", {}),
 }
 
 REFUSED: dict[str, Case] = {
@@ -127,16 +197,16 @@ class Paths:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.plans = Plans(schema, service.services, PLANNED, PLANNABLE)
-        self.fast = self.pipeline(self.plans)
-        self.reference = self.pipeline(None)
+        self.fast = self.pipeline(fast=True)
+        self.reference = self.pipeline(fast=False)
         self.names: dict[str, str] = {}
 
-    def pipeline(self, plans: Plans | None) -> Pipeline:
+    def pipeline(self, *, fast: bool) -> Pipeline:
         telemetry = Telemetry(Metrics(None), OperationLog(self.service.settings))
-        engine = Engine(executable, telemetry, suggestions=True, introspection=True, fast=plans is not None)
+        engine = Engine(executable, telemetry, suggestions=True, introspection=True, fast=fast)
         limits = Limits(engine, LocalQuota(BUDGET), max_cost=BUDGET.capacity, enabled=False)
-        return Pipeline(engine, self.service.services, Documents(), limits, telemetry, plans=plans)
+        planner = Planner(schema, engine, self.service.services) if fast else None
+        return Pipeline(engine, self.service.services, Documents(), limits, telemetry, planner=planner)
 
     def request(self, document: str, variables: dict[str, Any]) -> GraphQLRequest:
         filled = {name: value.format(**self.names) if isinstance(value, str) else value for name, value in variables.items()}
@@ -146,10 +216,16 @@ class Paths:
         request = self.request(document, variables)
         return await answer(self.fast, request), await answer(self.reference, request)
 
+    @property
+    def planner(self) -> Planner:
+        found = self.fast._planner  # pyright: ignore[reportPrivateUsage] -- to look behind it
+        assert found is not None
+        return found
+
     async def is_planned(self, document: str, variables: dict[str, Any]) -> bool:
         request = self.request(document, variables)
         operation = await self.fast.prepare(request, STRANGER)
-        return await self.plans.answer(operation, request.variables, self.fast.context(operation, STRANGER)) is not None
+        return await self.planner.answer(operation, request.variables, self.fast.context(operation, STRANGER)) is not None
 
 
 async def answer(pipeline: Pipeline, request: GraphQLRequest) -> bytes:
@@ -177,6 +253,7 @@ async def paths(service: Service) -> Paths:
     both.names = {
         "id": global_id("Item", rows[0].id),
         "deleted": global_id("Item", rows[-1].id),
+        "user": global_id("User", ada.id),
         "after": first_page["items"]["pageInfo"]["endCursor"],
     }
     return both
@@ -188,6 +265,13 @@ async def test_takes_the_fast_path_and_answers_the_same(paths: Paths, name: str)
     fast, reference = await paths.answers(*FAST[name])
     assert fast == reference
     assert b"errors" not in fast
+
+
+@pytest.mark.parametrize("name", BESIDE)
+async def test_runs_what_it_cannot_plan_beside_what_it_can(paths: Paths, name: str) -> None:
+    assert await paths.is_planned(*BESIDE[name])
+    fast, reference = await paths.answers(*BESIDE[name])
+    assert fast == reference
 
 
 @pytest.mark.parametrize("name", SLOW)
@@ -275,12 +359,12 @@ async def test_keeps_filters_of_one_form_apart(paths: Paths, name: str) -> None:
 
 
 async def test_keeps_few_statements_however_many_forms_are_thought_of(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_reader, "FORMS", 4)
-    rows, before = ItemRows(service.database), _living(Cut)
-    for field in ("name", "price", "tags", "version"):
+    monkeypatch.setattr(reader, "FORMS", 4)
+    entities, before = EntityReader(service.database), _living(Prepared)
+    for name in ("name", "price", "tags", "version"):
         for filter_ in (Filter(), Filter(in_stock=True), Filter(in_stock=False), Filter(price_min=Decimal(1))):
-            await rows.pages(Asked((Written(((field, Value(field)),)),))).page(filter_, Order(), Window())
-    assert _living(Cut) - before <= 6  # The cache lets half as many more in before it tidies up.
+            await entities.pages(RowForm(items.ENTITY, (JsonColumn(name),))).page(ItemList(filter_), Window())
+    assert _living(Prepared) - before <= 6  # The cache lets half as many more in before it tidies up.
 
 
 def _living(kind: type[Any]) -> int:
@@ -327,11 +411,9 @@ async def test_writes_whatever_a_row_can_hold(paths: Paths, service: Service) ->
     assert [node["name"] for node in orjson.loads(fast)["data"]["items"]["nodes"]][-len(HARD) :] == HARD
 
 
-@pytest.mark.parametrize(
-    "name", ["one item", "no such item", "an owner", "nothing but owners", "edges", "an empty page", "two forms of one list"]
-)
+@pytest.mark.parametrize("name", [*FAST, *BESIDE])
 async def test_charges_what_the_reference_executor_charges(paths: Paths, name: str) -> None:
-    document, variables = FAST[name]
+    document, variables = (FAST | BESIDE)[name]
     request = paths.request(document, variables)
     request.extensions = {"cost": True}
     costs = [orjson.loads(await answer(pipeline, request))["extensions"]["cost"] for pipeline in (paths.fast, paths.reference)]
@@ -349,21 +431,25 @@ async def test_sees_a_write_at_once(paths: Paths, service: Service) -> None:
 
 
 async def test_drops_a_plan_that_raises_and_counts_it(paths: Paths, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(*_: Any) -> Part:
-        raise KeyError("column")
+    class Broken:
+        async def run(self, _: Any) -> Any:
+            raise KeyError("column")
 
     outcomes = list[str]()
     monkeypatch.setattr(service.services.observer, "plan", outcomes.append)
-    declared: dict[str, Any] = {**PLANNED, "item": lambda *_: broken}  # pyright: ignore[reportUnknownLambdaType]
-    plans = Plans(schema, service.services, declared)
-    monkeypatch.setattr(Plans, "strict", False)
-    pipeline, (document, variables) = paths.pipeline(plans), FAST["one item"]
-    request = paths.request(document, variables)
+
+    def compile_broken(*_: Any) -> Broken:
+        return Broken()
+
+    monkeypatch.setattr(planner, "compile_root", compile_broken)
+    monkeypatch.setattr(Planner, "strict", False)
+    document, variables = FAST["one item"]
+    request, pipeline = paths.request(document, variables), paths.pipeline(fast=True)
     answers = {await answer(pipeline, request) for _ in range(3)}
     assert answers == {await answer(paths.reference, request)}
     assert outcomes == ["made", "failed"]
-    monkeypatch.setattr(Plans, "strict", True)
-    assert b"Internal error" in await answer(paths.pipeline(plans), request)
+    monkeypatch.setattr(Planner, "strict", True)
+    assert b"Internal error" in await answer(paths.pipeline(fast=True), request)
 
 
 async def test_reads_thirty_roots_of_one_field_by_one_statement(paths: Paths, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,27 +460,3 @@ async def test_reads_thirty_roots_of_one_field_by_one_statement(paths: Paths, se
     answered = orjson.loads(await answer(paths.fast, GraphQLRequest(query=document)))
     assert answered["data"] == {f"a{place}": {"name": f"Kettle {place}"} for place in range(30)}
     assert len(sent) == 1
-
-
-@strawberry.type
-class Thing:
-    plain: str
-    ruled: str = strawberry.field(directives=[RequiresScopes(scopes=[])])
-    many: list[int]
-
-    @strawberry.field
-    def resolved(self, long: bool = False) -> str:
-        return ""
-
-
-@strawberry.type
-class Things:
-    thing: Thing
-
-
-def test_refuses_to_plan_a_field_that_has_a_rule() -> None:
-    core = strawberry.Schema(Things)._schema  # pyright: ignore[reportPrivateUsage]
-    check(core, Plannable("Thing", {"plain": "plain"}))
-    for name in ("ruled", "many", "resolved"):
-        with pytest.raises(TypeError, match=rf"Thing\.{name} has a rule"):
-            check(core, Plannable("Thing", {name: name}))

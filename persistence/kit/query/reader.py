@@ -1,0 +1,313 @@
+"""Reads of declared entities as JSON: by key, by page and by count, for one parent or for many at once.
+
+A statement is made once for each form: what is written of the rows, and which filters and ends of a page are set; values are bound. Whoever asks in the
+same form at the same time shares a run of it, whatever documents ask. On SQLite pages are not shared: in this process there is no round trip to save.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any
+
+import orjson
+from sqlalchemy import BigInteger, ColumnElement, Select, String, Text, bindparam, column, func, literal_column, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.util import LRUCache
+
+from persistence.kit.database.database import Database
+from persistence.kit.database.statement_executor import Prepared, RawReads, prepare
+from persistence.kit.query.batching import Gatherings
+from persistence.kit.query.entity import ChildList, Entity, ListQuery, counted, counts_of
+from persistence.kit.query.holes import lines
+from persistence.kit.query.paging import Listing, Window
+from persistence.kit.query.row_json import Field, JsonColumn, RowWriter
+
+FORMS = 1_000  # Of each kind, whoever asks: anybody may think of new ones. Plans, which are bounded too, hold those that they use.
+ROWS_AT_ONCE = 500  # Looked up by one statement: 5 MB, if all are of the longest.
+PAGES_AT_ONCE = 16  # Of a whole list, by one statement: 16 MB, if all are of the longest items.
+CHILD_PAGES_AT_ONCE = 500  # Of different parents: few of them have as many rows as a page can show.
+WANTED = "wanted"
+
+
+@dataclass(frozen=True)
+class RowForm:
+    """What is read of each row: texts, in this order, and its place in the list, where cursors are asked for."""
+
+    entity: Entity
+    texts: tuple[Field, ...]
+    cursors: bool = False
+
+
+@dataclass(frozen=True)
+class JsonPage:
+    """The texts of each row, column by column; and of its sort key and id, where cursors are asked for."""
+
+    columns: Sequence[Sequence[bytes]]
+    listing: Listing[Any]
+    has_next: bool
+    has_previous: bool
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def cursor(self, place: int) -> bytes:
+        return self.listing.cursor_at(self.columns[-2][place], self.columns[-1][place])
+
+
+class EntityReader:
+    """Its readers are kept: what is asked for in the same form shares statements."""
+
+    def __init__(self, database: Database) -> None:
+        self.raw, self.sqlite, self._dialect = database.raw, database.dialect == "sqlite", database.raw_dialect
+        self.statements: LRUCache[Any, Any] = LRUCache(FORMS)
+        self.lookup: Callable[[RowForm, str], Lookup] = lru_cache(FORMS)(partial(Lookup, self))
+        self.pages: Callable[[RowForm], Pages] = lru_cache(FORMS)(partial(Pages, self))
+        self.children: Callable[[RowForm, ChildList], ChildPages] = lru_cache(FORMS)(partial(ChildPages, self))
+        self.child_counts: Callable[[ChildList], ChildCounts] = lru_cache(FORMS)(partial(ChildCounts, self))
+
+    def prepared(self, statement: Select[Any]) -> Prepared:
+        return prepare(statement, self._dialect)
+
+    def wanted(self, types: Mapping[str, Any]) -> Any:
+        """A table of what is asked for: on PostgreSQL, of lists by these names; on SQLite, of one list of numbers."""
+        if self.sqlite:
+            return func.json_each(bindparam("value", type_=Text)).table_valued(column("value", BigInteger), "key", name=WANTED)
+        lists = [bindparam(name, type_=ARRAY(type_)) for name, type_ in types.items()]
+        columns = [column(name, type_) for name, type_ in types.items()]
+        return func.unnest(*lists).table_valued(*columns, with_ordinality="key").render_derived(name=WANTED)
+
+    def listed(self, values: Sequence[Any]) -> Any:
+        return orjson.dumps(values).decode() if self.sqlite else values
+
+    async def count(self, query: ListQuery) -> int:
+        """How many rows the whole list has. Raises: InvalidInput."""
+        query.check()
+        key = ("count", type(query), query.form)
+        prepared = self.statements.get(key)
+        if prepared is None:
+            prepared = self.statements[key] = self.prepared(counted(query.listing()))
+        [[number]] = await (await self.raw()).fetch(prepared, query.values)
+        return number
+
+
+class Lookup:
+    """Rows by a unique attribute: their texts, without those that have left."""
+
+    def __init__(self, reader: EntityReader, form: RowForm, attribute: str) -> None:
+        self._reader, self._texts = reader, len(form.texts)
+        key = getattr(form.entity.model, attribute)
+        kind = BigInteger() if isinstance(key.type, BigInteger) else String()
+        self._number = isinstance(kind, BigInteger)
+        if reader.sqlite:
+            among: Any = key.in_(select(func.json_each(bindparam("keys", type_=Text)).table_valued("value").c.value))
+        else:
+            among = key == func.any(bindparam("keys", type_=ARRAY(kind)))
+        rows = select(form.entity.model).where(*form.entity.present, among)
+        fields = (*form.texts, JsonColumn(attribute))
+        self._prepared = reader.prepared(RowWriter(form.entity, sqlite=reader.sqlite).aggregate(rows, fields))
+        self._gatherings: Gatherings[Any, Any, tuple[bytes, ...]] = Gatherings(self._fetch, most=ROWS_AT_ONCE)
+
+    async def one(self, key: Any) -> tuple[bytes, ...] | None:
+        return await self._gatherings.one(await self._reader.raw(), key)
+
+    async def many(self, keys: Sequence[Any]) -> Sequence[tuple[bytes, ...] | None]:
+        return await self._gatherings.many(await self._reader.raw(), keys)
+
+    async def _fetch(self, raw: RawReads, keys: Sequence[Any]) -> Mapping[Any, tuple[bytes, ...]]:
+        [[text]] = await raw.fetch(self._prepared, {"keys": self._reader.listed(keys)})
+        cells, width = lines(text), self._texts + 1
+        found = map(int, cells[self._texts :: width]) if self._number else map(orjson.loads, cells[self._texts :: width])
+        return dict(zip(found, zip(*(cells[place::width] for place in range(self._texts)), strict=True), strict=True))
+
+
+class _Bounds:
+    """Which ends of a page are given: their values, and the rows between them."""
+
+    def __init__(self, listing: Listing[Any], window: Window) -> None:
+        self._backward = window.backward
+        self._ends = tuple(name for name in ("after", "before") if getattr(window, name) is not None)
+        self.types: dict[str, Any] = {"size": BigInteger()}
+        for end in self._ends:
+            self.types |= {f"{end}_key": listing.key.type, f"{end}_id": listing.id.type}
+
+    def values(self, listing: Listing[Any], window: Window) -> tuple[Any, ...]:
+        """By the names in `types`. Raises: InvalidInput."""
+        values: list[Any] = [window.size + 1]  # The last one tells that there are more.
+        for end in self._ends:
+            values += listing.position(getattr(window, end), end)
+        return tuple(values)
+
+    def rows(self, listing: Listing[Any], given: Callable[[str, Any], ColumnElement[Any]]) -> Select[Any]:
+        value = {name: given(name, type_) for name, type_ in self.types.items()}
+        after, before = ((value[f"{end}_key"], value[f"{end}_id"]) if end in self._ends else None for end in ("after", "before"))
+        return listing.selected(after, before, backward=self._backward, count=value["size"])
+
+
+def _bound(name: str, type_: Any) -> Any:
+    return bindparam(name, type_=type_)
+
+
+def _column(name: str, type_: Any) -> Any:
+    return literal_column(f"{WANTED}.{name}", type_)
+
+
+def _fields(form: RowForm, listing: Listing[Any]) -> Sequence[Field]:
+    place = (JsonColumn(listing.key.key), JsonColumn(listing.id.key)) if form.cursors else ()
+    return [*form.texts, *place] or [JsonColumn(listing.id.key)]  # Without any, only the number of rows is asked for.
+
+
+class Pages:
+    """Pages of whole lists whose rows are read in one form."""
+
+    def __init__(self, reader: EntityReader, form: RowForm) -> None:
+        self._reader, self._form = reader, form
+
+    async def page(self, query: ListQuery, window: Window) -> JsonPage:
+        """Raises: InvalidInput."""
+        window.check()
+        query.check()
+        key = (self._form, type(query), query.form, window.after is None, window.before is None, window.backward)
+        known = self._reader.statements.get(key)
+        if known is None:
+            known = self._reader.statements[key] = self._made(query, window)
+        # Lists of one form may have marks of their own: a blank search searches for nothing.
+        listing = known.listing if query == known.query else replace(known.listing, mark=query.mark)
+        cells = lines(await known.text(known.bounds.values(listing, window), query.values))
+        return _page(cells, known.width, listing, window)
+
+    def _made(self, query: ListQuery, window: Window) -> _Alone | _Together:
+        make = _Alone if query.values or self._reader.sqlite else _Together
+        return make(self._reader, self._form, query, window)
+
+
+class _Statement:
+    def __init__(self, reader: EntityReader, form: RowForm, listing: Listing[Any], window: Window) -> None:
+        self._reader, self.listing, self.bounds = reader, listing, _Bounds(listing, window)
+        fields = _fields(form, listing)
+        self.width = len(fields)
+        self._prepared = reader.prepared(self._statement(partial(RowWriter(form.entity, sqlite=reader.sqlite).aggregate, fields=fields)))
+
+    def _statement(self, aggregate: Callable[[Select[Any]], Select[Any]]) -> Select[Any]:
+        raise NotImplementedError
+
+
+class _Whole(_Statement):
+    """Of a whole list."""
+
+    def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery, window: Window) -> None:
+        self.query = query
+        super().__init__(reader, form, query.listing(), window)
+
+
+class _Alone(_Whole):
+    """Pages one by one."""
+
+    def _statement(self, aggregate: Callable[[Select[Any]], Select[Any]]) -> Select[Any]:
+        return aggregate(self.bounds.rows(self.listing, _bound))
+
+    async def text(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> bytes | None:
+        raw = await self._reader.raw()
+        [[text]] = await raw.fetch(self._prepared, {**values, **dict(zip(self.bounds.types, bounds, strict=True))})
+        return text
+
+
+class _Together(_Whole):
+    """Pages of one list, which are read together where they are asked for at the same time."""
+
+    def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery, window: Window) -> None:
+        super().__init__(reader, form, query, window)
+        self._gatherings: Gatherings[Any, Any, Any] = Gatherings(self._fetch, most=PAGES_AT_ONCE)
+
+    def _statement(self, aggregate: Callable[[Select[Any]], Select[Any]]) -> Select[Any]:
+        return _for_each(self._reader.wanted(self.bounds.types), aggregate(self.bounds.rows(self.listing, _column)))
+
+    async def text(self, bounds: tuple[Any, ...], _values: Mapping[str, Any]) -> bytes | None:
+        return await self._gatherings.one(await self._reader.raw(), bounds)
+
+    async def _fetch(self, raw: RawReads, wanted: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
+        rows = await raw.fetch(self._prepared, dict(zip(self.bounds.types, map(list, zip(*wanted, strict=True)), strict=True)))
+        return {bounds: row[0] for bounds, row in zip(wanted, rows, strict=True)}
+
+
+def _for_each(wanted: Any, one: Select[Any]) -> Select[Any]:
+    """The single text of a statement for each row of what is wanted, in its order."""
+    return select(one.scalar_subquery()).select_from(wanted).order_by(wanted.c.key)
+
+
+class ChildPages:
+    """Pages of the rows that point to a parent, for many parents at once."""
+
+    def __init__(self, reader: EntityReader, form: RowForm, children: ChildList) -> None:
+        self._reader, self._form, self._children = reader, form, children
+        self._statements: dict[tuple[bool, bool, bool], _Children] = {}
+
+    async def pages(self, parents: Sequence[int], window: Window) -> Sequence[JsonPage]:
+        """One for each parent. Raises: InvalidInput, if the window or a cursor is not fit for one of them."""
+        window.check()
+        key = (window.after is None, window.before is None, window.backward)
+        known = self._statements.get(key)
+        if known is None:
+            known = self._statements[key] = _Children(self._reader, self._form, self._children, window)
+        listings = [known.listing_of(parent) for parent in parents] if known.marked else [known.listing] * len(parents)
+        bounds = [known.bounds.values(listing, window) for listing in listings]
+        texts = await known.texts(parents, bounds)
+        return [_page(lines(text), known.width, listing, window) for text, listing in zip(texts, listings, strict=True)]
+
+
+class _Children(_Statement):
+    def __init__(self, reader: EntityReader, form: RowForm, children: ChildList, window: Window) -> None:
+        parent = "value" if reader.sqlite else "parent"
+        self._children = children
+        self.marked = form.cursors or window.after is not None or window.before is not None
+        super().__init__(reader, form, children.listing_of(literal_column(f"{WANTED}.{parent}", BigInteger())), window)
+        self._gatherings: Gatherings[Any, Any, Any] = Gatherings(self._fetch, most=CHILD_PAGES_AT_ONCE)
+
+    def listing_of(self, parent: int) -> Listing[Any]:
+        """With its own mark, which stands in cursors; the statement is that of all parents."""
+        return replace(self.listing, mark=self._children.mark_of(parent))
+
+    @property
+    def _types(self) -> Mapping[str, Any]:
+        return {"parent": BigInteger(), **self.bounds.types}
+
+    def _statement(self, aggregate: Callable[[Select[Any]], Select[Any]]) -> Select[Any]:
+        # SQLite wants no column for a limit. All parents of a call have the same window, so its values can be bound.
+        rows = self.bounds.rows(self.listing, _bound if self._reader.sqlite else _column)
+        return _for_each(self._reader.wanted(self._types), aggregate(rows))
+
+    async def texts(self, parents: Sequence[int], bounds: Sequence[tuple[Any, ...]]) -> Sequence[bytes | None]:
+        raw = await self._reader.raw()
+        if not self._reader.sqlite:
+            return await self._gatherings.many(raw, [(parent, *each) for parent, each in zip(parents, bounds, strict=True)])
+        values = {"value": self._reader.listed(parents), **dict(zip(self.bounds.types, bounds[0], strict=True))}
+        return [row[0] for row in await raw.fetch(self._prepared, values)]
+
+    async def _fetch(self, raw: RawReads, wanted: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
+        rows = await raw.fetch(self._prepared, dict(zip(self._types, map(list, zip(*wanted, strict=True)), strict=True)))
+        return {each: row[0] for each, row in zip(wanted, rows, strict=True)}
+
+
+class ChildCounts:
+    """How many rows point to each parent."""
+
+    def __init__(self, reader: EntityReader, children: ChildList) -> None:
+        self._reader = reader
+        self._prepared = reader.prepared(counts_of(children, reader.wanted({"value": BigInteger()})))
+        self._gatherings: Gatherings[Any, int, int] = Gatherings(self._fetch, most=CHILD_PAGES_AT_ONCE)
+
+    async def counts(self, parents: Sequence[int]) -> Sequence[int]:
+        return [number or 0 for number in await self._gatherings.many(await self._reader.raw(), parents)]
+
+    async def _fetch(self, raw: RawReads, parents: Sequence[int]) -> Mapping[int, int]:
+        rows = await raw.fetch(self._prepared, {"value": self._reader.listed(parents)})
+        return dict(rows)
+
+
+def _page(cells: Sequence[bytes], width: int, listing: Listing[Any], window: Window) -> JsonPage:
+    size = window.size
+    more, columns = len(cells) > size * width, [cells[place : size * width : width] for place in range(width)]
+    if window.backward:
+        return JsonPage([each[::-1] for each in columns], listing, window.before is not None, more)
+    return JsonPage(columns, listing, more, window.after is not None)
