@@ -13,32 +13,19 @@ import orjson
 import pytest
 from sqlalchemy import insert
 
-from graph.kit.auth import Caller
-from graph.kit.errors import Refused
-from graph.kit.execution.engine import Engine
 from graph.kit.global_ids import global_id, required_row_id
 from graph.kit.planner import planner
 from graph.kit.planner.planner import Planner
-from graph.schema import executable, schema
-from graph.server.graphql.budget import Limits
-from graph.server.graphql.persisted_documents import Documents
-from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.requests import GraphQLRequest
-from graph.server.settings import BUDGET
-from graph.server.telemetry.logs import OperationLog
-from graph.server.telemetry.metrics import Metrics
-from graph.server.telemetry.telemetry import Telemetry
 from persistence.items import table as items
 from persistence.items.listing import Filter, ItemList
 from persistence.kit.database.statement_executor import Prepared, WatchedReads
-from persistence.kit.limits.token_bucket import LocalQuota
 from persistence.kit.query import reader
 from persistence.kit.query.paging import Window
 from persistence.kit.query.reader import EntityReader, RowForm
 from persistence.kit.query.row_json import JsonColumn
+from tests.planning import Ways, answer
 from tests.support.service import Service
-
-STRANGER = Caller(None, "127.0.0.1", "test")
 
 # Each with variables; {id} and {deleted} stand for global ids, {after} for a cursor of the default order.
 Case = tuple[str, dict[str, Any]]
@@ -192,51 +179,8 @@ REFUSED: dict[str, Case] = {
 }
 
 
-class Paths:
-    """One service's data, seen through the fast path and through the reference executor."""
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        self.fast = self.pipeline(fast=True)
-        self.reference = self.pipeline(fast=False)
-        self.names: dict[str, str] = {}
-
-    def pipeline(self, *, fast: bool) -> Pipeline:
-        telemetry = Telemetry(Metrics(None), OperationLog(self.service.settings))
-        engine = Engine(executable, telemetry, suggestions=True, introspection=True, fast=fast)
-        limits = Limits(engine, LocalQuota(BUDGET), max_cost=BUDGET.capacity, enabled=False)
-        planner = Planner(schema, engine, self.service.services) if fast else None
-        return Pipeline(engine, self.service.services, Documents(), limits, telemetry, planner=planner)
-
-    def request(self, document: str, variables: dict[str, Any]) -> GraphQLRequest:
-        filled = {name: value.format(**self.names) if isinstance(value, str) else value for name, value in variables.items()}
-        return GraphQLRequest(query=document, variables=filled)
-
-    async def answers(self, document: str, variables: dict[str, Any]) -> tuple[bytes, bytes]:
-        request = self.request(document, variables)
-        return await answer(self.fast, request), await answer(self.reference, request)
-
-    @property
-    def planner(self) -> Planner:
-        found = self.fast._planner  # pyright: ignore[reportPrivateUsage] -- to look behind it
-        assert found is not None
-        return found
-
-    async def is_planned(self, document: str, variables: dict[str, Any]) -> bool:
-        request = self.request(document, variables)
-        operation = await self.fast.prepare(request, STRANGER)
-        return await self.planner.answer(operation, request.variables, self.fast.context(operation, STRANGER)) is not None
-
-
-async def answer(pipeline: Pipeline, request: GraphQLRequest) -> bytes:
-    try:
-        return (await pipeline.run(await pipeline.prepare(request, STRANGER), request, STRANGER)).body
-    except Refused as refused:
-        return b"refused: " + str(refused).encode()
-
-
 @pytest.fixture
-async def paths(service: Service) -> Paths:
+async def paths(service: Service) -> Ways:
     ada = await service.make_user()
     drafts = [
         items.Draft("Motörhead", Decimal("4.99"), 'Quotes " and \\ and\nlines', ("rock", "loud"), 3),
@@ -248,7 +192,7 @@ async def paths(service: Service) -> Paths:
     async with service.database.transaction() as work:
         rows = [await items.create(work, draft, owner_id=ada.id if place % 2 else None) for place, draft in enumerate(drafts)]
         await items.delete(work, rows[-1].id)
-    both = Paths(service)
+    both = Ways(service)
     first_page = await service.ask("{ items(first: 2) { pageInfo { endCursor } } }")
     both.names = {
         "id": global_id("Item", rows[0].id),
@@ -260,7 +204,7 @@ async def paths(service: Service) -> Paths:
 
 
 @pytest.mark.parametrize("name", FAST)
-async def test_takes_the_fast_path_and_answers_the_same(paths: Paths, name: str) -> None:
+async def test_takes_the_fast_path_and_answers_the_same(paths: Ways, name: str) -> None:
     assert await paths.is_planned(*FAST[name])
     fast, reference = await paths.answers(*FAST[name])
     assert fast == reference
@@ -268,27 +212,27 @@ async def test_takes_the_fast_path_and_answers_the_same(paths: Paths, name: str)
 
 
 @pytest.mark.parametrize("name", BESIDE)
-async def test_runs_what_it_cannot_plan_beside_what_it_can(paths: Paths, name: str) -> None:
+async def test_runs_what_it_cannot_plan_beside_what_it_can(paths: Ways, name: str) -> None:
     assert await paths.is_planned(*BESIDE[name])
     fast, reference = await paths.answers(*BESIDE[name])
     assert fast == reference
 
 
 @pytest.mark.parametrize("name", SLOW)
-async def test_leaves_to_the_reference_executor(paths: Paths, name: str) -> None:
+async def test_leaves_to_the_reference_executor(paths: Ways, name: str) -> None:
     assert not await paths.is_planned(*SLOW[name])
     fast, reference = await paths.answers(*SLOW[name])
     assert fast == reference
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_refuses_in_the_reference_executors_words(paths: Paths, name: str) -> None:
+async def test_refuses_in_the_reference_executors_words(paths: Ways, name: str) -> None:
     fast, reference = await paths.answers(*REFUSED[name])
     assert fast == reference
     assert b"BAD_USER_INPUT" in fast
 
 
-async def test_shares_a_statement_between_callers_who_ask_at_the_same_time(paths: Paths, service: Service) -> None:
+async def test_shares_a_statement_between_callers_who_ask_at_the_same_time(paths: Ways, service: Service) -> None:
     document, variables = FAST["one item"]
     answers = await asyncio.gather(*(paths.answers(document, variables) for _ in range(20)))
     assert {fast for fast, _ in answers} == {answers[0][1]}
@@ -298,7 +242,7 @@ async def test_shares_a_statement_between_callers_who_ask_at_the_same_time(paths
     "order", ["", *(f", orderBy: {{field: {field}, direction: DESC}}" for field in ("NAME", "PRICE", "CREATED_AT", "INVENTORY"))]
 )
 async def test_reads_the_pages_that_are_asked_for_at_the_same_time_each_for_itself(
-    paths: Paths, service: Service, monkeypatch: pytest.MonkeyPatch, order: str
+    paths: Ways, service: Service, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
     every = f"{{ items(first: 100{order}) {{ edges {{ cursor }} }} }}"
     cursors = [edge["cursor"] for edge in (await service.ask(every))["items"]["edges"]]
@@ -341,7 +285,7 @@ FORMS: dict[str, tuple[dict[str, Any], ...]] = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-async def test_keeps_filters_of_one_form_apart(paths: Paths, name: str) -> None:
+async def test_keeps_filters_of_one_form_apart(paths: Ways, name: str) -> None:
     document = (
         "query ($f: ItemFilter, $s: String, $after: String) { items(first: 1, filter: $f, search: $s, after: $after) "
         "{ nodes { name } pageInfo { hasNextPage endCursor } } }"
@@ -372,7 +316,7 @@ def _living(kind: type[Any]) -> int:
     return sum(isinstance(each, kind) for each in gc.get_objects())
 
 
-async def test_tells_whoever_brings_a_bad_cursor_alone(paths: Paths) -> None:
+async def test_tells_whoever_brings_a_bad_cursor_alone(paths: Ways) -> None:
     document, variables = FAST["the next page"]
     bad = GraphQLRequest(query=document, variables={"after": "bad"})
     (good, reference), refused = await asyncio.gather(paths.answers(document, variables), answer(paths.fast, bad))
@@ -386,7 +330,7 @@ HARD = [
 ]  # fmt: skip
 
 
-async def test_writes_whatever_a_row_can_hold(paths: Paths, service: Service) -> None:
+async def test_writes_whatever_a_row_can_hold(paths: Ways, service: Service) -> None:
     moments = [datetime(2026, 1, 2, 3, 4, 5, micros, UTC) for micros in (0, 1, 100_000, 123_400, 999_999)]
     common = {"inventory": 0, "version": 1, "search_words": ""}
     rows = [
@@ -412,7 +356,7 @@ async def test_writes_whatever_a_row_can_hold(paths: Paths, service: Service) ->
 
 
 @pytest.mark.parametrize("name", [*FAST, *BESIDE])
-async def test_charges_what_the_reference_executor_charges(paths: Paths, name: str) -> None:
+async def test_charges_what_the_reference_executor_charges(paths: Ways, name: str) -> None:
     document, variables = (FAST | BESIDE)[name]
     request = paths.request(document, variables)
     request.extensions = {"cost": True}
@@ -420,7 +364,7 @@ async def test_charges_what_the_reference_executor_charges(paths: Paths, name: s
     assert costs[0] == costs[1]
 
 
-async def test_sees_a_write_at_once(paths: Paths, service: Service) -> None:
+async def test_sees_a_write_at_once(paths: Ways, service: Service) -> None:
     document, variables = FAST["one item"]
     before, _ = await paths.answers(document, variables)
     async with service.database.transaction() as work:
@@ -430,7 +374,7 @@ async def test_sees_a_write_at_once(paths: Paths, service: Service) -> None:
     assert before != after == reference
 
 
-async def test_drops_a_plan_that_raises_and_counts_it(paths: Paths, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_drops_a_plan_that_raises_and_counts_it(paths: Ways, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
         async def run(self, _: Any) -> Any:
             raise KeyError("column")
@@ -452,7 +396,7 @@ async def test_drops_a_plan_that_raises_and_counts_it(paths: Paths, service: Ser
     assert b"Internal error" in await answer(paths.pipeline(fast=True), request)
 
 
-async def test_reads_thirty_roots_of_one_field_by_one_statement(paths: Paths, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reads_thirty_roots_of_one_field_by_one_statement(paths: Ways, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [await service.make_item(f"Kettle {place}") for place in range(30)]
     document = "{ " + " ".join(f'a{place}: item(id: "{id_}") {{ name }}' for place, id_ in enumerate(ids)) + " }"
     sent = list[str]()

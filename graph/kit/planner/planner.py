@@ -192,9 +192,10 @@ def _conditions(operation: Operation, run: Run) -> tuple[bool, ...]:
 def _joined(
     plan: Plan, found: Mapping[str, Filled | None], results: Sequence[ExecutionResult], operation: Operation, run: Run
 ) -> PlannedAnswer:
+    for result in results:
+        if result.data is None:  # A root that must not be null has failed: there is nothing beside it.
+            return PlannedAnswer(b"null", 0, result.errors or ())
     errors = [error for result in results for error in result.errors or ()]
-    if any(result.data is None for result in results):
-        return PlannedAnswer(b"null", 0, errors)
     executed: dict[str, Any] = {name: value for result in results for name, value in (result.data or {}).items()}
     parts: list[bytes] = []
     points = operation.bill.actual(run.variables, executed) if executed else 0
