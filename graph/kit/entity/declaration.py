@@ -249,5 +249,4 @@ def _mismatch(entity: Entity, attribute: str, each: GraphQLField) -> str | None:
 
 
 def named_type(each: GraphQLField) -> GraphQLNamedType:
-    named: GraphQLNamedType = get_named_type(cast("Any", each).type)
-    return named
+    return cast("Any", get_named_type)(cast("Any", each).type)
