@@ -14,6 +14,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types.field import StrawberryField
 
 from graph.kit.auth import Scope
+from graph.kit.cache_control import reads
 from graph.kit.connections import Connection
 from graph.kit.entity import declaration
 from graph.kit.entity.declaration import check, computed, entity, entity_type, stored, to_many, to_one
@@ -108,12 +109,22 @@ BAD: dict[str, tuple[Any, Any, str]] = {
     "an edge that must be there": (
         User,
         to_one("owner_id", find=users.by_id, entity=users.ENTITY, description=""),
-        "is no entity, or may be null where its column may not",
+        "is of another entity, or may be null where its column may not",
     ),
     "a list that may be null": (
         Connection[User] | None,
         to_many(listing.BY_OWNER, entity=items.ENTITY, description=""),
-        "is no connection",
+        "is no connection of its entity",
+    ),
+    "an edge to another table": (
+        User | None,
+        to_one("owner_id", find=users.by_id, entity=items.ENTITY, description=""),
+        "is of another entity",
+    ),
+    "a list of another table": (
+        Connection[User],
+        to_many(listing.BY_OWNER, entity=items.ENTITY, description=""),
+        "is no connection of its entity",
     ),
 }
 
@@ -127,7 +138,7 @@ def test_refuses_a_field_that_a_plan_would_not_serve_as_its_resolver_does(name: 
 
 
 def root(made: Any) -> GraphQLObjectType:
-    core = strawberry.Schema(strawberry.type(type("Query", (), {"field": made})))._schema  # pyright: ignore[reportPrivateUsage]
+    core = strawberry.Schema(strawberry.type(type("Query", (), {"field": made})), config=StrawberryConfig(scalar_map=SCALARS))._schema  # pyright: ignore[reportPrivateUsage]
     assert core.query_type
     return core.query_type
 
@@ -149,6 +160,16 @@ def test_refuses_a_root_whose_plan_does_not_know_its_arguments() -> None:
     for plan in (FindByGlobalId(), read_all(listing.ItemList()), ReadList(by_id)):
         with pytest.raises(TypeError, match="has arguments that its plan does not know"):
             check_roots(root(query(scope=None, description="", plan=plan)(with_more)))
+
+
+async def found(root: Any, info: strawberry.Info, id: strawberry.ID) -> User | None:
+    return None
+
+
+def test_refuses_a_root_that_is_kept_until_other_tables_change() -> None:
+    check_roots(root(query(scope=None, description="", plan=FindByGlobalId(), cache=reads(users.User))(found)))
+    with pytest.raises(TypeError, match="is kept until other tables change than the one that it reads"):
+        check_roots(root(query(scope=None, description="", plan=FindByGlobalId(), cache=reads(items.Item))(found)))
 
 
 def test_refuses_to_plan_what_is_counted() -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,9 +20,12 @@ from hypothesis import given
 from sqlalchemy import insert, select
 
 from graph.kit.auth import Caller, Principal, Scope
+from graph.kit.errors import Refused
 from graph.kit.global_ids import global_id
+from graph.schema import executable
 from persistence import audit, files
 from persistence.items import table as items
+from persistence.kit.database.database import Base
 from persistence.purchases import table as purchases
 from scripts.benchmark import corpus
 from tests.conftest import settings_for
@@ -34,6 +39,16 @@ NAME = re.compile(r"\{(\w+)\}")
 
 def caller(user_id: int, name: str, *scopes: Scope) -> Caller:
     return Caller(Principal(user_id, name, frozenset(scopes), datetime.now(UTC) + timedelta(hours=1), "token"), "127.0.0.1", "test")
+
+
+FROM = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)")
+READING = ContextVar[list[str]]("READING")
+
+
+def note(statement: str) -> Callable[[], None]:
+    if (sent := READING.get(None)) is not None:
+        sent.append(statement)
+    return lambda: None
 
 
 class Shop(Ways):
@@ -71,6 +86,7 @@ async def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             every = [{**file, "filename": f"{n}{file['filename']}", "blob_key": str(n), "size_bytes": n, "owner_id": o} for n, o in sizes]
             await work.session.execute(insert(files.StoredFile), every)
         await service.background_done()
+        service.database.watch(note)
         shop = Shop(service)
         async with service.database.reading() as session:
             bought = {row.buyer_id: row.id for row in await session.scalars(select(purchases.Purchase))}
@@ -100,16 +116,33 @@ async def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         yield shop
 
 
-async def compare(shop: Shop, document: Document, viewer: str) -> None:
-    """Twice, since the first run makes the plan."""
+async def compare(shop: Shop, document: Document, viewer: str) -> set[str]:
+    """Twice, since the first run makes the plan. Returns the tables that were read."""
     counted()
     query = shop.fill(document.query)
     variables = {name: shop.fill(value) for name, value in document.variables.items()}
     request = shop.request("", {})
     request.query, request.variables, request.extensions = query, variables, {"cost": True}
+    sent = list[str]()
+    READING.set(sent)
     for _ in range(2):
         seen = [in_order(await answer_of(shop, way, request, viewer)) for way in ("fast", "reference")]
         assert seen[0] == seen[1], (query, variables, viewer)
+    await judge_tables(shop, request, sent)
+    return tables(sent)
+
+
+async def judge_tables(shop: Shop, request: Any, sent: Sequence[str]) -> None:
+    """What is kept until its tables change is made of no other tables."""
+    with suppress(Refused):
+        operation = await shop.fast.prepare(request, STRANGER)
+        if operation.reads is not None:
+            assert tables(sent) <= set(operation.reads.tables), (request.query, sent)
+
+
+def tables(sent: Sequence[str]) -> set[str]:
+    named = {name for statement in sent for name in FROM.findall(statement)}
+    return {name.removesuffix("_search") for name in named} & set(Base.metadata.tables)
 
 
 async def answer_of(shop: Shop, way: str, request: Any, viewer: str) -> bytes:
@@ -170,3 +203,29 @@ async def test_shows_no_viewer_what_is_anothers(shop: Shop) -> None:
 
 def nodes(body: bytes) -> Any:
     return orjson.loads(body)["data"]["items"]["nodes"]
+
+
+# A document for each root field of a resolver whose answer may be kept.
+RESOLVERS = {
+    "salesReport": '{ salesReport(from: "2000-01-01T00:00:00Z", to: "2000-01-03T00:00:00Z") { revenue units purchases periods { startsAt } } }',
+}
+
+
+async def test_knows_the_tables_of_every_answer_that_it_keeps(shop: Shop) -> None:
+    """Those of planned fields are declared with them; those of resolvers are compared with what they read."""
+    query = executable.query_type
+    assert query
+    kept = {name for name, each in query.fields.items() if "cache" in each.extensions["strawberry-definition"].metadata}
+    planned = {name for name, each in query.fields.items() if "plan" in each.extensions["strawberry-definition"].metadata}
+    assert kept - planned == set(RESOLVERS)
+    for document in RESOLVERS.values():
+        assert await compare(shop, Document(document, {}), "auditor") == {"purchases"}
+    owners = Document("{ items { totalCount nodes { owner { username } } } }", {})
+    assert await compare(shop, owners, "nobody") == {"items", "users"}
+
+
+async def test_the_comparison_of_tables_can_fail(shop: Shop) -> None:
+    request = shop.request("{ items { nodes { id } } }", {})
+    await judge_tables(shop, request, ["SELECT 1 FROM items JOIN items_search ON true"])
+    with pytest.raises(AssertionError):
+        await judge_tables(shop, request, ["SELECT 1 FROM items JOIN users AS edge_0 ON true"])

@@ -78,6 +78,7 @@ class ToOne:
     """The row of another entity, also one that has left its lists, whose id is in an attribute."""
 
     foreign_key: str
+    entity: Entity
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class ToMany:
     """The rows of another entity that point to this one; with `visible`, none of them for those who may not see them."""
 
     children: ChildList
+    entity: Entity
     visible: Visibility | None = None
 
 
@@ -175,7 +177,7 @@ def to_one(foreign_key: str, *, find: Batch[int, Any], entity: Entity, descripti
         row = None if key is None else await info.context.load(find, key)
         return None if row is None else object_of(row)
 
-    metadata = {"source": ToOne(foreign_key), "cache": reads(entity.model)}
+    metadata = {"source": ToOne(foreign_key, entity), "cache": reads(entity.model)}
     return strawberry.field(resolver=resolve, description=description, metadata=metadata)
 
 
@@ -186,7 +188,7 @@ def to_many(children: ChildList, *, entity: Entity, description: str, visible: V
             return unseen(children.listing_of(self.row.id), window)
         return await owned(info, children.pages, children.counts, self.row.id, window, of=object_of)
 
-    metadata = {"source": ToMany(children, visible), "cache": reads(entity.model, personal=visible is not None)}
+    metadata = {"source": ToMany(children, entity, visible), "cache": reads(entity.model, personal=visible is not None)}
     return strawberry.field(resolver=resolve, description=description, metadata=metadata)
 
 
@@ -227,12 +229,26 @@ def _objection(declared: EntityType, each: GraphQLField, source: Source) -> str 
             return _mismatch(declared.entity, attribute, each)
         case ComputedValue(attributes):
             return next((f"names {name}, which is no column" for name in attributes if not declared.entity.has(name)), None)
-        case ToOne(foreign_key):
+        case ToOne(foreign_key, target):
             nullable = not notation(each).endswith("!")
-            fits = named_type(each).name in _types and nullable == declared.entity.is_nullable(foreign_key)
-            return None if fits else "is no entity, or may be null where its column may not, or the other way round"
-        case ToMany():
-            return None if notation(each).endswith("Connection!") else "is no connection"
+            fits = _is_of(each, target) and nullable == declared.entity.is_nullable(foreign_key)
+            return None if fits else "is of another entity, or may be null where its column may not, or the other way round"
+        case ToMany(_, target, visible):
+            if visible and visible.own not in {None, "id"}:
+                return "is seen by a rule that looks at more than the row's id"
+            return None if notation(each).endswith("Connection!") and _is_of(each, target) else "is no connection of its entity"
+
+
+def _is_of(each: GraphQLField, target: Entity) -> bool:
+    """Whether the field shows objects of the entity, by itself or as a connection."""
+    return (declared := shown_entity(each)) is not None and declared.entity == target
+
+
+def shown_entity(each: GraphQLField) -> EntityType | None:
+    """The entity whose objects a field shows, by itself or as a connection."""
+    named: Any = named_type(each)
+    nodes = named.fields.get("nodes") if isinstance(named, GraphQLObjectType) and named.name.endswith("Connection") else None
+    return _types.get(named.name if nodes is None else named_type(nodes).name)
 
 
 def _mismatch(entity: Entity, attribute: str, each: GraphQLField) -> str | None:

@@ -15,6 +15,7 @@ import structlog
 from graphql import DocumentNode, ExecutionResult, FieldNode, FragmentDefinitionNode, GraphQLError, GraphQLObjectType, SelectionSetNode
 
 from graph.kit.context import Context, Services
+from graph.kit.entity.declaration import shown_entity
 from graph.kit.entity.roots import FindByKey, ReadList
 from graph.kit.execution.engine import Engine, Operation
 from graph.kit.fields import Planned
@@ -43,16 +44,21 @@ class PlannedAnswer:
     errors: Sequence[GraphQLError] = ()
 
 
-@dataclass
 class Plan:
-    """The roots of an operation in order: each planned, or None for the executor, or a constant."""
+    """The roots of an operation by their names in the response: planned ones, constants, and the rest, which the executor runs."""
 
-    roots: dict[str, RootPlan | bytes | None]
-    nodes: Mapping[str, Sequence[FieldNode]]
-
-    @property
-    def is_empty(self) -> bool:
-        return all(root is None or isinstance(root, bytes) for root in self.roots.values())
+    def __init__(self, roots: Mapping[str, RootPlan | bytes | None], nodes: Mapping[str, Sequence[FieldNode]]) -> None:
+        self.names, self.nodes = tuple(roots), nodes
+        self.planned: dict[str, RootPlan] = {}
+        self.constants: dict[str, bytes] = {}
+        self.rest: list[str] = []
+        for name, root in roots.items():
+            if root is None:
+                self.rest.append(name)
+            elif isinstance(root, bytes):
+                self.constants[name] = root
+            else:
+                self.planned[name] = root
 
 
 @dataclass
@@ -98,7 +104,7 @@ class Planner:
         known = plans.by_conditions
         if conditions not in known:
             plan = self._compiled(operation, dict(zip(operation.conditions, conditions, strict=True)))
-            known[conditions] = None if plan is None or plan.is_empty else plan
+            known[conditions] = plan if plan and plan.planned else None
             self._observer.plan("refused" if known[conditions] is None else "made")
             if len(known) > CONDITIONS:
                 known.popitem(last=False)
@@ -128,25 +134,23 @@ class Planner:
         self, plan: Plan, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation, run: Run
     ) -> PlannedAnswer | None:
         """What is not planned runs beside what is; what a plan refused, afterwards."""
-        planned = {name: root for name, root in plan.roots.items() if root is not None and not isinstance(root, bytes)}
-        rest = [name for name, root in plan.roots.items() if root is None]
-        if len(planned) == 1 and not rest:
-            [(name, root)] = planned.items()
-            found: dict[str, Filled | None] = {name: await self._one(root, run, plan, plans, conditions, operation)}
-            results: list[ExecutionResult] = []
+        works = [self._one(root, run, plans, conditions, operation) for root in plan.planned.values()]
+        results: list[ExecutionResult] = []
+        if plan.rest:
+            *answers, executed = await _all([*works, self._execute(plan, plan.rest, operation, run)])
+            results.append(executed)
         else:
-            works = [self._one(root, run, plan, plans, conditions, operation) for root in planned.values()]
-            *answers, executed = await _all([*works, self._execute(plan, rest, operation, run)])
-            found, results = dict(zip(planned, answers, strict=True)), [executed] if rest else []
+            answers = [await works[0]] if len(works) == 1 else await _all(works)
+        found = dict(zip(plan.planned, answers, strict=True))
         refused = [name for name, answer in found.items() if answer is None]
-        if len(refused) == len(planned) and not rest:
+        if len(refused) == len(found) and not plan.rest:
             return None
         if refused:
             results.append(await self._execute(plan, refused, operation, run))
         return _joined(plan, found, results, operation, run)
 
     async def _one(
-        self, root: RootPlan, run: Run, plan: Plan, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation
+        self, root: RootPlan, run: Run, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation
     ) -> Filled | None:
         """None where the executor must run this root."""
         try:
@@ -168,8 +172,6 @@ class Planner:
 
     async def _execute(self, plan: Plan, names: Sequence[str], operation: Operation, run: Run) -> ExecutionResult:
         """Some roots of the operation. Raises: Refused."""
-        if not names:
-            return ExecutionResult({})
         nodes = tuple(node for name in names for node in plan.nodes[name])
         definition = _with(operation.definition, selection_set=SelectionSetNode(selections=nodes))
         fragments = [each for each in operation.document.definitions if isinstance(each, FragmentDefinitionNode)]
@@ -199,11 +201,13 @@ def _joined(
     executed: dict[str, Any] = {name: value for result in results for name, value in (result.data or {}).items()}
     parts: list[bytes] = []
     points = operation.bill.actual(run.variables, executed) if executed else 0
-    for name, root in plan.roots.items():
-        answer = found.get(name)
-        json = root if isinstance(root, bytes) else answer[0] if answer else orjson.dumps(executed[name])
+    for name in plan.names:
+        if answer := found.get(name):
+            json, cost = answer
+            points += cost
+        else:
+            json = plan.constants.get(name) or orjson.dumps(executed[name])
         parts.append(b'"%b":%b' % (name.encode(), json))
-        points += answer[1] if answer else 0
     return PlannedAnswer(b"{%b}" % b",".join(parts), points, errors)
 
 
@@ -235,3 +239,6 @@ def check_roots(query: GraphQLObjectType) -> None:
             raise TypeError(f"Query.{name} has arguments that its plan does not know, or the other way round: {sorted(arguments ^ known)}")
         if declared.extensions or declared.permission_classes:
             raise TypeError(f"Query.{name} has a rule that its plan would leave out")
+        kept, shown = declared.metadata.get("cache"), shown_entity(definition)
+        if kept is not None and (shown is None or shown.entity.model.__tablename__ not in kept.tables):
+            raise TypeError(f"Query.{name} is kept until other tables change than the one that it reads: name that in cache=reads(…)")
