@@ -156,7 +156,7 @@ async def test_answers_any_document_as_the_reference_executor_does(shop: Shop, d
     await compare(shop, document, viewer)
 
 
-RESOLVED = {"summary", "items-page"}
+RESOLVED = {"items-page"}
 """Documents of nothing but resolvers."""
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from graph.kit.context import Context
 from persistence.kit.query.entity import ListQuery
 from persistence.kit.query.paging import Window
 
@@ -42,6 +43,17 @@ class ReadList:
     query_of: Callable[..., tuple[ListQuery, Window]]
 
 
+@dataclass(frozen=True)
+class ReadObject:
+    """An object put together from a row, found by the global id in the argument `id`, and of what other sources know of it by the row's id.
+
+    `row` names the field that shows the row; `values` are asked at the same time. Null if one of them knows nothing.
+    """
+
+    row: str
+    values: Mapping[str, Callable[[Context, int], Awaitable[Any]]]
+
+
 def read_all(query: ListQuery) -> ReadList:
     """A page of one list that takes no other arguments."""
 
@@ -53,4 +65,4 @@ def read_all(query: ListQuery) -> ReadList:
     return ReadList(query_of)
 
 
-Root: TypeAlias = "FindByGlobalId | FindAllByGlobalId | FindViewer | FindByKey | ReadList"
+Root: TypeAlias = "FindByGlobalId | FindAllByGlobalId | FindViewer | FindByKey | ReadList | ReadObject"

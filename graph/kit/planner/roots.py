@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import orjson
 from graphql import FieldNode, GraphQLField
 
 from graph.kit.entity import roots
 from graph.kit.entity.declaration import EntityType, entity_type, named_type
 from graph.kit.fields import Planned
 from graph.kit.global_ids import is_refetched, split
-from graph.kit.planner.compiler import Compiler, RowBuilder, entity_of
+from graph.kit.planner.compiler import Compiler, RowBuilder, entity_of, serializer
 from graph.kit.planner.connections import ConnectionShape
 from graph.kit.planner.fillers import FieldArguments, Filled, Run, fill_rows, together
 from graph.kit.planner.prices import Price, Prices
@@ -33,11 +35,20 @@ class _Found:
     """Objects of one entity, found by a unique attribute."""
 
     def __init__(
-        self, compiler: Compiler, declared: EntityType, nodes: Sequence[FieldNode], prices: Prices, *, by: str = "id", open_: bool = False
+        self,
+        compiler: Compiler,
+        declared: EntityType,
+        nodes: Sequence[FieldNode],
+        prices: Prices,
+        *,
+        by: str = "id",
+        open_: bool = False,
+        weight: int = 0,
     ) -> None:
         """With `open_`, the field has looked at who asks: the entity's own rule, for those who come by a global id, is not asked."""
         rows = RowBuilder(declared)
-        object_, self._points = compiler.object(rows, declared, nodes, prices)
+        object_, points = compiler.object(rows, declared, nodes, prices)
+        self._points = points + weight
         rows.place(object_)
         self._visible = None if open_ else declared.visible
         if self._visible and self._visible.own:
@@ -142,6 +153,52 @@ class _ReadList:
         return filled
 
 
+class _ReadObject:
+    """An object whose fields are a row's object and values of other sources; `shown` has what each field of the response shows."""
+
+    def __init__(
+        self, key_of: Callable[[Run], int | None], root: roots.ReadObject, shown: Mapping[str, _Found | _Value | bytes], weight: int
+    ) -> None:
+        self._key_of, self._values, self._shown, self._weight = key_of, root.values, shown, weight
+
+    async def run(self, run: Run) -> Filled:
+        key = self._key_of(run)
+        if key is None:
+            return NULL, self._weight
+        found = {name: each for name, each in self._shown.items() if isinstance(each, _Found)}
+        rows, values = await asyncio.gather(together([each.one(run, key) for each in found.values()]), self._read(run, key))
+        if None in rows or None in values.values():
+            return NULL, self._weight
+        return self._object(dict(zip(found, rows, strict=True)), values)
+
+    async def _read(self, run: Run, key: int) -> Mapping[str, Any]:
+        try:
+            return dict(zip(self._values, await together([read(run.context, key) for read in self._values.values()]), strict=True))
+        except Exception as error:
+            raise Unplannable("a source that failed: the resolver says how") from error
+
+    def _object(self, rows: Mapping[str, Filled | None], values: Mapping[str, Any]) -> Filled:
+        parts, points = list[bytes](), self._weight
+        for name, each in self._shown.items():
+            json: bytes = (
+                each if isinstance(each, bytes) else orjson.dumps(each.serialize(values[each.name])) if isinstance(each, _Value) else NULL
+            )
+            if row := rows.get(name):
+                json, cost = row
+                points += cost
+            if name:  # The row is looked for also where nothing of it is shown.
+                parts.append(b'"%b":%b' % (name.encode(), json))
+        return b"{%b}" % b",".join(parts), points
+
+
+@dataclass(frozen=True)
+class _Value:
+    """What a source knows, in the form of the response."""
+
+    name: str
+    serialize: Callable[[Any], Any]
+
+
 class _Permitted:
     """A root whose field needs a token with these scopes."""
 
@@ -184,6 +241,27 @@ def _compiled(compiler: Compiler, root: roots.Root, definition: GraphQLField, no
         case roots.ReadList(query_of):
             shape = compiler.connection(named_type(definition).name, nodes, price)
             return _ReadList(compiler.schema.reader, shape, arguments, query_of)
+        case roots.ReadObject():
+            return _object_root(compiler, root, definition, nodes, price)
+
+
+def _object_root(
+    compiler: Compiler, root: roots.ReadObject, definition: GraphQLField, nodes: Sequence[FieldNode], price: Price
+) -> RootPlan:
+    type_ = compiler.type_of(named_type(definition).name)
+    declared = entity_of(type_.fields[root.row])
+    shown: dict[str, _Found | _Value | bytes] = {"": _Found(compiler, declared, (), price.below)}
+    for response_name, selected in compiler.selection.below(type_, nodes).items():
+        name, below = selected[0].name.value, price.below.of(response_name)
+        if name == "__typename":
+            shown[response_name] = b'"%b"' % type_.name.encode()
+        elif name == root.row:
+            shown[response_name] = _Found(compiler, declared, selected, below.below, weight=below.weight)
+        elif name in root.values:
+            shown[response_name] = _Value(name, serializer(type_.fields[name].type))
+        else:
+            raise Unplannable(f"{type_.name}.{name} is a resolver")
+    return _ReadObject(_row_id_in(compiler.schema.arguments(definition, nodes[0]), declared.name), root, shown, price.weight)
 
 
 def _row_id_in(arguments: FieldArguments, type_name: str) -> Callable[[Run], int | None]:
@@ -198,4 +276,5 @@ ROOT_ARGUMENTS: Mapping[type[Any], set[str]] = {
     roots.FindByGlobalId: {"id"},
     roots.FindAllByGlobalId: {"ids"},
     roots.FindViewer: set(),
+    roots.ReadObject: {"id"},
 }

@@ -6,7 +6,7 @@ same form at the same time shares a run of it, whatever documents ask. On SQLite
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -22,13 +22,15 @@ from persistence.kit.query.batching import Gatherings
 from persistence.kit.query.entity import ChildList, Entity, ListQuery, counted, counts_of
 from persistence.kit.query.holes import lines
 from persistence.kit.query.paging import Listing, Window
-from persistence.kit.query.row_json import Field, JsonColumn, RowWriter
+from persistence.kit.query.row_json import LINE, Field, JsonColumn, RowWriter
 
 FORMS = 1_000  # Of each kind, whoever asks: anybody may think of new ones. Plans, which are bounded too, hold those that they use.
 ROWS_AT_ONCE = 500  # Looked up by one statement: 5 MB, if all are of the longest.
 PAGES_AT_ONCE = 16  # Of a whole list, by one statement: 16 MB, if all are of the longest items.
 CHILD_PAGES_AT_ONCE = 500  # Of different parents: few of them have as many rows as a page can show.
 WANTED = "wanted"
+
+Aggregate = Callable[[Select[Any]], Select[Any]]
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class EntityReader:
     def __init__(self, database: Database) -> None:
         self.raw, self.sqlite, self._dialect = database.raw, database.dialect == "sqlite", database.raw_dialect
         self.statements: LRUCache[Any, Any] = LRUCache(FORMS)
+        self._frames: LRUCache[Any, Prepared] = LRUCache(FORMS)
         self.lookup: Callable[[RowForm, str], Lookup] = lru_cache(FORMS)(partial(Lookup, self))
         self.pages: Callable[[RowForm], Pages] = lru_cache(FORMS)(partial(Pages, self))
         self.children: Callable[[RowForm, ChildList], ChildPages] = lru_cache(FORMS)(partial(ChildPages, self))
@@ -69,6 +72,17 @@ class EntityReader:
 
     def prepared(self, statement: Select[Any]) -> Prepared:
         return prepare(statement, self._dialect)
+
+    def aggregated(
+        self, key: Hashable, entity: Entity, fields: Sequence[Field], statement_of: Callable[[Aggregate], Select[Any]]
+    ) -> Prepared:
+        """A statement for texts of rows; `key` tells those apart that differ in more than the texts."""
+        writer = RowWriter(entity, sqlite=self.sqlite)
+        line, known = writer.line(fields), (key, writer.joins)
+        frame = self._frames.get(known)
+        if frame is None:
+            frame = self._frames[known] = self.prepared(statement_of(writer.aggregate))
+        return replace(frame, sql=frame.sql.replace(LINE, line))
 
     def wanted(self, types: Mapping[str, Any]) -> Any:
         """A table of what is asked for: on PostgreSQL, of lists by these names; on SQLite, of one list of numbers."""
@@ -80,6 +94,14 @@ class EntityReader:
 
     def listed(self, values: Sequence[Any]) -> Any:
         return orjson.dumps(values).decode() if self.sqlite else values
+
+    def listing(self, query: ListQuery) -> Listing[Any]:
+        """Of a list of the query's form, whose values are to be bound, and whose mark may be another one's."""
+        key = ("listing", type(query), query.form)
+        known = self.statements.get(key)
+        if known is None:
+            known = self.statements[key] = query.listing()
+        return known
 
     async def count(self, query: ListQuery) -> int:
         """How many rows the whole list has. Raises: InvalidInput."""
@@ -106,7 +128,7 @@ class Lookup:
             among = key == func.any(bindparam("keys", type_=ARRAY(kind)))
         rows = select(form.entity.model).where(*form.entity.present, among)
         fields = (*form.texts, JsonColumn(attribute))
-        self._prepared = reader.prepared(RowWriter(form.entity, sqlite=reader.sqlite).aggregate(rows, fields))
+        self._prepared = reader.aggregated(("lookup", form.entity, attribute), form.entity, fields, lambda aggregate: aggregate(rows))
         self._gatherings: Gatherings[Any, Any, tuple[bytes, ...]] = Gatherings(self._fetch, most=ROWS_AT_ONCE)
 
     async def one(self, key: Any) -> tuple[bytes, ...] | None:
@@ -173,7 +195,7 @@ class Pages:
         if known is None:
             known = self._reader.statements[key] = self._made(query, window)
         # Lists of one form may have marks of their own: a blank search searches for nothing.
-        listing = known.listing if query == known.query else replace(known.listing, mark=query.mark)
+        listing = known.listing if known.query == query else replace(known.listing, mark=query.mark)
         cells = lines(await known.text(known.bounds.values(listing, window), query.values))
         return _page(cells, known.width, listing, window)
 
@@ -183,13 +205,14 @@ class Pages:
 
 
 class _Statement:
-    def __init__(self, reader: EntityReader, form: RowForm, listing: Listing[Any], window: Window) -> None:
+    def __init__(self, reader: EntityReader, form: RowForm, listing: Listing[Any], window: Window, key: Hashable) -> None:
         self._reader, self.listing, self.bounds = reader, listing, _Bounds(listing, window)
         fields = _fields(form, listing)
         self.width = len(fields)
-        self._prepared = reader.prepared(self._statement(partial(RowWriter(form.entity, sqlite=reader.sqlite).aggregate, fields=fields)))
+        known = (type(self), key, window.after is None, window.before is None, window.backward)
+        self._prepared = reader.aggregated(known, form.entity, fields, self._statement)
 
-    def _statement(self, aggregate: Callable[[Select[Any]], Select[Any]]) -> Select[Any]:
+    def _statement(self, aggregate: Aggregate) -> Select[Any]:
         raise NotImplementedError
 
 
@@ -197,14 +220,14 @@ class _Whole(_Statement):
     """Of a whole list."""
 
     def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery, window: Window) -> None:
-        self.query = query
-        super().__init__(reader, form, query.listing(), window)
+        self.query = query  # Whose mark its listing has.
+        super().__init__(reader, form, replace(reader.listing(query), mark=query.mark), window, (type(query), query.form))
 
 
 class _Alone(_Whole):
     """Pages one by one."""
 
-    def _statement(self, aggregate: Callable[[Select[Any]], Select[Any]]) -> Select[Any]:
+    def _statement(self, aggregate: Aggregate) -> Select[Any]:
         return aggregate(self.bounds.rows(self.listing, _bound))
 
     async def text(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> bytes | None:
@@ -220,7 +243,7 @@ class _Together(_Whole):
         super().__init__(reader, form, query, window)
         self._gatherings: Gatherings[Any, Any, Any] = Gatherings(self._fetch, most=PAGES_AT_ONCE)
 
-    def _statement(self, aggregate: Callable[[Select[Any]], Select[Any]]) -> Select[Any]:
+    def _statement(self, aggregate: Aggregate) -> Select[Any]:
         return _for_each(self._reader.wanted(self.bounds.types), aggregate(self.bounds.rows(self.listing, _column)))
 
     async def text(self, bounds: tuple[Any, ...], _values: Mapping[str, Any]) -> bytes | None:
@@ -261,7 +284,7 @@ class _Children(_Statement):
         parent = "value" if reader.sqlite else "parent"
         self._children = children
         self.marked = form.cursors or window.after is not None or window.before is not None
-        super().__init__(reader, form, children.listing_of(literal_column(f"{WANTED}.{parent}", BigInteger())), window)
+        super().__init__(reader, form, children.listing_of(literal_column(f"{WANTED}.{parent}", BigInteger())), window, children)
         self._gatherings: Gatherings[Any, Any, Any] = Gatherings(self._fetch, most=CHILD_PAGES_AT_ONCE)
 
     def listing_of(self, parent: int) -> Listing[Any]:
@@ -272,7 +295,7 @@ class _Children(_Statement):
     def _types(self) -> Mapping[str, Any]:
         return {"parent": BigInteger(), **self.bounds.types}
 
-    def _statement(self, aggregate: Callable[[Select[Any]], Select[Any]]) -> Select[Any]:
+    def _statement(self, aggregate: Aggregate) -> Select[Any]:
         # SQLite wants no column for a limit. All parents of a call have the same window, so its values can be bound.
         rows = self.bounds.rows(self.listing, _bound if self._reader.sqlite else _column)
         return _for_each(self._reader.wanted(self._types), aggregate(rows))

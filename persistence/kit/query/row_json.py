@@ -19,6 +19,7 @@ from persistence.kit.column_types import Document, Money, UtcDateTime
 from persistence.kit.query.entity import Entity
 from persistence.kit.query.holes import BROKEN, HOLE, LINE_END, MARK
 
+LINE = "/*line*/"  # Composing a statement takes SQLAlchemy milliseconds. Only a row's text differs from document to document, so that is put in later.
 ARGUMENTS = 60  # Of one call: SQLite takes 127, PostgreSQL 100.
 SAFE_INTEGER = 2**53 - 1  # Beyond, JSON readers lose digits: a larger number is written as a string.
 
@@ -85,6 +86,7 @@ class _Rows:
 
     def __init__(self, entity: Entity, name: str | None = None) -> None:
         table: Any = entity.model.__table__
+        self.entity = entity
         self.table = table if name is None else table.alias(name)
         self.name: str = self.table.name
         self._attributes = inspect(entity.model).columns
@@ -104,14 +106,22 @@ class RowWriter:
         self._joined: dict[tuple[str, str], _Rows] = {}
         self._from: Any = self._root.table
 
-    def aggregate(self, rows: Select[Any], fields: Sequence[Field]) -> Select[Any]:
-        """A statement for the entity's rows becomes one with a single text: each field of each row on a line of its own.
+    def line(self, fields: Sequence[Field]) -> str:
+        """The SQL of a row's text: each field on a line of its own."""
+        return self._call(LINE_END.join("%s" for _ in fields), [self._text(self._root, each) for each in fields])
+
+    @property
+    def joins(self) -> tuple[tuple[str, str, Entity], ...]:
+        """What the lines written so far need: the table, its foreign key, and the entity that this points to."""
+        return tuple((*key, rows.entity) for key, rows in self._joined.items())
+
+    def aggregate(self, rows: Select[Any]) -> Select[Any]:
+        """A statement for the entity's rows becomes one for a single text of all their lines, in whose SQL `LINE` stands for the line's.
 
         A driver takes longer for each row than for all of its text. Ordered rows with a limit stay in their order on both databases.
         """
-        shape, shown = LINE_END.join("%s" for _ in fields), [self._text(self._root, each) for each in fields]
-        line: Any = literal_column(self._call(shape, shown), Text).label("line")
-        # Texts of columns do not say from which table they come, and a list that nothing is in has no condition that would.
+        line: Any = literal_column(LINE, Text).label("line")
+        # The line does not say from which table it comes, and a list that nothing is in has no condition that would.
         lines = rows.with_only_columns(line).select_from(self._from).subquery("lines").c.line
         if self._sqlite:
             return select(func.group_concat(lines, LINE_END))
