@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -13,6 +14,7 @@ import orjson
 import pytest
 from sqlalchemy import insert
 
+from graph.kit.execution.engine import PLANS_KEPT
 from graph.kit.global_ids import global_id, required_row_id
 from graph.kit.planner import planner
 from graph.kit.planner.planner import Planner
@@ -22,9 +24,9 @@ from persistence.items.listing import Filter, ItemList
 from persistence.kit.database.statement_executor import Prepared, WatchedReads
 from persistence.kit.query import reader
 from persistence.kit.query.paging import Window
-from persistence.kit.query.reader import EntityReader, RowForm
+from persistence.kit.query.reader import EntityReader, Lookup, RowForm
 from persistence.kit.query.row_json import JsonColumn
-from tests.planning import Ways, answer
+from tests.planning import STRANGER, Ways, answer
 from tests.support.service import Service
 
 # Each with variables; {id} and {deleted} stand for global ids, {after} for a cursor of the default order.
@@ -396,6 +398,27 @@ async def test_drops_a_plan_that_raises_and_counts_it(paths: Ways, service: Serv
     assert b"Internal error" in await answer(paths.pipeline(fast=True), request)
 
 
+async def test_keeps_a_plan_whose_database_is_away_for_a_moment(paths: Ways, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = sqlite3.OperationalError("database is locked")
+    busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    outcomes, away = list[str](), [True]
+    monkeypatch.setattr(service.services.observer, "plan", outcomes.append)
+    one = Lookup.one
+
+    async def sometimes(self: Lookup, key: Any) -> Any:
+        if away.pop() if away else False:
+            raise busy
+        return await one(self, key)
+
+    monkeypatch.setattr(Lookup, "one", sometimes)
+    document, variables = FAST["one item"]
+    for _ in range(2):
+        fast, reference = await paths.answers(document, variables)
+        assert fast == reference
+    assert outcomes == ["made"]
+    assert await paths.is_planned(document, variables)
+
+
 async def test_reads_thirty_roots_of_one_field_by_one_statement(paths: Ways, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [await service.make_item(f"Kettle {place}") for place in range(30)]
     document = "{ " + " ".join(f'a{place}: item(id: "{id_}") {{ name }}' for place, id_ in enumerate(ids)) + " }"
@@ -404,3 +427,23 @@ async def test_reads_thirty_roots_of_one_field_by_one_statement(paths: Ways, ser
     answered = orjson.loads(await answer(paths.fast, GraphQLRequest(query=document)))
     assert answered["data"] == {f"a{place}": {"name": f"Kettle {place}"} for place in range(30)}
     assert len(sent) == 1
+
+
+async def test_keeps_few_plans_of_one_document_and_ends_them_with_it(
+    paths: Ways, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = list[str]()
+    monkeypatch.setattr(service.services.observer, "plan", outcomes.append)
+    names = [f"c{place}" for place in range(6)]
+    fields = " ".join(f"name{name}: name @include(if: ${name})" for name in names)
+    document = f"query ({' '.join(f'${name}: Boolean!' for name in names)}) {{ items(first: 1) {{ nodes {{ id {fields} }} }} }}"
+    for value in range(64):
+        variables = {name: bool(value >> place & 1) for place, name in enumerate(names)}
+        fast, reference = await paths.answers(document, variables)
+        assert fast == reference
+    operation = await paths.fast.prepare(paths.request(document, {}), STRANGER)
+    [plans] = operation.plans
+    assert len(plans.by_conditions) == PLANS_KEPT
+    assert outcomes == ["made"] * 64
+    await paths.answers(document, dict.fromkeys(names, True))
+    assert len(outcomes) == 64  # The last one is kept.

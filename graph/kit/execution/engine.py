@@ -32,6 +32,7 @@ from graphql import (
     Visitor,
     execution,
     get_operation_ast,
+    print_ast,
     visit,
 )
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as Executor
@@ -54,6 +55,8 @@ _core: Any = execution  # Partly untyped there.
 
 DOCUMENT_BYTES = 64 * 2**20  # For the documents that are kept: some thousand of the usual 100 tokens.
 TOKEN_BYTES = 500  # Measured: what one token takes in a parsed document.
+PLAN_TOKEN_BYTES = 450  # Measured, at most: what it takes in a plan.
+PLANS_KEPT = 4  # Of one operation: for as many sets of values of the variables in its @skip and @include.
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +101,9 @@ class Operation:
 
     @property
     def size_bytes(self) -> int:
-        return len(self.source) + TOKEN_BYTES * self.document.token_count
+        decides = any(print_ast(each.type).startswith("Boolean") for each in self.definition.variable_definitions or ())
+        plans = PLANS_KEPT if decides else 1
+        return len(self.source) + (TOKEN_BYTES + plans * PLAN_TOKEN_BYTES) * self.document.token_count
 
     @property
     def is_query(self) -> bool:

@@ -43,7 +43,7 @@ class RowBuilder:
         self._declared = declared
         self.texts: list[Field] = []
         self.fillers: list[Filler] = []
-        self.cursors = False
+        self.cursors = self.total = False
 
     def place(self, text: Field) -> int:
         """Where the text stands in the columns of a page."""
@@ -57,7 +57,7 @@ class RowBuilder:
 
     @property
     def form(self) -> RowForm:
-        return RowForm(self._declared.entity, tuple(self.texts), self.cursors)
+        return RowForm(self._declared.entity, tuple(self.texts), self.cursors, self.total)
 
 
 class Schema:
@@ -139,7 +139,6 @@ class Compiler:
             shape,
             self.schema.arguments(definition, nodes[0]),
             reader.children(shape.form, source.children),
-            reader.child_counts(source.children) if shape.has_total else None,
             source.visible,
         )
         return rows.hole(filler, ("id",), listed=False)
@@ -164,12 +163,9 @@ class _Connection:
         self._rows = RowBuilder(target)
         self._shows: dict[str, Show] = {}
         self._points = self._points_of_row = 0
-        self._has_total = False
 
     def shape(self, weight: int) -> ConnectionShape:
-        return ConnectionShape(
-            self._rows.form, self._rows.fillers, self._shows, self._has_total, weight + self._points, self._points_of_row
-        )
+        return ConnectionShape(self._rows.form, self._rows.fillers, self._shows, weight + self._points, self._points_of_row)
 
     def add(self, response_name: str, nodes: Sequence[FieldNode], price: Price) -> None:
         match nodes[0].name.value:
@@ -183,8 +179,8 @@ class _Connection:
                 self._shows[response_name] = self._page_info(nodes)
                 self._points += price.weight
             case "totalCount":
-                self._has_total = True
-                self._shows[response_name] = lambda _, total: b"%d" % total
+                self._rows.total = True
+                self._shows[response_name] = lambda page: b"%d" % page.total
                 self._points += price.weight
             case "__typename":
                 self._shows[response_name] = _always(self._type.name)
@@ -204,7 +200,7 @@ class _Connection:
         shape = b"{%b}" % b",".join([b'"%b":%%b' % name.encode() for name in columns])
         of_rows = list(columns.values())
 
-        def show(page: JsonPage, _total: int) -> bytes:
+        def show(page: JsonPage) -> bytes:
             rows = zip(*[column(page) for column in of_rows], strict=True)
             return b"[%b]" % b",".join([shape % row for row in rows])
 
@@ -230,18 +226,18 @@ class _Connection:
         type_ = cast("GraphQLObjectType", named_type(self._type.fields["pageInfo"]))
         fields = self._compiler.selection.below(type_, nodes)
         infos = [(b'"%b":' % name.encode(), self._info(type_.name, selected[0].name.value)) for name, selected in fields.items()]
-        return lambda page, total: b"{%b}" % b",".join([prefix + info(page, total) for prefix, info in infos])
+        return lambda page: b"{%b}" % b",".join([prefix + info(page) for prefix, info in infos])
 
     def _info(self, type_name: str, name: str) -> Show:
         match name:
             case "hasNextPage":
-                return lambda page, _: b"true" if page.has_next else b"false"
+                return lambda page: b"true" if page.has_next else b"false"
             case "hasPreviousPage":
-                return lambda page, _: b"true" if page.has_previous else b"false"
+                return lambda page: b"true" if page.has_previous else b"false"
             case "startCursor" | "endCursor":
                 self._rows.cursors = True
                 place = 0 if name == "startCursor" else -1
-                return lambda page, _: b'"%b"' % page.cursor(place) if len(page) else b"null"
+                return lambda page: b'"%b"' % page.cursor(place) if len(page) else b"null"
             case "__typename":
                 return _always(type_name)
             case other:
@@ -249,12 +245,12 @@ class _Connection:
 
 
 def _list_of(place: int) -> Show:
-    return lambda page, _: b"[%b]" % b",".join(page.columns[place])
+    return lambda page: b"[%b]" % b",".join(page.columns[place])
 
 
 def _always(name: str) -> Show:
     text = b'"%b"' % name.encode()
-    return lambda _page, _total: text
+    return lambda _page: text
 
 
 def _stored(declared: EntityType, source: StoredValue, definition: GraphQLField) -> Field:

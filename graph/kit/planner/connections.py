@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 from graph.kit.entity.visibility import Visibility
 from graph.kit.planner.fillers import FieldArguments, Filled, Filler, Run, fill_rows
 from persistence.kit.query.paging import Window
-from persistence.kit.query.reader import ChildCounts, ChildPages, JsonPage, RowForm
+from persistence.kit.query.reader import ChildPages, JsonPage, RowForm
 
-Show = Callable[[JsonPage, int], bytes]
-"""A field's JSON on a page of a list with this total."""
+Show = Callable[[JsonPage], bytes]
+"""A field's JSON on a page."""
 
 
 @dataclass
@@ -23,7 +22,6 @@ class ConnectionShape:
     form: RowForm
     fillers: Sequence[Filler]
     shows: dict[str, Show]
-    has_total: bool
     points: int
     """What a page costs, whatever is on it."""
     points_of_row: int
@@ -32,7 +30,7 @@ class ConnectionShape:
     def __post_init__(self) -> None:
         self._prefixes = [(b'"%b":' % name.encode(), show) for name, show in self.shows.items()]
 
-    async def json(self, run: Run, pages: Sequence[JsonPage], totals: Sequence[int]) -> list[Filled]:
+    async def json(self, run: Run, pages: Sequence[JsonPage]) -> list[Filled]:
         """Of each page."""
         ends, rows = list[int](), 0
         for page in pages:
@@ -42,10 +40,7 @@ class ConnectionShape:
             pages, costs = await self._filled(run, pages, ends)
         else:
             costs = [0] * len(pages)
-        return [
-            (self._page(page, total), self.points + cost + len(page) * self.points_of_row)
-            for page, total, cost in zip(pages, totals, costs, strict=True)
-        ]
+        return [(self._page(page), self.points + cost + len(page) * self.points_of_row) for page, cost in zip(pages, costs, strict=True)]
 
     async def _filled(self, run: Run, pages: Sequence[JsonPage], ends: Sequence[int]) -> tuple[Sequence[JsonPage], Sequence[int]]:
         """With the holes of all rows of all pages filled at once, and what each page costs by them."""
@@ -59,8 +54,8 @@ class ConnectionShape:
             begin = end
         return made, costs
 
-    def _page(self, page: JsonPage, total: int) -> bytes:
-        return b"{%b}" % b",".join([prefix + show(page, total) for prefix, show in self._prefixes])
+    def _page(self, page: JsonPage) -> bytes:
+        return b"{%b}" % b",".join([prefix + show(page) for prefix, show in self._prefixes])
 
     def empty(self) -> JsonPage:
         """The page of a list whose rows the viewer may not see: they are missing, not forbidden."""
@@ -72,15 +67,8 @@ class ConnectionShape:
 class ChildrenFiller:
     """The rows that point to each of some parents, whose ids are the contents of the holes."""
 
-    def __init__(
-        self,
-        shape: ConnectionShape,
-        arguments: FieldArguments,
-        pages: ChildPages,
-        counts: ChildCounts | None,
-        visible: Visibility | None,
-    ) -> None:
-        self._shape, self._arguments, self._pages, self._counts, self._visible = shape, arguments, pages, counts, visible
+    def __init__(self, shape: ConnectionShape, arguments: FieldArguments, pages: ChildPages, visible: Visibility | None) -> None:
+        self._shape, self._arguments, self._pages, self._visible = shape, arguments, pages, visible
 
     async def fill(self, run: Run, contents: Sequence[bytes]) -> Sequence[Filled]:
         """Raises: InvalidInput."""
@@ -88,12 +76,6 @@ class ChildrenFiller:
         window.check()
         ids = [int(content) for content in contents]
         seen = [id_ for id_ in ids if visible is None or visible.sees(run.context, id_)]
-        pages, totals = dict[int, JsonPage](), dict[int, int]()
-        if seen:
-            read, counted = await asyncio.gather(self._pages.pages(seen, window), self._totals(seen))
-            pages, totals = dict(zip(seen, read, strict=True)), dict(zip(seen, counted, strict=True))
+        pages = dict(zip(seen, await self._pages.pages(seen, window), strict=True)) if seen else {}
         empty = self._shape.empty()
-        return await self._shape.json(run, [pages.get(id_, empty) for id_ in ids], [totals.get(id_, 0) for id_ in ids])
-
-    async def _totals(self, ids: Sequence[int]) -> Sequence[Any]:
-        return await self._counts.counts(ids) if self._counts else [0] * len(ids)
+        return await self._shape.json(run, [pages.get(id_, empty) for id_ in ids])

@@ -17,7 +17,7 @@ from graphql import DocumentNode, ExecutionResult, FieldNode, FragmentDefinition
 from graph.kit.context import Context, Services
 from graph.kit.entity.declaration import shown_entity
 from graph.kit.entity.roots import FindByKey, ReadList
-from graph.kit.execution.engine import Engine, Operation
+from graph.kit.execution.engine import PLANS_KEPT, Engine, Operation
 from graph.kit.fields import Planned
 from graph.kit.planner.arguments import Plain
 from graph.kit.planner.compiler import Compiler, Schema
@@ -31,8 +31,6 @@ from persistence.kit.query.reader import EntityReader
 from persistence.kit.transient_errors import is_outage
 
 log = structlog.get_logger(__name__)
-
-CONDITIONS = 16  # Sets of values of the variables in @skip and @include for which one operation keeps plans: those of four variables.
 
 
 @dataclass(frozen=True)
@@ -102,11 +100,13 @@ class Planner:
 
     def _plan(self, operation: Operation, plans: OperationPlans, conditions: tuple[bool, ...]) -> Plan | None:
         known = plans.by_conditions
-        if conditions not in known:
+        if conditions in known:
+            known.move_to_end(conditions)
+        else:
             plan = self._compiled(operation, dict(zip(operation.conditions, conditions, strict=True)))
             known[conditions] = plan if plan and plan.planned else None
             self._observer.plan("refused" if known[conditions] is None else "made")
-            if len(known) > CONDITIONS:
+            if len(known) > PLANS_KEPT:
                 known.popitem(last=False)
         return known[conditions]
 

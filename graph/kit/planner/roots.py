@@ -19,7 +19,7 @@ from graph.kit.planner.connections import ConnectionShape
 from graph.kit.planner.fillers import FieldArguments, Filled, Run, fill_rows, together
 from graph.kit.planner.prices import Price, Prices
 from graph.kit.planner.selection import Unplannable
-from persistence.kit.query.reader import EntityReader
+from persistence.kit.query.reader import Pages
 from persistence.kit.query.row_json import JsonColumn
 
 NULL = b"null"
@@ -139,17 +139,12 @@ class _FindNodes:
 
 
 class _ReadList:
-    def __init__(self, reader: EntityReader, shape: ConnectionShape, arguments: FieldArguments, query_of: Callable[..., Any]) -> None:
-        self._reader, self._shape, self._arguments, self._query_of = reader, shape, arguments, query_of
-        self._pages = reader.pages(shape.form)
+    def __init__(self, shape: ConnectionShape, pages: Pages, arguments: FieldArguments, query_of: Callable[..., Any]) -> None:
+        self._shape, self._pages, self._arguments, self._query_of = shape, pages, arguments, query_of
 
     async def run(self, run: Run) -> Filled:
         query, window = self._query_of(**self._arguments(run))
-        if self._shape.has_total:
-            page, total = await asyncio.gather(self._pages.page(query, window), self._reader.count(query))
-        else:
-            page, total = await self._pages.page(query, window), 0
-        [filled] = await self._shape.json(run, [page], [total])
+        [filled] = await self._shape.json(run, [await self._pages.page(query, window)])
         return filled
 
 
@@ -240,7 +235,7 @@ def _compiled(compiler: Compiler, root: roots.Root, definition: GraphQLField, no
             return _FindOne(by_key, lambda run: key(**arguments(run)), price.weight)
         case roots.ReadList(query_of):
             shape = compiler.connection(named_type(definition).name, nodes, price)
-            return _ReadList(compiler.schema.reader, shape, arguments, query_of)
+            return _ReadList(shape, compiler.schema.reader.pages(shape.form), arguments, query_of)
         case roots.ReadObject():
             return _object_root(compiler, root, definition, nodes, price)
 

@@ -17,9 +17,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.util import LRUCache
 
 from persistence.kit.database.database import Database
-from persistence.kit.database.statement_executor import Prepared, RawReads, prepare
+from persistence.kit.database.statement_executor import Prepared, RawReads, Row, prepare
 from persistence.kit.query.batching import Gatherings
-from persistence.kit.query.entity import ChildList, Entity, ListQuery, counted, counts_of
+from persistence.kit.query.entity import ChildList, Entity, ListQuery, counted
 from persistence.kit.query.holes import lines
 from persistence.kit.query.paging import Listing, Window
 from persistence.kit.query.row_json import LINE, Field, JsonColumn, RowWriter
@@ -35,11 +35,12 @@ Aggregate = Callable[[Select[Any]], Select[Any]]
 
 @dataclass(frozen=True)
 class RowForm:
-    """What is read of each row: texts, in this order, and its place in the list, where cursors are asked for."""
+    """What is read of each row: texts, in this order, and its place in the list, where cursors are asked for; and how many rows the list has."""
 
     entity: Entity
     texts: tuple[Field, ...]
     cursors: bool = False
+    total: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class JsonPage:
     listing: Listing[Any]
     has_next: bool
     has_previous: bool
+    total: int = 0
+    """Of the whole list, where that is asked for."""
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -68,7 +71,6 @@ class EntityReader:
         self.lookup: Callable[[RowForm, str], Lookup] = lru_cache(FORMS)(partial(Lookup, self))
         self.pages: Callable[[RowForm], Pages] = lru_cache(FORMS)(partial(Pages, self))
         self.children: Callable[[RowForm, ChildList], ChildPages] = lru_cache(FORMS)(partial(ChildPages, self))
-        self.child_counts: Callable[[ChildList], ChildCounts] = lru_cache(FORMS)(partial(ChildCounts, self))
 
     def prepared(self, statement: Select[Any]) -> Prepared:
         return prepare(statement, self._dialect)
@@ -102,16 +104,6 @@ class EntityReader:
         if known is None:
             known = self.statements[key] = query.listing()
         return known
-
-    async def count(self, query: ListQuery) -> int:
-        """How many rows the whole list has. Raises: InvalidInput."""
-        query.check()
-        key = ("count", type(query), query.form)
-        prepared = self.statements.get(key)
-        if prepared is None:
-            prepared = self.statements[key] = self.prepared(counted(query.listing()))
-        [[number]] = await (await self.raw()).fetch(prepared, query.values)
-        return number
 
 
 class Lookup:
@@ -196,8 +188,7 @@ class Pages:
             known = self._reader.statements[key] = self._made(query, window)
         # Lists of one form may have marks of their own: a blank search searches for nothing.
         listing = known.listing if known.query == query else replace(known.listing, mark=query.mark)
-        cells = lines(await known.text(known.bounds.values(listing, window), query.values))
-        return _page(cells, known.width, listing, window)
+        return known.page(await known.row(known.bounds.values(listing, window), query.values), listing, window)
 
     def _made(self, query: ListQuery, window: Window) -> _Alone | _Together:
         make = _Alone if query.values or self._reader.sqlite else _Together
@@ -208,12 +199,25 @@ class _Statement:
     def __init__(self, reader: EntityReader, form: RowForm, listing: Listing[Any], window: Window, key: Hashable) -> None:
         self._reader, self.listing, self.bounds = reader, listing, _Bounds(listing, window)
         fields = _fields(form, listing)
-        self.width = len(fields)
-        known = (type(self), key, window.after is None, window.before is None, window.backward)
+        self._width, self._total = len(fields), form.total
+        known = (type(self), key, form.total, window.after is None, window.before is None, window.backward)
         self._prepared = reader.aggregated(known, form.entity, fields, self._statement)
 
     def _statement(self, aggregate: Aggregate) -> Select[Any]:
         raise NotImplementedError
+
+    def _columns(self, page: Select[Any]) -> Select[Any]:
+        """The page's single text, and how many rows its whole list has, where that is asked for."""
+        total = (counted(self.listing).scalar_subquery(),) if self._total else ()
+        return select(page.scalar_subquery(), *total)
+
+    def page(self, row: Row, listing: Listing[Any], window: Window) -> JsonPage:
+        cells, width, size = lines(row[0]), self._width, window.size
+        more, columns = len(cells) > size * width, [cells[place : size * width : width] for place in range(width)]
+        total = row[1] if self._total else 0
+        if window.backward:
+            return JsonPage([each[::-1] for each in columns], listing, window.before is not None, more, total)
+        return JsonPage(columns, listing, more, window.after is not None, total)
 
 
 class _Whole(_Statement):
@@ -228,12 +232,12 @@ class _Alone(_Whole):
     """Pages one by one."""
 
     def _statement(self, aggregate: Aggregate) -> Select[Any]:
-        return aggregate(self.bounds.rows(self.listing, _bound))
+        return self._columns(aggregate(self.bounds.rows(self.listing, _bound)))
 
-    async def text(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> bytes | None:
+    async def row(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> Row:
         raw = await self._reader.raw()
-        [[text]] = await raw.fetch(self._prepared, {**values, **dict(zip(self.bounds.types, bounds, strict=True))})
-        return text
+        [row] = await raw.fetch(self._prepared, {**values, **dict(zip(self.bounds.types, bounds, strict=True))})
+        return row
 
 
 class _Together(_Whole):
@@ -244,19 +248,19 @@ class _Together(_Whole):
         self._gatherings: Gatherings[Any, Any, Any] = Gatherings(self._fetch, most=PAGES_AT_ONCE)
 
     def _statement(self, aggregate: Aggregate) -> Select[Any]:
-        return _for_each(self._reader.wanted(self.bounds.types), aggregate(self.bounds.rows(self.listing, _column)))
+        return _for_each(self._reader.wanted(self.bounds.types), self._columns(aggregate(self.bounds.rows(self.listing, _column))))
 
-    async def text(self, bounds: tuple[Any, ...], _values: Mapping[str, Any]) -> bytes | None:
+    async def row(self, bounds: tuple[Any, ...], _values: Mapping[str, Any]) -> Row:
         return await self._gatherings.one(await self._reader.raw(), bounds)
 
     async def _fetch(self, raw: RawReads, wanted: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
         rows = await raw.fetch(self._prepared, dict(zip(self.bounds.types, map(list, zip(*wanted, strict=True)), strict=True)))
-        return {bounds: row[0] for bounds, row in zip(wanted, rows, strict=True)}
+        return dict(zip(wanted, rows, strict=True))
 
 
 def _for_each(wanted: Any, one: Select[Any]) -> Select[Any]:
-    """The single text of a statement for each row of what is wanted, in its order."""
-    return select(one.scalar_subquery()).select_from(wanted).order_by(wanted.c.key)
+    """The columns of a statement for each row of what is wanted, in its order."""
+    return one.select_from(wanted).order_by(wanted.c.key)
 
 
 class ChildPages:
@@ -275,8 +279,8 @@ class ChildPages:
             known = self._statements[key] = _Children(self._reader, self._form, self._children, window)
         listings = [known.listing_of(parent) for parent in parents] if known.marked else [known.listing] * len(parents)
         bounds = [known.bounds.values(listing, window) for listing in listings]
-        texts = await known.texts(parents, bounds)
-        return [_page(lines(text), known.width, listing, window) for text, listing in zip(texts, listings, strict=True)]
+        rows = await known.rows(parents, bounds)
+        return [known.page(row, listing, window) for row, listing in zip(rows, listings, strict=True)]
 
 
 class _Children(_Statement):
@@ -298,39 +302,15 @@ class _Children(_Statement):
     def _statement(self, aggregate: Aggregate) -> Select[Any]:
         # SQLite wants no column for a limit. All parents of a call have the same window, so its values can be bound.
         rows = self.bounds.rows(self.listing, _bound if self._reader.sqlite else _column)
-        return _for_each(self._reader.wanted(self._types), aggregate(rows))
+        return _for_each(self._reader.wanted(self._types), self._columns(aggregate(rows)))
 
-    async def texts(self, parents: Sequence[int], bounds: Sequence[tuple[Any, ...]]) -> Sequence[bytes | None]:
+    async def rows(self, parents: Sequence[int], bounds: Sequence[tuple[Any, ...]]) -> Sequence[Row]:
         raw = await self._reader.raw()
         if not self._reader.sqlite:
             return await self._gatherings.many(raw, [(parent, *each) for parent, each in zip(parents, bounds, strict=True)])
         values = {"value": self._reader.listed(parents), **dict(zip(self.bounds.types, bounds[0], strict=True))}
-        return [row[0] for row in await raw.fetch(self._prepared, values)]
+        return await raw.fetch(self._prepared, values)
 
     async def _fetch(self, raw: RawReads, wanted: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
         rows = await raw.fetch(self._prepared, dict(zip(self._types, map(list, zip(*wanted, strict=True)), strict=True)))
-        return {each: row[0] for each, row in zip(wanted, rows, strict=True)}
-
-
-class ChildCounts:
-    """How many rows point to each parent."""
-
-    def __init__(self, reader: EntityReader, children: ChildList) -> None:
-        self._reader = reader
-        self._prepared = reader.prepared(counts_of(children, reader.wanted({"value": BigInteger()})))
-        self._gatherings: Gatherings[Any, int, int] = Gatherings(self._fetch, most=CHILD_PAGES_AT_ONCE)
-
-    async def counts(self, parents: Sequence[int]) -> Sequence[int]:
-        return [number or 0 for number in await self._gatherings.many(await self._reader.raw(), parents)]
-
-    async def _fetch(self, raw: RawReads, parents: Sequence[int]) -> Mapping[int, int]:
-        rows = await raw.fetch(self._prepared, {"value": self._reader.listed(parents)})
-        return dict(rows)
-
-
-def _page(cells: Sequence[bytes], width: int, listing: Listing[Any], window: Window) -> JsonPage:
-    size = window.size
-    more, columns = len(cells) > size * width, [cells[place : size * width : width] for place in range(width)]
-    if window.backward:
-        return JsonPage([each[::-1] for each in columns], listing, window.before is not None, more)
-    return JsonPage(columns, listing, more, window.after is not None)
+        return dict(zip(wanted, rows, strict=True))
