@@ -8,6 +8,7 @@ import sqlite3
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -26,8 +27,9 @@ from persistence.kit.query import reader
 from persistence.kit.query.paging import Window
 from persistence.kit.query.reader import EntityReader, Lookup, RowForm
 from persistence.kit.query.row_json import JsonColumn
+from tests.conftest import settings_for
 from tests.planning import STRANGER, Ways, answer
-from tests.support.service import Service
+from tests.support.service import Service, running
 
 # Each with variables; {id} and {deleted} stand for global ids, {after} for a cursor of the default order.
 Case = tuple[str, dict[str, Any]]
@@ -447,3 +449,13 @@ async def test_keeps_few_plans_of_one_document_and_ends_them_with_it(
     assert outcomes == ["made"] * 64
     await paths.answers(document, dict.fromkeys(names, True))
     assert len(outcomes) == 64  # The last one is kept.
+
+
+async def test_plans_the_documents_of_the_manifest_at_start(tmp_path: Path) -> None:
+    known, strange = "query ($yes: Boolean!) { items { nodes { name @include(if: $yes) } } }", "{ nothing }"
+    (tmp_path / "manifest.json").write_bytes(orjson.dumps({"a": known, "b": strange}))
+    async with running(await settings_for("sqlite", tmp_path, documents_manifest=tmp_path / "manifest.json")) as service:
+        engine = service.app.state.pipeline._engine
+        assert (engine.knows(known, None), engine.knows(strange, None)) == (True, False)
+        [plans] = engine.prepare(known, None).plans
+        assert set(plans.by_conditions) == {(True,), (False,)}

@@ -150,6 +150,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         await runner.start()
         forever = (connections.watch(), files.keep_swept(database, blobs), upkeep.keep())
         tasks = [asyncio.create_task(each) for each in forever]
+        await pipeline.prepare_trusted()
         async with monitoring.running():
             yield {"departure": departure}
         for task in tasks:
@@ -189,8 +190,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         exception_handlers={HTTPException: not_served},
         lifespan=lifespan,
     )
-    app.state.services, app.state.tokens, app.state.connections = services, tokens, connections
-    app.state.pipeline = pipeline
+    app.state.services, app.state.tokens, app.state.connections, app.state.pipeline = services, tokens, connections, pipeline
     return app
 
 

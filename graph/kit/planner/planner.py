@@ -7,6 +7,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice, product
 from typing import Any, ClassVar, cast
 
 import orjson
@@ -92,6 +93,13 @@ class Planner:
         if plan is None:
             return None
         return await self._answer(plan, plans, conditions, operation, run)
+
+    def prepare(self, operation: Operation) -> None:
+        """Make the plans of an operation before it is asked for."""
+        if operation.is_query and not operation.definition.directives:
+            plans = self._plans(operation)
+            for conditions in islice(product((True, False), repeat=len(operation.conditions)), PLANS_KEPT):
+                self._plan(operation, plans, conditions)
 
     def _plans(self, operation: Operation) -> OperationPlans:
         if not operation.plans:
