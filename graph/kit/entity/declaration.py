@@ -159,7 +159,12 @@ def computed(*attributes: str, compute: Callable[..., Any], description: str) ->
     return strawberry.field(description=description, metadata={"source": ComputedValue(attributes, compute)})
 
 
-def private(attribute: str, *, visible: Visibility, description: str, compute: Callable[[Any], Any] = lambda value: value) -> Any:
+def as_stored(value: Any) -> Any:
+    """What a private field shows that is nothing but its column."""
+    return value
+
+
+def private(attribute: str, *, visible: Visibility, description: str, compute: Callable[[Any], Any] = as_stored) -> Any:
     source = ComputedValue((attribute,), compute, visible)
 
     def resolve(self: Any, info: Info) -> Any:

@@ -23,11 +23,11 @@ from graphql import (
 )
 from strawberry.types.field import StrawberryField
 
-from graph.kit.entity.declaration import ComputedValue, EntityType, StoredValue, ToMany, ToOne, entity_type, named_type
+from graph.kit.entity.declaration import ComputedValue, EntityType, StoredValue, ToMany, ToOne, as_stored, entity_type, named_type
 from graph.kit.execution.coercion import Converters
 from graph.kit.limits.cost_rules import notation
 from graph.kit.planner.connections import ChildrenFiller, ConnectionShape, Show
-from graph.kit.planner.fillers import FieldArguments, Filler, ValueFiller, attributes_of
+from graph.kit.planner.fillers import FieldArguments, Filler, PrivateFiller, ValueFiller, attributes_of
 from graph.kit.planner.prices import Price, Prices
 from graph.kit.planner.selection import Selection, Unplannable
 from persistence.kit.query.reader import EntityReader, JsonPage, RowForm
@@ -113,6 +113,8 @@ class Compiler:
                 raise Unplannable(f"{type_.name}.{name} is a resolver")
 
     def _computed(self, rows: RowBuilder, declared: EntityType, source: ComputedValue, definition: GraphQLField) -> Field:
+        if source.visible and source.compute is as_stored and _is_written(declared, source, definition):
+            return rows.hole(PrivateFiller(source.visible), attributes_of(source), listed=True)
         kinds = [TYPES.get(declared.entity.kind(name)) for name in source.attributes]
         return rows.hole(ValueFiller(source, kinds, serializer(definition.type)), attributes_of(source), listed=True)  # pyright: ignore[reportUnknownMemberType] -- graphql-core's lists are generic
 
@@ -251,6 +253,18 @@ def _list_of(place: int) -> Show:
 def _always(name: str) -> Show:
     text = b'"%b"' % name.encode()
     return lambda _page: text
+
+
+def _is_written(declared: EntityType, source: ComputedValue, definition: GraphQLField) -> bool:
+    """Whether the database writes the column's JSON as this field shows it."""
+    [attribute] = source.attributes
+    return declared.entity.kind(attribute) == notation(definition) and notation(definition) in {
+        "String",
+        "Boolean",
+        "Int",
+        "Decimal",
+        "DateTime",
+    }
 
 
 def _stored(declared: EntityType, source: StoredValue, definition: GraphQLField) -> Field:

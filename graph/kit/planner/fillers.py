@@ -88,6 +88,20 @@ class ValueFiller:
             raise Unplannable("a value that is not of its type") from error
 
 
+class PrivateFiller:
+    """A column that not every viewer sees: its JSON is as the database wrote it, behind the id of the user whose it is."""
+
+    def __init__(self, visible: Visibility) -> None:
+        self._visible = visible
+
+    async def fill(self, run: Run, contents: Sequence[bytes]) -> Sequence[Filled]:
+        parts = [content[1:-1].partition(b",") for content in contents]
+        return [(json if self._sees(run, owner) else b"null", 0) for owner, _, json in parts]
+
+    def _sees(self, run: Run, owner: bytes) -> bool:
+        return self._visible.sees(run.context, None if owner == b"null" else int(owner))
+
+
 def attributes_of(source: ComputedValue) -> tuple[str, ...]:
     """What a hole of such a value must hold."""
     visible = source.visible
@@ -123,6 +137,3 @@ async def together(works: Sequence[Awaitable[T]]) -> Sequence[T]:
         if isinstance(result, BaseException):
             raise result
     return cast("Sequence[T]", results)
-
-
-__all__ = ["FieldArguments", "Filled", "Filler", "Run", "ValueFiller", "Visibility", "attributes_of", "fill_rows", "together"]
