@@ -1,7 +1,7 @@
 """Stored files as clients see them. Their contents go in and out by HTTP alone: GraphQL carries no bytes."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 from urllib.parse import quote
 
 import strawberry
@@ -9,11 +9,14 @@ import structlog
 
 from graph.kit.auth import Scope
 from graph.kit.cache_control import reads
-from graph.kit.connections import After, Before, Connection, First, Last
+from graph.kit.connections import After, Before, Connection, First, Last, listed
 from graph.kit.context import Context, Info
+from graph.kit.entity.declaration import computed, entity, to_one
+from graph.kit.entity.roots import read_all
+from graph.kit.entity.visibility import Visibility
 from graph.kit.errors import IdempotencyKeyReused, InvalidInput, NotFound
 from graph.kit.fields import mutation, query
-from graph.kit.global_ids import Node, global_id, refetched
+from graph.kit.global_ids import Node, global_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.scalars import ByteCount
 from graph.users.types import User
@@ -27,6 +30,11 @@ log = structlog.get_logger(__name__)
 DOWNLOAD = "/api/v2/files/download/"
 
 
+def download_path(filename: str) -> str:
+    return DOWNLOAD + quote(filename, safe="")
+
+
+@entity(files.ENTITY, find=files.by_id, visible=Visibility(Scope.FILES_READ))
 @strawberry.type(description="A file that somebody uploaded.")
 class StoredFile(Node):
     filename: str = strawberry.field(description="Unique: 1 to 255 bytes, safe as a file's name on every system.")
@@ -36,29 +44,14 @@ class StoredFile(Node):
     )
     sha256: str = strawberry.field(description="The SHA-256 of its content, in 64 hexadecimal digits.")
     uploaded_at: datetime = strawberry.field(description="When it was complete.")
-    url: str = strawberry.field(description="The path to download it from, on this host, with a token that carries files:read.")
-    owner_id: strawberry.Private[int | None]
-
-    @classmethod
-    def of(cls, row: files.StoredFile) -> Self:
-        return cls(
-            id=global_id("StoredFile", row.id),
-            filename=row.filename,
-            size_bytes=ByteCount(row.size_bytes),
-            content_type=row.content_type,
-            sha256=row.sha256,
-            uploaded_at=row.uploaded_at,
-            url=download_path(row.filename),
-            owner_id=row.owner_id,
-        )
-
-    @strawberry.field(description="Who uploaded it; null if the account is gone.", metadata={"cache": reads(users.User)})
-    async def owner(self, info: Info) -> User | None:
-        row = None if self.owner_id is None else await info.context.load(users.by_id, self.owner_id)
-        return User.of(row) if row else None
-
-
-refetched(files.by_id, lambda info, row: StoredFile.of(row) if info.context.holds(Scope.FILES_READ) else None)(StoredFile)
+    url: str = computed(
+        "filename",
+        compute=download_path,
+        description="The path to download it from, on this host, with a token that carries files:read.",
+    )
+    owner: User | None = to_one(
+        "owner_id", find=users.by_id, entity=users.ENTITY, description="Who uploaded it; null if the account is gone."
+    )
 
 
 @strawberry.type(description="The file is gone.")
@@ -75,16 +68,16 @@ DeleteFileResult = Annotated[
 
 @strawberry.type
 class FileQuery:
-    @query(scope=Scope.FILES_READ, description="The files, in the order they were uploaded.", cache=reads(files.StoredFile))
+    @query(
+        scope=Scope.FILES_READ,
+        description="The files, in the order they were uploaded.",
+        cache=reads(files.StoredFile),
+        plan=read_all(files.ALL),
+    )
     async def files(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[StoredFile]:
-        async def count() -> int:
-            async with info.context.database.reading() as session:
-                return await files.count(session)
-
-        async with info.context.database.reading() as session:
-            return Connection(page=await files.page(session, Window(first, after, last, before)), of=StoredFile.of, count=count)
+        return await listed(info, files.ALL, Window(first, after, last, before), of=StoredFile.of)
 
 
 @strawberry.type
@@ -109,7 +102,3 @@ async def _forget(context: Context, key: str) -> None:
         await context.port(Blobs).delete(key)
     except Exception:  # The file is gone for everybody; its bytes are swept later.
         log.exception("a deleted file's content could not be removed yet", key=key)
-
-
-def download_path(filename: str) -> str:
-    return DOWNLOAD + quote(filename, safe="")

@@ -6,6 +6,7 @@ from typing import Annotated
 import strawberry
 
 from graph.kit.context import Info
+from graph.kit.entity.roots import FindAllByGlobalId, FindByGlobalId
 from graph.kit.fields import query
 from graph.kit.global_ids import Node, find
 from graph.kit.limits.cost_rules import Cost
@@ -19,7 +20,12 @@ FIBONACCI_MAX = 20_000  # It has 4,180 digits; Python refuses to print numbers o
 
 @strawberry.type
 class SystemQuery:
-    @query(scope=None, description="The object with this global id, or null if there is none that you may see.", cost=20)
+    @query(
+        scope=None,
+        description="The object with this global id, or null if there is none that you may see.",
+        cost=20,
+        plan=FindByGlobalId(),
+    )
     async def node(self, info: Info, id: strawberry.ID) -> Node | None:
         return await find(info, id)
 
@@ -27,6 +33,7 @@ class SystemQuery:
         scope=None,
         description="The objects with these global ids, in the same order; null for each that there is none of.",
         cost=Cost(weight=3, size="ids"),
+        plan=FindAllByGlobalId(most=NODES),
     )
     async def nodes(
         self, info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"At most {NODES}.")]

@@ -5,17 +5,19 @@ from contextlib import aclosing
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from operator import mul
 from typing import Annotated, Self
 
 import strawberry
 
 from graph.items.types import Item
 from graph.kit.auth import Scope
-from graph.kit.cache_control import reads
 from graph.kit.context import Context, Info
+from graph.kit.entity.declaration import computed, entity, to_one
+from graph.kit.entity.visibility import Visibility
 from graph.kit.errors import Error, IdempotencyKeyReused, InvalidInput, NotFound, member_for
 from graph.kit.fields import mutation, subscription
-from graph.kit.global_ids import Node, global_id, refetched, required_row_id
+from graph.kit.global_ids import Node, required_row_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.users.types import User
 from persistence import users
@@ -36,53 +38,32 @@ class PurchaseStatus(Enum):
     COMPLETED = strawberry.enum_value(purchases.COMPLETED, description="All done.")
 
 
+VISIBLE = Visibility(Scope.USERS_READ, own="buyer_id")
+
+
+@entity(purchases.ENTITY, find=purchases.by_id, visible=VISIBLE)
 @strawberry.type(description="Units of one item that somebody bought. Visible to the buyer and with `users:read`.")
 class Purchase(Node):
     quantity: int = strawberry.field(description="How many units.")
     unit_price: Decimal = strawberry.field(description="The price of one unit at the moment of the purchase.")
-    total: Decimal = strawberry.field(description="`quantity` times `unitPrice`.")
+    total: Decimal = computed("unit_price", "quantity", compute=mul, description="`quantity` times `unitPrice`.")
     status: PurchaseStatus = strawberry.field(description="How far it is.")
     created_at: datetime = strawberry.field(description="When it was bought.")
-    item_id: strawberry.Private[int]
-    buyer_id: strawberry.Private[int]
-
-    @classmethod
-    def of(cls, row: purchases.Purchase) -> Self:
-        return cls(
-            id=global_id("Purchase", row.id),
-            quantity=row.quantity,
-            unit_price=row.unit_price,
-            total=row.total,
-            status=PurchaseStatus(row.status),
-            created_at=row.created_at,
-            item_id=row.item_id,
-            buyer_id=row.buyer_id,
-        )
-
-    @strawberry.field(
-        description="What was bought, as it is now; also when it has left the catalogue since.", metadata={"cache": reads(items.Item)}
+    item: Item = to_one(
+        "item_id",
+        find=items.by_id_even_deleted,
+        entity=items.ENTITY,
+        description="What was bought, as it is now; also when it has left the catalogue since.",
     )
-    async def item(self, info: Info) -> Item:
-        row = await info.context.load(items.by_id_even_deleted, self.item_id)
-        assert row is not None, "a foreign key holds it"
-        return Item.of(row)
-
-    @strawberry.field(description="Who bought it.", metadata={"cache": reads(users.User)})
-    async def buyer(self, info: Info) -> User:
-        row = await info.context.load(users.by_id, self.buyer_id)
-        assert row is not None, "a foreign key holds it"
-        return User.of(row)
+    buyer: User = to_one("buyer_id", find=users.by_id, entity=users.ENTITY, description="Who bought it.")
 
 
 def is_visible(context: Context, row: purchases.Purchase) -> bool:
-    return context.is_user(row.buyer_id) or context.holds(Scope.USERS_READ)
+    return VISIBLE.sees(context, row.buyer_id)
 
 
 def visible(info: Info, row: purchases.Purchase) -> Purchase | None:
     return Purchase.of(row) if is_visible(info.context, row) else None
-
-
-refetched(purchases.by_id, visible)(Purchase)
 
 
 @member_for(purchases.OutOfStock)

@@ -8,12 +8,12 @@ from graph.budget import LimitQuery
 from graph.echo import EchoMutation, EchoSubscription
 from graph.files import FileMutation, FileQuery
 from graph.health import HealthQuery
-from graph.items import plans
 from graph.items.events import ItemEventSubscription
 from graph.items.mutations import ItemMutation
 from graph.items.summary import SummaryQuery
 from graph.items.types import Item, ItemQuery
 from graph.jobs import JobQuery
+from graph.kit.entity.declaration import check
 from graph.kit.scalars import SCALARS
 from graph.node import SystemQuery
 from graph.purchases import PurchaseMutation, PurchaseSubscription
@@ -42,4 +42,4 @@ schema = strawberry.Schema(Query, Mutation, Subscription, types=[Item], config=S
 
 executable = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- Strawberry offers no other way to what graphql-core runs
 
-PLANNED = {"item": plans.item, "items": plans.items}
+check(executable)

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.kit.column_types import Document, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, UnitOfWork
-from persistence.kit.query import paging
-from persistence.kit.query.paging import Listing, Page, Window
+from persistence.kit.query import entity
+from persistence.kit.query.entity import Entity, WholeTable
+from persistence.kit.query.paging import Listing
 
 
 class AuditEntry(Base):
@@ -29,6 +30,9 @@ class AuditEntry(Base):
     at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     __table_args__ = ({"sqlite_autoincrement": True},)
+
+
+ENTITY = Entity(AuditEntry)
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,10 @@ async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, Audit
     return {entry.id: entry for entry in rows}
 
 
-async def page(session: AsyncSession, window: Window) -> Page[AuditEntry]:
-    """The newest first. Raises: InvalidInput, if window or cursor are out of their bounds."""
-    listing = Listing(select(AuditEntry), AuditEntry.id, AuditEntry.id, descending=True, mark="audit")
-    return await paging.fetch(session, listing, window)
+ALL = WholeTable(lambda mark: Listing(select(AuditEntry), AuditEntry.id, AuditEntry.id, descending=True, mark=mark), "audit")
+"""The newest first."""
 
 
 async def count(session: AsyncSession) -> int:
     """Up to COUNT_ROWS."""
-    return await paging.count(session, select(AuditEntry))
+    return await entity.count(session, ALL)

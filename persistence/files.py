@@ -24,7 +24,8 @@ from persistence.kit.column_types import RowId, SortableText, UtcDateTime, utc_n
 from persistence.kit.database.database import Base, Database, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.events.log import record
-from persistence.kit.query import paging
+from persistence.kit.query import entity
+from persistence.kit.query.entity import Entity, WholeTable
 from persistence.kit.query.paging import Listing, Page, Window
 from persistence.kit.serialization import row_of
 from persistence.users import User
@@ -51,6 +52,7 @@ class StoredFile(Base):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
 
+ENTITY = Entity(StoredFile)
 ANSWER = row_of(StoredFile)
 
 
@@ -88,18 +90,13 @@ async def named(session: AsyncSession, filename: str) -> StoredFile | None:
     return None if not filenames.is_text(name) else await session.scalar(select(StoredFile).where(StoredFile.filename == name))
 
 
-def listing() -> Listing[StoredFile]:
-    return Listing(select(StoredFile), StoredFile.id, StoredFile.id, descending=False, mark="files")
+ALL = WholeTable(lambda mark: Listing(select(StoredFile), StoredFile.id, StoredFile.id, descending=False, mark=mark), "files")
+"""In the order of upload."""
 
 
 async def page(session: AsyncSession, window: Window) -> Page[StoredFile]:
-    """In the order of upload. Raises: InvalidInput, if window or cursor are out of their bounds."""
-    return await paging.fetch(session, listing(), window)
-
-
-async def count(session: AsyncSession) -> int:
-    """Up to COUNT_ROWS."""
-    return await paging.count(session, select(StoredFile))
+    """Raises: InvalidInput, if window or cursor are out of their bounds."""
+    return await entity.page(session, ALL, window)
 
 
 async def stored_bytes(session: AsyncSession, owner_id: int) -> int:

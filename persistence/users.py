@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, Text, cast, select, true, update
+from sqlalchemy import Text, cast, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -18,8 +19,9 @@ from persistence.kit.database.database import Base, Change, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.parsing.blank import has_invisible, is_blank
 from persistence.kit.parsing.validation import Checks
-from persistence.kit.query import paging, search
-from persistence.kit.query.conditions import matches, shows
+from persistence.kit.query import entity, search
+from persistence.kit.query.conditions import matches, searching, shows
+from persistence.kit.query.entity import Entity
 from persistence.kit.query.paging import Listing, Page, Window
 from persistence.kit.query.search_scan import Walk
 from persistence.kit.serialization import row_of
@@ -46,6 +48,7 @@ class User(Base):
     search_words: Mapped[str] = mapped_column(Text)
 
 
+ENTITY = Entity(User)
 ANSWER = row_of(User, without=("password_hash", "search_words"))
 
 
@@ -91,9 +94,14 @@ async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, User]
     return {user.id: user for user in rows}
 
 
+def username_key(username: str) -> str | None:
+    """By what a user of this name is found, whatever its case; None for a name that nobody can have."""
+    return username.lower() if USERNAME.fullmatch(username) else None
+
+
 async def by_username(session: AsyncSession, usernames: Sequence[str]) -> Mapping[str, User]:
     """Whatever the case of the names; names that nobody can have are not looked for."""
-    wanted = {name: name.lower() for name in usernames if USERNAME.fullmatch(name)}
+    wanted = {name: key for name in usernames if (key := username_key(name)) is not None}
     rows = await session.scalars(select(User).where(User.username_key.in_(set(wanted.values()))))
     found = {user.username_key: user for user in rows}
     return {name: found[key] for name, key in wanted.items() if key in found}
@@ -161,20 +169,42 @@ async def check_another_administers(work: UnitOfWork, username: str) -> None:
         raise InvalidInput.at("username", f"must not be the last who holds {ADMINISTRATION}: give it to somebody else first")
 
 
+@dataclass(frozen=True)
+class UserList:
+    """All users, or those in whose username, full name or e-mail words are found, in order of name."""
+
+    search: str | None = None
+
+    def check(self) -> None:
+        checks = Checks()
+        search.check(checks, "search", self.search)
+        checks.finish()
+
+    @property
+    def words(self) -> str | None:
+        """What is searched for, if anything is."""
+        return self.search if self.search and self.search.strip() else None
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        return {} if self.words is None else searching(self.words)
+
+    @property
+    def form(self) -> tuple[str, ...]:
+        return tuple(self.values)
+
+    @property
+    def mark(self) -> str:
+        return f"users {self.search!r}"
+
+    def listing(self) -> Listing[User]:
+        words, statement = self.words, select(User)
+        walk = None if words is None else Walk(true(), shows(User.search_words, words))
+        if words is not None:
+            statement = statement.where(matches(User.id, User.search_words, words))
+        return Listing(statement, User.username_key, User.id, descending=False, mark=self.mark, walk=walk)
+
+
 async def page(session: AsyncSession, query: str | None, window: Window) -> Page[User]:
     """Users in order of name. Raises: InvalidInput, if query, window or cursor are out of their bounds."""
-    checks = Checks()
-    search.check(checks, "search", query)
-    checks.finish()
-    walk = Walk(true(), shows(User.search_words, query)) if query and query.strip() else None
-    listing = Listing(_found(select(User), query), User.username_key, User.id, descending=False, mark=f"users {query!r}", walk=walk)
-    return await paging.fetch(session, listing, window)
-
-
-async def count(session: AsyncSession, query: str | None) -> int:
-    """Up to COUNT_ROWS."""
-    return await paging.count(session, _found(select(User), query))
-
-
-def _found(statement: Select[paging.T], query: str | None) -> Select[paging.T]:
-    return statement.where(matches(User.id, User.search_words, query)) if query and query.strip() else statement
+    return await entity.page(session, UserList(query), window)

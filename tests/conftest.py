@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import event
 
+from graph.kit.planner.planner import Planner
 from graph.server.asgi.response_headers import REQUEST_ID
 from graph.server.settings import Settings
+from persistence.kit.database.statement_executor import WatchedReads
 from persistence.schema import upgrade
 from tests.support import node as nodejs
 from tests.support import servers
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+
+Planner.strict = True  # A plan that fails is an error here, though the reference executor could hide it.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -114,12 +119,20 @@ def statements(service: Service) -> Callable[[], AbstractContextManager[list[str
             if REQUEST_ID.get(None) and not context.execution_options.get("standing"):
                 sent.append(statement)
 
+        def note_read(statement: str) -> Callable[[], None]:
+            if REQUEST_ID.get(None):
+                sent.append(statement)
+            return lambda: None
+
+        reads = service.database._raw  # pyright: ignore[reportPrivateUsage] -- as hot reads pass no engine
+        service.database._raw = WatchedReads(reads, note_read)  # pyright: ignore[reportPrivateUsage]
         engines = [engine.sync_engine for engine in service.database.engines]
         for engine in engines:
             event.listen(engine, "before_cursor_execute", note)
         try:
             yield sent
         finally:
+            service.database._raw = reads  # pyright: ignore[reportPrivateUsage]
             for engine in engines:
                 event.remove(engine, "before_cursor_execute", note)
 

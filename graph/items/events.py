@@ -12,14 +12,13 @@ import strawberry
 from graph.items.types import Item
 from graph.kit.context import Context, Info
 from graph.kit.fields import subscription
-from graph.kit.global_ids import global_id, row_id, seen_as
+from graph.kit.global_ids import find, global_id, row_id
 from persistence.items import table as items
 from persistence.kit.column_types import utc_now
 from persistence.kit.errors import InvalidInput
 from persistence.kit.events.feed import Feed, Missed, Reason
 from persistence.kit.events.log import Event as Row
 from persistence.kit.lru_cache import LruCache
-from persistence.purchases import table as purchases
 
 if TYPE_CHECKING:
     from graph.purchases import Purchase
@@ -82,8 +81,7 @@ class ItemPurchased(ItemChange):
 
     @strawberry.field(description="The purchase; null unless you are the buyer or hold `users:read`.")
     async def purchase(self, info: Info) -> Annotated["Purchase", strawberry.lazy("graph.purchases")] | None:
-        row = await info.context.load(purchases.by_id, self.data["purchase_id"])
-        return seen_as("Purchase", info)(row) if row else None
+        return await find(info, global_id("Purchase", self.data["purchase_id"]))
 
 
 @strawberry.enum(description="Why events cannot be delivered.")

@@ -1,13 +1,15 @@
 """An item's price and stock, each from its own source, both asked at the same time."""
 
 import asyncio
+from collections.abc import Awaitable
 from decimal import Decimal
 from typing import Annotated
 
 import strawberry
 
 from graph.items.types import Item
-from graph.kit.context import Info
+from graph.kit.context import Context, Info
+from graph.kit.entity.roots import ReadObject
 from graph.kit.fields import query
 from graph.kit.global_ids import row_id
 from persistence.items import table as items
@@ -23,9 +25,22 @@ class ItemSummary:
     inventory: int = strawberry.field(description="Units in stock, from the inventory source.")
 
 
+def _price(context: Context, item_id: int) -> Awaitable[Decimal | None]:
+    return context.port(PriceSource).price(item_id)
+
+
+def _inventory(context: Context, item_id: int) -> Awaitable[int | None]:
+    return context.port(InventorySource).inventory(item_id)
+
+
 @strawberry.type
 class SummaryQuery:
-    @query(scope=None, description="Price and stock from their sources, or null if there is no item with this id.", cost=SUMMARY_POINTS)
+    @query(
+        scope=None,
+        description="Price and stock from their sources, or null if there is no item with this id.",
+        cost=SUMMARY_POINTS,
+        plan=ReadObject("item", {"price": _price, "inventory": _inventory}),
+    )
     async def item_summary(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="An item's id.")]
     ) -> ItemSummary | None:
@@ -34,8 +49,8 @@ class SummaryQuery:
             return None
         row, price, inventory = await asyncio.gather(
             info.context.load(items.by_id, key),
-            info.context.port(PriceSource).price(key),
-            info.context.port(InventorySource).inventory(key),
+            _price(info.context, key),
+            _inventory(info.context, key),
         )
         if row is None or price is None or inventory is None:
             return None

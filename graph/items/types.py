@@ -3,16 +3,18 @@
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Self
+from typing import Annotated
 
 import strawberry
 
 from graph.kit.auth import Scope
 from graph.kit.cache_control import reads
-from graph.kit.connections import After, Before, Connection, First, Last
+from graph.kit.connections import After, Before, Connection, First, Last, listed
 from graph.kit.context import Info
+from graph.kit.entity.declaration import entity, stored, to_one
+from graph.kit.entity.roots import FindByGlobalId, ReadList
 from graph.kit.fields import query
-from graph.kit.global_ids import Node, global_id, refetched, row_id
+from graph.kit.global_ids import Node, row_id
 from graph.kit.limits.cost_rules import FILTER_POINTS, SEARCH_POINTS, Cost
 from graph.kit.limits.rate_limits import ADDRESS, Limit
 from graph.users.types import User
@@ -26,6 +28,7 @@ PAGE_SIZE = 100
 LOOKING = {"search": SEARCH_POINTS, "filter": FILTER_POINTS}
 
 
+@entity(items.ENTITY, find=items.by_id)
 @strawberry.type(description="Something in the catalogue.")
 class Item(Node):
     name: str = strawberry.field(description="1 to 200 characters.")
@@ -35,35 +38,11 @@ class Item(Node):
         description="At most 20 different ones of 1 to 50 characters without semicolons and without blanks around them, in the order they were given."
     )
     inventory: int = strawberry.field(description="Units that can be bought now.")
-    in_stock: bool = strawberry.field(description="Whether `inventory` is above 0.")
+    in_stock: bool = stored("in_stock", value=lambda row: row.inventory > 0, description="Whether `inventory` is above 0.")
     version: int = strawberry.field(description="Begins at 1 and grows with each change, purchases included: give it as `expectedVersion`.")
     created_at: datetime = strawberry.field(description="When it was added.")
     updated_at: datetime = strawberry.field(description="When it last changed.")
-    owner_id: strawberry.Private[int | None]
-
-    @classmethod
-    def of(cls, row: items.Item) -> Self:
-        return cls(
-            id=global_id("Item", row.id),
-            name=row.name,
-            description=row.description,
-            price=row.price,
-            tags=row.tags,
-            inventory=row.inventory,
-            in_stock=row.inventory > 0,
-            version=row.version,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            owner_id=row.owner_id,
-        )
-
-    @strawberry.field(description="Who added it; null for what was imported.", metadata={"cache": reads(users.User)})
-    async def owner(self, info: Info) -> User | None:
-        row = None if self.owner_id is None else await info.context.load(users.by_id, self.owner_id)
-        return User.of(row) if row else None
-
-
-refetched(items.by_id, lambda _info, row: Item.of(row))(Item)
+    owner: User | None = to_one("owner_id", find=users.by_id, entity=users.ENTITY, description="Who added it; null for what was imported.")
 
 
 @strawberry.enum(description="What a list of items can be ordered by.")
@@ -120,15 +99,38 @@ Search = Annotated[
 ]
 
 
+def item_list(
+    search: str | None = None,
+    filter: ItemFilter | None = None,
+    order_by: ItemOrder | None = None,
+    first: int | None = None,
+    after: str | None = None,
+    last: int | None = None,
+    before: str | None = None,
+) -> tuple[listing.ItemList, Window]:
+    """What the arguments of `items` mean."""
+    if filter is None and search is None:
+        conditions = listing.EVERYTHING
+    else:
+        conditions = listing.Filter(search=search, **(vars(filter) if filter else {}))
+    return listing.ItemList(conditions, order_by.value() if order_by else listing.Order()), Window(first, after, last, before)
+
+
 @strawberry.type
 class ItemQuery:
-    @query(scope=None, description="One item, or null if there is none with this id.", cache=reads(items.Item))
+    @query(scope=None, description="One item, or null if there is none with this id.", cache=reads(items.Item), plan=FindByGlobalId())
     async def item(self, info: Info, id: strawberry.ID) -> Item | None:
         key = row_id("Item", id)
         row = None if key is None else await info.context.load(items.by_id, key)
         return Item.of(row) if row else None
 
-    @query(scope=None, description="The catalogue, page by page.", cost=Cost(given=LOOKING), cache=reads(items.Item))
+    @query(
+        scope=None,
+        description="The catalogue, page by page.",
+        cost=Cost(given=LOOKING),
+        cache=reads(items.Item),
+        plan=ReadList(item_list),
+    )
     async def items(
         self,
         info: Info,
@@ -140,7 +142,7 @@ class ItemQuery:
         last: Last = None,
         before: Before = None,
     ) -> Connection[Item]:
-        return await item_connection(info, *listing_of(search, filter, order_by, first, after, last, before))
+        return await listed(info, *item_list(search, filter, order_by, first, after, last, before), of=Item.of)
 
     @query(
         scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE),
@@ -165,29 +167,3 @@ class ItemQuery:
             rows = await listing.numbered_page(session, conditions, number=page, size=page_size)
             total = await listing.count(session, conditions)
         return ItemPage(items=[Item.of(row) for row in rows], page=page, page_size=page_size, total=total, pages=-(-total // page_size))
-
-
-def listing_of(
-    search: str | None = None,
-    filter: ItemFilter | None = None,
-    order_by: ItemOrder | None = None,
-    first: int | None = None,
-    after: str | None = None,
-    last: int | None = None,
-    before: str | None = None,
-) -> tuple[listing.Filter, listing.Order, Window]:
-    """What the arguments of `items` mean."""
-    if filter is None and search is None:
-        conditions = listing.EVERYTHING
-    else:
-        conditions = listing.Filter(search=search, **(vars(filter) if filter else {}))
-    return conditions, order_by.value() if order_by else listing.Order(), Window(first, after, last, before)
-
-
-async def item_connection(info: Info, conditions: listing.Filter, order: listing.Order, page: Window) -> Connection[Item]:
-    async def count() -> int:
-        async with info.context.database.reading() as session:
-            return await listing.count_some(session, conditions)
-
-    async with info.context.database.reading() as session:
-        return Connection(page=await listing.page(session, conditions, order, page), of=Item.of, count=count)

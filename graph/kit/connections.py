@@ -7,9 +7,10 @@ import strawberry
 
 from graph.kit.cache_control import reads
 from graph.kit.context import Info
-from graph.kit.global_ids import seen_as
 from graph.kit.limits.cost_rules import COUNT_POINTS, Cost
 from persistence.kit.database.database import Batch
+from persistence.kit.query import entity
+from persistence.kit.query.entity import ListQuery
 from persistence.kit.query.paging import COUNT_ROWS, MAX_PAGE_SIZE, PAGE_SIZE, Listing, Page, Window
 
 T = TypeVar("T")
@@ -74,14 +75,27 @@ class Connection(Generic[T]):
         return min(COUNT_ROWS, await self.count())
 
 
-async def owned(info: Info, kind: str, pages: Batch[Any, Any], counts: Batch[int, int], owner_id: int, window: Window) -> Connection[Any]:
+async def owned(
+    info: Info, pages: Batch[Any, Any], counts: Batch[int, int], owner_id: int, window: Window, *, of: Callable[[Any], Any]
+) -> Connection[Any]:
     """A page of what one owner has; beside the pages of other owners it costs no statement of its own."""
 
     async def count() -> int:
         return await info.context.load(counts, owner_id) or 0
 
     page: Any = await info.context.load(pages, (owner_id, window))
-    return Connection[Any](page=page, of=seen_as(kind, info), count=count)
+    return Connection[Any](page=page, of=of, count=count)
+
+
+async def listed(info: Info, query: ListQuery, window: Window, *, of: Callable[[Any], Any]) -> Connection[Any]:
+    """A page of a whole list. Raises: InvalidInput."""
+
+    async def count() -> int:
+        async with info.context.database.reading() as session:
+            return await entity.count(session, query)
+
+    async with info.context.database.reading() as session:
+        return Connection[Any](page=await entity.page(session, query, window), of=of, count=count)
 
 
 def unseen(listing: Listing[Any], window: Window) -> Connection[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -19,6 +20,7 @@ from strawberry.types.field import StrawberryField
 from graph.kit.auth import Scope
 from graph.kit.cache_control import Reads
 from graph.kit.context import Info
+from graph.kit.entity.roots import Root
 from graph.kit.errors import as_data, as_error, rate_limited
 from graph.kit.limits.cost_rules import Cost
 from graph.kit.limits.rate_limits import Counted, Limit
@@ -41,11 +43,17 @@ class RequiresScopes:
 
 
 def query(
-    *, scope: Scopes, description: str, cost: int | Cost | None = None, limit: Limits = (), cache: Reads | None = None
+    *,
+    scope: Scopes,
+    description: str,
+    cost: int | Cost | None = None,
+    limit: Limits = (),
+    cache: Reads | None = None,
+    plan: Root | None = None,
 ) -> Callable[[Resolver], StrawberryField]:
-    """A field that reads. An expected refusal becomes a top-level error."""
-    if limit and cache:
-        raise TypeError("an answer that is found in the cache is not counted: a field is limited or kept")
+    """A field that reads. An expected refusal becomes a top-level error. With `plan` it can be read without its resolver."""
+    if limit and (cache or plan):
+        raise TypeError("an answer that is found in the cache or planned is not counted: a field is limited, or kept and planned")
     kept = None if cache is None else cache | Reads(personal=scope is not None)
 
     def declare(resolver: Resolver) -> StrawberryField:
@@ -57,9 +65,22 @@ def query(
             except DomainError as error:
                 raise as_error(error) from error
 
-        return _field(guarded, scope, _limited(description, limit), _metadata(cost=cost, cache=kept))
+        return _field(
+            guarded,
+            scope,
+            _limited(description, limit),
+            _metadata(cost=cost, cache=kept, plan=plan and Planned(plan, scope if scope is None else _listed(scope))),
+        )
 
     return declare
+
+
+@dataclass(frozen=True)
+class Planned:
+    """How a root field is read by a plan, and the scopes that this takes; None for a public field."""
+
+    root: Root
+    scopes: tuple[Scope, ...] | None
 
 
 def mutation(

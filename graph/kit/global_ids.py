@@ -5,7 +5,7 @@ import binascii
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import strawberry
 
@@ -20,7 +20,17 @@ GLOBAL_ID_LENGTH = 100  # Characters.
 
 @strawberry.interface(description="An object with a global id, by which `node` finds it again.")
 class Node:
+    """Objects of entities hold their row; `opened` opens their private fields to whoever asks."""
+
     id: strawberry.ID = strawberry.field(description="Opaque and globally unique.")
+    row: strawberry.Private[Any] = None
+    opened: strawberry.Private[bool] = False
+    values_of: ClassVar[Callable[[Any], dict[str, Any]]]
+    """What the plain fields are of a row: see `graph.kit.entity`."""
+
+    @classmethod
+    def of(cls, row: Any, *, opened: bool = False) -> Self:
+        return cls(**cls.values_of(row), row=row, opened=opened)
 
 
 @dataclass(frozen=True)
@@ -44,9 +54,9 @@ def refetched(batch: Batch[int, Any], of: Callable[[Info, Any], Any | Awaitable[
     return register
 
 
-def seen_as(kind: str, info: Info) -> Callable[[Any], Any]:
-    """What makes objects of a type out of rows, for a file that cannot import the type, since the type's file imports that one."""
-    return lambda row: _kinds[kind].of(info, row)
+def is_refetched(kind: str) -> bool:
+    """Whether `node` finds objects of a type of this name."""
+    return kind in _kinds
 
 
 def global_id(kind: str, id_: int) -> strawberry.ID:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from graph.kit.execution.engine import Operation
 
 Phase = Literal["parse", "validate", "execute", "event"]
+PlanOutcome = Literal["made", "refused", "failed"]
 
 
 class Observer(Protocol):
@@ -18,4 +19,8 @@ class Observer(Protocol):
 
     def batch(self, loader: str, keys: int) -> AbstractContextManager[object]:
         """Around one batch of a loader."""
+        ...
+
+    def plan(self, outcome: PlanOutcome) -> None:
+        """A plan was made of a document, or none could be made, or one that was made has failed."""
         ...

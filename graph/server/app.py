@@ -17,9 +17,9 @@ from graph.budget import Meter
 from graph.kit.auth import AccessTokens
 from graph.kit.context import Services
 from graph.kit.execution.engine import Engine
-from graph.kit.planner.plans import Plans
+from graph.kit.planner.planner import Planner
 from graph.kit.process_pool import Computing
-from graph.schema import PLANNED, executable, schema
+from graph.schema import executable, schema
 from graph.server.asgi.compression import Compression
 from graph.server.asgi.graceful_shutdown import Departure, Farewell
 from graph.server.asgi.middleware import Application, Cors, Direct
@@ -56,7 +56,6 @@ from graph.users.mutations import SignupPolicy
 from persistence import files, logins
 from persistence.health_checks import Vitals
 from persistence.items import sources
-from persistence.items.json_reader import ItemRows
 from persistence.kit import idempotency
 from persistence.kit.blobs.blobs import Blobs
 from persistence.kit.blobs.by_url import blobs_at
@@ -106,8 +105,7 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
         exception_handlers={HTTPException: NotServed(limits)},
         lifespan=partial(lifespan, parts),
     )
-    app.state.services, app.state.tokens, app.state.connections = services, tokens, connections
-    app.state.pipeline = pipeline
+    app.state.services, app.state.tokens, app.state.connections, app.state.pipeline = services, tokens, connections, pipeline
     return app
 
 
@@ -175,7 +173,6 @@ def made_ports(settings: Settings, stores: Stores, tokens: Tokens, limits: Limit
         AccessTokens: tokens,
         Blobs: stores.blobs,
         Computing: Computing(),
-        ItemRows: ItemRows(stores.database),
         Meter: limits,
         Notifier: LogNotifier(),
         SignupPolicy: SignupPolicy(settings.scopes_at_signup),
@@ -202,7 +199,7 @@ def made_pipeline(settings: Settings, stores: Stores, services: Services, engine
         documents,
         limits,
         telemetry,
-        plans=Plans(schema, services, PLANNED) if settings.fast_path_enabled else None,
+        planner=Planner(schema, engine, services) if settings.fast_path_enabled else None,
         responses=responses if keeps_responses(settings) else None,
         seconds=settings.operation_timeout_seconds,
     )
@@ -279,6 +276,7 @@ async def lifespan(parts: Parts, _app: Starlette) -> AsyncGenerator[dict[str, An
         stack.step("monitoring", parts.monitoring.stop)
         parts.monitoring.start()
         stack.step("goodbyes", parts.connections.ended)
+        await parts.pipeline.prepare_trusted()
         watch_over(parts)
         yield {"departure": parts.departure}
 

@@ -104,7 +104,7 @@ class UserMutation:
         user = await info.context.once(command, users.ANSWER, key=idempotency_key, operation="signup", arguments=arguments)
         if info.context.replayed:
             await _check_password(info, user, application.password)
-        return User.of(user, yours=True)  # There is no token yet, but who asks is who it is.
+        return User.of(user, opened=True)  # There is no token yet, but who asks is who it is.
 
     @mutation(
         scope=Scope.USERS_WRITE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -11,14 +11,14 @@ from functools import cached_property
 from operator import eq, ge, le, lt
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, false, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items.table import Item
-from persistence.kit.errors import InvalidInput
 from persistence.kit.parsing.validation import Checks
-from persistence.kit.query import connection_by_parent, paging, search
+from persistence.kit.query import entity, search
 from persistence.kit.query.conditions import containing, contains_all, contains_any, indexed_all, indexed_any, matches, searching, shows
+from persistence.kit.query.entity import ChildList
 from persistence.kit.query.paging import Listing, Page, Window
 from persistence.kit.query.search_scan import Walk
 
@@ -154,9 +154,35 @@ def mark(filter_: Filter, order: Order) -> str:
     return repr((filter_, order))
 
 
+@dataclass(frozen=True)
+class ItemList:
+    """The catalogue, or what a filter leaves of it, in an order."""
+
+    filter: Filter = EVERYTHING
+    order: Order = Order()
+
+    @property
+    def form(self) -> Hashable:
+        return self.filter.form, self.order
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        return self.filter.values
+
+    @property
+    def mark(self) -> str:
+        return mark(self.filter, self.order)
+
+    def check(self) -> None:
+        self.filter.check()
+
+    def listing(self) -> Listing[Item]:
+        return listing(self.filter, self.order)
+
+
 async def page(session: AsyncSession, filter_: Filter, order: Order, window: Window) -> Page[Item]:
     """Raises: InvalidInput, if filter, window or cursor are out of their bounds."""
-    return await paging.fetch(session, listing(filter_, order), window)
+    return await entity.page(session, ItemList(filter_, order), window)
 
 
 def selected(filter_: Filter, limit: int | None) -> Select[Any]:
@@ -166,27 +192,15 @@ def selected(filter_: Filter, limit: int | None) -> Select[Any]:
 
 
 async def count(session: AsyncSession, filter_: Filter) -> int:
-    return await session.scalar(select(func.count()).select_from(Item).where(filter_.condition())) or 0
-
-
-async def count_some(session: AsyncSession, filter_: Filter) -> int:
-    """Up to COUNT_ROWS."""
-    return await paging.count(session, select(Item).where(filter_.condition()))
+    """All of them, however many: a connection counts less far."""
+    return await session.scalar(entity.counted(listing(filter_, Order()))) or 0
 
 
 def listing_of_owner(owner_id: Any) -> Listing[Item]:
     return listing(Filter(owner_id=owner_id), Order())
 
 
-async def pages_by_owner(
-    session: AsyncSession, keys: Sequence[tuple[int, Window]]
-) -> Mapping[tuple[int, Window], Page[Item] | InvalidInput]:
-    return await connection_by_parent.pages(session, listing_of_owner, keys)
-
-
-async def counts_by_owner(session: AsyncSession, owner_ids: Sequence[int]) -> Mapping[int, int]:
-    statement = select(Item.owner_id, func.count()).where(Item.owner_id.in_(owner_ids), Item.deleted_at.is_(None)).group_by(Item.owner_id)
-    return {owner: number for owner, number in await session.execute(statement) if owner is not None}
+BY_OWNER = ChildList(listing_of_owner, lambda owner_id: mark(Filter(owner_id=owner_id), Order()))
 
 
 async def numbered_page(session: AsyncSession, filter_: Filter, *, number: int, size: int) -> Sequence[Item]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Protocol
 
+import orjson
+
 from persistence.items import table as items
 from persistence.kit.database.database import Database
+from persistence.kit.query.reader import EntityReader, Lookup, RowForm
+from persistence.kit.query.row_json import JsonColumn
 
 
 class PriceSource(Protocol):
@@ -22,20 +26,24 @@ class InventorySource(Protocol):
 
 
 class TablePrices:
+    """Callers who ask at the same time share a statement."""
+
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._prices = _column(database, "price")
 
     async def price(self, item_id: int) -> Decimal | None:
-        async with self._database.reading() as session:
-            item = (await items.by_id(session, [item_id])).get(item_id)
-        return item.price if item else None
+        found = await self._prices.one(item_id)
+        return None if found is None else Decimal(orjson.loads(found[0]))
 
 
 class TableInventory:
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._inventories = _column(database, "inventory")
 
     async def inventory(self, item_id: int) -> int | None:
-        async with self._database.reading() as session:
-            item = (await items.by_id(session, [item_id])).get(item_id)
-        return item.inventory if item else None
+        found = await self._inventories.one(item_id)
+        return None if found is None else int(found[0])
+
+
+def _column(database: Database, name: str) -> Lookup:
+    return EntityReader(database).lookup(RowForm(items.ENTITY, (JsonColumn(name),)), "id")

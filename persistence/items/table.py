@@ -23,6 +23,7 @@ from persistence.kit.errors import InvalidInput, NotFound, Problem, VersionConfl
 from persistence.kit.events.log import record, record_all
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import search
+from persistence.kit.query.entity import Entity
 from persistence.kit.serialization import Kept, row_of
 from persistence.users import User
 
@@ -69,6 +70,7 @@ class Item(Base):
     )
 
 
+ENTITY = Entity(Item, gone="deleted_at")
 ANSWER = row_of(Item, without=("search_words",))
 
 

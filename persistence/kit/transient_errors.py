@@ -28,6 +28,8 @@ def is_outage(error: BaseException) -> bool:
         if isinstance(state, str):
             return state.startswith(PASSING_STATES)
         return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError | InternalError)
+    if isinstance(error, sqlite3.OperationalError):  # Of hot reads, which pass no SQLAlchemy. A statement that is wrong is no outage.
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) != sqlite3.SQLITE_ERROR
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(PASSING_STATES)
     if isinstance(error, sqlite3.Error):

@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, func, select, update
+from sqlalchemy import ForeignKey, Index, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -19,14 +19,14 @@ from persistence.audit import Entry
 from persistence.items.table import Item
 from persistence.kit.column_types import Money, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, UnitOfWork
-from persistence.kit.errors import DomainError, InvalidInput, NotFound
+from persistence.kit.errors import DomainError, NotFound
 from persistence.kit.events.log import record, record_all
 from persistence.kit.jobs import queue as jobs
 from persistence.kit.jobs.queue import Job
 from persistence.kit.notifications import Notice, Notifier
 from persistence.kit.parsing.validation import Checks
-from persistence.kit.query import connection_by_parent
-from persistence.kit.query.paging import Listing, Page, Window
+from persistence.kit.query.entity import ChildList, Entity
+from persistence.kit.query.paging import Listing
 from persistence.kit.serialization import row_of
 
 QUEUED = "QUEUED"  # Sold; its background work is still to do.
@@ -57,6 +57,7 @@ class Purchase(Base):
         return self.unit_price * self.quantity
 
 
+ENTITY = Entity(Purchase)
 ANSWER = row_of(Purchase)
 
 
@@ -74,19 +75,14 @@ async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, Purch
 def listing_of_buyer(buyer_id: Any) -> Listing[Purchase]:
     """Oldest first."""
     statement = select(Purchase).where(Purchase.buyer_id == buyer_id)
-    return Listing(statement, Purchase.id, Purchase.id, descending=False, mark=f"purchases of {buyer_id}")
+    return Listing(statement, Purchase.id, Purchase.id, descending=False, mark=_mark_of_buyer(buyer_id))
 
 
-async def pages_by_buyer(
-    session: AsyncSession, keys: Sequence[tuple[int, Window]]
-) -> Mapping[tuple[int, Window], Page[Purchase] | InvalidInput]:
-    return await connection_by_parent.pages(session, listing_of_buyer, keys)
+def _mark_of_buyer(buyer_id: Any) -> str:
+    return f"purchases of {buyer_id}"
 
 
-async def counts_by_buyer(session: AsyncSession, buyer_ids: Sequence[int]) -> Mapping[int, int]:
-    statement = select(Purchase.buyer_id, func.count()).where(Purchase.buyer_id.in_(buyer_ids)).group_by(Purchase.buyer_id)
-    found: Sequence[Any] = (await session.execute(statement)).all()
-    return dict(found)
+BY_BUYER = ChildList(listing_of_buyer, _mark_of_buyer)
 
 
 def check(quantity: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import structlog
 from graphql import (
+    DirectiveNode,
     DocumentNode,
     ExecutionResult,
     FieldNode,
@@ -27,8 +28,12 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
+    VariableNode,
+    Visitor,
     execution,
     get_operation_ast,
+    print_ast,
+    visit,
 )
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as Executor
 
@@ -52,6 +57,8 @@ _core: Any = execution  # Partly untyped there.
 DOCUMENT_BYTES = 64 * 2**20  # For the documents that are kept: some two thousand of the usual 30 tokens.
 TOKEN_BYTES = 500  # Measured: what one token takes in a parsed document, and a comment.
 OPERATION_BYTES = 10_000  # Measured: what the smallest document takes.
+PLAN_TOKEN_BYTES = 450  # Measured, at most: what it takes in a plan.
+PLANS_KEPT = 4  # Of one operation: for as many sets of values of the variables in its @skip and @include.
 NO_FIELD = "{}"  # In the place of a field's name, for an operation that selects nothing.
 
 
@@ -66,6 +73,7 @@ class Operation:
     deprecated: tuple[str, ...] = ()  # What it uses of the schema that is deprecated.
     reads: Reads | None = None  # What its answer is made of; None if that must not be kept.
     derived: dict[str, Any] = field(default_factory=dict[str, Any])  # What is worked out of it once: few and small things.
+    plans: list[Any] = field(default_factory=list[Any])  # Of `graph.kit.planner`, which end with the operation.
 
     @property
     def name(self) -> str | None:
@@ -95,14 +103,34 @@ class Operation:
         return tuple(node.variable.name.value for node in self.definition.variable_definitions or ())
 
     @cached_property
+    def conditions(self) -> tuple[str, ...]:
+        """The variables that decide @skip and @include, anywhere in the document."""
+        found = _Conditions()
+        visit(self.document, found)
+        return tuple(found.names)
+
+    @cached_property
     def size_bytes(self) -> int:
-        """What it takes in memory. Its text counts twice: tokens and nodes have a copy of each part."""
+        """What it takes in memory, with its plans. Its text counts twice: tokens and nodes have a copy of each part."""
+        decides = any(print_ast(each.type).startswith("Boolean") for each in self.definition.variable_definitions or ())
+        plans = (PLANS_KEPT if decides else 1) * PLAN_TOKEN_BYTES * self.document.token_count
         nodes = TOKEN_BYTES * (self.document.token_count + self.source.count("#"))
-        return 2 * sys.getsizeof(self.source) + nodes + self.bill.size_bytes + OPERATION_BYTES
+        return 2 * sys.getsizeof(self.source) + nodes + plans + self.bill.size_bytes + OPERATION_BYTES
 
     @property
     def is_query(self) -> bool:
         return self.kind is OperationType.QUERY
+
+
+class _Conditions(Visitor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: dict[str, None] = {}
+
+    def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
+        for argument in node.arguments or ():
+            if isinstance(argument.value, VariableNode):
+                self.names[argument.value.name.value] = None
 
 
 @dataclass(frozen=True, slots=True)

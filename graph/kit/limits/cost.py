@@ -131,6 +131,11 @@ class Bill:
         """What the remembered sums take at most."""
         return REMEMBERED * (100 + 8 * len(self._sizes))
 
+    @property
+    def named(self) -> Named:
+        """The charges of the root fields by the names that these have in the answer."""
+        return self._named
+
     def requested(self, variables: Variables | None) -> int:
         variables = variables or {}
         sizes = tuple([size(variables) for size in self._sizes])

@@ -25,7 +25,11 @@ def _is_text(value: Any) -> bool:
     return type(value) is str
 
 
-FITS: Mapping[str, Fits] = {"ID": _is_text, "String": _is_text, "Int": _is_int}
+def _is_flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+FITS: Mapping[str, Fits] = {"ID": _is_text, "String": _is_text, "Int": _is_int, "Boolean": _is_flag}
 
 
 class Plain:

@@ -110,7 +110,7 @@ class Documents:
         mode_by_client: Mapping[str, DocumentMode] | None = None,
         shared: Cache | None = None,
     ) -> None:
-        self._trusted, self._mode, self._mode_by_client = trusted or Trusted(), mode, mode_by_client or {}
+        self.trusted, self._mode, self._mode_by_client = trusted or Trusted(), mode, mode_by_client or {}
         self._kept = _Kept(shared)
         self._logged = LruCache[str, str](2**20, lambda hash_, _: sys.getsizeof(hash_), most_entries=LOGGED_HASHES)
 
@@ -120,14 +120,14 @@ class Documents:
         mode = self._mode_by_client.get(caller.client_name or "", self._mode)
         if request.query is None:
             return await self._find(identifier or "", mode)
-        if mode is not DocumentMode.OFF and request.query not in self._trusted:
+        if mode is not DocumentMode.OFF and request.query not in self.trusted:
             self._judge(request.query, mode, caller)
         if identifier is not None:
             await self._register(identifier, request.query)
         return request.query
 
     async def _find(self, identifier: str, mode: DocumentMode) -> str:
-        text = self._trusted.by_id.get(identifier)
+        text = self.trusted.by_id.get(identifier)
         if text is None and identifier.startswith(_SHA256) and mode is not DocumentMode.ENFORCE:
             text = await self._kept.get(identifier)
         if text is None:

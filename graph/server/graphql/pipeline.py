@@ -28,6 +28,7 @@ from functools import partial
 from typing import Any
 
 import orjson
+import structlog
 from graphql import ExecutionResult
 
 from graph.kit.auth import Caller
@@ -37,7 +38,7 @@ from graph.kit.execution.engine import Engine, Occurrence, Operation
 from graph.kit.execution.resume import from_now, selection_key, stream_key
 from graph.kit.execution.shared_execution import Make, Sharing, Told
 from graph.kit.limits.cost_rules import ROOT_WEIGHT
-from graph.kit.planner.plans import Plans
+from graph.kit.planner.planner import Planner
 from graph.server.asgi.deadline import OPERATION_SECONDS, current
 from graph.server.graphql.budget import MALFORMED_POINTS, Grant, Limits, Purse, answer_points, retry_after, wanted
 from graph.server.graphql.error_masking import Masked
@@ -47,6 +48,8 @@ from graph.server.graphql.response_cache import Kept, Place, Responses
 from graph.server.telemetry.telemetry import Seen, Telemetry
 from persistence.kit.database.commits import Outcome
 from persistence.kit.database.replica import reading_as
+
+log = structlog.get_logger(__name__)
 
 OFF_LOOP_BYTES = 65_536  # Parsing takes up to 0.25 µs a byte: a longer body is parsed in a thread, so that nobody waits for it.
 BODIES_AT_ONCE = 2  # A thread of Python takes the loop's time too.
@@ -75,14 +78,14 @@ class Pipeline:
         limits: Limits,
         telemetry: Telemetry,
         *,
-        plans: Plans | None = None,
+        planner: Planner | None = None,
         responses: Responses | None = None,
         seconds: float = OPERATION_SECONDS,
     ) -> None:
-        """Without `plans` the reference executor runs everything; without `responses` nothing is kept. `seconds` is the deadline of an event."""
+        """Without `planner` the reference executor runs everything; without `responses` nothing is kept. `seconds` is the deadline of an event."""
         self._seconds = seconds
         self._engine, self._services, self._documents = engine, services, documents
-        self._limits, self._telemetry, self._plans, self._responses = limits, telemetry, plans, responses
+        self._limits, self._telemetry, self._planner, self._responses = limits, telemetry, planner, responses
         self._sharing = Sharing()
         self._parsing = asyncio.Semaphore(BODIES_AT_ONCE)
 
@@ -97,6 +100,18 @@ class Pipeline:
         except Malformed:
             self._limits.take(caller, MALFORMED_POINTS)
             raise
+
+    async def prepare_trusted(self) -> None:
+        """Parse, validate and plan the documents of the manifest, so that the first request for one costs what the hundredth does."""
+        for text in dict.fromkeys(self._documents.trusted.by_id.values()):
+            try:
+                operation = self._engine.prepare(text, None)
+            except Refused as refused:
+                log.warning("a document of the manifest cannot run", error=str(refused))
+                continue
+            if self._planner:
+                self._planner.prepare(operation)
+            await asyncio.sleep(0)
 
     async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:
         """Raises: Refused."""
@@ -132,14 +147,14 @@ class Pipeline:
     ) -> Answer:
         context = self.context(operation, caller)
         try:
-            result, json = await self._result(operation, request, context)
+            result, json, points = await self._result(operation, request, context)
             _refuse_outage(result)
         except Refused as refused:
             grant.settle(1)
             refused.headers |= grant.headers
             raise
         body = encode(result, json=json)
-        grant.settle(max(operation.bill.actual(request.variables, result.data), answer_points(len(body))))
+        grant.settle(max(points, answer_points(len(body))))
         seen.errors, seen.cost = result.errors or (), grant.actual
         if operation.reads is not None and not result.errors:
             if self._responses and place:
@@ -168,11 +183,12 @@ class Pipeline:
             return Answer(body, grant.headers, public=public, asked=place.asked if place and public else None)
         return Answer(_with(body, {"cost": grant.figures}), grant.headers)
 
-    async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> tuple[ExecutionResult, bytes | None]:
-        """The result; from the fast path its outline, and its `data` as JSON."""
-        if self._plans and (part := await self._plans.answer(operation, request.variables, context)) is not None:
-            return ExecutionResult(part.outline), part.json
-        return await self._engine.execute(operation, request.variables, context), None
+    async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> tuple[ExecutionResult, bytes | None, int]:
+        """The result, its `data` as JSON if the planner read it, and its price."""
+        if self._planner and (answer := await self._planner.answer(operation, request.variables, context)) is not None:
+            return ExecutionResult(None, list(answer.errors) or None), answer.json, answer.points
+        result = await self._engine.execute(operation, request.variables, context)
+        return result, None, operation.bill.actual(request.variables, result.data)
 
     def context(self, operation: Operation, caller: Caller) -> Context:
         return Context.fresh(self._services, caller, cache=operation.is_query)
@@ -251,7 +267,8 @@ def _with(body: bytes, extensions: Mapping[str, Any] | None) -> bytes:
 def encode(result: ExecutionResult, json: bytes | None = None) -> bytes:
     """`json` is the result's `data`, where it is JSON already."""
     if json is not None:
-        return b'{"data":%b}' % json
+        errors = b'"errors":%b,' % orjson.dumps([error.formatted for error in result.errors]) if result.errors else b""
+        return b'{%b"data":%b}' % (errors, json)
     response: dict[str, Any] = {"data": result.data}
     if result.errors:
         response = {"errors": [error.formatted for error in result.errors], **response}

@@ -42,6 +42,7 @@ class Metrics:
         self.cost = Histogram("storegraph_operation_cost_points", "Points charged for operations.", OPERATION, bounds=POINTS)
         self.batches = Histogram("storegraph_loader_batch_keys", "Keys that a loader fetched at once.", ("loader",), bounds=SIZES)
         self.cache = Counter("storegraph_response_cache_lookups", "Look-ups in the response cache.", ("result",))
+        self.plans = Counter("storegraph_plans", "Plans of documents: made, refused to the reference executor, or failed.", ("result",))
         self.deprecated = Counter(
             "storegraph_deprecated_uses",
             "Uses of what is deprecated in the schema, by the client's own word for itself.",

@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from graph.kit.auth import Caller
 from graph.kit.errors import INTERNAL, Refused
 from graph.kit.execution.engine import Operation
-from graph.kit.instrumentation import Phase
+from graph.kit.instrumentation import Phase, PlanOutcome
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metric_values import Histogram
 from graph.server.telemetry.metrics import Metrics
@@ -44,6 +44,9 @@ class Telemetry:
 
     def batch(self, loader: str, keys: int) -> AbstractContextManager[object]:
         return Batch(self.metrics.batches, loader, keys)
+
+    def plan(self, outcome: PlanOutcome) -> None:
+        self.metrics.plans.add(1, outcome)
 
     def preparing(self, request: GraphQLRequest, caller: Caller) -> Preparing:
         return Preparing(self, request, caller)

@@ -27,18 +27,32 @@ class Gathering(Generic[K, V]):
         self._first = copy_context()
 
     async def one(self, key: K) -> V | None:
+        try:
+            return await self._asked(key)
+        except asyncio.CancelledError:
+            self._cancel_unwanted()
+            raise
+
+    async def many(self, keys: Sequence[K]) -> Sequence[V | None]:
+        try:
+            return await asyncio.gather(*[self._asked(key) for key in keys])
+        except asyncio.CancelledError:
+            self._cancel_unwanted()
+            raise
+
+    def _cancel_unwanted(self) -> None:
+        """End the statement that is under way, if nobody waits for it any more."""
+        if self._running is not None and self._served and all(each.done() for each in self._served):
+            self._running.cancel()
+
+    def _asked(self, key: K) -> asyncio.Future[V | None]:
         future: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
         if not self._wanted:
             self._first = copy_context()
         self._wanted.setdefault(key, []).append(future)
         if self._running is None:
             self._begin()
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if self._running is not None and self._served and all(each.done() for each in self._served):
-                self._running.cancel()  # Nobody waits for the statement any more.
-            raise
+        return future
 
     def _begin(self) -> None:
         """In the context of the first who waits: what is seen of the statement belongs to a request that is under way."""
@@ -81,10 +95,16 @@ class Gatherings(Generic[P, K, V]):
         self._gatherings: dict[P, Gathering[K, V]] = {}
 
     async def one(self, place: P, key: K) -> V | None:
+        return await self._at(place).one(key)
+
+    async def many(self, place: P, keys: Sequence[K]) -> Sequence[V | None]:
+        return await self._at(place).many(keys)
+
+    def _at(self, place: P) -> Gathering[K, V]:
         gathering = self._gatherings.get(place)
         if gathering is None:
             gathering = self._gatherings[place] = Gathering(partial(self._fetch, place), most=self._most)
-        return await gathering.one(key)
+        return gathering
 
 
 def _waiting(askers: Iterable[Sequence[asyncio.Future[V | None]]]) -> Iterator[asyncio.Future[V | None]]:

@@ -169,8 +169,13 @@ async def fetch(session: AsyncSession, listing: Listing[T], window: Window) -> P
 
 async def count(session: AsyncSession, statement: Select[Any]) -> int:
     """How many rows a statement has, up to COUNT_ROWS."""
+    return await session.scalar(bounded_count(statement)) or 0
+
+
+def bounded_count(statement: Select[Any]) -> Select[Any]:
+    """The number of rows of a statement, up to COUNT_ROWS."""
     some = statement.with_only_columns(literal(1), maintain_column_froms=True).order_by(None).limit(COUNT_ROWS).subquery()
-    return await session.scalar(select(func.count()).select_from(some)) or 0
+    return select(func.count()).select_from(some)
 
 
 def page_of(rows: Sequence[T], listing: Listing[T], window: Window) -> Page[T]:

@@ -21,7 +21,7 @@ from graph.kit.execution import engine as execution
 from graph.kit.execution import shared_execution
 from graph.kit.execution.engine import Engine, Operation
 from graph.kit.execution.shared_execution import Sharing, Told
-from graph.kit.instrumentation import Phase
+from graph.kit.instrumentation import Phase, PlanOutcome
 from graph.schema import executable
 from graph.server.auth import tokens
 from graph.server.auth.tokens import Tokens
@@ -54,6 +54,9 @@ class Untold:
 
     def batch(self, loader: str, keys: int) -> AbstractContextManager[object]:
         return nullcontext()
+
+    def plan(self, outcome: PlanOutcome) -> None:
+        pass
 
 
 class Silent:

@@ -13,8 +13,8 @@ from graph.kit.execution import coercion, engine
 from graph.kit.execution.validation import problems
 from graph.kit.limits.cost import Biller
 from graph.kit.limits.query_size import Ruler
-from graph.kit.planner import plans
 from graph.kit.planner.arguments import Plain
+from graph.kit.planner.selection import Selection
 from graph.schema import executable
 from tests.conftest import settings_for
 from tests.support.fuzz_guided import generated
@@ -93,13 +93,13 @@ def fragment_without_type(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fragment_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fast path answers without the fields of inline fragments: nothing fails, and the answer is wrong."""
-    gather: Any = plans.Selection.gather
+    collect: Any = Selection._collect  # pyright: ignore[reportPrivateUsage] -- as above
 
-    def leaving_out(selection: Any, type_name: str, selection_set: Any, fields: Any) -> None:
-        kept = [node for node in selection_set.selections if not isinstance(node, InlineFragmentNode)]
-        gather(selection, type_name, type(selection_set)(selections=tuple(kept)), fields)
+    def leaving_out(selection: Any, type_: Any, selection_set: Any, found: Any, seen: Any) -> None:
+        left = [node for node in selection_set.selections if not isinstance(node, InlineFragmentNode)]
+        collect(selection, type_, type(selection_set)(selections=tuple(left)), found, seen)
 
-    monkeypatch.setattr(plans.Selection, "gather", leaving_out)
+    monkeypatch.setattr(Selection, "_collect", leaving_out)
 
 
 def error_without_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,14 +79,15 @@ async def test_time_each_document_once_for_parsing_and_each_run_for_execution(se
 
 async def test_hold_the_sizes_of_loader_batches(service: Service) -> None:
     token = await service.sign_in()
-    create = 'mutation { createItem(input: {name: "Cup", price: "1"}) { ... on Item { id } } }'
-    ids = [(await service.ask(create, token=token))["createItem"]["id"] for _ in range(3)]
+    create = """mutation ($inputs: [CreateItemInput!]!) {
+      bulkCreateItems(inputs: $inputs) { ... on BulkCreateItems { results { ... on Item { owner { username } } } } }
+    }"""
     before = await scraped(service)
-    await service.ask("query ($ids: [ID!]!) { nodes(ids: $ids) { ... on Item { owner { username } } } }", {"ids": ids})
+    await service.ask(create, {"inputs": [{"name": f"Cup {number}", "price": "1"} for number in range(3)]}, token=token)
     after = await scraped(service)
-    # Three items of one owner, who is asked for once.
-    assert grown(before, after, "storegraph_loader_batch_keys_sum") == {labels(loader="items.by_id"): 3, labels(loader="users.by_id"): 1}
-    assert grown(before, after, "storegraph_loader_batch_keys_count") == {labels(loader="items.by_id"): 1, labels(loader="users.by_id"): 1}
+    # Three items, whose owners are looked up together.
+    assert grown(before, after, "storegraph_loader_batch_keys_sum") == {labels(loader="users.by_id"): 3}
+    assert grown(before, after, "storegraph_loader_batch_keys_count") == {labels(loader="users.by_id"): 1}
 
 
 async def test_give_strangers_no_way_to_make_labels(service: Service) -> None:

@@ -1,0 +1,273 @@
+"""The declaration of an entity: the table behind a type, and for each field that is no plain column, where it comes from.
+
+    @entity(items.ENTITY, find=items.by_id)
+    @strawberry.type(description="Something in the catalogue.")
+    class Item(Node):
+        name: str = strawberry.field(description=…)                           # the column of that name
+        url: str = computed("filename", compute=download_path, description=…)  # made of columns by Python
+        email: str | None = private("email", visible=PRIVATE, description=…)   # null for those who may not see it
+        owner: User | None = to_one("owner_id", find=users.by_id, …)          # the row that a foreign key points to
+        items: Connection[Item] = to_many(catalogue.BY_OWNER, …)              # the rows that point here
+
+From it come the resolvers, which read by DataLoaders, and the plans of `graph.kit.planner`, which read by as few statements as there are levels. Whatever
+else a type has is a resolver of its own, and leaves the roots above it to the executor. `check` holds at start that a plan would leave no rule out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeAlias, TypeVar, cast
+
+import strawberry
+from graphql import GraphQLEnumType, GraphQLField, GraphQLNamedType, GraphQLObjectType, GraphQLSchema, get_named_type
+from strawberry.types.field import StrawberryField
+
+from graph.kit.cache_control import reads
+from graph.kit.connections import After, Before, First, Last, owned, unseen
+from graph.kit.context import Context, Info
+from graph.kit.entity.visibility import Visibility
+from graph.kit.global_ids import Node, global_id, refetched
+from graph.kit.limits.cost_rules import notation
+from persistence.kit.database.database import Base, Batch
+from persistence.kit.query.entity import ChildList, Entity
+from persistence.kit.query.paging import Window
+
+T = TypeVar("T", bound=type[Node])
+
+# Types that the database writes, and what their column holds.
+KINDS = {
+    "String": "String",
+    "Int": "Int",
+    "ByteCount": "Int",
+    "BigInt": "Int",
+    "Boolean": "Boolean",
+    "Decimal": "Decimal",
+    "DateTime": "DateTime",
+    "[String!]": "JSON",
+}
+PAGE_ARGUMENTS = {"first", "after", "last", "before"}
+
+
+@dataclass(frozen=True)
+class StoredValue:
+    """An attribute of the row; `value` reads it of a row in Python where that takes more than the attribute."""
+
+    attribute: str
+    value: Callable[[Any], Any] | None = None
+
+    def of(self, row: Any) -> Any:
+        return self.value(row) if self.value else getattr(row, self.attribute)
+
+
+@dataclass(frozen=True)
+class ComputedValue:
+    """What Python makes of some attributes; with `visible`, for those only who may see it, and null for others."""
+
+    attributes: tuple[str, ...]
+    compute: Callable[..., Any]
+    visible: Visibility | None = None
+
+    def of(self, row: Any) -> Any:
+        return self.compute(*[getattr(row, name) for name in self.attributes])
+
+
+@dataclass(frozen=True)
+class ToOne:
+    """The row of another entity, also one that has left its lists, whose id is in an attribute."""
+
+    foreign_key: str
+    entity: Entity
+
+
+@dataclass(frozen=True)
+class ToMany:
+    """The rows of another entity that point to this one; with `visible`, none of them for those who may not see them."""
+
+    children: ChildList
+    entity: Entity
+    visible: Visibility | None = None
+
+
+Source: TypeAlias = "StoredValue | ComputedValue | ToOne | ToMany"
+
+
+@dataclass(frozen=True, eq=False)
+class EntityType:
+    """A type of the schema and the table behind it."""
+
+    name: str
+    entity: Entity
+    visible: Visibility | None
+    """Who finds an object by its global id; everybody without a rule."""
+    sources: dict[str, Source] = field(default_factory=dict[str, "Source"])
+    """Of the fields that can be planned, by their name in GraphQL."""
+
+
+_types: dict[str, EntityType] = {}
+_classes: dict[type[Base], type[Node]] = {}
+
+
+def entity_type(name: str) -> EntityType | None:
+    return _types.get(name)
+
+
+def object_of(row: Base) -> Node:
+    """The object of the graph that stands for a row."""
+    return _classes[type(row)].of(row)
+
+
+def entity(rows: Entity, *, find: Batch[int, Any], visible: Visibility | None = None) -> Callable[[T], T]:
+    """Declare what is behind a type; `find` loads rows by their ids, for DataLoaders."""
+
+    def register(cls: T) -> T:
+        async def seen(info: Info, row: Any) -> Any:
+            owner = getattr(row, visible.own) if visible and visible.own else None
+            return cls.of(row) if visible is None or await visible.finds(info.context, row.id, owner) else None
+
+        _types[cls.__name__] = EntityType(cls.__name__, rows, visible)
+        _classes[rows.model] = cls
+        cls.values_of = _reader_of_rows(cls)
+        return refetched(find, seen)(cls)
+
+    return register
+
+
+def _reader_of_rows(cls: type[Node]) -> Callable[[Any], dict[str, Any]]:
+    """What makes the values of a type's plain fields of a row."""
+    fields = [each for each in cast("Any", cls).__strawberry_definition__.fields if each.is_basic_field and each.python_name != "id"]
+    values: list[tuple[str, Callable[[Any], Any]]] = []
+    for each in fields:
+        source = each.metadata.get("source") or StoredValue(each.python_name)
+        values.append((each.python_name, _typed(source.of, each)))
+    name = cls.__name__
+    return lambda row: {"id": global_id(name, row.id), **{attribute: value(row) for attribute, value in values}}
+
+
+def _typed(read: Callable[[Any], Any], declared: StrawberryField) -> Callable[[Any], Any]:
+    kind = getattr(declared.type, "wrapped_cls", declared.type)
+    return (lambda row: kind(read(row))) if isinstance(kind, type) and issubclass(kind, Enum) else read
+
+
+def stored(attribute: str, *, description: str, value: Callable[[Any], Any] | None = None) -> Any:
+    """A column under another name, or one whose value in Python is not simply the attribute."""
+    return strawberry.field(description=description, metadata={"source": StoredValue(attribute, value)})
+
+
+def computed(*attributes: str, compute: Callable[..., Any], description: str) -> Any:
+    return strawberry.field(description=description, metadata={"source": ComputedValue(attributes, compute)})
+
+
+def as_stored(value: Any) -> Any:
+    """What a private field shows that is nothing but its column."""
+    return value
+
+
+def private(attribute: str, *, visible: Visibility, description: str, compute: Callable[[Any], Any] = as_stored) -> Any:
+    source = ComputedValue((attribute,), compute, visible)
+
+    def resolve(self: Any, info: Info) -> Any:
+        return source.of(self.row) if is_open(self, info.context, visible) else None
+
+    metadata = {"source": source, "cache": reads(personal=True)}
+    return strawberry.field(resolver=resolve, description=description, metadata=metadata)
+
+
+def to_one(foreign_key: str, *, find: Batch[int, Any], entity: Entity, description: str) -> Any:
+    """`find` must find rows that have left, too, as the edge stays."""
+
+    async def resolve(self: Any, info: Info) -> Any:
+        key = getattr(self.row, foreign_key)
+        row = None if key is None else await info.context.load(find, key)
+        return None if row is None else object_of(row)
+
+    metadata = {"source": ToOne(foreign_key, entity), "cache": reads(entity.model)}
+    return strawberry.field(resolver=resolve, description=description, metadata=metadata)
+
+
+def to_many(children: ChildList, *, entity: Entity, description: str, visible: Visibility | None = None) -> Any:
+    async def resolve(self: Any, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None) -> Any:
+        window = Window(first, after, last, before)
+        if visible is not None and not is_open(self, info.context, visible):
+            return unseen(children.listing_of(self.row.id), window)
+        return await owned(info, children.pages, children.counts, self.row.id, window, of=object_of)
+
+    metadata = {"source": ToMany(children, entity, visible), "cache": reads(entity.model, personal=visible is not None)}
+    return strawberry.field(resolver=resolve, description=description, metadata=metadata)
+
+
+def is_open(node: Any, context: Context, visible: Visibility) -> bool:
+    """Whether the private fields of an object are open to whoever asks."""
+    return node.opened or visible.sees(context, getattr(node.row, visible.own) if visible.own else None)
+
+
+def check(schema: GraphQLSchema) -> None:
+    """Work out the sources of all entities' fields. Raises: TypeError, for one that a plan would not serve as its resolver does."""
+    for type_ in schema.type_map.values():
+        declared = _types.get(type_.name)
+        if declared is None or not isinstance(type_, GraphQLObjectType):
+            continue
+        for name, each in type_.fields.items():
+            source = _source(each)
+            if source is None:
+                continue
+            if objection := _objection(declared, each, source):
+                raise TypeError(f"{type_.name}.{name} {objection}: declare where it comes from, or write a resolver for it")
+            declared.sources[name] = source
+
+
+def _source(each: GraphQLField) -> Source | None:
+    definition: StrawberryField = each.extensions["strawberry-definition"]
+    source: Source | None = definition.metadata.get("source")
+    return source or (StoredValue(definition.python_name) if definition.is_basic_field else None)
+
+
+def _objection(declared: EntityType, each: GraphQLField, source: Source) -> str | None:
+    definition: StrawberryField = each.extensions["strawberry-definition"]
+    if definition.directives or definition.extensions or definition.permission_classes:
+        return "has a rule that a plan would leave out"
+    if set(each.args) != (PAGE_ARGUMENTS if isinstance(source, ToMany) else set()):
+        return "has arguments that no plan knows"
+    match source:
+        case StoredValue(attribute):
+            return _mismatch(declared.entity, attribute, each)
+        case ComputedValue(attributes):
+            return next((f"names {name}, which is no column" for name in attributes if not declared.entity.has(name)), None)
+        case ToOne(foreign_key, target):
+            nullable = not notation(each).endswith("!")
+            fits = _is_of(each, target) and nullable == declared.entity.is_nullable(foreign_key)
+            return None if fits else "is of another entity, or may be null where its column may not, or the other way round"
+        case ToMany(_, target, visible):
+            if visible and visible.own not in {None, "id"}:
+                return "is seen by a rule that looks at more than the row's id"
+            return None if notation(each).endswith("Connection!") and _is_of(each, target) else "is no connection of its entity"
+
+
+def _is_of(each: GraphQLField, target: Entity) -> bool:
+    """Whether the field shows objects of the entity, by itself or as a connection."""
+    return (declared := shown_entity(each)) is not None and declared.entity == target
+
+
+def shown_entity(each: GraphQLField) -> EntityType | None:
+    """The entity whose objects a field shows, by itself or as a connection."""
+    named: Any = named_type(each)
+    nodes = named.fields.get("nodes") if isinstance(named, GraphQLObjectType) and named.name.endswith("Connection") else None
+    return _types.get(named.name if nodes is None else named_type(nodes).name)
+
+
+def _mismatch(entity: Entity, attribute: str, each: GraphQLField) -> str | None:
+    if not entity.has(attribute):
+        return "is no column"
+    shown, kind = notation(each), entity.kind(attribute)
+    if shown.endswith("!") and entity.is_nullable(attribute):
+        return "must not be null, and its column may be"
+    if attribute == "id" and shown == "ID!":
+        return None
+    if isinstance(named_type(each), GraphQLEnumType):
+        shown = "String"
+    return None if kind == KINDS.get(shown.removesuffix("!")) else f"is {shown}, and its column {kind}"
+
+
+def named_type(each: GraphQLField) -> GraphQLNamedType:
+    return cast("Any", get_named_type)(cast("Any", each).type)

@@ -1,0 +1,68 @@
+"""Where the objects of a root field come from, for `@query(plan=…)`: the plan's way to what the field's resolver finds."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from graph.kit.context import Context
+from persistence.kit.query.entity import ListQuery
+from persistence.kit.query.paging import Window
+
+
+@dataclass(frozen=True)
+class FindByGlobalId:
+    """The object with the global id in the argument `id`, if it is of the field's type; or, for an interface, of any entity."""
+
+
+@dataclass(frozen=True)
+class FindAllByGlobalId:
+    """The same for each of the ids in the argument `ids`, of which there may be `most`."""
+
+    most: int
+
+
+@dataclass(frozen=True)
+class FindViewer:
+    """The user who asks."""
+
+
+@dataclass(frozen=True)
+class FindByKey:
+    """The object that has in a unique attribute what `key` makes of the field's arguments; None if nothing can have it."""
+
+    attribute: str
+    key: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class ReadList:
+    """A page of the list that `query_of` makes of the field's arguments."""
+
+    query_of: Callable[..., tuple[ListQuery, Window]]
+
+
+@dataclass(frozen=True)
+class ReadObject:
+    """An object put together from a row, found by the global id in the argument `id`, and of what other sources know of it by the row's id.
+
+    `row` names the field that shows the row; `values` are asked at the same time. Null if one of them knows nothing.
+    """
+
+    row: str
+    values: Mapping[str, Callable[[Context, int], Awaitable[Any]]]
+
+
+def read_all(query: ListQuery) -> ReadList:
+    """A page of one list that takes no other arguments."""
+
+    def query_of(
+        first: int | None = None, after: str | None = None, last: int | None = None, before: str | None = None
+    ) -> tuple[ListQuery, Window]:
+        return query, Window(first, after, last, before)
+
+    return ReadList(query_of)
+
+
+Root: TypeAlias = "FindByGlobalId | FindAllByGlobalId | FindViewer | FindByKey | ReadList | ReadObject"

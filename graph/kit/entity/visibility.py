@@ -1,0 +1,31 @@
+"""Who may see a row, or some fields of it: a rule that is written once and asked by resolvers and by plans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graph.kit.auth import Scope
+from graph.kit.context import Context
+from persistence.kit.database.database import Batch
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """The user whose id is in the attribute `own`, and whoever holds `scope`.
+
+    `known` tells of which rows, by their ids, everybody may know that they are there.
+    """
+
+    scope: Scope
+    own: str | None = None
+    known: Batch[int, bool] | None = None
+
+    def sees(self, context: Context, owner_id: int | None) -> bool:
+        """`owner_id` is what the row has in `own`."""
+        return (self.own is not None and context.is_user(owner_id)) or context.holds(self.scope)
+
+    async def finds(self, context: Context, row_id: int, owner_id: int | None) -> bool:
+        """Whether the viewer finds the row by its id."""
+        if self.sees(context, owner_id):
+            return True
+        return self.known is not None and bool(await context.load(self.known, row_id))

@@ -1,0 +1,295 @@
+"""From an operation's selection to levels: what each statement reads of its rows, and what stands around them.
+
+The compiler goes down the selection once. At a row it names the fields that the statement writes (`RowBuilder`): columns, joined objects, and holes for
+what comes later. At a connection it begins a new level. Whatever it does not know it refuses (`Unplannable`), for the executor to run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, cast
+
+import strawberry
+from graphql import (
+    FieldNode,
+    GraphQLEnumType,
+    GraphQLField,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLSchema,
+)
+from strawberry.types.field import StrawberryField
+
+from graph.kit.entity.declaration import ComputedValue, EntityType, StoredValue, ToMany, ToOne, as_stored, entity_type, named_type
+from graph.kit.execution.coercion import Converters
+from graph.kit.limits.cost_rules import notation
+from graph.kit.planner.connections import ChildrenFiller, ConnectionShape, Show
+from graph.kit.planner.fillers import FieldArguments, Filler, PrivateFiller, ValueFiller, attributes_of
+from graph.kit.planner.prices import Price, Prices
+from graph.kit.planner.selection import Selection, Unplannable
+from persistence.kit.query.reader import EntityReader, JsonPage, RowForm
+from persistence.kit.query.row_json import Field, JsonChoice, JsonColumn, JsonEdge, JsonGlobalId, JsonHole, JsonLiteral, JsonObject
+
+TYPES: Mapping[str, Callable[[Any], Any]] = {"Decimal": Decimal, "DateTime": datetime.fromisoformat}
+
+
+class RowBuilder:
+    """What one level reads of its rows: texts, each of which is made of columns and holes, and who fills the holes."""
+
+    def __init__(self, declared: EntityType) -> None:
+        self._declared = declared
+        self.texts: list[Field] = []
+        self.fillers: list[Filler] = []
+        self.cursors = self.total = False
+
+    def place(self, text: Field) -> int:
+        """Where the text stands in the columns of a page."""
+        if text not in self.texts:
+            self.texts.append(text)
+        return self.texts.index(text)
+
+    def hole(self, filler: Filler, attributes: tuple[str, ...], *, listed: bool) -> JsonHole:
+        self.fillers.append(filler)
+        return JsonHole(len(self.fillers) - 1, attributes, listed)
+
+    @property
+    def form(self) -> RowForm:
+        return RowForm(self._declared.entity, tuple(self.texts), self.cursors, self.total)
+
+
+class Schema:
+    """What compiling needs of the schema and of the database, the same for all operations."""
+
+    def __init__(self, schema: strawberry.Schema, reader: EntityReader) -> None:
+        self.core: GraphQLSchema = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- as in graph/schema.py
+        self.reader = reader
+        self._converters, self._names = Converters(schema), schema.config.name_converter
+
+    def arguments(self, definition: GraphQLField, node: FieldNode) -> FieldArguments:
+        declared: StrawberryField = definition.extensions["strawberry-definition"]
+        names = {self._names.get_graphql_name(each): each.python_name for each in declared.arguments}
+        return FieldArguments(definition, node, names, self._converters.of_arguments(declared.arguments))
+
+
+class Compiler:
+    """Of one operation, for one set of values of its conditions."""
+
+    def __init__(self, schema: Schema, selection: Selection) -> None:
+        self.schema, self.selection = schema, selection
+
+    def type_of(self, name: str) -> GraphQLObjectType:
+        return cast("GraphQLObjectType", self.schema.core.type_map[name])
+
+    def object(self, rows: RowBuilder, declared: EntityType, nodes: Sequence[FieldNode], prices: Prices) -> tuple[JsonObject, int]:
+        """An object of an entity, and what it costs beyond its field. Raises: Unplannable."""
+        type_, points = self.type_of(declared.name), 0
+        fields: list[tuple[str, Field]] = []
+        for response_name, selected in self.selection.below(type_, nodes).items():
+            field, cost = self._field(rows, declared, type_, selected, prices.of(response_name))
+            fields.append((response_name, field))
+            points += cost
+        return JsonObject(tuple(fields)), points
+
+    def _field(
+        self, rows: RowBuilder, declared: EntityType, type_: GraphQLObjectType, nodes: Sequence[FieldNode], price: Price
+    ) -> tuple[Field, int]:
+        name = nodes[0].name.value
+        if name == "__typename":
+            return JsonLiteral(f'"{type_.name}"'), 0
+        source, definition = declared.sources.get(name), type_.fields[name]
+        match source:
+            case StoredValue():
+                return _stored(declared, source, definition), price.weight
+            case ComputedValue():
+                return self._computed(rows, declared, source, definition), price.weight
+            case ToOne():
+                return self._to_one(rows, declared, source, definition, nodes, price)
+            case ToMany():
+                return self._to_many(rows, source, definition, nodes, price), 0
+            case None:
+                raise Unplannable(f"{type_.name}.{name} is a resolver")
+
+    def _computed(self, rows: RowBuilder, declared: EntityType, source: ComputedValue, definition: GraphQLField) -> Field:
+        if source.visible and source.compute is as_stored and _is_written(declared, source, definition):
+            return rows.hole(PrivateFiller(source.visible), attributes_of(source), listed=True)
+        kinds = [TYPES.get(declared.entity.kind(name)) for name in source.attributes]
+        return rows.hole(ValueFiller(source, kinds, serializer(definition.type)), attributes_of(source), listed=True)  # pyright: ignore[reportUnknownMemberType] -- graphql-core's lists are generic
+
+    def _to_one(
+        self,
+        rows: RowBuilder,
+        declared: EntityType,
+        source: ToOne,
+        definition: GraphQLField,
+        nodes: Sequence[FieldNode],
+        price: Price,
+    ) -> tuple[Field, int]:
+        target, nullable = entity_of(definition), declared.entity.is_nullable(source.foreign_key)
+        inner, points = self.object(rows, target, nodes, price.below)
+        if nullable and points:
+            raise Unplannable("a price that depends on whether an edge is null")
+        return JsonEdge(source.foreign_key, target.entity, inner, nullable), price.weight + points
+
+    def _to_many(self, rows: RowBuilder, source: ToMany, definition: GraphQLField, nodes: Sequence[FieldNode], price: Price) -> Field:
+        """The hole's filling bears the whole price: where the row is missing there is neither."""
+        shape = self.connection(named_type(definition).name, nodes, price)
+        reader = self.schema.reader
+        filler = ChildrenFiller(
+            shape,
+            self.schema.arguments(definition, nodes[0]),
+            reader.children(shape.form, source.children),
+            source.visible,
+        )
+        return rows.hole(filler, ("id",), listed=False)
+
+    def connection(self, name: str, nodes: Sequence[FieldNode], price: Price) -> ConnectionShape:
+        """Raises: Unplannable."""
+        type_ = self.type_of(name)
+        target = entity_of(type_.fields["nodes"]) if "nodes" in type_.fields else None
+        if target is None:
+            raise Unplannable(f"{name} is no connection of an entity")
+        building = _Connection(self, type_, target)
+        for response_name, selected in self.selection.below(type_, nodes).items():
+            building.add(response_name, selected, price.below.of(response_name))
+        return building.shape(price.weight)
+
+
+class _Connection:
+    """One connection, while its fields are looked at."""
+
+    def __init__(self, compiler: Compiler, type_: GraphQLObjectType, target: EntityType) -> None:
+        self._compiler, self._type, self._target = compiler, type_, target
+        self._rows = RowBuilder(target)
+        self._shows: dict[str, Show] = {}
+        self._points = self._points_of_row = self._counts = 0
+
+    def shape(self, weight: int) -> ConnectionShape:
+        return ConnectionShape(self._rows.form, self._rows.fillers, self._shows, weight + self._points, self._points_of_row, self._counts)
+
+    def add(self, response_name: str, nodes: Sequence[FieldNode], price: Price) -> None:
+        match nodes[0].name.value:
+            case "nodes":
+                self._shows[response_name] = _list_of(self._node(nodes, price.below))
+                self._points_of_row += price.weight
+            case "edges":
+                self._shows[response_name] = self._edges(nodes, price.below)
+                self._points_of_row += price.weight
+            case "pageInfo":
+                self._shows[response_name] = self._page_info(nodes)
+                self._points += price.weight
+            case "totalCount":
+                self._rows.total = True
+                self._shows[response_name] = lambda page: b"%d" % page.total
+                self._points += price.weight
+                self._counts += price.counted
+            case "__typename":
+                self._shows[response_name] = _always(self._type.name)
+            case other:
+                raise Unplannable(f"{self._type.name}.{other} is a resolver")
+
+    def _node(self, nodes: Sequence[FieldNode], prices: Prices) -> int:
+        """The place of the objects' texts in a page."""
+        object_, points = self._compiler.object(self._rows, self._target, nodes, prices)
+        self._points_of_row += points
+        return self._rows.place(object_)
+
+    def _edges(self, nodes: Sequence[FieldNode], prices: Prices) -> Show:
+        type_ = named_type(self._type.fields["edges"])
+        fields = self._compiler.selection.below(cast("GraphQLObjectType", type_), nodes)
+        columns = {name: self._edge(type_.name, selected, prices.of(name)) for name, selected in fields.items()}
+        shape = b"{%b}" % b",".join([b'"%b":%%b' % name.encode() for name in columns])
+        of_rows = list(columns.values())
+
+        def show(page: JsonPage) -> bytes:
+            rows = zip(*[column(page) for column in of_rows], strict=True)
+            return b"[%b]" % b",".join([shape % row for row in rows])
+
+        return show
+
+    def _edge(self, type_name: str, nodes: Sequence[FieldNode], price: Price) -> Callable[[JsonPage], Sequence[bytes]]:
+        """What a field of an edge is in each row."""
+        match nodes[0].name.value:
+            case "node":
+                place = self._node(nodes, price.below)
+                self._points_of_row += price.weight
+                return lambda page: page.columns[place]
+            case "cursor":
+                self._rows.cursors = True
+                return lambda page: [b'"%b"' % page.cursor(place) for place in range(len(page))]
+            case "__typename":
+                name = b'"%b"' % type_name.encode()
+                return lambda page: [name] * len(page)
+            case other:
+                raise Unplannable(f"{type_name}.{other} is a resolver")
+
+    def _page_info(self, nodes: Sequence[FieldNode]) -> Show:
+        type_ = cast("GraphQLObjectType", named_type(self._type.fields["pageInfo"]))
+        fields = self._compiler.selection.below(type_, nodes)
+        infos = [(b'"%b":' % name.encode(), self._info(type_.name, selected[0].name.value)) for name, selected in fields.items()]
+        return lambda page: b"{%b}" % b",".join([prefix + info(page) for prefix, info in infos])
+
+    def _info(self, type_name: str, name: str) -> Show:
+        match name:
+            case "hasNextPage":
+                return lambda page: b"true" if page.has_next else b"false"
+            case "hasPreviousPage":
+                return lambda page: b"true" if page.has_previous else b"false"
+            case "startCursor" | "endCursor":
+                self._rows.cursors = True
+                place = 0 if name == "startCursor" else -1
+                return lambda page: b'"%b"' % page.cursor(place) if len(page) else b"null"
+            case "__typename":
+                return _always(type_name)
+            case other:
+                raise Unplannable(f"{type_name}.{other} is a resolver")
+
+
+def _list_of(place: int) -> Show:
+    return lambda page: b"[%b]" % b",".join(page.columns[place])
+
+
+def _always(name: str) -> Show:
+    text = b'"%b"' % name.encode()
+    return lambda _page: text
+
+
+def _is_written(declared: EntityType, source: ComputedValue, definition: GraphQLField) -> bool:
+    """Whether the database writes the column's JSON as this field shows it."""
+    [attribute] = source.attributes
+    return declared.entity.kind(attribute) == notation(definition) and notation(definition) in {
+        "String",
+        "Boolean",
+        "Int",
+        "Decimal",
+        "DateTime",
+    }
+
+
+def _stored(declared: EntityType, source: StoredValue, definition: GraphQLField) -> Field:
+    named = named_type(definition)
+    if source.attribute == "id" and named.name == "ID":
+        return JsonGlobalId("id", declared.name)
+    if isinstance(named, GraphQLEnumType):
+        return JsonChoice(source.attribute, tuple((str(each.value), f'"{name}"') for name, each in named.values.items()))
+    return JsonColumn(source.attribute, big=named.name in {"BigInt", "ByteCount"})
+
+
+def entity_of(definition: GraphQLField) -> EntityType:
+    """Raises: Unplannable."""
+    declared = entity_type(named_type(definition).name)
+    if declared is None:
+        raise Unplannable(f"{notation(definition)} is no entity")
+    return declared
+
+
+def serializer(type_: Any) -> Callable[[Any], Any]:
+    """What brings a value of this type into the form of the response, as the reference executor does."""
+    if isinstance(type_, GraphQLNonNull):
+        return serializer(cast("Any", type_).of_type)
+    if isinstance(type_, GraphQLList):
+        each = serializer(cast("Any", type_).of_type)
+        return lambda values: None if values is None else [each(value) for value in values]
+    return lambda value: None if value is None else type_.serialize(value)

@@ -1,0 +1,252 @@
+"""Answers queries by plans, root by root; what cannot be planned goes to the executor, and both are joined in the order of the selection."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice, product
+from typing import Any, ClassVar, cast
+
+import orjson
+import strawberry
+import structlog
+from graphql import DocumentNode, ExecutionResult, FieldNode, FragmentDefinitionNode, GraphQLError, GraphQLObjectType, SelectionSetNode
+
+from graph.kit.context import Context, Services
+from graph.kit.entity.declaration import shown_entity
+from graph.kit.entity.roots import FindByKey, ReadList
+from graph.kit.execution.engine import PLANS_KEPT, Engine, Operation
+from graph.kit.fields import Planned
+from graph.kit.planner.arguments import Plain
+from graph.kit.planner.compiler import Compiler, Schema
+from graph.kit.planner.fillers import Filled, Run
+from graph.kit.planner.prices import Prices
+from graph.kit.planner.roots import ROOT_ARGUMENTS, RootPlan, compile_root
+from graph.kit.planner.selection import Selection, Unplannable
+from persistence.kit.errors import DomainError
+from persistence.kit.query.holes import BrokenRow
+from persistence.kit.query.reader import EntityReader
+from persistence.kit.transient_errors import is_outage
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class PlannedAnswer:
+    """A response's `data` as JSON, null without any, its errors, and what it cost."""
+
+    json: bytes
+    points: int
+    errors: Sequence[GraphQLError] = ()
+
+
+class Plan:
+    """The roots of an operation by their names in the response: planned ones, constants, and the rest, which the executor runs."""
+
+    def __init__(self, roots: Mapping[str, RootPlan | bytes | None], nodes: Mapping[str, Sequence[FieldNode]]) -> None:
+        self.names, self.nodes = tuple(roots), nodes
+        self.planned: dict[str, RootPlan] = {}
+        self.constants: dict[str, bytes] = {}
+        self.rest: list[str] = []
+        for name, root in roots.items():
+            if root is None:
+                self.rest.append(name)
+            elif isinstance(root, bytes):
+                self.constants[name] = root
+            else:
+                self.planned[name] = root
+
+
+@dataclass
+class OperationPlans:
+    """The plans of one operation, which end with it."""
+
+    is_plain: Plain
+    by_conditions: OrderedDict[tuple[bool, ...], Plan | None] = field(default_factory=OrderedDict[tuple[bool, ...], "Plan | None"])
+
+
+class Planner:
+    strict: ClassVar[bool] = False
+    """Whether a plan that fails is an error, as it is in tests."""
+
+    def __init__(self, schema: strawberry.Schema, engine: Engine, services: Services) -> None:
+        """Raises: TypeError, for a root field whose plan does not know its arguments."""
+        self._schema = Schema(schema, EntityReader(services.database))
+        self._engine, self._observer = engine, services.observer
+        self._query = cast("GraphQLObjectType", self._schema.core.query_type)
+        check_roots(self._query)
+
+    async def answer(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> PlannedAnswer | None:
+        """None where the executor must run the whole operation. Raises: Refused, if the variables do not fit."""
+        if not operation.is_query or operation.definition.directives:
+            return None
+        plans = self._plans(operation)
+        run = Run(self._schema.core, operation, plans.is_plain, variables or {}, context)
+        try:
+            conditions = _conditions(operation, run)
+        except Unplannable:
+            return None
+        plan = self._plan(operation, plans, conditions)
+        if plan is None:
+            return None
+        return await self._answer(plan, plans, conditions, operation, run)
+
+    def prepare(self, operation: Operation) -> None:
+        """Make the plans of an operation before it is asked for."""
+        if operation.is_query and not operation.definition.directives:
+            plans = self._plans(operation)
+            for conditions in islice(product((True, False), repeat=len(operation.conditions)), PLANS_KEPT):
+                self._plan(operation, plans, conditions)
+
+    def _plans(self, operation: Operation) -> OperationPlans:
+        if not operation.plans:
+            operation.plans.append(OperationPlans(Plain(operation.definition.variable_definitions or ())))
+        return operation.plans[0]
+
+    def _plan(self, operation: Operation, plans: OperationPlans, conditions: tuple[bool, ...]) -> Plan | None:
+        known = plans.by_conditions
+        if conditions in known:
+            known.move_to_end(conditions)
+        else:
+            plan = self._compiled(operation, dict(zip(operation.conditions, conditions, strict=True)))
+            known[conditions] = plan if plan and plan.planned else None
+            self._observer.plan("refused" if known[conditions] is None else "made")
+            if len(known) > PLANS_KEPT:
+                known.popitem(last=False)
+        return known[conditions]
+
+    def _compiled(self, operation: Operation, conditions: Mapping[str, bool]) -> Plan | None:
+        selection = Selection(self._schema.core, operation, conditions)
+        compiler, prices = Compiler(self._schema, selection), Prices(operation.bill.named, of_roots=True)
+        try:
+            fields = selection.fields(self._query, [operation.definition.selection_set])
+        except Unplannable:
+            return None
+        return Plan({name: self._root(compiler, prices, name, nodes) for name, nodes in fields.items()}, fields)
+
+    def _root(self, compiler: Compiler, prices: Prices, response_name: str, nodes: Sequence[FieldNode]) -> RootPlan | bytes | None:
+        name = nodes[0].name.value
+        if name == "__typename":
+            return b'"%b"' % self._query.name.encode()
+        if name.startswith("__"):
+            return None
+        try:
+            return compile_root(compiler, self._query.fields[name], nodes, prices.of(response_name))
+        except Unplannable:
+            return None
+
+    async def _answer(
+        self, plan: Plan, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation, run: Run
+    ) -> PlannedAnswer | None:
+        """What is not planned runs beside what is; what a plan refused, afterwards."""
+        works = [self._one(root, run, plans, conditions, operation) for root in plan.planned.values()]
+        results: list[ExecutionResult] = []
+        if plan.rest:
+            *answers, executed = await _all([*works, self._execute(plan, plan.rest, operation, run)])
+            results.append(executed)
+        else:
+            answers = [await works[0]] if len(works) == 1 else await _all(works)
+        found = dict(zip(plan.planned, answers, strict=True))
+        refused = [name for name, answer in found.items() if answer is None]
+        if len(refused) == len(found) and not plan.rest:
+            return None
+        if refused:
+            results.append(await self._execute(plan, refused, operation, run))
+        return _joined(plan, found, results, operation, run)
+
+    async def _one(
+        self, root: RootPlan, run: Run, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation
+    ) -> Filled | None:
+        """None where the executor must run this root."""
+        try:
+            return await root.run(run)
+        except (Unplannable, BrokenRow, DomainError, GraphQLError):
+            return None
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the reference executor says it as clients know it
+            if not is_outage(error):
+                self._drop(plans, conditions, operation, error)
+            return None
+
+    def _drop(self, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation, error: Exception) -> None:
+        """The plan is not tried again. Raises: Exception, in tests."""
+        plans.by_conditions[conditions] = None
+        self._observer.plan("failed")
+        log.error("a plan failed and is dropped", operation=operation.root_field, exc_info=error)
+        if self.strict:
+            raise error
+
+    async def _execute(self, plan: Plan, names: Sequence[str], operation: Operation, run: Run) -> ExecutionResult:
+        """Some roots of the operation. Raises: Refused."""
+        nodes = tuple(node for name in names for node in plan.nodes[name])
+        definition = _with(operation.definition, selection_set=SelectionSetNode(selections=nodes))
+        fragments = [each for each in operation.document.definitions if isinstance(each, FragmentDefinitionNode)]
+        part = replace(operation, document=DocumentNode(definitions=(definition, *fragments)), definition=definition, plans=[])
+        return await self._engine.execute(part, run.variables, run.context)
+
+
+def _conditions(operation: Operation, run: Run) -> tuple[bool, ...]:
+    """The values of the variables in @skip and @include. Raises: Unplannable."""
+    names = operation.conditions
+    if not names:
+        return ()
+    values = run.variables if run.is_plain else run.coerced.coerced
+    found = tuple(values.get(name) for name in names)
+    if not all(isinstance(value, bool) for value in found):
+        raise Unplannable("a condition without a value")
+    return cast("tuple[bool, ...]", found)
+
+
+def _joined(
+    plan: Plan, found: Mapping[str, Filled | None], results: Sequence[ExecutionResult], operation: Operation, run: Run
+) -> PlannedAnswer:
+    for result in results:
+        if result.data is None:  # A root that must not be null has failed: there is nothing beside it.
+            return PlannedAnswer(b"null", 0, result.errors or ())
+    errors = [error for result in results for error in result.errors or ()]
+    executed: dict[str, Any] = {name: value for result in results for name, value in (result.data or {}).items()}
+    parts: list[bytes] = []
+    points = operation.bill.actual(run.variables, executed) if executed else 0
+    for name in plan.names:
+        if answer := found.get(name):
+            json, cost = answer
+            points += cost
+        else:
+            json = plan.constants.get(name) or orjson.dumps(executed[name])
+        parts.append(b'"%b":%b' % (name.encode(), json))
+    return PlannedAnswer(b"{%b}" % b",".join(parts), points, errors)
+
+
+async def _all(works: Sequence[Any]) -> Sequence[Any]:
+    """Beside each other; none is left running when one fails."""
+    results = await asyncio.gather(*works, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+def _with(node: Any, **values: Any) -> Any:
+    """A syntax node with other values."""
+    return type(node)(**{key: getattr(node, key) for key in node.keys if key not in values}, **values)
+
+
+def check_roots(query: GraphQLObjectType) -> None:
+    """Raises: TypeError, for a root whose plan does not know its arguments, or has a rule beside its scopes that the plan would leave out."""
+    for name, definition in query.fields.items():
+        declared: Any = definition.extensions["strawberry-definition"]
+        planned: Planned | None = declared.metadata.get("plan")
+        if planned is None:
+            continue
+        root, arguments = planned.root, {each.python_name for each in declared.arguments}
+        read = root.query_of if isinstance(root, ReadList) else root.key if isinstance(root, FindByKey) else None
+        known = ROOT_ARGUMENTS[type(root)] if read is None else set(inspect.signature(read).parameters)
+        if arguments != known:
+            raise TypeError(f"Query.{name} has arguments that its plan does not know, or the other way round: {sorted(arguments ^ known)}")
+        if declared.extensions or declared.permission_classes:
+            raise TypeError(f"Query.{name} has a rule that its plan would leave out")
+        kept, shown = declared.metadata.get("cache"), shown_entity(definition)
+        if kept is not None and (shown is None or shown.entity.model.__tablename__ not in kept.tables):
+            raise TypeError(f"Query.{name} is kept until other tables change than the one that it reads: name that in cache=reads(…)")

@@ -1,0 +1,59 @@
+"""What an object of a plan costs, by the operation's bill: the same that is counted on an answer of the reference executor.
+
+A planned field's price does not depend on variables: what they change is the number of objects. The bill has the charges of all types that an
+interface's object may have; where two of them differ under one response name, the dearer counts for both, which no plan follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graph.kit.limits.cost import Charge, Named, Size
+from graph.kit.planner.selection import Unplannable
+
+
+@dataclass(frozen=True)
+class Price:
+    """Of one field: `weight` for each of its values, or of its elements if it is a list, beside what stands below."""
+
+    weight: int
+    below: Prices
+    given: int | Size = 0
+    """For arguments that are given, by the variables; only of root fields."""
+    counted: bool = False
+    """Whether its value is a number of rows that were counted, which are priced too."""
+
+
+class Prices:
+    """Of the fields of one object."""
+
+    def __init__(self, named: Named, *, of_roots: bool = False) -> None:
+        self._named, self._of_roots = dict(named), of_roots
+
+    def of(self, response_name: str) -> Price:
+        """Raises: Unplannable."""
+        charges = self._named.get(response_name)
+        if not charges:
+            return FREE
+        first = charges[0]
+        if first.rule.each or (first.given and not self._of_roots) or any(not _equal(first, other) for other in charges[1:]):
+            raise Unplannable("a price that depends on more than the number of objects")
+        return Price(first.rule.weight, Prices(first.named), first.given, bool(first.rule.counted_rows))
+
+
+def _equal(one: Charge, other: Charge) -> bool:
+    return one.rule == other.rule and one.given == other.given and _equal_below(one.named, other.named)
+
+
+def _equal_below(one: Named, other: Named) -> bool:
+    return [name for name, _ in one] == [name for name, _ in other] and all(
+        _equal_all(charges, others) for (_, charges), (_, others) in zip(one, other, strict=True)
+    )
+
+
+def _equal_all(charges: Sequence[Charge], others: Sequence[Charge]) -> bool:
+    return len(charges) == len(others) and all(map(_equal, charges, others))
+
+
+FREE = Price(0, Prices(()))

@@ -1,0 +1,148 @@
+"""How an entity's rows are read: its table, its lists and the rows that point to a parent. Declared once, in the entity's own file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from sqlalchemy import BigInteger, ColumnElement, Select, column, func, inspect, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from persistence.kit.database.database import Base
+from persistence.kit.errors import InvalidInput
+from persistence.kit.query import connection_by_parent, paging
+from persistence.kit.query.paging import Listing, Page, Window, fetch
+
+_KINDS: Mapping[type[Any], str] = {
+    str: "String",
+    int: "Int",
+    bool: "Boolean",
+    Decimal: "Decimal",
+    datetime: "DateTime",
+}
+
+
+@dataclass(frozen=True)
+class Entity:
+    """One table. `gone` names the column that is set once a row has left all lists and look-ups, if rows stay when that happens."""
+
+    model: type[Base]
+    gone: str | None = None
+
+    def has(self, attribute: str) -> bool:
+        return attribute in inspect(self.model).columns
+
+    def kind(self, attribute: str) -> str:
+        """What an attribute holds, in GraphQL's words: `String`, `Int`, `Decimal`, `DateTime`, `Boolean`, or `JSON`."""
+        return _KINDS.get(inspect(self.model).columns[attribute].type.python_type, "JSON")
+
+    def is_nullable(self, attribute: str) -> bool:
+        return bool(inspect(self.model).columns[attribute].nullable)
+
+    @property
+    def present(self) -> Sequence[ColumnElement[bool]]:
+        """The condition of the rows that have not left."""
+        return () if self.gone is None else (getattr(self.model, self.gone).is_(None),)
+
+
+class ListQuery(Protocol):
+    """One list of an entity's rows: its filter and order."""
+
+    @property
+    def form(self) -> Hashable:
+        """The same for lists whose statements differ in nothing but `values`."""
+        ...
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The values of the statement's parameters."""
+        ...
+
+    @property
+    def mark(self) -> str:
+        """Tells the list's cursors from those of any other."""
+        ...
+
+    def check(self) -> None:
+        """Raises: InvalidInput."""
+        ...
+
+    def listing(self) -> Listing[Any]: ...
+
+
+@dataclass(frozen=True)
+class WholeTable:
+    """A list of all rows in one order; `listing_of` is given the list's mark."""
+
+    listing_of: Callable[[str], Listing[Any]]
+    mark: str
+
+    @property
+    def form(self) -> Hashable:
+        return self.mark
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        return {}
+
+    def check(self) -> None:
+        """There is nothing to be out of bounds."""
+
+    def listing(self) -> Listing[Any]:
+        return self.listing_of(self.mark)
+
+
+async def page(session: AsyncSession, query: ListQuery, window: Window) -> Page[Any]:
+    """Raises: InvalidInput, if query, window or cursor are out of their bounds."""
+    query.check()
+    return await fetch(session, query.listing(), window)
+
+
+async def count(session: AsyncSession, query: ListQuery) -> int:
+    """Up to COUNT_ROWS. Raises: InvalidInput."""
+    query.check()
+    return await paging.count(session, query.listing().statement)
+
+
+def counted(listing: Listing[Any]) -> Select[Any]:
+    """How many rows the whole list has, counted to its end: for a list of few rows, such as those of one parent."""
+    return listing.statement.with_only_columns(func.count(), maintain_column_froms=True)
+
+
+@dataclass(frozen=True, eq=False)
+class ChildList:
+    """The rows that point to one parent, such as the items of an owner, in an order of their own.
+
+    `listing_of` is given the parent's id, as a number or as SQL; `mark_of` tells the mark of a parent's listing without making it.
+    """
+
+    listing_of: Callable[[Any], Listing[Any]]
+    mark_of: Callable[[int], str]
+
+    async def pages(
+        self, session: AsyncSession, keys: Sequence[tuple[int, Window]]
+    ) -> Mapping[tuple[int, Window], Page[Any] | InvalidInput]:
+        """The page that each parent's window shows, or why it shows none."""
+        return await connection_by_parent.pages(session, self.listing_of, keys)
+
+    async def counts(self, session: AsyncSession, parents: Sequence[int]) -> Mapping[int, int]:
+        sqlite = session.get_bind().dialect.name == "sqlite"
+        found: Sequence[Any] = (await session.execute(counts_of(self, _parents(parents, sqlite=sqlite)))).all()
+        return dict(found)
+
+
+def counts_of(children: ChildList, parents: Any) -> Select[Any]:
+    """The number of rows of each parent, for parents in a column `value`."""
+    of_one = counted(children.listing_of(parents.c.value)).correlate(parents).scalar_subquery()
+    found: Any = select(parents.c.value, of_one).select_from(parents)
+    return found
+
+
+def _parents(ids: Sequence[int], *, sqlite: bool) -> Any:
+    if sqlite:
+        return func.json_each(str(list(ids))).table_valued(column("value", BigInteger))
+    return func.unnest(literal(list(ids), ARRAY(BigInteger))).table_valued(column("value", BigInteger)).render_derived()
