@@ -126,6 +126,19 @@ FORMERLY_SLOW: dict[str, Case] = {
     ),
     "directives in words": ("{ items(first: 2) { nodes { name @skip(if: true) ...F @include(if: true) } } } fragment F on Item { id }", {}),
     "a fragment on an interface": ("{ items(first: 1) { nodes { ... on Node { id __typename ... on Item { name } } } } }", {}),
+    **{
+        f"nothing of {name}": (f"query ($no: Boolean = false) {{ items(first: 3) {{ {selection} }} }}", {})
+        for name, selection in {
+            "a connection": "totalCount @include(if: $no)",
+            "edges": "edges { cursor @include(if: $no) }",
+            "edges' nodes": "edges { node { id @include(if: $no) } }",
+            "nodes": "nodes { id @include(if: $no) }",
+            "page info": "pageInfo { endCursor @include(if: $no) }",
+            "owners": "nodes { owner { id @include(if: $no) } }",
+            "owners' lists": "nodes { owner { items { nodes @include(if: $no) { id } } } }",
+            "owners' edges": "nodes { owner { items(first: 2) { edges { node @include(if: $no) { id } } } } }",
+        }.items()
+    },
     "a node": (
         "query ($id: ID!) { node(id: $id) { __typename id ... on Item { name owner { username } } ... on User { username } } }",
         {"id": "{id}"},

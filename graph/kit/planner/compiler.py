@@ -202,6 +202,8 @@ class _Connection:
         columns = {name: self._edge(type_.name, selected, prices.of(name)) for name, selected in fields.items()}
         shape = b"{%b}" % b",".join([b'"%b":%%b' % name.encode() for name in columns])
         of_rows = list(columns.values())
+        if not of_rows:  # All of them are skipped.
+            return lambda page: b"[%b]" % b",".join([b"{}"] * len(page))
 
         def show(page: JsonPage) -> bytes:
             rows = zip(*[column(page) for column in of_rows], strict=True)
