@@ -67,12 +67,22 @@ async def answer(pipeline: Pipeline, request: GraphQLRequest, caller: Caller = S
 
 
 def in_order(body: bytes) -> Any:
-    """An answer whose errors are in the order of their paths: roots run beside each other, so either way may report either first.
+    """An answer in which nothing depends on which of several fields beside each other was done first.
 
-    Where several roots that must not be null have failed, each of the errors tells the whole truth.
+    Where several fields that must not be null have failed below one that may, either error tells why that is null.
     """
     if not body.startswith(b"{"):
         return body
     found = orjson.loads(body)
-    errors = sorted(found.pop("errors", []), key=lambda error: str(error.get("path")))
-    return bool(errors) if found["data"] is None else errors, found, orjson.dumps(found["data"])
+    errors = [_told(error, found["data"]) for error in found.pop("errors", [])]
+    return sorted({orjson.dumps(error) for error in errors}), found, orjson.dumps(found["data"])
+
+
+def _told(error: dict[str, Any], data: Any) -> Any:
+    """The error, or where it made something null further up."""
+    path: list[Any] = error.get("path") or []
+    for place, key in enumerate(path):
+        if data is None:
+            return path[:place]
+        data = data[key]
+    return error
