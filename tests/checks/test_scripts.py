@@ -11,13 +11,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+EXPLORER = "graph/server/pages/explorer"
+
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A checkout of its own with the scripts, the explorer's sources and two tests, beside the environment of this one."""
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT / "scripts", checkout / "scripts", ignore=shutil.ignore_patterns("benchmark", "__pycache__"))
-    shutil.copytree(ROOT / "graph" / "server" / "explorer", checkout / "graph" / "server" / "explorer")
+    shutil.copytree(ROOT / EXPLORER, checkout / EXPLORER)
     shutil.copy2(ROOT / "requirements-dev.lock", checkout)
     (checkout / ".venv").symlink_to((ROOT / ".venv").resolve())
     (checkout / "tests").mkdir()
@@ -75,7 +77,7 @@ def test_do_not_bundle_the_explorer_again_while_its_sources_are_the_same(checkou
     sources = subprocess.run(
         "cat build.js package-lock.json src/* | cksum",
         shell=True,
-        cwd=checkout / "graph" / "server" / "explorer",
+        cwd=checkout / EXPLORER,
         capture_output=True,
         check=True,
     )
@@ -84,5 +86,5 @@ def test_do_not_bundle_the_explorer_again_while_its_sources_are_the_same(checkou
     (bundle / "sources").write_bytes(sources.stdout)
     same = run(checkout, "scripts/explorer", path=without_node)
     assert (same.returncode, same.stdout, same.stderr) == (0, "", "")
-    (checkout / "graph" / "server" / "explorer" / "src" / "main.jsx").write_text("changed")
+    (checkout / EXPLORER / "src" / "main.jsx").write_text("changed")
     assert run(checkout, "scripts/explorer", path=without_node).returncode == 1

@@ -348,7 +348,7 @@ async def test_tells_by_its_exit_code_that_a_file_was_not_read_to_its_end(settin
     assert (refused.code, refused.out, refused.err) == (
         1,
         "",
-        "After 1 items: From line 3 on, the file is not in UTF-16: save it as UTF-8.\n",
+        "After 1 item: From line 3 on, the file is not in UTF-16: save it as UTF-8.\n",
     )
     (tmp_path / "given.csv").write_bytes(b"name;price;inventry;ID;createdAt;\nPot;1;5;;;\n")
     loaded = await run(settings, tmp_path, "import", "given.csv")
