@@ -123,7 +123,8 @@ class _FindNodes:
             if place is not None and entity_type(place[0]) is not None:
                 wanted.setdefault(place[0], []).append(place[1])
         keys = {name: list(dict.fromkeys(each)) for name, each in wanted.items()}
-        answers = await together([self._of(name).many(run, each) for name, each in keys.items()])
+        compiled = [self._of(name) for name in keys]  # Before any of them reads: the next one may refuse.
+        answers = await together([found.many(run, each) for found, each in zip(compiled, keys.values(), strict=True)])
         found = {
             (name, key): answer
             for (name, each), some in zip(keys.items(), answers, strict=True)
