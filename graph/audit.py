@@ -15,7 +15,7 @@ from graph.kit.global_ids import Node, global_id
 from graph.kit.scalars import JsonObject
 from graph.users.types import User
 from persistence import audit, users
-from persistence.kit.query.paging import Window
+from persistence.kit.query.paging import PageArguments
 
 
 def _subject(kind: str | None, id_: int | None) -> strawberry.ID | None:
@@ -45,4 +45,4 @@ class AuditQuery:
     async def audit_log(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Audit]:
-        return await listed(info, audit.ALL, Window(first, after, last, before), of=Audit.of)
+        return await listed(info, audit.ALL, PageArguments(first, after, last, before), of=Audit.of)

@@ -13,16 +13,16 @@ from graph.kit.errors import Refused
 from graph.kit.fields import query
 from graph.kit.scalars import JsonObject
 from persistence.kit.column_types import utc_now
-from persistence.kit.limits.token_bucket import Level
+from persistence.kit.limits.token_bucket import BucketState
 
 
-class Meter(Protocol):
+class BudgetMeter(Protocol):
     """Reads budgets and prices documents."""
 
     max_cost: int
     enabled: bool
 
-    async def level(self, caller: Caller) -> Level: ...
+    async def level(self, caller: Caller) -> BucketState: ...
 
     async def pay(self, caller: Caller, points: int) -> None:
         """Charge for what an operation turns out to do beside what its price says. Raises: Refused."""
@@ -48,7 +48,7 @@ class RateLimit:
 
 
 @strawberry.type
-class LimitQuery:
+class BudgetQuery:
     @query(
         scope=None,
         description="Your budget: a signed-in user's own, otherwise that of your network address. The same figures come with every "
@@ -63,7 +63,7 @@ class LimitQuery:
         ] = None,
         operation_name: Annotated[str | None, strawberry.argument(description="Which of the operations in `document`.")] = None,
     ) -> RateLimit:
-        meter, caller = info.context.port(Meter), info.context.caller
+        meter, caller = info.context.port(BudgetMeter), info.context.caller
         try:
             cost = None if document is None else await meter.price(document, operation_name, variables, caller)
         except Refused as refused:

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 import orjson
 import strawberry
 
-from graph.budget import Meter
+from graph.budget import BudgetMeter
 from graph.kit.context import Info
 from graph.kit.errors import Refused, as_error
 from graph.kit.fields import mutation, subscription
@@ -102,7 +102,7 @@ class EchoSubscription:
 async def _pay(info: Info, points: int) -> None:
     """Raises: GraphQLError RATE_LIMITED."""
     try:
-        await info.context.port(Meter).pay(info.context.caller, points)
+        await info.context.port(BudgetMeter).pay(info.context.caller, points)
     except Refused as refused:
         raise refused.errors[0] from None
 

@@ -23,7 +23,7 @@ from graph.users.types import User
 from persistence import files, users
 from persistence.kit.blobs.blobs import Blobs
 from persistence.kit.database.database import UnitOfWork
-from persistence.kit.query.paging import Window
+from persistence.kit.query.paging import PageArguments
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ class FileQuery:
     async def files(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[StoredFile]:
-        return await listed(info, files.ALL, Window(first, after, last, before), of=StoredFile.of)
+        return await listed(info, files.ALL, PageArguments(first, after, last, before), of=StoredFile.of)
 
 
 @strawberry.type
@@ -92,7 +92,7 @@ class FileMutation:
         async def command(work: UnitOfWork) -> files.StoredFile:
             return await files.delete(work, filename)
 
-        row = await info.context.once(command, files.ANSWER, key=idempotency_key, operation="deleteFile", arguments=filename)
+        row = await info.context.once(command, files.REPLAY_FORMAT, key=idempotency_key, operation="deleteFile", arguments=filename)
         await _forget(info.context, row.blob_key)
         return DeletedFile(id=global_id("StoredFile", row.id), filename=row.filename)
 

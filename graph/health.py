@@ -7,7 +7,7 @@ import strawberry
 
 from graph.kit.context import Info
 from graph.kit.fields import query
-from persistence.health_checks import Condition, Vitals
+from persistence.health_checks import HealthChecks, HealthReport
 
 HEALTH_POINTS = 100  # Statements, a look at the files and a word with Redis.
 
@@ -33,8 +33,8 @@ class Health:
     failing: list[str] = strawberry.field(description="Names of background tasks of this process that fail just now: 10 at most.")
 
     @classmethod
-    def of(cls, found: Condition) -> Self:
-        status = HealthStatus.OK if found.is_whole else HealthStatus.DEGRADED if found.serves else HealthStatus.DOWN
+    def of(cls, found: HealthReport) -> Self:
+        status = HealthStatus.OK if found.fully_healthy else HealthStatus.DEGRADED if found.ready else HealthStatus.DOWN
         parts: dict[str, Any] = vars(found) | {"failing": list(found.failing)}
         return cls(status=status, **parts)
 
@@ -43,4 +43,4 @@ class Health:
 class HealthQuery:
     @query(scope=None, description="How the service is now.", cost=HEALTH_POINTS)
     async def health(self, info: Info) -> Health:
-        return Health.of(await info.context.port(Vitals).look())
+        return Health.of(await info.context.port(HealthChecks).run())

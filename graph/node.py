@@ -8,9 +8,9 @@ import strawberry
 from graph.kit.context import Info
 from graph.kit.entity.roots import FindAllByGlobalId, FindByGlobalId
 from graph.kit.fields import query
-from graph.kit.global_ids import Node, find
+from graph.kit.global_ids import Node, resolve_node
 from graph.kit.limits.cost_rules import Cost
-from graph.kit.process_pool import Computing, fibonacci
+from graph.kit.process_pool import ProcessPool, fibonacci
 from graph.kit.scalars import BigInt
 from persistence.kit.errors import InvalidInput
 
@@ -27,7 +27,7 @@ class SystemQuery:
         plan=FindByGlobalId(),
     )
     async def node(self, info: Info, id: strawberry.ID) -> Node | None:
-        return await find(info, id)
+        return await resolve_node(info, id)
 
     @query(
         scope=None,
@@ -40,7 +40,7 @@ class SystemQuery:
     ) -> list[Node | None]:
         if len(ids) > NODES:
             raise InvalidInput.at("ids", f"must be at most {NODES}")
-        return list(await asyncio.gather(*(find(info, id_) for id_ in ids)))
+        return list(await asyncio.gather(*(resolve_node(info, id_) for id_ in ids)))
 
     @query(
         scope=None,
@@ -50,4 +50,4 @@ class SystemQuery:
     async def compute(self, info: Info, n: Annotated[int, strawberry.argument(description=f"0 to {FIBONACCI_MAX}.")]) -> BigInt:
         if not 0 <= n <= FIBONACCI_MAX:
             raise InvalidInput.at("n", f"must be between 0 and {FIBONACCI_MAX}")
-        return BigInt(await info.context.port(Computing).run(fibonacci, n))
+        return BigInt(await info.context.port(ProcessPool).run(fibonacci, n))

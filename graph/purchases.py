@@ -24,7 +24,7 @@ from persistence import users
 from persistence.items import table as items
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
-from persistence.kit.events.feed import Missed
+from persistence.kit.events.feed import EventGap
 from persistence.kit.idempotency import Attempt
 from persistence.purchases import single_statement
 from persistence.purchases import table as purchases
@@ -101,7 +101,7 @@ class PurchaseMutation:
             return await single_statement.sell(info.context.database, key, buyer_id=buyer.user_id, quantity=quantity, attempt=attempt)
 
         row = await info.context.once(
-            command, purchases.ANSWER, key=idempotency_key, operation="purchaseItem", arguments=[key, quantity], at_once=at_once
+            command, purchases.REPLAY_FORMAT, key=idempotency_key, operation="purchaseItem", arguments=[key, quantity], shortcut=at_once
         )
         return Purchase.of(row)
 
@@ -121,7 +121,7 @@ class PurchaseSubscription:
         yield purchase
         async with aclosing(feed.subscribe(position)) as events:
             while purchase.status is not PurchaseStatus.COMPLETED and (event := await anext(events, None)):
-                if isinstance(event, Missed) or (event.kind.startswith("purchase.") and event.subject_id == key):
+                if isinstance(event, EventGap) or (event.kind.startswith("purchase.") and event.subject_id == key):
                     purchase, before = await _present(context, key), purchase
                     if purchase.status is not before.status:
                         yield purchase

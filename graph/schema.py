@@ -4,7 +4,7 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from graph.audit import AuditQuery
-from graph.budget import LimitQuery
+from graph.budget import BudgetQuery
 from graph.echo import EchoMutation, EchoSubscription
 from graph.files import FileMutation, FileQuery
 from graph.health import HealthQuery
@@ -24,7 +24,7 @@ from graph.users.types import UserQuery
 
 
 @strawberry.type(description="Everything that can be read.")
-class Query(ItemQuery, SummaryQuery, SalesQuery, FileQuery, UserQuery, AuditQuery, JobQuery, LimitQuery, HealthQuery, SystemQuery):
+class Query(ItemQuery, SummaryQuery, SalesQuery, FileQuery, UserQuery, AuditQuery, JobQuery, BudgetQuery, HealthQuery, SystemQuery):
     pass
 
 

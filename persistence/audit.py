@@ -15,7 +15,7 @@ from persistence.kit.column_types import Document, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.query import entity
 from persistence.kit.query.entity import Entity, WholeTable
-from persistence.kit.query.paging import Listing
+from persistence.kit.query.paging import OrderedQuery
 
 
 class AuditEntry(Base):
@@ -36,7 +36,7 @@ ENTITY = Entity(AuditEntry)
 
 
 @dataclass(frozen=True)
-class Entry:
+class NewAuditEntry:
     """`subject` is a graph type's name and a row's id; no actor is an operator at the command line."""
 
     actor_id: int | None
@@ -47,10 +47,10 @@ class Entry:
 async def write(
     work: UnitOfWork, action: str, *, actor_id: int | None, subject: tuple[str, int] | None = None, detail: Mapping[str, Any] | None = None
 ) -> None:
-    await write_all(work, action, [Entry(actor_id, subject, detail or {})])
+    await write_all(work, action, [NewAuditEntry(actor_id, subject, detail or {})])
 
 
-async def write_all(work: UnitOfWork, action: str, entries: Sequence[Entry]) -> None:
+async def write_all(work: UnitOfWork, action: str, entries: Sequence[NewAuditEntry]) -> None:
     """`action` is a word such as `user.scopes_granted`."""
     await work.session.flush()
     now = utc_now()
@@ -59,7 +59,7 @@ async def write_all(work: UnitOfWork, action: str, entries: Sequence[Entry]) -> 
         await work.session.execute(insert(AuditEntry), rows)
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _row(entry: NewAuditEntry) -> dict[str, Any]:
     kind, id_ = entry.subject or (None, None)
     return {"actor_id": entry.actor_id, "subject_kind": kind, "subject_id": id_, "detail": dict(entry.detail)}
 
@@ -69,7 +69,7 @@ async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, Audit
     return {entry.id: entry for entry in rows}
 
 
-ALL = WholeTable(lambda mark: Listing(select(AuditEntry), AuditEntry.id, AuditEntry.id, descending=True, mark=mark), "audit")
+ALL = WholeTable(lambda mark: OrderedQuery(select(AuditEntry), AuditEntry.id, AuditEntry.id, descending=True, fingerprint=mark), "audit")
 """The newest first."""
 
 

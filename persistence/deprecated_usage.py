@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from persistence.kit.column_types import UtcDateTime
 from persistence.kit.database.database import Base, UnitOfWork
 
-KEPT = timedelta(days=400)  # A client that runs once a year is still seen.
+RETENTION = timedelta(days=400)  # A client that runs once a year is still seen.
 
 
 class DeprecatedUse(Base):
@@ -30,7 +30,7 @@ class DeprecatedUse(Base):
 
 
 @dataclass(frozen=True)
-class Use:
+class ClientUse:
     """A coordinate of the schema, such as `Item.oldName`, and who used it, by the client's own word for itself."""
 
     coordinate: str
@@ -39,13 +39,13 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Uses:
-    use: Use
+class ClientUseCount:
+    use: ClientUse
     count: int
     last_used_at: datetime
 
 
-async def add(work: UnitOfWork, counts: Mapping[Use, int], now: datetime) -> None:
+async def add(work: UnitOfWork, counts: Mapping[ClientUse, int], now: datetime) -> None:
     """Add to what was counted, by this process and by others; forget what is older than KEPT."""
     rows = [vars(use) | {"used_on": now.date(), "uses": count, "last_used_at": now} for use, count in counts.items()]
     insert: Any = (postgresql.insert if work.session.get_bind().dialect.name == "postgresql" else sqlite.insert)(DeprecatedUse)
@@ -53,10 +53,10 @@ async def add(work: UnitOfWork, counts: Mapping[Use, int], now: datetime) -> Non
     key = [column.name for column in DeprecatedUse.__table__.primary_key]
     if rows:
         await work.session.execute(insert.on_conflict_do_update(index_elements=key, set_=more), rows)
-    await work.session.execute(delete(DeprecatedUse).where(DeprecatedUse.used_on < now.date() - KEPT))
+    await work.session.execute(delete(DeprecatedUse).where(DeprecatedUse.used_on < now.date() - RETENTION))
 
 
-async def since(session: AsyncSession, day: date) -> Sequence[Uses]:
+async def since(session: AsyncSession, day: date) -> Sequence[ClientUseCount]:
     """By coordinate, then the most frequent client first."""
     key = (DeprecatedUse.coordinate, DeprecatedUse.client_name, DeprecatedUse.client_version)
     total = func.sum(DeprecatedUse.uses)
@@ -67,6 +67,6 @@ async def since(session: AsyncSession, day: date) -> Sequence[Uses]:
         .order_by(DeprecatedUse.coordinate, total.desc(), *key[1:])
     )
     return [
-        Uses(Use(coordinate, name, version), int(count), last)
+        ClientUseCount(ClientUse(coordinate, name, version), int(count), last)
         for coordinate, name, version, count, last in await session.execute(statement)
     ]

@@ -19,14 +19,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.kit.blobs import content_type as media
 from persistence.kit.blobs import filenames
-from persistence.kit.blobs.blobs import Blobs, Written
+from persistence.kit.blobs.blobs import Blobs, StoredBlob
 from persistence.kit.column_types import RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Database, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.events.log import record
 from persistence.kit.query import entity
 from persistence.kit.query.entity import Entity, WholeTable
-from persistence.kit.query.paging import Listing, Page, Window
+from persistence.kit.query.paging import OrderedQuery, Page, PageArguments
 from persistence.kit.serialization import row_of
 from persistence.users import User
 
@@ -53,7 +53,7 @@ class StoredFile(Base):
 
 
 ENTITY = Entity(StoredFile)
-ANSWER = row_of(StoredFile)
+REPLAY_FORMAT = row_of(StoredFile)
 
 
 class FilenameTaken(DomainError):
@@ -71,10 +71,10 @@ class QuotaExceeded(DomainError):
         self.quota_bytes, self.stored_bytes = quota_bytes, stored_bytes
 
 
-def accepted_name(filename: str) -> str:
+def validate_filename(filename: str) -> str:
     """The name in the form that is stored. Raises: InvalidInput, if it is not one that is safe everywhere."""
-    name = filenames.normalised(filename)
-    if fault := filenames.fault(name):
+    name = filenames.normalize(filename)
+    if fault := filenames.filename_error(name):
         raise InvalidInput.at("filename", fault)
     return name
 
@@ -84,17 +84,17 @@ async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, Store
     return {file.id: file for file in rows}
 
 
-async def named(session: AsyncSession, filename: str) -> StoredFile | None:
-    name = filenames.normalised(filename)
+async def by_filename(session: AsyncSession, filename: str) -> StoredFile | None:
+    name = filenames.normalize(filename)
     # A file may have a name that today's rules refuse: only what is no text to PostgreSQL is not looked for.
     return None if not filenames.is_text(name) else await session.scalar(select(StoredFile).where(StoredFile.filename == name))
 
 
-ALL = WholeTable(lambda mark: Listing(select(StoredFile), StoredFile.id, StoredFile.id, descending=False, mark=mark), "files")
+ALL = WholeTable(lambda mark: OrderedQuery(select(StoredFile), StoredFile.id, StoredFile.id, descending=False, fingerprint=mark), "files")
 """In the order of upload."""
 
 
-async def page(session: AsyncSession, window: Window) -> Page[StoredFile]:
+async def page(session: AsyncSession, window: PageArguments) -> Page[StoredFile]:
     """Raises: InvalidInput, if window or cursor are out of their bounds."""
     return await entity.page(session, ALL, window)
 
@@ -104,7 +104,7 @@ async def stored_bytes(session: AsyncSession, owner_id: int) -> int:
     return await session.scalar(select(func.coalesce(func.sum(StoredFile.size_bytes), 0)).where(StoredFile.owner_id == owner_id)) or 0
 
 
-async def add(work: UnitOfWork, filename: str, written: Written, *, owner_id: int | None, quota_bytes: int | None = None) -> StoredFile:
+async def add(work: UnitOfWork, filename: str, written: StoredBlob, *, owner_id: int | None, quota_bytes: int | None = None) -> StoredFile:
     """List a file whose blob is in place, under a name from `accepted_name`. Raises: FilenameTaken, QuotaExceeded.
 
     With a quota, uploads of one owner are listed one after another, so that no two of them take the same room.
@@ -135,7 +135,7 @@ async def add(work: UnitOfWork, filename: str, written: Written, *, owner_id: in
 
 async def delete(work: UnitOfWork, filename: str) -> StoredFile:
     """Take the file out of every list; its blob is the caller's to delete after the commit. Locks the row. Raises: NotFound."""
-    found = await named(work.session, filename)
+    found = await by_filename(work.session, filename)
     file = found and await work.session.get(StoredFile, found.id, with_for_update=True, populate_existing=True)
     if file is None:
         raise NotFound("file")
@@ -144,7 +144,7 @@ async def delete(work: UnitOfWork, filename: str) -> StoredFile:
     return file
 
 
-async def keep_swept(database: Database, blobs: Blobs) -> None:
+async def sweep_forever(database: Database, blobs: Blobs) -> None:
     """Sweep now and then, for as long as the process lives."""
     while True:
         await sweep(database, blobs)

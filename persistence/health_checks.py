@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from persistence.kit.blobs.blobs import Blobs
 from persistence.kit.database.database import Database
-from persistence.kit.redis.circuit_breaker import PATIENCE_SECONDS, TROUBLE
+from persistence.kit.redis.circuit_breaker import REDIS_ERRORS, TIMEOUT_SECONDS
 from persistence.schema import is_current
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ ANSWER_SECONDS = 2.0  # A database or a store of files that takes longer serves 
 
 
 @dataclass(frozen=True)
-class Condition:
+class HealthReport:
     """`redis` is None where none is used."""
 
     database: bool
@@ -38,15 +38,15 @@ class Condition:
     """Background tasks that do not run."""
 
     @property
-    def serves(self) -> bool:
+    def ready(self) -> bool:
         return self.database and self.migrated and not self.draining
 
     @property
-    def is_whole(self) -> bool:
-        return self.serves and self.files and self.redis is not False and not self.failing
+    def fully_healthy(self) -> bool:
+        return self.ready and self.files and self.redis is not False and not self.failing
 
 
-class Vitals:
+class HealthChecks:
     """Looks when asked, at most once a second however many ask. `draining` tells whether the process finishes what it has begun and should get nothing new."""
 
     def __init__(
@@ -62,11 +62,11 @@ class Vitals:
         """`failing` names the background tasks that do not run."""
         self._database, self._blobs, self._redis, self._draining, self._failing = database, blobs, redis, draining, failing
         self._clock = clock
-        self._look: asyncio.Task[Condition] | None = None
-        self._known: Condition | None = None
+        self._look: asyncio.Task[HealthReport] | None = None
+        self._known: HealthReport | None = None
         self._looked_at = -math.inf
 
-    async def look(self) -> Condition:
+    async def run(self) -> HealthReport:
         """What was found within the last second, or is found now. While that takes long, what was found before, unless it is too old."""
         if self._look is None or (self._look.done() and self._age() >= (KEPT_SECONDS if self._is_whole() else TROUBLE_SECONDS)):
             self._look = asyncio.create_task(self._look_at_all())
@@ -80,14 +80,14 @@ class Vitals:
         return self._clock() - self._looked_at
 
     def _is_whole(self) -> bool:
-        return self._known is not None and self._known.is_whole
+        return self._known is not None and self._known.fully_healthy
 
-    async def _look_at_all(self) -> Condition:
-        (database, migrated), files, redis = await asyncio.gather(self._look_at_database(), self._look_at_files(), self._look_at_redis())
-        self._known, self._looked_at = Condition(database, migrated, files, redis), self._clock()
+    async def _look_at_all(self) -> HealthReport:
+        (database, migrated), files, redis = await asyncio.gather(self._check_database(), self._check_files(), self._check_redis())
+        self._known, self._looked_at = HealthReport(database, migrated, files, redis), self._clock()
         return self._known
 
-    async def _look_at_database(self) -> tuple[bool, bool]:
+    async def _check_database(self) -> tuple[bool, bool]:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return True, await is_current(self._database)
@@ -95,7 +95,7 @@ class Vitals:
             log.warning("the database does not answer", error=repr(error))
             return False, False
 
-    async def _look_at_files(self) -> bool:
+    async def _check_files(self) -> bool:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._blobs.check()
@@ -104,12 +104,12 @@ class Vitals:
             return False
         return True
 
-    async def _look_at_redis(self) -> bool | None:
+    async def _check_redis(self) -> bool | None:
         if self._redis is None:
             return None
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 await self._redis.ping()  # pyright: ignore[reportUnknownMemberType] -- typed for both of its clients at once
-        except TROUBLE:
+        except REDIS_ERRORS:
             return False
         return True

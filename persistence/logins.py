@@ -34,7 +34,7 @@ from persistence.users import User
 log = structlog.get_logger(__name__)
 
 LOGIN_DAYS = 30
-KEPT_AFTER = timedelta(days=1)  # For clocks that differ, and for whoever asks why a token was refused.
+RETENTION = timedelta(days=1)  # For clocks that differ, and for whoever asks why a token was refused.
 PRUNED_AT_ONCE = 500
 LOGINS = 1_000  # Of one user, the newest: programs that sign in for each run have many.
 REFRESHES = 10  # Of one login in PACE: an access token is good for half an hour, and browsers' tabs refresh one by one.
@@ -80,7 +80,7 @@ class InvalidCredentials(DomainError):
 
 
 @dataclass(frozen=True)
-class Continued:
+class IssuedLogin:
     """A login that goes on: its user, the scopes that it may have now, and the next refresh token."""
 
     user: User
@@ -90,7 +90,7 @@ class Continued:
 
 
 @dataclass(frozen=True)
-class Standing:
+class TokenStatus:
     """What a token of this user is worth now."""
 
     username: str
@@ -105,7 +105,7 @@ class Claim(NamedTuple):
     login_id: str | None
 
 
-class Refusal(Enum):
+class TokenRefusal(Enum):
     """Why a token is worth nothing: for good, or as long as its user may not come in."""
 
     ENDED = "ended"
@@ -116,7 +116,7 @@ async def authenticate(database: Database, username: str, password: str) -> User
     """The user of this name and password. Takes the same time when there is none. Raises: InvalidCredentials."""
     async with database.reading_latest() as session:
         user = (await users.by_username(session, [username])).get(username)
-    verdict = await passwords.verified(password, user.password_hash if user else None)
+    verdict = await passwords.verify(password, user.password_hash if user else None)
     if user is None or not user.is_active or not verdict.right:
         # Not the name: people type their password there.
         log.info("sign-in refused", user_id=user.id if user else None)
@@ -127,7 +127,7 @@ async def authenticate(database: Database, username: str, password: str) -> User
     return user
 
 
-async def begin(work: UnitOfWork, user: User, *, scopes: Collection[str] | None) -> Continued:
+async def begin(work: UnitOfWork, user: User, *, scopes: Collection[str] | None) -> IssuedLogin:
     """Without `scopes`, the login may do whatever its user may at the time. Raises: InvalidInput, for scopes that the user does not hold."""
     if missing := sorted({*(scopes or ())} - {*user.scopes}):
         raise InvalidInput.at("scopes", f"you do not hold {' and '.join(missing)}: ask for less, or leave it out to get all you hold")
@@ -142,7 +142,7 @@ async def begin(work: UnitOfWork, user: User, *, scopes: Collection[str] | None)
     )
     work.session.add(login)
     await work.session.flush()
-    return await _continued(work, login, user)
+    return await _issue_next(work, login, user)
 
 
 async def _forget_oldest(work: UnitOfWork, user_id: int) -> None:
@@ -152,7 +152,7 @@ async def _forget_oldest(work: UnitOfWork, user_id: int) -> None:
         work.changes.append(Change("login.ended", user_id))
 
 
-async def refresh(work: UnitOfWork, refresh_token: str, *, paced: bool = True) -> Continued | None:
+async def refresh(work: UnitOfWork, refresh_token: str, *, paced: bool = True) -> IssuedLogin | None:
     """Use a refresh token. None for one that is unknown, expired, ended or used before; the last ends its login, so let the work commit.
 
     Raises: TooOften, if it is `paced` and REFRESHES came within PACE; the token may be used later.
@@ -170,7 +170,7 @@ async def refresh(work: UnitOfWork, refresh_token: str, *, paced: bool = True) -
     token.used_at = utc_now()
     await _forget_used(work, login)
     user = await work.session.get_one(User, login.user_id)
-    return await _continued(work, login, user) if user.is_active else None
+    return await _issue_next(work, login, user) if user.is_active else None
 
 
 async def _check_pace(work: UnitOfWork, login: Login) -> None:
@@ -221,7 +221,7 @@ async def revoke(work: UnitOfWork, token_id: str, *, user_id: int, expires_at: d
         work.changes.append(Change("login.ended", user_id))
 
 
-async def standings(session: AsyncSession, claims: Sequence[Claim]) -> list[Standing | Refusal]:
+async def token_statuses(session: AsyncSession, claims: Sequence[Claim]) -> list[TokenStatus | TokenRefusal]:
     """What access tokens are worth now, in the order of their claims: one statement for all of them."""
     asked = _asked(session.get_bind().dialect.name, claims)
     revoked = exists().where(RevokedToken.token_id == asked.c.token_id)
@@ -244,15 +244,15 @@ def _asked(dialect: str, claims: Sequence[Claim]) -> FromClause:
     return select(*(func.json_extract(each.c.value, f"$.{name}").label(name) for name in ("place", *Claim._fields))).subquery()
 
 
-def _standing(username: str | None, scopes: Collection[str] | None, *, ended: bool) -> Standing | Refusal:
+def _standing(username: str | None, scopes: Collection[str] | None, *, ended: bool) -> TokenStatus | TokenRefusal:
     if ended:
-        return Refusal.ENDED
-    return Refusal.INACTIVE if username is None else Standing(username, frozenset(scopes or ()))
+        return TokenRefusal.ENDED
+    return TokenRefusal.INACTIVE if username is None else TokenStatus(username, frozenset(scopes or ()))
 
 
 async def prune(work: UnitOfWork) -> int:
     """Forget some of what no token can refer to any more; returns how much."""
-    past = utc_now() - KEPT_AFTER
+    past = utc_now() - RETENTION
     tokens = select(RevokedToken.token_id).where(RevokedToken.expires_at < past).limit(PRUNED_AT_ONCE)
     old = select(Login.id).where(Login.expires_at < past).limit(PRUNED_AT_ONCE)
     forgotten = await work.session.scalars(delete(RevokedToken).where(RevokedToken.token_id.in_(tokens)).returning(RevokedToken.token_id))
@@ -268,12 +268,12 @@ async def _locked(work: UnitOfWork, refresh_token: str) -> Login | None:
     return await work.session.scalar(statement)
 
 
-async def _continued(work: UnitOfWork, login: Login, user: User) -> Continued:
+async def _issue_next(work: UnitOfWork, login: Login, user: User) -> IssuedLogin:
     token = secrets.token_urlsafe(TOKEN_BYTES)
     work.session.add(RefreshToken(token_hash=hashed(token), login_id=login.id, created_at=utc_now()))
     await work.session.flush()
     scopes = frozenset(user.scopes) if login.scopes is None else frozenset(user.scopes) & frozenset(login.scopes)
-    return Continued(user, login.id, scopes, token)
+    return IssuedLogin(user, login.id, scopes, token)
 
 
 def hashed(token: str) -> str:

@@ -21,7 +21,7 @@ LENGTH_MIN = 8  # Characters. Source: NIST SP 800-63B, section 5.1.1.2.
 LENGTH_MAX = 128  # Characters.
 DECOMPOSED_MAX = 4 * LENGTH_MAX  # The same password from a keyboard that writes letters and their marks apart. Source: UAX #15, section 3.
 THREADS = min(4, os.cpu_count() or 1)
-PLACES = 64  # With a tenth of a second for each and two threads: a wait of 3 s.
+MAX_WAITING = 64  # With a tenth of a second for each and two threads: a wait of 3 s.
 
 T = TypeVar("T")
 
@@ -32,21 +32,21 @@ hashing: Any = CryptContext(
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerifyResult:
     """Whether a password is right, and its new hash if the kept one was made with weaker parameters."""
 
     right: bool
     new_hash: str | None = None
 
 
-class Line:
+class HashingQueue:
     """Where passwords wait for a thread. A full line turns new ones away at once, instead of letting them time out."""
 
     def __init__(self, threads: int, places: int) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
         self._places, self._taken = places, 0
 
-    async def wait(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T]) -> T:
         """Raises: TimeoutError, if no place is left."""
         if self._taken >= self._places:
             raise TimeoutError("too many passwords wait to be hashed")
@@ -57,35 +57,35 @@ class Line:
             self._taken -= 1
 
 
-_line = Line(THREADS, PLACES)
+_queue = HashingQueue(THREADS, MAX_WAITING)
 
 
-async def hashed(password: str) -> str:
+async def hash_password(password: str) -> str:
     """Of a password whose length was checked. Raises: TimeoutError, if too many passwords wait."""
-    return await _line.wait(lambda: _hash(password))
+    return await _queue.run(lambda: _hash(password))
 
 
-async def verified(password: str, kept: str | None) -> Verdict:
+async def verify(password: str, kept: str | None) -> VerifyResult:
     """Compare with the kept hash. `None` is a user who does not exist: it takes the same time, and is never right. Nor is a password that nobody can have.
 
     Raises: TimeoutError, if too many passwords wait.
     """
     if len(password) > DECOMPOSED_MAX:
         password, kept = "", None  # Not its beginning: that may be somebody's.
-    return await _line.wait(lambda: _verify(password, kept))
+    return await _queue.run(lambda: _verify(password, kept))
 
 
 def _hash(password: str) -> str:
     return str(hashing.hash(_normal(password)))
 
 
-def _verify(password: str, kept: str | None) -> Verdict:
-    right, new_hash = hashing.verify_and_update(_normal(password), kept or _nobodys_hash())
-    return Verdict(right and kept is not None, new_hash if right and kept is not None else None)
+def _verify(password: str, kept: str | None) -> VerifyResult:
+    right, new_hash = hashing.verify_and_update(_normal(password), kept or _dummy_hash())
+    return VerifyResult(right and kept is not None, new_hash if right and kept is not None else None)
 
 
 @cache
-def _nobodys_hash() -> str:
+def _dummy_hash() -> str:
     return _hash("the password of nobody")
 
 

@@ -45,10 +45,10 @@ async def of_database(url: str, pool: PoolSize) -> DatabaseState:
         async with database.reading() as session:
             revision = await (await session.connection()).run_sync(_revision)
             version, now, most = (await session.execute(text(_FACTS[database.dialect]))).one()
-        with suppress(_NeverMind):
+        with suppress(_Rollback):
             async with database.transaction() as work:
                 await work.session.execute(text("CREATE TABLE storegraph_doctor (id int)"))
-                raise _NeverMind
+                raise _Rollback
     finally:
         await database.close()
     ahead = datetime.fromtimestamp(now, UTC) - utc_now() if now else timedelta()
@@ -86,7 +86,7 @@ async def of_replica(url: str, pool: PoolSize) -> timedelta:
         await database.close()
 
 
-class _NeverMind(Exception):
+class _Rollback(Exception):
     """What was tried is to leave no trace."""
 
 

@@ -22,8 +22,8 @@ from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import entity, search
 from persistence.kit.query.conditions import matches, searching, shows
 from persistence.kit.query.entity import Entity
-from persistence.kit.query.paging import Listing, Page, Window
-from persistence.kit.query.search_scan import Walk
+from persistence.kit.query.paging import OrderedQuery, Page, PageArguments
+from persistence.kit.query.search_scan import OrderedScan
 from persistence.kit.serialization import row_of
 
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,31}")  # No look-alikes, nothing that needs escaping in a URL or a log.
@@ -49,7 +49,7 @@ class User(Base):
 
 
 ENTITY = Entity(User)
-ANSWER = row_of(User, without=("password_hash", "search_words"))
+REPLAY_FORMAT = row_of(User, without=("password_hash", "search_words"))
 
 
 class UsernameTaken(DomainError):
@@ -59,7 +59,7 @@ class UsernameTaken(DomainError):
 
 
 @dataclass(frozen=True)
-class Application:
+class SignUpValues:
     """What somebody gives to get an account."""
 
     username: str
@@ -107,7 +107,7 @@ async def by_username(session: AsyncSession, usernames: Sequence[str]) -> Mappin
     return {name: found[key] for name, key in wanted.items() if key in found}
 
 
-async def sign_up(work: UnitOfWork, application: Application, *, password_hash: str, scopes: Collection[str]) -> User:
+async def sign_up(work: UnitOfWork, application: SignUpValues, *, password_hash: str, scopes: Collection[str]) -> User:
     """Make an account; the hash is made before, outside the transaction. Raises: InvalidInput, UsernameTaken."""
     application.check()
     row = {
@@ -197,14 +197,14 @@ class UserList:
     def mark(self) -> str:
         return f"users {self.search!r}"
 
-    def listing(self) -> Listing[User]:
+    def listing(self) -> OrderedQuery[User]:
         words, statement = self.words, select(User)
-        walk = None if words is None else Walk(true(), shows(User.search_words, words))
+        walk = None if words is None else OrderedScan(true(), shows(User.search_words, words))
         if words is not None:
             statement = statement.where(matches(User.id, User.search_words, words))
-        return Listing(statement, User.username_key, User.id, descending=False, mark=self.mark, walk=walk)
+        return OrderedQuery(statement, User.username_key, User.id, descending=False, fingerprint=self.mark, scan=walk)
 
 
-async def page(session: AsyncSession, query: str | None, window: Window) -> Page[User]:
+async def page(session: AsyncSession, query: str | None, window: PageArguments) -> Page[User]:
     """Users in order of name. Raises: InvalidInput, if query, window or cursor are out of their bounds."""
     return await entity.page(session, UserList(query), window)

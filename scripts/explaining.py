@@ -17,15 +17,15 @@ from persistence.items import listing as catalogue
 from persistence.items.listing import Filter, Order, OrderField
 from persistence.items.table import Item
 from persistence.kit.database.database import Database
-from persistence.kit.database.statement_executor import Prepared, prepare
-from persistence.kit.query.paging import Listing, Window
+from persistence.kit.database.statement_executor import PreparedStatement, prepare
+from persistence.kit.query.paging import OrderedQuery, PageArguments
 
 PAGE = 50
 RUNS = 7
 SAMPLE = 997  # Every so many items' words are counted.
 EXPLAIN = {"postgresql": "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, SUMMARY ON) ", "sqlite": "EXPLAIN QUERY PLAN "}
 
-Case = tuple[str, Listing[Item], Window]
+Case = tuple[str, OrderedQuery[Item], PageArguments]
 
 
 async def main(settings: Settings, *, plans: bool) -> None:
@@ -34,7 +34,7 @@ async def main(settings: Settings, *, plans: bool) -> None:
         items = await analysed(database)
         print(f"{items:,} items, pages of {PAGE}, {database.dialect}\n\n| page | ms | rows |\n|---|---|---|")
         for name, listing, window in await cases(database):
-            prepared = prepare(listing.windowed(window), database.raw_dialect)
+            prepared = prepare(listing.page_statement(window), database.executor_dialect)
             milliseconds, rows = await timed(database, prepared)
             print(f"| {name} | {milliseconds:.1f} | {rows} |")
             if plans:
@@ -61,15 +61,15 @@ async def cases(database: Database) -> list[Case]:
         for descending in (False, True):
             listing = catalogue.listing(Filter(), Order(field, descending=descending))
             name = f"{field.name}{' descending' if descending else ''}"
-            found.append((f"{name}, first", listing, Window(PAGE)))
-            found.append((f"{name}, after the middle", listing, Window(PAGE, after=listing.cursor(middle))))
+            found.append((f"{name}, first", listing, PageArguments(PAGE)))
+            found.append((f"{name}, after the middle", listing, PageArguments(PAGE, after=listing.cursor(middle))))
     for name, words in searches(sample).items():
         for order in (Order(), Order(OrderField.PRICE, descending=True)):
             listing = catalogue.listing(Filter(search=words), order)
             by = "" if order == Order() else ", by price"
-            found.append((f"{name}: `{words}`{by}", listing, Window(PAGE)))
+            found.append((f"{name}: `{words}`{by}", listing, PageArguments(PAGE)))
             if order == Order():
-                found.append((f"{name}: `{words}`, after the middle", listing, Window(PAGE, after=listing.cursor(middle))))
+                found.append((f"{name}: `{words}`, after the middle", listing, PageArguments(PAGE, after=listing.cursor(middle))))
     return found
 
 
@@ -96,9 +96,9 @@ def searches(sample: Any) -> dict[str, str]:
     }
 
 
-async def timed(database: Database, prepared: Prepared) -> tuple[float, int]:
+async def timed(database: Database, prepared: PreparedStatement) -> tuple[float, int]:
     """The median, as asked by one caller after the other over one connection, and how many rows there were."""
-    raw, times, rows = await database.raw(), list[float](), 0
+    raw, times, rows = await database.executor(), list[float](), 0
     for _ in range(RUNS):
         began = time.perf_counter()
         rows = len(await raw.fetch(prepared, {}))
@@ -106,9 +106,9 @@ async def timed(database: Database, prepared: Prepared) -> tuple[float, int]:
     return statistics.median(times) * 1_000, rows
 
 
-async def plan(database: Database, prepared: Prepared) -> list[str]:
+async def plan(database: Database, prepared: PreparedStatement) -> list[str]:
     explained = replace(prepared, sql=EXPLAIN[database.dialect] + prepared.sql)
-    return [str(row[-1]) for row in await (await database.raw()).fetch(explained, {})]
+    return [str(row[-1]) for row in await (await database.executor()).fetch(explained, {})]
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from persistence import users
 from persistence.items import table as items
 from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Database
-from persistence.kit.limits.moving_window import Unlimited, Windows
+from persistence.kit.limits.moving_window import MovingWindow, UnlimitedWindow
 
 WORST = 3.0
 LEAST_SECONDS = 0.06  # Of processor time for each document: the kernel counts a database's in hundredths.
@@ -176,7 +176,7 @@ async def main() -> int:
         log_level="ERROR",
     )
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    app = create_app(settings, {Windows: Unlimited()})
+    app = create_app(settings, {MovingWindow: UnlimitedWindow()})
     async with app.router.lifespan_context(app):
         database: Database = app.state.services.database
         caller, filled = await somebody(database)

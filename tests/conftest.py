@@ -14,7 +14,7 @@ from sqlalchemy import event
 from graph.kit.planner.planner import Planner
 from graph.server.asgi.response_headers import REQUEST_ID
 from graph.server.settings import Settings
-from persistence.kit.database.statement_executor import WatchedReads
+from persistence.kit.database.statement_executor import InstrumentedExecutor
 from persistence.schema import upgrade
 from tests.support import node as nodejs
 from tests.support import servers
@@ -124,15 +124,15 @@ def statements(service: Service) -> Callable[[], AbstractContextManager[list[str
                 sent.append(statement)
             return lambda: None
 
-        reads = service.database._raw  # pyright: ignore[reportPrivateUsage] -- as hot reads pass no engine
-        service.database._raw = WatchedReads(reads, note_read)  # pyright: ignore[reportPrivateUsage]
+        reads = service.database._executor  # pyright: ignore[reportPrivateUsage] -- as hot reads pass no engine
+        service.database._executor = InstrumentedExecutor(reads, note_read)  # pyright: ignore[reportPrivateUsage]
         engines = [engine.sync_engine for engine in service.database.engines]
         for engine in engines:
             event.listen(engine, "before_cursor_execute", note)
         try:
             yield sent
         finally:
-            service.database._raw = reads  # pyright: ignore[reportPrivateUsage]
+            service.database._executor = reads  # pyright: ignore[reportPrivateUsage]
             for engine in engines:
                 event.remove(engine, "before_cursor_execute", note)
 

@@ -11,15 +11,15 @@ from graph.kit.errors import Refused
 from graph.kit.execution.engine import Engine
 from graph.kit.planner.planner import Planner
 from graph.schema import executable, schema
-from graph.server.graphql.budget import Limits
-from graph.server.graphql.persisted_documents import Documents
+from graph.server.graphql.budget import BudgetService
+from graph.server.graphql.persisted_documents import PersistedDocuments
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.settings import BUDGET
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metrics import Metrics
 from graph.server.telemetry.telemetry import Telemetry
-from persistence.kit.limits.token_bucket import LocalQuota
+from persistence.kit.limits.token_bucket import LocalTokenBucket
 from tests.support.service import Service
 
 STRANGER = Caller(None, "127.0.0.1", "test")
@@ -35,9 +35,9 @@ class Ways:
     def pipeline(self, *, fast: bool) -> Pipeline:
         telemetry = Telemetry(Metrics(None), OperationLog(self.service.settings))
         engine = Engine(executable, telemetry, suggestions=True, introspection=True, fast=fast)
-        limits = Limits(engine, LocalQuota(BUDGET), max_cost=BUDGET.capacity, enabled=False)
+        limits = BudgetService(engine, LocalTokenBucket(BUDGET), max_cost=BUDGET.capacity, enabled=False)
         planner = Planner(schema, engine, self.service.services) if fast else None
-        return Pipeline(engine, self.service.services, Documents(), limits, telemetry, planner=planner)
+        return Pipeline(engine, self.service.services, PersistedDocuments(), limits, telemetry, planner=planner)
 
     def request(self, document: str, variables: dict[str, Any]) -> GraphQLRequest:
         filled = {name: value.format(**self.names) if isinstance(value, str) else value for name, value in variables.items()}

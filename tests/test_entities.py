@@ -22,14 +22,14 @@ from graph.kit.entity.roots import FindByGlobalId, ReadList, read_all
 from graph.kit.entity.visibility import Visibility
 from graph.kit.fields import RequiresScopes, query
 from graph.kit.global_ids import Node
-from graph.kit.limits.rate_limits import ADDRESS, Limit
+from graph.kit.limits.rate_limits import ADDRESS, RateLimitRule
 from graph.kit.planner.planner import check_roots
 from graph.kit.scalars import SCALARS
 from graph.users.types import User
 from persistence import users
 from persistence.items import listing
 from persistence.items import table as items
-from persistence.kit.query.paging import Window
+from persistence.kit.query.paging import PageArguments
 
 
 class Colour(Enum):
@@ -154,8 +154,8 @@ async def of_id(root: Any, info: strawberry.Info, id: strawberry.ID) -> str:
 def test_refuses_a_root_whose_plan_does_not_know_its_arguments() -> None:
     check_roots(root(query(scope=None, description="", plan=FindByGlobalId())(of_id)))
 
-    def by_id(id: str) -> tuple[listing.ItemList, Window]:
-        return listing.ItemList(), Window()
+    def by_id(id: str) -> tuple[listing.ItemList, PageArguments]:
+        return listing.ItemList(), PageArguments()
 
     for plan in (FindByGlobalId(), read_all(listing.ItemList()), ReadList(by_id)):
         with pytest.raises(TypeError, match="has arguments that its plan does not know"):
@@ -174,7 +174,7 @@ def test_refuses_a_root_that_is_kept_until_other_tables_change() -> None:
 
 def test_refuses_to_plan_what_is_counted() -> None:
     with pytest.raises(TypeError, match="planned is not counted"):
-        query(scope=None, description="", limit=Limit("1/second", by=ADDRESS), plan=FindByGlobalId())
+        query(scope=None, description="", limit=RateLimitRule("1/second", by=ADDRESS), plan=FindByGlobalId())
 
 
 def test_a_rule_about_the_viewer_holds_for_its_own_user_only() -> None:

@@ -22,9 +22,9 @@ from graph.kit.planner.planner import Planner
 from graph.server.graphql.requests import GraphQLRequest
 from persistence.items import table as items
 from persistence.items.listing import Filter, ItemList
-from persistence.kit.database.statement_executor import Prepared, WatchedReads
+from persistence.kit.database.statement_executor import InstrumentedExecutor, PreparedStatement
 from persistence.kit.query import reader
-from persistence.kit.query.paging import Window
+from persistence.kit.query.paging import PageArguments
 from persistence.kit.query.reader import EntityReader, Lookup, RowForm
 from persistence.kit.query.row_json import JsonColumn
 from tests.conftest import settings_for
@@ -216,11 +216,11 @@ REFUSED: dict[str, Case] = {
 async def paths(service: Service) -> Ways:
     ada = await service.make_user()
     drafts = [
-        items.Draft("Motörhead", Decimal("4.99"), 'Quotes " and \\ and\nlines', ("rock", "loud"), 3),
-        items.Draft("Moth", Decimal("0.1"), None, (), 0),
-        items.Draft("安い", Decimal("9999999999.99"), "", ("rock",), 2**31 - 1),
-        items.Draft("zebra", Decimal(5), "\u2028 \U0001f600", ("rock",), 1),
-        items.Draft("deleted", Decimal(1)),
+        items.ItemValues("Motörhead", Decimal("4.99"), 'Quotes " and \\ and\nlines', ("rock", "loud"), 3),
+        items.ItemValues("Moth", Decimal("0.1"), None, (), 0),
+        items.ItemValues("安い", Decimal("9999999999.99"), "", ("rock",), 2**31 - 1),
+        items.ItemValues("zebra", Decimal(5), "\u2028 \U0001f600", ("rock",), 1),
+        items.ItemValues("deleted", Decimal(1)),
     ]
     async with service.database.transaction() as work:
         rows = [await items.create(work, draft, owner_id=ada.id if place % 2 else None) for place, draft in enumerate(drafts)]
@@ -270,7 +270,9 @@ async def test_shares_a_statement_between_callers_who_ask_at_the_same_time(
 ) -> None:
     document, variables = FAST["one item"]
     sent = list[str]()
-    monkeypatch.setattr(service.database, "_raw", WatchedReads(await service.database.raw(), lambda sql: partial(sent.append, sql)))
+    monkeypatch.setattr(
+        service.database, "_executor", InstrumentedExecutor(await service.database.executor(), lambda sql: partial(sent.append, sql))
+    )
     answers = await asyncio.gather(*(paths.answers(document, variables) for _ in range(20)))
     assert {fast for fast, _ in answers} == {answers[0][1]}
     assert len(sent) == 1
@@ -286,7 +288,9 @@ async def test_reads_the_pages_that_are_asked_for_at_the_same_time_each_for_itse
     cursors = [edge["cursor"] for edge in (await service.ask(every))["items"]["edges"]]
     wanted = [(size, cursor) for cursor in cursors for size in (0, 1, 2, 100)]
     sent = list[str]()
-    monkeypatch.setattr(service.database, "_raw", WatchedReads(await service.database.raw(), lambda sql: partial(sent.append, sql)))
+    monkeypatch.setattr(
+        service.database, "_executor", InstrumentedExecutor(await service.database.executor(), lambda sql: partial(sent.append, sql))
+    )
     for end, size_of in (("after", "first"), ("before", "last")):
         document = (
             f"query ($n: Int, $c: String) {{ items({size_of}: $n, {end}: $c{order}) "
@@ -342,11 +346,11 @@ async def test_keeps_filters_of_one_form_apart(paths: Ways, name: str) -> None:
 
 async def test_keeps_few_statements_however_many_forms_are_thought_of(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "FORMS", 4)
-    entities, before = EntityReader(service.database), _living(Prepared)
+    entities, before = EntityReader(service.database), _living(PreparedStatement)
     for name in ("name", "price", "tags", "version"):
         for filter_ in (Filter(), Filter(in_stock=True), Filter(in_stock=False), Filter(price_min=Decimal(1))):
-            await entities.pages(RowForm(items.ENTITY, (JsonColumn(name),))).page(ItemList(filter_), Window())
-    assert _living(Prepared) - before <= 12  # Two caches, of which each lets half as many more in before it tidies up.
+            await entities.pages(RowForm(items.ENTITY, (JsonColumn(name),))).page(ItemList(filter_), PageArguments())
+    assert _living(PreparedStatement) - before <= 12  # Two caches, of which each lets half as many more in before it tidies up.
 
 
 def _living(kind: type[Any]) -> int:
@@ -446,7 +450,7 @@ async def test_keeps_a_plan_whose_database_is_away_for_a_moment(paths: Ways, ser
             raise busy
         return await one(self, key)
 
-    monkeypatch.setattr(Lookup, "one", sometimes)
+    monkeypatch.setattr(Lookup, "load", sometimes)
     document, variables = FAST["one item"]
     for _ in range(2):
         fast, reference = await paths.answers(document, variables)
@@ -459,7 +463,9 @@ async def test_reads_thirty_roots_of_one_field_by_one_statement(paths: Ways, ser
     ids = [await service.make_item(f"Kettle {place}") for place in range(30)]
     document = "{ " + " ".join(f'a{place}: item(id: "{id_}") {{ name }}' for place, id_ in enumerate(ids)) + " }"
     sent = list[str]()
-    monkeypatch.setattr(service.database, "_raw", WatchedReads(await service.database.raw(), lambda sql: partial(sent.append, sql)))
+    monkeypatch.setattr(
+        service.database, "_executor", InstrumentedExecutor(await service.database.executor(), lambda sql: partial(sent.append, sql))
+    )
     answered = orjson.loads(await answer(paths.fast, GraphQLRequest(query=document)))
     assert answered["data"] == {f"a{place}": {"name": f"Kettle {place}"} for place in range(30)}
     assert len(sent) == 1

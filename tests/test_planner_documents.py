@@ -67,11 +67,11 @@ async def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         bob = await service.make_user("bob", (Scope.ITEMS_READ,), email="bob@example.com")
         async with service.database.transaction() as work:
             drafts = [
-                items.Draft("Motörhead", Decimal("4.99"), 'Quotes " and \\ and\nlines', ("rock", "loud"), 30),
-                items.Draft("Moth", Decimal("0.1"), None, (), 0),
-                items.Draft("安い", Decimal("9999999999.99"), "", ("ro,ck",), 2**31 - 1),
-                items.Draft("zebra", Decimal(5), "\u2028 \U0001f600", ("rock",), 1),
-                items.Draft("deleted", Decimal(1)),
+                items.ItemValues("Motörhead", Decimal("4.99"), 'Quotes " and \\ and\nlines', ("rock", "loud"), 30),
+                items.ItemValues("Moth", Decimal("0.1"), None, (), 0),
+                items.ItemValues("安い", Decimal("9999999999.99"), "", ("ro,ck",), 2**31 - 1),
+                items.ItemValues("zebra", Decimal(5), "\u2028 \U0001f600", ("rock",), 1),
+                items.ItemValues("deleted", Decimal(1)),
             ]
             owners = (None, ada.id, ada.id, bob.id, ada.id)
             rows = [await items.create(work, draft, owner_id=owner) for draft, owner in zip(drafts, owners, strict=True)]

@@ -12,11 +12,11 @@ import strawberry
 from graph.items.types import Item
 from graph.kit.context import Context, Info
 from graph.kit.fields import subscription
-from graph.kit.global_ids import find, global_id, row_id
+from graph.kit.global_ids import global_id, resolve_node, row_id
 from persistence.items import table as items
 from persistence.kit.column_types import utc_now
 from persistence.kit.errors import InvalidInput
-from persistence.kit.events.feed import Feed, Missed, Reason
+from persistence.kit.events.feed import EventGap, EventGapReason, Feed
 from persistence.kit.events.log import Event as Row
 from persistence.kit.lru_cache import LruCache
 
@@ -81,15 +81,16 @@ class ItemPurchased(ItemChange):
 
     @strawberry.field(description="The purchase; null unless you are the buyer or hold `users:read`.")
     async def purchase(self, info: Info) -> Annotated["Purchase", strawberry.lazy("graph.purchases")] | None:
-        return await find(info, global_id("Purchase", self.data["purchase_id"]))
+        return await resolve_node(info, global_id("Purchase", self.data["purchase_id"]))
 
 
 @strawberry.enum(description="Why events cannot be delivered.")
 class GapReason(Enum):
-    EXPIRED = strawberry.enum_value(Reason.EXPIRED, description="They are older than the history that is kept.")
-    OVERFLOW = strawberry.enum_value(Reason.OVERFLOW, description="You read so slowly that they left the history meanwhile.")
+    EXPIRED = strawberry.enum_value(EventGapReason.EXPIRED, description="They are older than the history that is kept.")
+    OVERFLOW = strawberry.enum_value(EventGapReason.OVERFLOW, description="You read so slowly that they left the history meanwhile.")
     UNKNOWN = strawberry.enum_value(
-        Reason.UNKNOWN, description="The cursor is of another database, or of a time that a restored backup took back: `resumeFrom` is now."
+        EventGapReason.UNKNOWN,
+        description="The cursor is of another database, or of a time that a restored backup took back: `resumeFrom` is now.",
     )
 
 
@@ -101,7 +102,7 @@ class Gap(Event):
     reason: GapReason = strawberry.field(description="Why.")
 
     @classmethod
-    def of(cls, missed: Missed, cursor: str) -> Self:
+    def of(cls, missed: EventGap, cursor: str) -> Self:
         return cls(cursor=cursor, occurred_at=utc_now(), resume_from=cursor, reason=GapReason(missed.reason))
 
 
@@ -135,12 +136,12 @@ class ItemEventSubscription:
         feed = info.context.services.feed
         async with aclosing(feed.resume(after, reading=partial(_pay, info.context))) as events:
             async for event in events:
-                if isinstance(event, Missed) or (event.kind in _KINDS and (wanted is None or event.subject_id in wanted)):
+                if isinstance(event, EventGap) or (event.kind in _KINDS and (wanted is None or event.subject_id in wanted)):
                     yield told(feed, event)
 
 
-def told(feed: Feed, event: Row | Missed) -> Any:
-    return Gap.of(event, feed.cursor(event.resume_from)) if isinstance(event, Missed) else _told(feed, event)
+def told(feed: Feed, event: Row | EventGap) -> Any:
+    return Gap.of(event, feed.cursor(event.resume_from)) if isinstance(event, EventGap) else _told(feed, event)
 
 
 async def _pay(context: Context) -> None:

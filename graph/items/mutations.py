@@ -19,7 +19,7 @@ from persistence import audit
 from persistence.items import table as items
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
-from persistence.kit.serialization import NOTHING
+from persistence.kit.serialization import NO_RESULT
 
 BULK_ROWS = 10_000
 
@@ -39,8 +39,8 @@ class CreateItemInput:
     )
     inventory: int = strawberry.field(default=0, description="Units in stock, from 0.")
 
-    def draft(self) -> items.Draft:
-        return items.Draft(**vars(self))
+    def draft(self) -> items.ItemValues:
+        return items.ItemValues(**vars(self))
 
 
 @strawberry.input(description="New values. What is left out stays as it is; `description: null` removes the description.")
@@ -112,7 +112,7 @@ class ItemMutation:
             await audit.write(work, "item.created", actor_id=owner.user_id, subject=("Item", item.id))
             return item
 
-        row = await info.context.once(command, items.ANSWER, key=idempotency_key, operation="createItem", arguments=vars(input))
+        row = await info.context.once(command, items.REPLAY_FORMAT, key=idempotency_key, operation="createItem", arguments=vars(input))
         return Item.of(row)
 
     @mutation(scope=Scope.ITEMS_WRITE, description="Change some values of an item.")
@@ -132,7 +132,7 @@ class ItemMutation:
             return item
 
         arguments = [item_id, changes, expected_version]
-        row = await info.context.once(command, items.ANSWER, key=idempotency_key, operation="updateItem", arguments=arguments)
+        row = await info.context.once(command, items.REPLAY_FORMAT, key=idempotency_key, operation="updateItem", arguments=arguments)
         return Item.of(row)
 
     @mutation(scope=Scope.ITEMS_WRITE, description="Take an item out of the catalogue.")
@@ -146,7 +146,7 @@ class ItemMutation:
             await audit.write(work, "item.deleted", actor_id=actor.user_id, subject=("Item", item_id))
 
         arguments = [item_id, expected_version]
-        await info.context.once(command, NOTHING, key=idempotency_key, operation="deleteItem", arguments=arguments)
+        await info.context.once(command, NO_RESULT, key=idempotency_key, operation="deleteItem", arguments=arguments)
         return DeletedItem(id=id)
 
     @mutation(
@@ -163,7 +163,7 @@ class ItemMutation:
         if not 1 <= len(inputs) <= BULK_ROWS:
             raise errors.InvalidInput.at("inputs", f"must be 1 to {BULK_ROWS} rows, not {len(inputs)}")
         drafts = [checked(draft.draft(), str(place)) for place, draft in enumerate(inputs)]
-        good = [draft for draft in drafts if isinstance(draft, items.Draft)]
+        good = [draft for draft in drafts if isinstance(draft, items.ItemValues)]
         if dry_run:
             return _uncreated(drafts, "Good, but this was a dry run.")
         if len(good) < len(drafts) and on_error is BulkErrorPolicy.REJECT_ALL:
@@ -178,11 +178,11 @@ class ItemMutation:
         kept = items.bulk_answer(good, owner_id=owner.user_id)
         arguments = [[vars(draft) for draft in inputs], on_error.value]
         created = iter(await info.context.once(command, kept, key=idempotency_key, operation="bulkCreateItems", arguments=arguments))
-        results: list[BulkItemResult] = [Item.of(next(created)) if isinstance(draft, items.Draft) else draft for draft in drafts]
+        results: list[BulkItemResult] = [Item.of(next(created)) if isinstance(draft, items.ItemValues) else draft for draft in drafts]
         return BulkCreateItems(created=len(good), results=results)
 
 
-def checked(draft: items.Draft, place: str) -> items.Draft | InvalidInput:
+def checked(draft: items.ItemValues, place: str) -> items.ItemValues | InvalidInput:
     try:
         draft.check()
     except errors.InvalidInput as error:
@@ -190,6 +190,6 @@ def checked(draft: items.Draft, place: str) -> items.Draft | InvalidInput:
     return draft
 
 
-def _uncreated(drafts: Sequence[items.Draft | InvalidInput], message: str) -> BulkCreateItems:
-    results: list[BulkItemResult] = [NotCreated.because(message) if isinstance(draft, items.Draft) else draft for draft in drafts]
+def _uncreated(drafts: Sequence[items.ItemValues | InvalidInput], message: str) -> BulkCreateItems:
+    results: list[BulkItemResult] = [NotCreated.because(message) if isinstance(draft, items.ItemValues) else draft for draft in drafts]
     return BulkCreateItems(created=0, results=results)

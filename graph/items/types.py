@@ -16,13 +16,13 @@ from graph.kit.entity.roots import FindByGlobalId, ReadList
 from graph.kit.fields import query
 from graph.kit.global_ids import Node, row_id
 from graph.kit.limits.cost_rules import FILTER_POINTS, SEARCH_POINTS, Cost
-from graph.kit.limits.rate_limits import ADDRESS, Limit
+from graph.kit.limits.rate_limits import ADDRESS, RateLimitRule
 from graph.users.types import User
 from persistence import users
 from persistence.items import listing
 from persistence.items import table as items
 from persistence.kit.errors import InvalidInput
-from persistence.kit.query.paging import Window
+from persistence.kit.query.paging import PageArguments
 
 PAGE_SIZE = 100
 LOOKING = {"search": SEARCH_POINTS, "filter": FILTER_POINTS}
@@ -107,13 +107,13 @@ def item_list(
     after: str | None = None,
     last: int | None = None,
     before: str | None = None,
-) -> tuple[listing.ItemList, Window]:
+) -> tuple[listing.ItemList, PageArguments]:
     """What the arguments of `items` mean."""
     if filter is None and search is None:
-        conditions = listing.EVERYTHING
+        conditions = listing.NO_FILTER
     else:
         conditions = listing.Filter(search=search, **(vars(filter) if filter else {}))
-    return listing.ItemList(conditions, order_by.value() if order_by else listing.Order()), Window(first, after, last, before)
+    return listing.ItemList(conditions, order_by.value() if order_by else listing.Order()), PageArguments(first, after, last, before)
 
 
 @strawberry.type
@@ -148,7 +148,7 @@ class ItemQuery:
         scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE),
         description="The catalogue with page numbers, for administration.",
         cost=Cost(weight=100, size="pageSize", given={"search": SEARCH_POINTS}),
-        limit=Limit("3/60seconds", by=ADDRESS),
+        limit=RateLimitRule("3/60seconds", by=ADDRESS),
     )
     async def items_page(
         self,

@@ -37,41 +37,41 @@ from persistence.kit.database.database import Base
 
 
 @dataclass(frozen=True, slots=True)
-class Reads:
+class CacheDependencies:
     """The tables that an answer was read from, in alphabetical order; `personal` if it is for one viewer's eyes."""
 
     tables: tuple[str, ...] = ()
     personal: bool = False
 
-    def __or__(self, other: Reads) -> Reads:
-        return Reads(tuple(sorted({*self.tables, *other.tables})), self.personal or other.personal)
+    def __or__(self, other: CacheDependencies) -> CacheDependencies:
+        return CacheDependencies(tuple(sorted({*self.tables, *other.tables})), self.personal or other.personal)
 
 
-def reads(*entities: type[Base], personal: bool = False) -> Reads:
+def reads(*entities: type[Base], personal: bool = False) -> CacheDependencies:
     """Without an entity: made of what other fields have read, or of nothing that changes while the service runs."""
-    return Reads(tuple(sorted(entity.__tablename__ for entity in entities)), personal)
+    return CacheDependencies(tuple(sorted(entity.__tablename__ for entity in entities)), personal)
 
 
-class Unkept(Exception):
+class Uncacheable(Exception):
     """The operation must be run each time."""
 
 
-class Reader:
+class DependencyAnalyzer:
     """Works out what operations of a schema read. The work is linear in the document, each fragment being looked at once for each type."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self._schema = schema
 
-    def of(self, document: DocumentNode, operation: OperationDefinitionNode) -> Reads | None:
+    def of(self, document: DocumentNode, operation: OperationDefinitionNode) -> CacheDependencies | None:
         """None, if the answer cannot be kept. For a document that was measured and validated."""
         if operation.operation is not OperationType.QUERY or self._schema.query_type is None:
             return None
         fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
-        found, seen = Reads(), set[tuple[str, int]]()
+        found, seen = CacheDependencies(), set[tuple[str, int]]()
         try:
             for each in self._below(self._schema.query_type, operation.selection_set, fragments, seen):
                 found |= each
-        except Unkept:
+        except Uncacheable:
             return None
         return found
 
@@ -81,7 +81,7 @@ class Reader:
         selections: SelectionSetNode,
         fragments: Mapping[str, FragmentDefinitionNode],
         seen: set[tuple[str, int]],
-    ) -> Iterator[Reads]:
+    ) -> Iterator[CacheDependencies]:
         """Raises: Unkept."""
         if (type_.name, id(selections)) in seen:
             return
@@ -97,7 +97,7 @@ class Reader:
 
     def _field(
         self, type_: GraphQLObjectType, node: FieldNode, fragments: Mapping[str, FragmentDefinitionNode], seen: set[tuple[str, int]]
-    ) -> Iterator[Reads]:
+    ) -> Iterator[CacheDependencies]:
         if node.name.value.startswith("__"):
             return  # The schema is the same as long as the process lives.
         field = type_.fields[node.name.value]
@@ -106,14 +106,14 @@ class Reader:
         if node.selection_set and is_composite_type(named):
             yield from self._below(named, node.selection_set, fragments, seen)
 
-    def _declared(self, type_: GraphQLObjectType, field: GraphQLField) -> Reads:
+    def _declared(self, type_: GraphQLObjectType, field: GraphQLField) -> CacheDependencies:
         definition: object = field.extensions.get("strawberry-definition")
         if not isinstance(definition, StrawberryField):
-            raise Unkept
-        declared: Reads | None = cast("Mapping[str, Any]", definition.metadata).get("cache")
+            raise Uncacheable
+        declared: CacheDependencies | None = cast("Mapping[str, Any]", definition.metadata).get("cache")
         if declared is None and (type_ is self._schema.query_type or not definition.is_basic_field):
-            raise Unkept
-        return declared or Reads()
+            raise Uncacheable
+        return declared or CacheDependencies()
 
     def _objects(self, type_: GraphQLNamedType) -> Collection[GraphQLObjectType]:
         if is_abstract_type(type_):

@@ -11,7 +11,7 @@ from graph.kit.limits.cost_rules import COUNT_POINTS, Cost
 from persistence.kit.database.database import Batch
 from persistence.kit.query import entity
 from persistence.kit.query.entity import ListQuery
-from persistence.kit.query.paging import COUNT_ROWS, MAX_PAGE_SIZE, PAGE_SIZE, Listing, Page, Window
+from persistence.kit.query.paging import COUNT_ROWS, MAX_PAGE_SIZE, PAGE_SIZE, OrderedQuery, Page, PageArguments
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -75,8 +75,8 @@ class Connection(Generic[T]):
         return min(COUNT_ROWS, await self.count())
 
 
-async def owned(
-    info: Info, pages: Batch[Any, Any], counts: Batch[int, int], owner_id: int, window: Window, *, of: Callable[[Any], Any]
+async def connection_by_parent(
+    info: Info, pages: Batch[Any, Any], counts: Batch[int, int], owner_id: int, window: PageArguments, *, of: Callable[[Any], Any]
 ) -> Connection[Any]:
     """A page of what one owner has; beside the pages of other owners it costs no statement of its own."""
 
@@ -87,7 +87,7 @@ async def owned(
     return Connection[Any](page=page, of=of, count=count)
 
 
-async def listed(info: Info, query: ListQuery, window: Window, *, of: Callable[[Any], Any]) -> Connection[Any]:
+async def listed(info: Info, query: ListQuery, window: PageArguments, *, of: Callable[[Any], Any]) -> Connection[Any]:
     """A page of a whole list. Raises: InvalidInput."""
 
     async def count() -> int:
@@ -98,7 +98,7 @@ async def listed(info: Info, query: ListQuery, window: Window, *, of: Callable[[
         return Connection[Any](page=await entity.page(session, query, window), of=of, count=count)
 
 
-def unseen(listing: Listing[Any], window: Window) -> Connection[Any]:
+def empty_connection(listing: OrderedQuery[Any], window: PageArguments) -> Connection[Any]:
     """Of a list whose rows the viewer may not see: they are missing, not forbidden."""
     window.check()
 

@@ -20,7 +20,7 @@ from persistence.kit.database.database import Batch, Database, UnitOfWork
 from persistence.kit.events.broker import Broker
 from persistence.kit.events.feed import Feed
 from persistence.kit.idempotency import Attempt
-from persistence.kit.serialization import Kept
+from persistence.kit.serialization import Serializer
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -124,12 +124,12 @@ class Context:
     async def once(
         self,
         command: Callable[[UnitOfWork], Awaitable[T]],
-        kept: Kept[T],
+        kept: Serializer[T],
         *,
         key: str | None,
         operation: str,
         arguments: object,
-        at_once: Callable[[Attempt | None], Awaitable[T | None]] | None = None,
+        shortcut: Callable[[Attempt | None], Awaitable[T | None]] | None = None,
     ) -> T:
         """Run a command in its transaction; under an idempotency key, at most once, and the first answer is given again.
 
@@ -137,17 +137,17 @@ class Context:
         `at_once` is a shorter way to the same effect, key and answer included; None from it says that it was not to be had.
         """
         attempt = None if key is None else Attempt.of(caller=self.caller.key, key=key, operation=operation, arguments=arguments)
-        if at_once and (answer := await at_once(attempt)) is not None:
+        if shortcut and (answer := await shortcut(attempt)) is not None:
             return answer
         async with self.database.transaction() as work:
             if attempt is None:
                 return await command(work)
             if earlier := await attempt.earlier(work.session):
                 self.extensions["idempotency"] = {"replayed": True}
-                return kept.thaw(earlier.answer)
+                return kept.load(earlier.answer)
             answer = await command(work)
             await work.session.flush()
-            await attempt.keep(work.session, kept.freeze(answer))
+            await attempt.store(work.session, kept.dump(answer))
             return answer
 
     @property

@@ -18,19 +18,19 @@ from strawberry.schema_directive import Location
 from strawberry.types.field import StrawberryField
 
 from graph.kit.auth import Scope
-from graph.kit.cache_control import Reads
+from graph.kit.cache_control import CacheDependencies
 from graph.kit.context import Info
 from graph.kit.entity.roots import Root
 from graph.kit.errors import as_data, as_error, rate_limited
 from graph.kit.limits.cost_rules import Cost
-from graph.kit.limits.rate_limits import Counted, Limit
+from graph.kit.limits.rate_limits import LimitedCall, RateLimitRule
 from persistence.kit.errors import DomainError, TooOften
-from persistence.kit.limits.moving_window import Windows
+from persistence.kit.limits.moving_window import MovingWindow
 
 T = TypeVar("T")
 Resolver = Callable[..., Any]
 Scopes = Scope | tuple[Scope, ...] | None
-Limits = Limit | tuple[Limit, ...]
+Limits = RateLimitRule | tuple[RateLimitRule, ...]
 
 
 @strawberry.schema_directive(
@@ -48,13 +48,13 @@ def query(
     description: str,
     cost: int | Cost | None = None,
     limit: Limits = (),
-    cache: Reads | None = None,
+    cache: CacheDependencies | None = None,
     plan: Root | None = None,
 ) -> Callable[[Resolver], StrawberryField]:
     """A field that reads. An expected refusal becomes a top-level error. With `plan` it can be read without its resolver."""
     if limit and (cache or plan):
         raise TypeError("an answer that is found in the cache or planned is not counted: a field is limited, or kept and planned")
-    kept = None if cache is None else cache | Reads(personal=scope is not None)
+    kept = None if cache is None else cache | CacheDependencies(personal=scope is not None)
 
     def declare(resolver: Resolver) -> StrawberryField:
         @wraps(resolver)
@@ -142,8 +142,8 @@ async def _permit(info: Info, scope: Scopes, limit: Limits, arguments: dict[str,
         await _counted(info, arguments).count(_listed(limit))
 
 
-def _counted(info: Info, arguments: dict[str, Any]) -> Counted:
-    return Counted(info.context.port(Windows), info.field_name, info.context.caller, arguments)
+def _counted(info: Info, arguments: dict[str, Any]) -> LimitedCall:
+    return LimitedCall(info.context.port(MovingWindow), info.field_name, info.context.caller, arguments)
 
 
 def _limited(description: str, limit: Limits) -> str:

@@ -34,21 +34,21 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Kind:
+class NodeType:
     """How `node` finds objects of one type: a batch load, and what is made of a row; None for a row that the viewer may not see."""
 
     batch: Batch[int, Any]
     of: Callable[[Info, Any], Any | Awaitable[Any]]
 
 
-_kinds: dict[str, Kind] = {}
+_node_types: dict[str, NodeType] = {}
 
 
-def refetched(batch: Batch[int, Any], of: Callable[[Info, Any], Any | Awaitable[Any]]) -> Callable[[T], T]:
+def node_type(batch: Batch[int, Any], of: Callable[[Info, Any], Any | Awaitable[Any]]) -> Callable[[T], T]:
     """Declare that `node` finds objects of this type."""
 
     def register(cls: T) -> T:
-        _kinds[cls.__name__] = Kind(batch, of)
+        _node_types[cls.__name__] = NodeType(batch, of)
         return cls
 
     return register
@@ -56,7 +56,7 @@ def refetched(batch: Batch[int, Any], of: Callable[[Info, Any], Any | Awaitable[
 
 def is_refetched(kind: str) -> bool:
     """Whether `node` finds objects of a type of this name."""
-    return kind in _kinds
+    return kind in _node_types
 
 
 def global_id(kind: str, id_: int) -> strawberry.ID:
@@ -93,10 +93,10 @@ def required_row_id(kind: str, global_id_: str) -> int:
     return id_
 
 
-async def find(info: Info, global_id_: str) -> Any | None:
+async def resolve_node(info: Info, global_id_: str) -> Any | None:
     match split(global_id_):
-        case (name, id_) if name in _kinds:
-            kind = _kinds[name]
+        case (name, id_) if name in _node_types:
+            kind = _node_types[name]
             row = await info.context.load(kind.batch, id_)
             seen = None if row is None else kind.of(info, row)
             return await seen if isawaitable(seen) else seen

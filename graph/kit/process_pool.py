@@ -17,7 +17,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Computing:
+class ProcessPool:
     """Processes that are started when they are first needed, and end with `stop`."""
 
     def __init__(self, processes: int | None = None) -> None:

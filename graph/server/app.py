@@ -13,65 +13,65 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from graph.budget import Meter
+from graph.budget import BudgetMeter
 from graph.kit.auth import AccessTokens
 from graph.kit.context import Services
 from graph.kit.execution.engine import Engine
 from graph.kit.planner.planner import Planner
-from graph.kit.process_pool import Computing
+from graph.kit.process_pool import ProcessPool
 from graph.schema import executable, schema
 from graph.server.asgi.compression import Compression
-from graph.server.asgi.graceful_shutdown import Departure, Farewell
-from graph.server.asgi.middleware import Application, Cors, Direct
+from graph.server.asgi.graceful_shutdown import GracefulShutdown, ShutdownMiddleware
+from graph.server.asgi.middleware import CorsShortcut, PathShortcut, PlainStarlette
 from graph.server.asgi.origins import Origins
-from graph.server.asgi.response_headers import Envelope
+from graph.server.asgi.response_headers import ResponseHeadersMiddleware
 from graph.server.asgi.shutdown_stack import ShutdownStack
 from graph.server.asgi.trusted_proxies import TrustedProxies, networks
 from graph.server.auth.callers import Callers
 from graph.server.auth.tokens import Tokens
-from graph.server.graphql.budget import Limits
-from graph.server.graphql.connection_registry import Connections
+from graph.server.graphql.budget import BudgetService
+from graph.server.graphql.connection_registry import ConnectionRegistry
 from graph.server.graphql.http import METHODS, HttpEndpoint
-from graph.server.graphql.persisted_documents import Documents, Trusted
+from graph.server.graphql.persisted_documents import PersistedDocuments, TrustedDocuments
 from graph.server.graphql.pipeline import Pipeline
-from graph.server.graphql.response_cache import Responses
-from graph.server.graphql.response_replay import Repeats
+from graph.server.graphql.response_cache import ResponseCache
+from graph.server.graphql.response_replay import ResponseReplay
 from graph.server.graphql.sse import EventStreams
 from graph.server.graphql.websocket import SocketEndpoint, SocketLimits
-from graph.server.pages.docs import Docs
+from graph.server.pages.docs import DocsPages
 from graph.server.pages.explorer import STYLES, Explorer
-from graph.server.pages.home import Landing
+from graph.server.pages.home import HomePage
 from graph.server.rest import exports
 from graph.server.rest.files import FileRoutes
 from graph.server.rest.health import HealthRoutes
-from graph.server.rest.rate_limiter import Throttle
-from graph.server.rest.routes import NotServed, Shims, metered
-from graph.server.rest.sales_report import Reports
+from graph.server.rest.rate_limiter import RouteRateLimiter
+from graph.server.rest.routes import Routes, UnroutedResponse, metered
+from graph.server.rest.sales_report import SalesReportRoutes
 from graph.server.settings import Settings
-from graph.server.telemetry.endpoint import Monitoring
+from graph.server.telemetry.endpoint import MetricsEndpoint
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metrics import Metrics
 from graph.server.telemetry.telemetry import Telemetry
 from graph.users.mutations import SignupPolicy
 from persistence import files, logins
-from persistence.health_checks import Vitals
+from persistence.health_checks import HealthChecks
 from persistence.items import sources
 from persistence.kit import idempotency
 from persistence.kit.blobs.blobs import Blobs
-from persistence.kit.blobs.by_url import blobs_at
+from persistence.kit.blobs.by_url import open_blobs
 from persistence.kit.cache.store import SharedCache
-from persistence.kit.cache.table_versions import Versions, followed
+from persistence.kit.cache.table_versions import TableVersions, table_versions_for
 from persistence.kit.database.database import Database
 from persistence.kit.database.replica import SharedPositions
 from persistence.kit.events import log as events
 from persistence.kit.events.broker import Broker, LocalBroker
 from persistence.kit.events.feed import Feed
 from persistence.kit.events.redis_broker import RedisBroker
-from persistence.kit.jobs.maintenance import Upkeep
-from persistence.kit.jobs.runner import Runner
+from persistence.kit.jobs.maintenance import Maintenance
+from persistence.kit.jobs.runner import JobRunner
 from persistence.kit.limits.guess_throttle import GuessThrottle
-from persistence.kit.limits.moving_window import Windows, windows
-from persistence.kit.limits.token_bucket import LocalQuota, Quota, SharedQuota
+from persistence.kit.limits.moving_window import MovingWindow, moving_window
+from persistence.kit.limits.token_bucket import LocalTokenBucket, SharedTokenBucket, TokenBucket
 from persistence.kit.notifications import LogNotifier, Notifier
 from persistence.kit.redis.client import Redis, connect
 from persistence.kit.tasks.supervisor import Supervisor
@@ -83,26 +83,28 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     metrics = Metrics(settings.metrics_folder)
     supervisor = Supervisor(restarted=lambda task: metrics.restarts.add(1, task))
     stores = Stores.of(settings, supervisor)
-    telemetry = observed(stores.database, settings, metrics)
+    telemetry = create_telemetry(stores.database, settings, metrics)
     tokens = Tokens(stores.database, settings.signing_key, settings.older_keys)
-    connections = Connections(tokens, per_caller=settings.connections_per_caller)
-    vitals = Vitals(stores.database, stores.blobs, stores.redis, draining=lambda: connections.draining, failing=lambda: supervisor.failing)
+    connections = ConnectionRegistry(tokens, per_caller=settings.connections_per_caller)
+    vitals = HealthChecks(
+        stores.database, stores.blobs, stores.redis, draining=lambda: connections.draining, failing=lambda: supervisor.failing
+    )
     engine = Engine(
         executable, telemetry, suggestions=settings.suggestions, introspection=settings.introspection, fast=settings.fast_path_enabled
     )
-    limits = Limits(engine, stores.quota, max_cost=settings.max_cost, enabled=settings.rate_limits_enabled)
-    ports = made_ports(settings, stores, tokens, limits, vitals) | dict(replaced or {})
+    limits = BudgetService(engine, stores.quota, max_cost=settings.max_cost, enabled=settings.rate_limits_enabled)
+    ports = create_ports(settings, stores, tokens, limits, vitals) | dict(replaced or {})
     services = Services(stores.database, stores.feed, stores.broker, telemetry, ports)
-    pipeline = made_pipeline(settings, stores, services, engine, limits, telemetry)
-    monitoring = Monitoring(metrics, services, supervisor, token=settings.metrics_token)
-    departure = Departure(stores.feed, connections, seconds=settings.drain_seconds)
+    pipeline = create_pipeline(settings, stores, services, engine, limits, telemetry)
+    monitoring = MetricsEndpoint(metrics, services, supervisor, token=settings.metrics_token)
+    departure = GracefulShutdown(stores.feed, connections, seconds=settings.drain_seconds)
     parts = Parts(settings, stores, services, supervisor, telemetry, tokens, connections, limits, pipeline, monitoring, departure)
     explorer = Explorer() if settings.explorer else None
-    http = made_http(parts, explorer)
-    app = Application(
-        routes=made_routes(parts, http, vitals, explorer),
-        middleware=made_middleware(parts, http),
-        exception_handlers={HTTPException: NotServed(limits)},
+    http = create_http_endpoint(parts, explorer)
+    app = PlainStarlette(
+        routes=create_routes(parts, http, vitals, explorer),
+        middleware=create_middleware(parts, http),
+        exception_handlers={HTTPException: UnroutedResponse(limits)},
         lifespan=partial(lifespan, parts),
     )
     app.state.services, app.state.tokens, app.state.connections, app.state.pipeline = services, tokens, connections, pipeline
@@ -118,8 +120,8 @@ class Stores:
     broker: Broker
     feed: Feed
     blobs: Blobs
-    versions: Versions
-    quota: Quota
+    versions: TableVersions
+    quota: TokenBucket
 
     @classmethod
     def of(cls, settings: Settings, supervisor: Supervisor) -> Stores:
@@ -136,9 +138,9 @@ class Stores:
             database,
             broker,
             Feed(database, broker, supervisor),
-            blobs_at(settings.files_url, call_seconds=settings.blob_timeout_seconds),
-            followed(database, redis, settings.database_url),
-            SharedQuota(redis, settings.budget) if redis else LocalQuota(settings.budget),
+            open_blobs(settings.files_url, call_seconds=settings.blob_timeout_seconds),
+            table_versions_for(database, redis, settings.database_url),
+            SharedTokenBucket(redis, settings.budget) if redis else LocalTokenBucket(settings.budget),
         )
 
 
@@ -152,11 +154,11 @@ class Parts:
     supervisor: Supervisor
     telemetry: Telemetry
     tokens: Tokens
-    connections: Connections
-    limits: Limits
+    connections: ConnectionRegistry
+    limits: BudgetService
     pipeline: Pipeline
-    monitoring: Monitoring
-    departure: Departure
+    monitoring: MetricsEndpoint
+    departure: GracefulShutdown
 
     @property
     def keeps_responses(self) -> bool:
@@ -168,31 +170,33 @@ def keeps_responses(settings: Settings) -> bool:
     return settings.response_cache_enabled and settings.database_replica_url is None
 
 
-def made_ports(settings: Settings, stores: Stores, tokens: Tokens, limits: Limits, vitals: Vitals) -> dict[type[Any], Any]:
+def create_ports(settings: Settings, stores: Stores, tokens: Tokens, limits: BudgetService, vitals: HealthChecks) -> dict[type[Any], Any]:
     return {
         AccessTokens: tokens,
         Blobs: stores.blobs,
-        Computing: Computing(),
-        Meter: limits,
+        ProcessPool: ProcessPool(),
+        BudgetMeter: limits,
         Notifier: LogNotifier(),
         SignupPolicy: SignupPolicy(settings.scopes_at_signup),
-        Vitals: vitals,
-        Windows: windows(stores.redis, enabled=settings.rate_limits_enabled),
+        HealthChecks: vitals,
+        MovingWindow: moving_window(stores.redis, enabled=settings.rate_limits_enabled),
         GuessThrottle: GuessThrottle(stores.redis, enabled=settings.rate_limits_enabled),
         sources.PriceSource: sources.TablePrices(stores.database),
         sources.InventorySource: sources.TableInventory(stores.database),
     }
 
 
-def made_pipeline(settings: Settings, stores: Stores, services: Services, engine: Engine, limits: Limits, telemetry: Telemetry) -> Pipeline:
+def create_pipeline(
+    settings: Settings, stores: Stores, services: Services, engine: Engine, limits: BudgetService, telemetry: Telemetry
+) -> Pipeline:
     cache = SharedCache(stores.redis, "storegraph:cache") if stores.redis else None
-    documents = Documents(
-        Trusted.read(settings.documents_manifest),
+    documents = PersistedDocuments(
+        TrustedDocuments.read(settings.documents_manifest),
         mode=settings.documents_mode,
         mode_by_client=settings.documents_mode_by_client,
         shared=cache,
     )
-    responses = Responses(stores.versions, telemetry.metrics.cache, shared=cache, edition=schema.as_str())
+    responses = ResponseCache(stores.versions, telemetry.metrics.cache, shared=cache, edition=schema.as_str())
     return Pipeline(
         engine,
         services,
@@ -205,51 +209,51 @@ def made_pipeline(settings: Settings, stores: Stores, services: Services, engine
     )
 
 
-def made_routes(parts: Parts, http: HttpEndpoint, vitals: Vitals, explorer: Explorer | None) -> list[Route]:
+def create_routes(parts: Parts, http: HttpEndpoint, vitals: HealthChecks, explorer: Explorer | None) -> list[Route]:
     settings = parts.settings
-    throttle = Throttle(settings.redis_url, enabled=settings.rate_limits_enabled)
+    throttle = RouteRateLimiter(settings.redis_url, enabled=settings.rate_limits_enabled)
     callers, origins, seconds = Callers(parts.tokens, parts.limits), Origins(settings.allowed_origins), settings.operation_timeout_seconds
-    shims = Shims(parts.services, callers, origins, throttle, parts.limits, seconds=seconds)
+    shims = Routes(parts.services, callers, origins, throttle, parts.limits, seconds=seconds)
     return [
         Route("/graphql", http),  # Only for its redirect of `/graphql/`.
         Route("/metrics", parts.monitoring.scrape),
         *FileRoutes(parts.stores.blobs, most_bytes=settings.max_upload_bytes, quota_bytes=settings.upload_quota_bytes).routes(shims),
         *exports.routes(shims),
-        *Reports(settings.app_name).routes(shims),
+        *SalesReportRoutes(settings.app_name).routes(shims),
         *HealthRoutes(vitals, limited=settings.rate_limits_enabled).routes,
         *(metered(route, parts.limits) for route in pages(settings, explorer)),
     ]
 
 
-def made_http(parts: Parts, explorer: Explorer | None) -> HttpEndpoint:
+def create_http_endpoint(parts: Parts, explorer: Explorer | None) -> HttpEndpoint:
     seconds = parts.settings.operation_timeout_seconds
     streams = EventStreams(parts.pipeline, parts.connections, seconds=seconds)
     callers, origins = Callers(parts.tokens, parts.limits), Origins(parts.settings.allowed_origins)
     return HttpEndpoint(parts.pipeline, callers, origins, streams, page=explorer.page if explorer else None, seconds=seconds)
 
 
-def made_socket(parts: Parts) -> SocketEndpoint:
+def create_socket_endpoint(parts: Parts) -> SocketEndpoint:
     callers, origins = Callers(parts.tokens, parts.limits), Origins(parts.settings.allowed_origins)
     limits = SocketLimits(operation_seconds=parts.settings.operation_timeout_seconds)
     return SocketEndpoint(parts.pipeline, callers, origins, parts.connections, limits=limits)
 
 
-def made_middleware(parts: Parts, http: HttpEndpoint) -> list[Middleware]:
+def create_middleware(parts: Parts, http: HttpEndpoint) -> list[Middleware]:
     """In the order in which requests pass."""
-    settings, socket = parts.settings, made_socket(parts)
+    settings, socket = parts.settings, create_socket_endpoint(parts)
     seconds, callers = settings.operation_timeout_seconds, Callers(parts.tokens, parts.limits)
-    repeats = Middleware(Repeats, path="/graphql", pipeline=parts.pipeline, callers=callers, seconds=seconds)
+    repeats = Middleware(ResponseReplay, path="/graphql", pipeline=parts.pipeline, callers=callers, seconds=seconds)
     return [
         *([Middleware(TrustedProxies, trusted=networks(settings.trusted_proxies))] if settings.trusted_proxies else ()),
-        Middleware(Envelope),
-        Middleware(Farewell, departure=parts.departure),
+        Middleware(ResponseHeadersMiddleware),
+        Middleware(ShutdownMiddleware, departure=parts.departure),
         *parts.telemetry.middleware,
-        Middleware(Direct, path="/graphql", endpoint=socket, kind="websocket"),
+        Middleware(PathShortcut, path="/graphql", endpoint=socket, kind="websocket"),
         *([repeats] if parts.keeps_responses else ()),
-        Middleware(Direct, path="/graphql", endpoint=http, plain=True),
+        Middleware(PathShortcut, path="/graphql", endpoint=http, plain=True),
         Middleware(Compression),
-        Middleware(Cors, allow_origins=settings.allowed_origins, allow_methods=METHODS, allow_headers=["*"], max_age=600),
-        Middleware(Direct, path="/graphql", endpoint=http),
+        Middleware(CorsShortcut, allow_origins=settings.allowed_origins, allow_methods=METHODS, allow_headers=["*"], max_age=600),
+        Middleware(PathShortcut, path="/graphql", endpoint=http),
     ]
 
 
@@ -257,7 +261,7 @@ def made_middleware(parts: Parts, http: HttpEndpoint) -> list[Middleware]:
 async def lifespan(parts: Parts, _app: Starlette) -> AsyncGenerator[dict[str, Any]]:
     """Starts what runs beside requests. What is started last ends first, and nothing keeps the rest from ending."""
     stores, supervisor, ports = parts.stores, parts.supervisor, parts.services.ports
-    runner = Runner(stores.database, {purchases.PLACED: purchases.Completion(ports[Notifier])}, supervisor=supervisor)
+    runner = JobRunner(stores.database, {purchases.PLACED: purchases.Completion(ports[Notifier])}, supervisor=supervisor)
     async with ShutdownStack() as stack:
         stack.step("telemetry", parts.telemetry.close)
         stack.step("database", stores.database.close)
@@ -269,7 +273,7 @@ async def lifespan(parts: Parts, _app: Starlette) -> AsyncGenerator[dict[str, An
         await stores.broker.start()
         stack.step("event log", stores.feed.stop)
         await stores.feed.start()
-        stack.step("computing", ports[Computing].stop)
+        stack.step("computing", ports[ProcessPool].stop)
         stack.step("background tasks", supervisor.stop)
         stack.step("background work", partial(runner.stop, seconds=parts.settings.drain_seconds / 10))
         await runner.start()
@@ -290,19 +294,19 @@ def watch_over(parts: Parts) -> None:
         "logins": logins.prune,
     }
     supervisor.start("connections", parts.connections.watch)
-    supervisor.start("sweeping", partial(files.keep_swept, stores.database, stores.blobs))
-    supervisor.start("upkeep", Upkeep(stores.database, chores).keep)
+    supervisor.start("sweeping", partial(files.sweep_forever, stores.database, stores.blobs))
+    supervisor.start("upkeep", Maintenance(stores.database, chores).run_forever)
 
 
 def pages(settings: Settings, explorer: Explorer | None) -> list[Route]:
     """What is for people."""
     # The explorer reads the schema there where introspection is off.
     sdl = schema.as_str() if settings.introspection or explorer else None
-    landing = Landing(settings.app_name, sdl, explorer=explorer is not None)
-    return [*landing.routes, *STYLES, *(explorer.routes if explorer else ()), *Docs().routes]
+    landing = HomePage(settings.app_name, sdl, explorer=explorer is not None)
+    return [*landing.routes, *STYLES, *(explorer.routes if explorer else ()), *DocsPages().routes]
 
 
-def observed(database: Database, settings: Settings, metrics: Metrics) -> Telemetry:
+def create_telemetry(database: Database, settings: Settings, metrics: Metrics) -> Telemetry:
     log = OperationLog(settings)
     if settings.otel_exporter_otlp_endpoint is None:
         return Telemetry(metrics, log)

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from graph.kit.auth import Scope
 from graph.server.asgi.trusted_proxies import networks
 from graph.server.graphql.persisted_documents import DocumentMode, read_manifest
-from persistence.kit.blobs.by_url import blobs_at
+from persistence.kit.blobs.by_url import open_blobs
 from persistence.kit.database.engines import DRIVERS, PoolSize, below, driver
 from persistence.kit.events.log import History
 from persistence.kit.limits.token_bucket import Budget
@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     @field_validator("files_url")
     @classmethod
     def _usable_storage(cls, value: str) -> str:
-        blobs_at(value)
+        open_blobs(value)
         return value
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from graph.kit.errors import FORBIDDEN, Error, IdempotencyKeyReused, InvalidInpu
 from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import PASSWORD_POINTS
-from graph.kit.limits.rate_limits import ADDRESS, Limit
+from graph.kit.limits.rate_limits import ADDRESS, RateLimitRule
 from graph.users.types import User
 from persistence import audit, logins, passwords, users
 from persistence.kit import errors
@@ -41,8 +41,8 @@ class SignupInput:
     )
     full_name: str | None = strawberry.field(default=None, description="1 to 200 characters. Everybody sees it.")
 
-    def application(self) -> users.Application:
-        return users.Application(**vars(self))
+    def application(self) -> users.SignUpValues:
+        return users.SignUpValues(**vars(self))
 
 
 @member_for(users.UsernameTaken)
@@ -82,7 +82,7 @@ class UserMutation:
         description="Make an account. Then get a token with the mutation `token`.",
         cost=PASSWORD_POINTS,
         # The first keeps people from trying out which names are taken, the second from filling the table.
-        limit=(Limit("100/10minutes", by=ADDRESS, failures=True), Limit("1000/hour", by=ADDRESS)),
+        limit=(RateLimitRule("100/10minutes", by=ADDRESS, failures=True), RateLimitRule("1000/hour", by=ADDRESS)),
     )
     async def signup(self, info: Info, input: SignupInput, idempotency_key: IdempotencyKey = None) -> SignupResult:
         application = input.application()
@@ -92,7 +92,7 @@ class UserMutation:
                 if await users.by_username(session, [application.username]):
                     raise users.UsernameTaken(application.username)
         async with info.context.port(GuessThrottle).place(network(info.context.caller.client_ip)):
-            password_hash = await passwords.hashed(application.password)
+            password_hash = await passwords.hash_password(application.password)
         scopes = [scope.value for scope in info.context.port(SignupPolicy).scopes]
 
         async def command(work: UnitOfWork) -> users.User:
@@ -101,7 +101,7 @@ class UserMutation:
             return user
 
         arguments = [application.username, application.full_name, application.email]
-        user = await info.context.once(command, users.ANSWER, key=idempotency_key, operation="signup", arguments=arguments)
+        user = await info.context.once(command, users.REPLAY_FORMAT, key=idempotency_key, operation="signup", arguments=arguments)
         if info.context.replayed:
             await _check_password(info, user, application.password)
         return User.of(user, opened=True)  # There is no token yet, but who asks is who it is.
@@ -200,11 +200,11 @@ async def _check_password(info: Info, user: users.User, password: str) -> None:
     """Whether whoever repeats a sign-up knows its password: an idempotency key tells requests apart, not people. Raises: KeyReused."""
     async with info.context.database.reading_latest() as session:
         present = (await users.by_id(session, [user.id])).get(user.id)
-    if not (await passwords.verified(password, present.password_hash if present else None)).right:
+    if not (await passwords.verify(password, present.password_hash if present else None)).right:
         raise errors.KeyReused
 
 
 async def _once(
     info: Info, command: Callable[[UnitOfWork], Awaitable[users.User]], key: str | None, operation: str, arguments: object
 ) -> User:
-    return User.of(await info.context.once(command, users.ANSWER, key=key, operation=operation, arguments=arguments))
+    return User.of(await info.context.once(command, users.REPLAY_FORMAT, key=key, operation=operation, arguments=arguments))

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 import strawberry
 
-from graph.budget import Meter
+from graph.budget import BudgetMeter
 from graph.kit.auth import TOKEN_LENGTH, AccessTokens, Scope, network
 from graph.kit.context import Info
 from graph.kit.errors import Error, InvalidInput, member_for
@@ -37,7 +37,7 @@ class Token:
     scopes: list[Scope] = strawberry.field(description="What the access token allows.")
 
     @classmethod
-    def of(cls, login: logins.Continued, tokens: AccessTokens) -> Self:
+    def of(cls, login: logins.IssuedLogin, tokens: AccessTokens) -> Self:
         scopes = known_scopes(login.scopes)
         return cls(
             access_token=tokens.issue(login.user.id, scopes, family=login.login_id),
@@ -103,7 +103,7 @@ class TokenMutation:
         self, info: Info, refresh_token: Annotated[str, strawberry.argument(description="The newest one of your login.")]
     ) -> TokenResult:
         async with info.context.database.transaction() as work:
-            login = await logins.refresh(work, refresh_token, paced=info.context.port(Meter).enabled)
+            login = await logins.refresh(work, refresh_token, paced=info.context.port(BudgetMeter).enabled)
         if login is None:
             raise logins.InvalidCredentials
         return Token.of(login, info.context.port(AccessTokens))

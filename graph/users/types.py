@@ -19,7 +19,7 @@ from graph.kit.limits.cost_rules import SEARCH_POINTS, Cost
 from persistence import users
 from persistence.items import listing
 from persistence.items import table as items
-from persistence.kit.query.paging import Window
+from persistence.kit.query.paging import PageArguments
 from persistence.purchases import table as purchases
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ class User(Node):
 
 def user_list(
     search: str | None = None, first: int | None = None, after: str | None = None, last: int | None = None, before: str | None = None
-) -> tuple[users.UserList, Window]:
+) -> tuple[users.UserList, PageArguments]:
     """What the arguments of `users` mean."""
-    return users.UserList(search), Window(first, after, last, before)
+    return users.UserList(search), PageArguments(first, after, last, before)
 
 
 @strawberry.type

@@ -17,7 +17,7 @@ from persistence.demo import shop as demo
 from persistence.items.table import Item
 from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Database, UnitOfWork
-from persistence.kit.database.row_ids import take
+from persistence.kit.database.row_ids import reserve
 from persistence.kit.events.log import record_all
 from persistence.kit.query import search
 from persistence.purchases.table import COMPLETED, Purchase
@@ -25,12 +25,12 @@ from persistence.users import User
 
 BATCH = 10_000  # Rows of one transaction: other writers wait a second at most.
 ITEMS_PER_USER = 500
-Stock = tuple[demo.DemoItem, list[demo.DemoSale]]
+ItemsWithSales = tuple[demo.DemoItem, list[demo.DemoSale]]
 NO_PASSWORD = "-"  # No password has this hash: nobody signs in as one of them.  # noqa: S105
 
 
 @dataclass(frozen=True)
-class Shop:
+class SeededCounts:
     """How much of the demo shop a database holds."""
 
     users: int
@@ -38,38 +38,38 @@ class Shop:
     purchases: int
 
 
-async def found(session: AsyncSession) -> Shop:
+async def count_seeded(session: AsyncSession) -> SeededCounts:
     sellers = select(User.id).where(User.email.like(f"%@{demo.DOMAIN}"))
     users = await session.scalar(select(func.count()).select_from(sellers.subquery()))
     items = await session.scalar(select(func.count()).select_from(Item).where(Item.owner_id.in_(sellers)))
     purchases = await session.scalar(select(func.count()).select_from(Purchase).where(Purchase.buyer_id.in_(sellers)))
-    return Shop(users or 0, items or 0, purchases or 0)
+    return SeededCounts(users or 0, items or 0, purchases or 0)
 
 
-async def seed(database: Database, wanted: int, progress: Callable[[int], None]) -> Shop:
+async def seed(database: Database, wanted: int, progress: Callable[[int], None]) -> SeededCounts:
     """Bring the demo shop to `wanted` items; `progress` hears how many there are. Returns what was added."""
     async with database.reading() as session:
-        before = await found(session)
+        before = await count_seeded(session)
     users = max(before.users, 1 + wanted // ITEMS_PER_USER)
     async with database.transaction() as work:
         await _add_users(work, range(before.users, users))
         people = await _people(work.session)
     position, sold = before.items, 0
     progress(position)
-    async with aclosing(_made(range(before.items, wanted))) as batches:
+    async with aclosing(_batches(range(before.items, wanted))) as batches:
         async for stock in batches:
             async with database.transaction() as work:
                 sold += await _add_items(work, stock, position, people)
             position += len(stock)
             progress(position)
-    return Shop(users - before.users, max(position - before.items, 0), sold)
+    return SeededCounts(users - before.users, max(position - before.items, 0), sold)
 
 
-async def _made(numbers: range) -> AsyncGenerator[list[Stock]]:
+async def _batches(numbers: range) -> AsyncGenerator[list[ItemsWithSales]]:
     """Batches, each made while the database writes the one before."""
 
-    def begin(start: int) -> asyncio.Task[list[Stock]]:
-        return asyncio.create_task(asyncio.to_thread(_invented, numbers[start : start + BATCH]))
+    def begin(start: int) -> asyncio.Task[list[ItemsWithSales]]:
+        return asyncio.create_task(asyncio.to_thread(_generate, numbers[start : start + BATCH]))
 
     coming = begin(0)
     for start in range(0, len(numbers), BATCH):
@@ -78,7 +78,7 @@ async def _made(numbers: range) -> AsyncGenerator[list[Stock]]:
     await coming
 
 
-def _invented(numbers: range) -> list[Stock]:
+def _generate(numbers: range) -> list[ItemsWithSales]:
     chance = Random()  # noqa: S311 -- invention, not secrecy
     items = [demo.item(number, chance) for number in numbers]
     return [(item, demo.sales(number, item, chance)) for number, item in zip(numbers, items, strict=True)]
@@ -105,9 +105,9 @@ async def _people(session: AsyncSession) -> Sequence[int]:
     return (await session.scalars(select(User.id).where(User.email.like(f"%@{demo.DOMAIN}")).order_by(User.id))).all()
 
 
-async def _add_items(work: UnitOfWork, stock: list[Stock], first: int, people: Sequence[int]) -> int:
+async def _add_items(work: UnitOfWork, stock: list[ItemsWithSales], first: int, people: Sequence[int]) -> int:
     """Items and what was sold of them; returns how many sales that were. Only the items are events: nobody waits for what was sold long ago."""
-    ids = await take(work, Item, len(stock))
+    ids = await reserve(work, Item, len(stock))
     numbered = list(zip(ids, range(first, first + len(stock)), stock, strict=True))
     sold = [_purchase(item_id, item, sale, people) for item_id, _, (item, sales) in numbered for sale in sales]
     await bulk_insert.add(

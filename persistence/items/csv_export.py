@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items.listing import STREAM_ROWS, Filter, selected
 from persistence.items.table import TAGS, Item
-from persistence.kit.database.row_stream import copied, fetched
+from persistence.kit.database.row_stream import stream_copy, stream_rows
 from persistence.kit.parsing import csv_formulas as formulas
 
 COLUMNS = ("name", "description", "price", "tags", "inventory", "id", "createdAt")
@@ -43,7 +43,7 @@ async def lines(session: AsyncSession, filter_: Filter, *, limit: int | None, ra
 async def _sqlite_lines(session: AsyncSession, filter_: Filter, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
     columns = (Item.name, Item.description, Item.price, Item.tags, Item.inventory, Item.id, Item.created_at)
     statement: Any = selected(filter_, limit).with_only_columns(*columns)
-    async with aclosing(fetched(session, statement, most=STREAM_ROWS)) as batches:
+    async with aclosing(stream_rows(session, statement, most=STREAM_ROWS)) as batches:
         async for rows in batches:
             lines = [
                 f"{_quoted(name)},{_quoted(description)},{cents // 100}.{cents % 100:02d},"
@@ -59,7 +59,7 @@ async def _sqlite_lines(session: AsyncSession, filter_: Filter, limit: int | Non
 async def _postgresql_lines(session: AsyncSession, filter_: Filter, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
     cells: list[ColumnElement[Any]] = [literal_column(cell, Text).label(None) for cell in _POSTGRESQL_CELLS]
     statement = selected(filter_, limit).with_only_columns(*cells)
-    async with aclosing(copied(session, statement)) as pieces:
+    async with aclosing(stream_copy(session, statement)) as pieces:
         async for rows in pieces:
             if raw or not formulas.may_begin(rows, lines=rows.count(ROW_END.encode())):
                 yield rows.replace(_END, b"\r\n")

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 from persistence.items import table as items
 from persistence.items.csv_export import COLUMNS, SEPARATOR
-from persistence.items.table import Draft
+from persistence.items.table import ItemValues
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
 from persistence.kit.parsing import csv_formulas as formulas
@@ -26,7 +26,7 @@ from persistence.kit.parsing.text_lines import LINE_CHARACTERS
 
 BATCH_ROWS = 1_000  # Of one transaction: readers and other writers wait for less than a second.
 DELIMITERS = (",", ";", "\t")
-FIELDS = frozenset(Draft.__dataclass_fields__)
+FIELDS = frozenset(ItemValues.__dataclass_fields__)
 REQUIRED = ("name", "price")
 
 _OF_EXPORTS = frozenset(name.casefold() for name in COLUMNS)
@@ -35,7 +35,7 @@ _JSON_TYPES: Mapping[str, Any] = {"name": str, "description": str | None, "tags"
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\1*[\r\n]*', re.IGNORECASE)  # Of spreadsheets, which take it for no row either.
 
 
-class Unreadable(Exception):
+class UnreadableFile(Exception):
     """The file as a whole is not one that items can be read from."""
 
 
@@ -44,47 +44,47 @@ class _BadRow(Exception):
 
 
 @dataclass(frozen=True)
-class Row:
+class ImportRow:
     """One row of the file, by the number of its first line: good, or at fault."""
 
     line: int
-    draft: Draft | None
+    draft: ItemValues | None
     fault: str = ""
 
 
 @dataclass(frozen=True)
-class Batch:
+class ImportBatch:
     """What became of some rows."""
 
     created: int
-    refused: list[Row]
+    refused: list[ImportRow]
 
 
-async def load(database: Database, rows: Iterable[Row], *, owner_id: int | None) -> AsyncGenerator[Batch]:
+async def load(database: Database, rows: Iterable[ImportRow], *, owner_id: int | None) -> AsyncGenerator[ImportBatch]:
     """Create the good rows' items, a transaction for each batch. What was created before a failure stays; rows before an unreadable one are created."""
-    batch, unreadable = list[Row](), None
+    batch, unreadable = list[ImportRow](), None
     try:
         for row in rows:
             batch.append(row)
             if len(batch) == BATCH_ROWS:
                 yield await _create(database, batch, owner_id)
                 batch = []
-    except Unreadable as error:
+    except UnreadableFile as error:
         unreadable = error
     yield await _create(database, batch, owner_id)
     if unreadable:
         raise unreadable
 
 
-async def _create(database: Database, rows: Sequence[Row], owner_id: int | None) -> Batch:
+async def _create(database: Database, rows: Sequence[ImportRow], owner_id: int | None) -> ImportBatch:
     good, refused = [row.draft for row in rows if row.draft], [row for row in rows if row.draft is None]
     if good:
         async with database.transaction() as work:
             await items.create_all(work, good, owner_id=owner_id)
-    return Batch(len(good), refused)
+    return ImportBatch(len(good), refused)
 
 
-def from_csv(file: BinaryIO, *, raw: bool = False, unread: Callable[[Sequence[str]], None] = lambda _: None) -> Iterator[Row]:
+def from_csv(file: BinaryIO, *, raw: bool = False, unread: Callable[[Sequence[str]], None] = lambda _: None) -> Iterator[ImportRow]:
     """Commas, semicolons or tabs, as a first line `sep=;` says or as the header has most; columns in any order.
 
     Lines of separators only are skipped, empty cells at a line's end may be missing or too many. `raw` takes leading apostrophes for text; `unread` hears of
@@ -98,17 +98,17 @@ def from_csv(file: BinaryIO, *, raw: bool = False, unread: Callable[[Sequence[st
         table = _Table(header, raw, decimal_comma=delimiter != ",")
         for record in records:
             if record.fault:
-                yield Row(record.line, None, record.fault)
+                yield ImportRow(record.line, None, record.fault)
             elif not _is_blank(record.cells):
                 yield _row(record.line, partial(table.values, record.cells))
 
 
-def from_json_lines(file: BinaryIO) -> Iterator[Row]:
+def from_json_lines(file: BinaryIO) -> Iterator[ImportRow]:
     """One object a line, with the names that the API has; unknown ones are ignored. Raises: Unreadable."""
     with _opened(file) as lines:
         for number, line in enumerate(_whole(lines), 1):
             if line is None:
-                yield Row(number, None, f"is longer than {LINE_CHARACTERS} characters")
+                yield ImportRow(number, None, f"is longer than {LINE_CHARACTERS} characters")
             elif line.strip():
                 yield _row(number, partial(_json_values, line))
 
@@ -119,7 +119,7 @@ def _opened(file: BinaryIO) -> Generator[Iterator[str]]:
         with text_lines.lines(file) as lines:
             yield lines
     except text_lines.Undecodable as error:
-        raise Unreadable(str(error)) from error
+        raise UnreadableFile(str(error)) from error
 
 
 def _opening(lines: Iterator[str]) -> tuple[Sequence[str], Iterator[Record], str]:
@@ -129,14 +129,14 @@ def _opening(lines: Iterator[str]) -> tuple[Sequence[str], Iterator[Record], str
     if says := _SEPARATOR_LINE.fullmatch(first):
         number, delimiter, first = 2, says[1], next(lines, "")
         if delimiter not in DELIMITERS:
-            raise Unreadable("The first line names a separator that is not read: it must be a comma, a semicolon or a tab.")
+            raise UnreadableFile("The first line names a separator that is not read: it must be a comma, a semicolon or a tab.")
     while first and not first.strip(" \r\n,;\t"):
         number, first = number + 1, next(lines, "")
     delimiter = delimiter or max(DELIMITERS, key=first.count)
     records = iter(csv_reader.Reader(chain([first] if first else [], lines), delimiter, line=number))
     header = next(records, Record(number, ()))
     if header.fault:
-        raise Unreadable(f"Line {header.line} must name the columns, but {header.fault}.")
+        raise UnreadableFile(f"Line {header.line} must name the columns, but {header.fault}.")
     return _header([cell or "" for cell in header.cells]), records, delimiter
 
 
@@ -161,7 +161,7 @@ def _header(cells: Sequence[str]) -> Sequence[str]:
     missing = [name for name in REQUIRED if name not in header]
     if missing or len(set(known)) < len(known):
         what = f"no column {' and '.join(missing)}" if missing else "a column twice"
-        raise Unreadable(f"The first line must name the columns, with name and price among them; it has {what}.")
+        raise UnreadableFile(f"The first line must name the columns, with name and price among them; it has {what}.")
     return header
 
 
@@ -169,17 +169,17 @@ def _is_blank(cells: Iterable[str | None]) -> bool:
     return not any(cell and cell.strip() for cell in cells)
 
 
-def _row(line: int, values: Callable[[], Mapping[str, Any]]) -> Row:
+def _row(line: int, values: Callable[[], Mapping[str, Any]]) -> ImportRow:
     try:
-        draft = Draft(**values())
+        draft = ItemValues(**values())
     except _BadRow as error:
-        return Row(line, None, str(error))
+        return ImportRow(line, None, str(error))
     try:
         draft.check()
     except InvalidInput as error:
         text = "".join((draft.name, draft.description or "", *draft.tags))
-        return Row(line, None, "is not in UTF-8" if any("\udc80" <= char <= "\udcff" for char in text) else error.message)
-    return Row(line, draft)
+        return ImportRow(line, None, "is not in UTF-8" if any("\udc80" <= char <= "\udcff" for char in text) else error.message)
+    return ImportRow(line, draft)
 
 
 @dataclass(frozen=True)

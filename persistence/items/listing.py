@@ -19,8 +19,8 @@ from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import entity, search
 from persistence.kit.query.conditions import containing, contains_all, contains_any, indexed_all, indexed_any, matches, searching, shows
 from persistence.kit.query.entity import ChildList
-from persistence.kit.query.paging import Listing, Page, Window
-from persistence.kit.query.search_scan import Walk
+from persistence.kit.query.paging import OrderedQuery, Page, PageArguments
+from persistence.kit.query.search_scan import OrderedScan
 
 TAG_LENGTH = 200  # Longer than any tag.
 FILTER_TAGS = 20
@@ -91,7 +91,7 @@ class Filter:
         return values
 
     @cached_property
-    def form(self) -> tuple[Any, ...]:
+    def shape(self) -> tuple[Any, ...]:
         """The same for filters whose conditions differ in nothing but their values."""
         return (*self.values, self.in_stock, self.tags_any is not None and not self.tags_any)
 
@@ -105,7 +105,7 @@ class Filter:
             found.append(indexed_all(Item.id, Item.tags, self.tags_all, "tags_all"))
         return and_(_LIVE, *found, *self._bounds())
 
-    def walk(self) -> Walk | None:
+    def scan(self) -> OrderedScan | None:
         shown: list[ColumnElement[bool]] = []
         if self.words is not None:
             shown.append(shows(Item.search_words, self.words))
@@ -114,7 +114,7 @@ class Filter:
         if self.tags_all:
             shown.append(contains_all(Item.tags, self.tags_all, "tags_all"))
         ranged = any(getattr(self, name) is not None for name in _RANGES)
-        return Walk(_LIVE, and_(*shown, *self._bounds())) if shown or ranged else None
+        return OrderedScan(_LIVE, and_(*shown, *self._bounds())) if shown or ranged else None
 
     def _bounds(self) -> Sequence[ColumnElement[bool]]:
         """All but what an index of words or tags is for."""
@@ -139,17 +139,19 @@ _BOUNDS: Mapping[str, tuple[Any, Callable[[Any, Any], ColumnElement[bool]]]] = {
 }
 # What few rows may fit, wherever they stand in the list's order: reading along it could take the whole table.
 _RANGES = ("price_min", "price_max", "created_after", "created_before")
-EVERYTHING = Filter()
+NO_FILTER = Filter()
 
 
-def listing(filter_: Filter, order: Order) -> Listing[Item]:
+def listing(filter_: Filter, order: Order) -> OrderedQuery[Item]:
     """Raises: InvalidInput, if the filter is out of its bounds."""
     filter_.check()
     key = getattr(Item, order.field.value)
-    return Listing(select(Item).where(filter_.condition()), key, Item.id, order.descending, mark(filter_, order), filter_.walk())
+    return OrderedQuery(
+        select(Item).where(filter_.condition()), key, Item.id, order.descending, fingerprint(filter_, order), filter_.scan()
+    )
 
 
-def mark(filter_: Filter, order: Order) -> str:
+def fingerprint(filter_: Filter, order: Order) -> str:
     """Tells this list's cursors from those of any other."""
     return repr((filter_, order))
 
@@ -158,12 +160,12 @@ def mark(filter_: Filter, order: Order) -> str:
 class ItemList:
     """The catalogue, or what a filter leaves of it, in an order."""
 
-    filter: Filter = EVERYTHING
+    filter: Filter = NO_FILTER
     order: Order = Order()
 
     @property
     def form(self) -> Hashable:
-        return self.filter.form, self.order
+        return self.filter.shape, self.order
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -171,16 +173,16 @@ class ItemList:
 
     @property
     def mark(self) -> str:
-        return mark(self.filter, self.order)
+        return fingerprint(self.filter, self.order)
 
     def check(self) -> None:
         self.filter.check()
 
-    def listing(self) -> Listing[Item]:
+    def listing(self) -> OrderedQuery[Item]:
         return listing(self.filter, self.order)
 
 
-async def page(session: AsyncSession, filter_: Filter, order: Order, window: Window) -> Page[Item]:
+async def page(session: AsyncSession, filter_: Filter, order: Order, window: PageArguments) -> Page[Item]:
     """Raises: InvalidInput, if filter, window or cursor are out of their bounds."""
     return await entity.page(session, ItemList(filter_, order), window)
 
@@ -188,7 +190,7 @@ async def page(session: AsyncSession, filter_: Filter, order: Order, window: Win
 def selected(filter_: Filter, limit: int | None) -> Select[Any]:
     """All items of the list, or the first ones, in order of id. Raises: InvalidInput."""
     found = listing(filter_, Order())
-    return found.statement.order_by(Item.id) if limit is None else found.top(limit)
+    return found.statement.order_by(Item.id) if limit is None else found.first_rows(limit)
 
 
 async def count(session: AsyncSession, filter_: Filter) -> int:
@@ -196,16 +198,16 @@ async def count(session: AsyncSession, filter_: Filter) -> int:
     return await session.scalar(entity.counted(listing(filter_, Order()))) or 0
 
 
-def listing_of_owner(owner_id: Any) -> Listing[Item]:
+def listing_of_owner(owner_id: Any) -> OrderedQuery[Item]:
     return listing(Filter(owner_id=owner_id), Order())
 
 
-BY_OWNER = ChildList(listing_of_owner, lambda owner_id: mark(Filter(owner_id=owner_id), Order()))
+BY_OWNER = ChildList(listing_of_owner, lambda owner_id: fingerprint(Filter(owner_id=owner_id), Order()))
 
 
 async def numbered_page(session: AsyncSession, filter_: Filter, *, number: int, size: int) -> Sequence[Item]:
     """Page `number`, from 1, in order of id. It counts through the pages before: meant for the first few."""
-    statement = listing(filter_, Order()).top(number * size).limit(size).offset((number - 1) * size)
+    statement = listing(filter_, Order()).first_rows(number * size).limit(size).offset((number - 1) * size)
     return (await session.scalars(statement)).all()
 
 

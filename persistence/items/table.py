@@ -18,13 +18,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 from persistence.kit.column_types import CENT, Document, Money, RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Base, UnitOfWork
-from persistence.kit.database.row_ids import take
+from persistence.kit.database.row_ids import reserve
 from persistence.kit.errors import InvalidInput, NotFound, Problem, VersionConflict
 from persistence.kit.events.log import record, record_all
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import search
 from persistence.kit.query.entity import Entity
-from persistence.kit.serialization import Kept, row_of
+from persistence.kit.serialization import Serializer, row_of
 from persistence.users import User
 
 NAME_LENGTH = 200
@@ -71,11 +71,11 @@ class Item(Base):
 
 
 ENTITY = Entity(Item, gone="deleted_at")
-ANSWER = row_of(Item, without=("search_words",))
+REPLAY_FORMAT = row_of(Item, without=("search_words",))
 
 
 @dataclass(frozen=True)
-class Draft:
+class ItemValues:
     """The values that a user gives an item, by whatever way. Blanks around a tag do not count: nobody sees them, and no filter would find them."""
 
     name: str
@@ -133,7 +133,7 @@ async def are_owners(session: AsyncSession, user_ids: Sequence[int]) -> Mapping[
     return dict.fromkeys(await session.scalars(select(User.id).where(User.id.in_(user_ids), owned)), True)
 
 
-async def create(work: UnitOfWork, draft: Draft, *, owner_id: int | None) -> Item:
+async def create(work: UnitOfWork, draft: ItemValues, *, owner_id: int | None) -> Item:
     """Raises: InvalidInput."""
     draft.check()
     item = Item(**draft.columns(), **_new(owner_id))
@@ -143,11 +143,11 @@ async def create(work: UnitOfWork, draft: Draft, *, owner_id: int | None) -> Ite
     return item
 
 
-async def create_all(work: UnitOfWork, drafts: Sequence[Draft], *, owner_id: int | None) -> list[Item]:
+async def create_all(work: UnitOfWork, drafts: Sequence[ItemValues], *, owner_id: int | None) -> list[Item]:
     """Create checked drafts in one statement for many rows; the items come back in the drafts' order."""
     if not drafts:
         return []
-    ids = await take(work, Item, len(drafts))
+    ids = await reserve(work, Item, len(drafts))
     new = _new(owner_id)
     rows = [draft.columns() | new | {"id": item_id} for item_id, draft in zip(ids, drafts, strict=True)]
     await bulk_insert.add(work.session, Item, rows)
@@ -155,7 +155,7 @@ async def create_all(work: UnitOfWork, drafts: Sequence[Draft], *, owner_id: int
     return [Item(**row) for row in rows]
 
 
-def bulk_answer(drafts: Sequence[Draft], *, owner_id: int | None) -> Kept[Sequence[Item]]:
+def bulk_answer(drafts: Sequence[ItemValues], *, owner_id: int | None) -> Serializer[Sequence[Item]]:
     """What `create_all` returned. Whoever asks again brings the drafts again, so ids and the instant are enough to keep: 30 bytes for most calls."""
 
     def freeze(created: Sequence[Item]) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def bulk_answer(drafts: Sequence[Draft], *, owner_id: int | None) -> Kept[Sequen
         new = _new(owner_id, datetime.fromisoformat(frozen["at"])) if ids else {}
         return [Item(**draft.columns(), **new, id=item_id) for item_id, draft in zip(ids, drafts, strict=True)]
 
-    return Kept(freeze, thaw)
+    return Serializer(freeze, thaw)
 
 
 def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:
@@ -183,7 +183,7 @@ def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:
 async def change(work: UnitOfWork, item_id: int, changes: Mapping[str, Any], *, expected_version: int | None = None) -> Item:
     """Set the given values only. Locks the row. Raises: InvalidInput, NotFound, VersionConflict."""
     item = await _locked(work, item_id, expected_version)
-    draft = Draft(item.name, item.price, item.description, item.tags, item.inventory)
+    draft = ItemValues(item.name, item.price, item.description, item.tags, item.inventory)
     wanted = _with(draft, changes)
     wanted.check()
     changed = [name for name, value in asdict(wanted).items() if value != getattr(item, name)]
@@ -212,7 +212,7 @@ async def _locked(work: UnitOfWork, item_id: int, expected_version: int | None) 
     return item
 
 
-def _with(draft: Draft, changes: Mapping[str, Any]) -> Draft:
+def _with(draft: ItemValues, changes: Mapping[str, Any]) -> ItemValues:
     emptied = [name for name in ("name", "price", "inventory", "tags") if name in changes and changes[name] is None]
     if emptied:
         raise InvalidInput(*(Problem((name,), "must not be null: leave it out to keep the present value") for name in emptied))

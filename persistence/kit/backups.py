@@ -17,11 +17,11 @@ from persistence.kit.events import log as events
 PAGES_AT_ONCE = 1_024  # 4 MB.
 
 
-class Unusable(Exception):
+class UnusableBackup(Exception):
     """There is nothing to copy, or it is no copy. Its text says what."""
 
 
-class InUse(Exception):
+class DatabaseInUse(Exception):
     """Somebody has the database open."""
 
 
@@ -31,7 +31,7 @@ def back_up(database: Path, target: Path, progress: Callable[[int, int], None]) 
     Raises: Unusable, sqlite3.Error.
     """
     if not database.exists():
-        raise Unusable(f"There is no database at {database}.")
+        raise UnusableBackup(f"There is no database at {database}.")
     with closing(sqlite3.connect(database, isolation_level=None)) as source, closing(sqlite3.connect(target)) as copy:
         # An open read keeps to one instant; without it each change by others would begin the copy anew.
         source.execute("BEGIN")
@@ -70,7 +70,7 @@ def _place(partial: Path, database: Path) -> None:
     try:
         database.hardlink_to(partial)
     except FileExistsError as error:  # A service has just made an empty one.
-        raise InUse from error
+        raise DatabaseInUse from error
 
 
 def _replace_content(database: Path, partial: Path, aside: Path) -> None:
@@ -81,7 +81,7 @@ def _replace_content(database: Path, partial: Path, aside: Path) -> None:
             held.execute("BEGIN EXCLUSIVE")
             held.execute("COMMIT")  # The lock stays, until the connection is closed.
         except sqlite3.OperationalError as error:
-            raise InUse from error
+            raise DatabaseInUse from error
         _copy(held, aside)
         held.execute("PRAGMA journal_mode=DELETE")  # Its log goes into the file, and a copy may have pages of another size.
         with closing(sqlite3.connect(partial)) as new:
@@ -104,9 +104,9 @@ def _check(connection: sqlite3.Connection, file: Path) -> None:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         connection.execute("SELECT identity FROM event_log").fetchone()
     except sqlite3.DatabaseError as error:
-        raise Unusable(f"{file} is no database of this service: {error}.") from error
+        raise UnusableBackup(f"{file} is no database of this service: {error}.") from error
     if found != "ok":
-        raise Unusable(f"{file} is damaged: {found}")
+        raise UnusableBackup(f"{file} is damaged: {found}")
 
 
 def _sync(path: Path) -> None:

@@ -22,7 +22,7 @@ from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.errors import InvalidInput, KeyReused
 
 KEY_LENGTH = 255  # Characters.
-KEPT = timedelta(hours=24)
+RETENTION = timedelta(hours=24)
 PRUNED_AT_ONCE = 500
 
 
@@ -37,7 +37,7 @@ class IdempotencyKey(Base):
 
 
 @dataclass(frozen=True)
-class Earlier:
+class StoredAnswer:
     """What the first attempt answered, as it was kept."""
 
     answer: Any
@@ -59,7 +59,7 @@ class Attempt:
         plain = orjson.dumps([operation, arguments], default=str, option=orjson.OPT_SORT_KEYS)
         return cls(caller, key, hashlib.blake2b(plain, digest_size=16).hexdigest())
 
-    async def earlier(self, session: AsyncSession) -> Earlier | None:
+    async def earlier(self, session: AsyncSession) -> StoredAnswer | None:
         """Claim the key, or find what an earlier attempt answered. Raises: KeyReused, if that attempt asked something else."""
         insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
         row = {"caller": self.caller, "key": self.key, "fingerprint": self.fingerprint, "answer": None, "created_at": utc_now()}
@@ -69,15 +69,15 @@ class Attempt:
         found = await session.get_one(IdempotencyKey, (self.caller, self.key))
         if found.fingerprint != self.fingerprint:
             raise KeyReused
-        return Earlier(found.answer)
+        return StoredAnswer(found.answer)
 
-    async def keep(self, session: AsyncSession, answer: Any) -> None:
+    async def store(self, session: AsyncSession, answer: Any) -> None:
         mine = (IdempotencyKey.caller == self.caller) & (IdempotencyKey.key == self.key)
         await session.execute(update(IdempotencyKey).where(mine).values(answer=answer))
 
 
 async def prune(work: UnitOfWork) -> int:
-    old = select(IdempotencyKey.caller, IdempotencyKey.key).where(IdempotencyKey.created_at < utc_now() - KEPT).limit(PRUNED_AT_ONCE)
+    old = select(IdempotencyKey.caller, IdempotencyKey.key).where(IdempotencyKey.created_at < utc_now() - RETENTION).limit(PRUNED_AT_ONCE)
     keys = (await work.session.execute(old)).all()
     if keys:
         await work.session.execute(delete(IdempotencyKey).where(tuple_(IdempotencyKey.caller, IdempotencyKey.key).in_(keys)))

@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Notice:
+class Notification:
     """It may be sent more than once, for instance when a process dies before it notes the success; `key` is the same each time."""
 
     key: str
@@ -21,11 +21,11 @@ class Notice:
 
 
 class Notifier(Protocol):
-    async def notify(self, notice: Notice) -> None:
+    async def notify(self, notice: Notification) -> None:
         """Raise to be called again later."""
         ...
 
 
 class LogNotifier:
-    async def notify(self, notice: Notice) -> None:
+    async def notify(self, notice: Notification) -> None:
         log.info("notice", kind=notice.kind, key=notice.key, **notice.data)

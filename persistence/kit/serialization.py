@@ -17,17 +17,17 @@ R = TypeVar("R", bound=Base)
 
 
 @dataclass(frozen=True)
-class Kept(Generic[T]):
+class Serializer(Generic[T]):
     """How one kind of answer is kept."""
 
-    freeze: Callable[[T], Any]
-    thaw: Callable[[Any], T]
+    dump: Callable[[T], Any]
+    load: Callable[[Any], T]
 
 
-NOTHING: Kept[None] = Kept(lambda _: None, lambda _: None)
+NO_RESULT: Serializer[None] = Serializer(lambda _: None, lambda _: None)
 
 
-def row_of(entity: type[R], *, without: Collection[str] = ()) -> Kept[R]:
+def row_of(entity: type[R], *, without: Collection[str] = ()) -> Serializer[R]:
     """A row, without columns that no answer shows: they come back as None."""
     columns = inspect(entity).columns
     names = [name for name, column in columns.items() if column.computed is None and name not in without]
@@ -38,7 +38,7 @@ def row_of(entity: type[R], *, without: Collection[str] = ()) -> Kept[R]:
     def thaw(frozen: dict[str, Any]) -> R:
         return entity(**{name: _typed(value, columns[name].type.python_type) for name, value in frozen.items()})
 
-    return Kept(freeze, thaw)
+    return Serializer(freeze, thaw)
 
 
 def _plain(value: Any) -> Any:

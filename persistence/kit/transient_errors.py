@@ -18,7 +18,7 @@ PASSING_STATES = (
 )
 
 
-def is_outage(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Source: PostgreSQL manual, appendix A (SQLSTATE classes); SQLite reports a locked, full or unreadable file as OperationalError.
 
     asyncpg has an internal error for a statement on a connection that the server has just said farewell to, but not closed yet.

@@ -14,8 +14,8 @@ from asyncpg import UniqueViolationError
 from persistence.items.table import Item
 from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Change, Database
-from persistence.kit.database.statement_executor import Prepared, Row
-from persistence.kit.database.write_executor import Stroke
+from persistence.kit.database.statement_executor import PreparedStatement, Row
+from persistence.kit.database.write_executor import SingleStatementWrite
 from persistence.kit.events.log import Event
 from persistence.kit.idempotency import Attempt, IdempotencyKey
 from persistence.kit.jobs.queue import QUEUED, Job
@@ -50,14 +50,14 @@ TABLES = frozenset(table.__tablename__ for table in (Item, Purchase, Event, Job,
 
 async def sell(database: Database, item_id: int, *, buyer_id: int, quantity: int, attempt: Attempt | None) -> Purchase | None:
     """None if it must go the long way: a repeat, a refusal, or on a database without such statements. Raises: InvalidInput."""
-    if database.strokes is None:
+    if database.write_executor is None:
         return None
     purchases.check(quantity)
     now = utc_now()
     asked = {"item": item_id, "buyer": buyer_id, "quantity": quantity, "now": now, "instant": now.isoformat()}
     key = {"caller": attempt.caller, "key": attempt.key, "fingerprint": attempt.fingerprint} if attempt else NO_KEY
     try:
-        row = await database.strokes.make(STROKE, asked | key)
+        row = await database.write_executor.execute(PURCHASE_STATEMENT, asked | key)
     except UniqueViolationError:  # Of the key: it was used before.
         return None
     if row is None:
@@ -73,4 +73,4 @@ def _changes(row: Row) -> Sequence[Change]:
 
 
 NO_KEY = dict.fromkeys(("caller", "key", "fingerprint"))
-STROKE = Stroke(Prepared(SALE, ARGUMENTS, {}), TABLES, _changes)
+PURCHASE_STATEMENT = SingleStatementWrite(PreparedStatement(SALE, ARGUMENTS, {}), TABLES, _changes)

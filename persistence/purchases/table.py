@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence import audit
-from persistence.audit import Entry
+from persistence.audit import NewAuditEntry
 from persistence.items.table import Item
 from persistence.kit.column_types import Money, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, UnitOfWork
@@ -23,10 +23,10 @@ from persistence.kit.errors import DomainError, NotFound
 from persistence.kit.events.log import record, record_all
 from persistence.kit.jobs import queue as jobs
 from persistence.kit.jobs.queue import Job
-from persistence.kit.notifications import Notice, Notifier
+from persistence.kit.notifications import Notification, Notifier
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query.entity import ChildList, Entity
-from persistence.kit.query.paging import Listing
+from persistence.kit.query.paging import OrderedQuery
 from persistence.kit.serialization import row_of
 
 QUEUED = "QUEUED"  # Sold; its background work is still to do.
@@ -58,7 +58,7 @@ class Purchase(Base):
 
 
 ENTITY = Entity(Purchase)
-ANSWER = row_of(Purchase)
+REPLAY_FORMAT = row_of(Purchase)
 
 
 class OutOfStock(DomainError):
@@ -72,10 +72,10 @@ async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, Purch
     return {purchase.id: purchase for purchase in rows}
 
 
-def listing_of_buyer(buyer_id: Any) -> Listing[Purchase]:
+def listing_of_buyer(buyer_id: Any) -> OrderedQuery[Purchase]:
     """Oldest first."""
     statement = select(Purchase).where(Purchase.buyer_id == buyer_id)
-    return Listing(statement, Purchase.id, Purchase.id, descending=False, mark=_mark_of_buyer(buyer_id))
+    return OrderedQuery(statement, Purchase.id, Purchase.id, descending=False, fingerprint=_mark_of_buyer(buyer_id))
 
 
 def _mark_of_buyer(buyer_id: Any) -> str:
@@ -124,9 +124,9 @@ async def complete(work: UnitOfWork, ids: Sequence[int]) -> None:
     await record_all(work, "purchase.completed", {sold.id: {} for sold in completed})
 
 
-def _completion(sold: Purchase) -> Entry:
+def _completion(sold: Purchase) -> NewAuditEntry:
     bought = {"item_id": sold.item_id, "quantity": sold.quantity, "unit_price": str(sold.unit_price)}
-    return Entry(sold.buyer_id, ("Purchase", sold.id), bought)
+    return NewAuditEntry(sold.buyer_id, ("Purchase", sold.id), bought)
 
 
 class Completion:
@@ -136,7 +136,7 @@ class Completion:
         self._notifier = notifier
 
     async def perform(self, job: Job) -> None:
-        await self._notifier.notify(Notice(job.key, job.kind, job.data))
+        await self._notifier.notify(Notification(job.key, job.kind, job.data))
 
     async def finish(self, work: UnitOfWork, ended: Sequence[Job]) -> None:
         await complete(work, [job.data["purchase_id"] for job in ended])

@@ -23,8 +23,8 @@ from persistence.kit.blobs import content_type as media
 from persistence.kit.blobs import filenames
 from persistence.kit.blobs import local_folder as folders
 from persistence.kit.blobs.blobs import new_key, store
-from persistence.kit.blobs.by_url import blobs_at
-from persistence.kit.blobs.local_folder import Folder
+from persistence.kit.blobs.by_url import open_blobs
+from persistence.kit.blobs.local_folder import LocalFolder
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -53,7 +53,7 @@ def contents(service: Service) -> list[Path]:
 
 
 async def sweep(service: Service) -> int:
-    return await files.sweep(service.database, blobs_at(service.settings.files_url), age=timedelta(0))
+    return await files.sweep(service.database, open_blobs(service.settings.files_url), age=timedelta(0))
 
 
 async def test_come_back_as_they_were_sent(service: Service) -> None:
@@ -246,7 +246,7 @@ async def test_are_written_while_the_next_part_comes(tmp_path: Path, monkeypatch
         yield b"second"
 
     monkeypatch.setattr(Path, "open", opened)
-    written = await store(Folder(tmp_path), parts(), most_bytes=100)
+    written = await store(LocalFolder(tmp_path), parts(), most_bytes=100)
     assert (tmp_path / written.key).read_bytes() == b"first second"
 
 
@@ -259,7 +259,7 @@ async def test_leave_no_blob_without_a_row(service: Service) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"left over")
     assert len(contents(service)) == 3
-    assert await files.sweep(service.database, blobs_at(service.settings.files_url)) == 0
+    assert await files.sweep(service.database, open_blobs(service.settings.files_url)) == 0
     assert len(contents(service)) == 3  # Too young to be judged.
     assert await sweep(service) == 1
     assert [path.read_bytes() for path in contents(service)] == [b"kept"]
@@ -281,7 +281,7 @@ async def test_ignore_what_else_stands_in_their_folder(service: Service, tmp_pat
     assert await sweep(service) == 0
     assert (secret / key[3:]).read_bytes() == b"not ours"
     async with service.database.transaction() as work:
-        row = (await files.by_id(work.session, [1])).get(1) or await files.named(work.session, "kept.txt")
+        row = (await files.by_id(work.session, [1])).get(1) or await files.by_filename(work.session, "kept.txt")
         assert row is not None
         row.blob_key = str(pipe.relative_to(service.folder))
     assert (await asyncio.wait_for(get(service, token, "kept.txt"), 5)).status_code == 404
@@ -321,7 +321,7 @@ async def test_ignore_what_else_stands_in_their_folder(service: Service, tmp_pat
     ],
 )
 def test_have_names_that_are_safe_everywhere(name: str, fault: str | None) -> None:
-    assert filenames.fault(filenames.normalised(name)) == fault
+    assert filenames.filename_error(filenames.normalize(name)) == fault
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_are_offered_under_their_name(name: str, content_type: str, expected: st
 )
 def test_need_a_place_that_can_be_one(url: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        blobs_at(url)
+        open_blobs(url)
 
 
 async def test_are_not_closed_while_they_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,7 +390,7 @@ async def test_are_not_closed_while_they_are_synced(tmp_path: Path, monkeypatch:
         yield b"some"
 
     monkeypatch.setattr(folders, "_finish", slow)
-    writing = asyncio.create_task(Folder(tmp_path).write(new_key(), parts()))
+    writing = asyncio.create_task(LocalFolder(tmp_path).write(new_key(), parts()))
     await asyncio.to_thread(began.wait, 20)
     writing.cancel()
     await asyncio.sleep(0.05)  # As long as it would take to close it.

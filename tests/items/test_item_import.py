@@ -15,12 +15,12 @@ import pytest
 from sqlalchemy import select
 
 from graph.kit.auth import Scope
-from graph.server.rest.export_formats import FORMATS, Request
+from graph.server.rest.export_formats import FORMATS, ExportRequest
 from persistence.items import file_import
 from persistence.items import table as items
-from persistence.items.file_import import Row, Unreadable
+from persistence.items.file_import import ImportRow, UnreadableFile
 from persistence.items.listing import Filter
-from persistence.items.table import Draft
+from persistence.items.table import ItemValues
 from persistence.kit.parsing import csv_formulas as formulas
 from persistence.kit.parsing import csv_reader
 
@@ -31,15 +31,15 @@ HEADER = b"name,description,price,tags,inventory\n"
 CHINOOK = Path(__file__).parents[3] / "shared" / "data" / "chinook_tracks.csv"
 
 
-def read(content: bytes, *, raw: bool = False) -> list[Row]:
+def read(content: bytes, *, raw: bool = False) -> list[ImportRow]:
     return list(file_import.from_csv(io.BytesIO(content), raw=raw))
 
 
-def read_json(content: bytes) -> list[Row]:
+def read_json(content: bytes) -> list[ImportRow]:
     return list(file_import.from_json_lines(io.BytesIO(content)))
 
 
-async def load(service: Service, content: bytes, *, raw: bool = False) -> tuple[int, list[Row]]:
+async def load(service: Service, content: bytes, *, raw: bool = False) -> tuple[int, list[ImportRow]]:
     batches = [
         batch async for batch in file_import.load(service.database, file_import.from_csv(io.BytesIO(content), raw=raw), owner_id=None)
     ]
@@ -70,16 +70,16 @@ async def stored(service: Service) -> list[tuple[Any, ...]]:
     ],
 )
 def test_are_read_in_any_order_and_dialect(content: bytes) -> None:
-    assert read(content) == [Row(2, Draft("Kettle", Decimal("9.99"), "A, b", ["x", "y z"], 3))]
+    assert read(content) == [ImportRow(2, ItemValues("Kettle", Decimal("9.99"), "A, b", ["x", "y z"], 3))]
 
 
 def test_need_a_name_and_a_price_only() -> None:
-    assert read(b"price,name\n1,Kettle\n") == [Row(2, Draft("Kettle", Decimal(1), None, [], 0))]
+    assert read(b"price,name\n1,Kettle\n") == [ImportRow(2, ItemValues("Kettle", Decimal(1), None, [], 0))]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"name,cost\na,1\n", b"\x89PNG\r\n", b"name,price,name\na,1,b\n"])
 def test_are_refused_without_a_header(content: bytes) -> None:
-    with pytest.raises(Unreadable, match="The first line must name the columns"):
+    with pytest.raises(UnreadableFile, match="The first line must name the columns"):
         read(content)
 
 
@@ -131,7 +131,7 @@ def test_tell_a_bad_row_by_its_line_and_go_on(row: bytes, fault: str) -> None:
 )
 def test_are_read_as_people_have_them(content: bytes) -> None:
     [row] = read(content)
-    assert row.draft == Draft("Kettle", Decimal("9.99"), "A, b", ["x", "y z"], 5), row.fault
+    assert row.draft == ItemValues("Kettle", Decimal("9.99"), "A, b", ["x", "y z"], 5), row.fault
 
 
 def test_keep_the_line_numbers_of_what_is_skipped() -> None:
@@ -180,23 +180,26 @@ def test_never_have_rows_out_of_the_middle_of_a_cell() -> None:
     ],
 )
 def test_are_refused_as_a_whole(content: bytes, message: str) -> None:
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableFile) as refused:
         read(content)
     assert str(refused.value) == message
 
 
 def test_lose_the_apostrophes_of_an_export_but_no_other() -> None:
     row = HEADER + b"'=1+1,''@x,1,'-a;b,1\n"
-    assert read(row)[0].draft == Draft("=1+1", Decimal(1), "'@x", ["-a", "b"], 1)
-    assert read(row, raw=True)[0].draft == Draft("'=1+1", Decimal(1), "''@x", ["'-a", "b"], 1)
-    assert read(HEADER + b"'tis,,1,,1\n")[0].draft == Draft("'tis", Decimal(1), None, [], 1)
+    assert read(row)[0].draft == ItemValues("=1+1", Decimal(1), "'@x", ["-a", "b"], 1)
+    assert read(row, raw=True)[0].draft == ItemValues("'=1+1", Decimal(1), "''@x", ["'-a", "b"], 1)
+    assert read(HEADER + b"'tis,,1,,1\n")[0].draft == ItemValues("'tis", Decimal(1), None, [], 1)
 
 
 def test_are_read_from_json_lines() -> None:
     content = (
         b'{"name": "Kettle", "price": "9.99", "tags": ["x"], "id": "1"}\n\n{"name": "Pan", "price": 5, "description": null, "inventory": 2}'
     )
-    assert read_json(content) == [Row(1, Draft("Kettle", Decimal("9.99"), tags=["x"])), Row(3, Draft("Pan", Decimal(5), inventory=2))]
+    assert read_json(content) == [
+        ImportRow(1, ItemValues("Kettle", Decimal("9.99"), tags=["x"])),
+        ImportRow(3, ItemValues("Pan", Decimal(5), inventory=2)),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -240,22 +243,22 @@ async def test_load_the_good_rows_of_a_large_file(service: Service) -> None:
 
 
 AWKWARD = [
-    Draft("=1+1", Decimal("0.1"), '\'+x\nsecond, "line"', ("-a", "b c", 'd"', "e,f", "5", "6"), 1),
-    Draft("'quoted", Decimal("9999999999.99"), None, (), 2**31 - 1),
-    Draft("''=x", Decimal(0), "@", ("'=y",), 0),
-    Draft("Motörhead 🙂", Decimal(1), " spaces ", ("é", "k\u00adl", "a\u200db"), 5),
-    Draft(" outer ", Decimal(1), "", (" x ", "\u3000y"), 5),
-    Draft("a;=1+1", Decimal(1), "\t=1\r\n- one\r\n'- two\rthree\n", ("=1", "＝2", "'=3", " @4", "x,=5", '"=6"', "| -7"), 5),  # noqa: RUF001
-    Draft('"', Decimal(1), '"', ('"', '""', "'"), 5),
-    Draft("\ufeff=x", Decimal(1), "\n", ("null", "NaN", "1_0"), 5),
-    Draft("a\u2028b\x85c", Decimal(1), "x\u2028y\x85\u2029", ("\\", "\\n", "\\."), 5),
-    Draft("\\.", Decimal(1), "\\.\n\\.", ("\\.",), 5),
-    Draft("sep=;", Decimal(1), "x" * 10_000, tuple(f"{number:050}" for number in range(20)), 5),
-    Draft("\u202ertl\u200f", Decimal(1), '"' * 10_000, ("-", "+", "=", "@"), 5),
+    ItemValues("=1+1", Decimal("0.1"), '\'+x\nsecond, "line"', ("-a", "b c", 'd"', "e,f", "5", "6"), 1),
+    ItemValues("'quoted", Decimal("9999999999.99"), None, (), 2**31 - 1),
+    ItemValues("''=x", Decimal(0), "@", ("'=y",), 0),
+    ItemValues("Motörhead 🙂", Decimal(1), " spaces ", ("é", "k\u00adl", "a\u200db"), 5),
+    ItemValues(" outer ", Decimal(1), "", (" x ", "\u3000y"), 5),
+    ItemValues("a;=1+1", Decimal(1), "\t=1\r\n- one\r\n'- two\rthree\n", ("=1", "＝2", "'=3", " @4", "x,=5", '"=6"', "| -7"), 5),  # noqa: RUF001
+    ItemValues('"', Decimal(1), '"', ('"', '""', "'"), 5),
+    ItemValues("\ufeff=x", Decimal(1), "\n", ("null", "NaN", "1_0"), 5),
+    ItemValues("a\u2028b\x85c", Decimal(1), "x\u2028y\x85\u2029", ("\\", "\\n", "\\."), 5),
+    ItemValues("\\.", Decimal(1), "\\.\n\\.", ("\\.",), 5),
+    ItemValues("sep=;", Decimal(1), "x" * 10_000, tuple(f"{number:050}" for number in range(20)), 5),
+    ItemValues("\u202ertl\u200f", Decimal(1), '"' * 10_000, ("-", "+", "=", "@"), 5),
 ]
 
 
-def line_of(draft: Draft, *, raw: bool) -> str:
+def line_of(draft: ItemValues, *, raw: bool) -> str:
     """What either database is to write, but for the id and the instant."""
 
     def cell(text: str | None) -> str:
@@ -283,7 +286,7 @@ async def test_come_back_from_an_export_as_they_were(service: Service, query: st
 async def test_come_back_from_json_lines_as_they_were(service: Service) -> None:
     async with service.database.transaction() as work:
         await items.create_all(work, AWKWARD, owner_id=None)
-    exported = b"".join([part async for part in FORMATS["jsonl"].parts(service.database, Request(Filter()))])
+    exported = b"".join([part async for part in FORMATS["jsonl"].parts(service.database, ExportRequest(Filter()))])
     assert [row.draft for row in read_json(exported)] == AWKWARD
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from persistence.items import table as items
-from persistence.items.table import Draft
+from persistence.items.table import ItemValues
 from tests.support.service import Service
 
 ORDERS = [None, *({"field": field, "direction": way} for field in ("NAME", "PRICE", "CREATED_AT", "INVENTORY") for way in ("ASC", "DESC"))]
@@ -36,7 +36,7 @@ FOUND = "query Found($search: String, $filter: ItemFilter) { items(search: $sear
 CHINOOK = Path(__file__).parents[3] / "shared" / "data" / "chinook_tracks.csv"
 
 
-async def fill(service: Service, *drafts: Draft) -> None:
+async def fill(service: Service, *drafts: ItemValues) -> None:
     async with service.database.transaction() as work:
         for draft in drafts:
             draft.check()
@@ -71,7 +71,7 @@ async def found(service: Service, search: str | None = None, **filter_: Any) -> 
 
 @pytest.mark.parametrize("order", ORDERS, ids=lambda order: f"{order['field']} {order['direction']}" if order else "as added")
 async def test_shows_every_row_once_in_both_directions(service: Service, order: dict[str, str] | None) -> None:
-    await fill(service, *(Draft(f"{'aBé'[n % 3]}{n % 5}", Decimal(n % 4), inventory=n % 2) for n in range(23)))
+    await fill(service, *(ItemValues(f"{'aBé'[n % 3]}{n % 5}", Decimal(n % 4), inventory=n % 2) for n in range(23)))
     rows = await forward(service, order, 4)
     assert len({row["id"] for row in rows}) == len(rows) == 23
     assert await backward(service, order, 5) == rows
@@ -84,7 +84,7 @@ async def test_shows_every_row_once_in_both_directions(service: Service, order: 
 async def test_shows_a_real_catalogue_once_under_each_order(service: Service) -> None:
     with CHINOOK.open(encoding="utf-8", newline="") as file:
         tracks = [
-            Draft(row["name"], Decimal(row["price"]), row["description"] or None, row["tags"].split(";"), int(row["inventory"]))
+            ItemValues(row["name"], Decimal(row["price"]), row["description"] or None, row["tags"].split(";"), int(row["inventory"]))
             for row in csv.DictReader(file)
         ]
     await fill(service, *tracks)
@@ -112,14 +112,16 @@ async def test_shows_a_real_catalogue_once_under_each_order(service: Service) ->
     ],
 )
 async def test_finds_rows_whose_words_begin_with_the_querys(service: Service, search: str, names: list[str]) -> None:
-    await fill(service, Draft("Motörhead", Decimal(1), "Loud!"), Draft("Ace of Spades", Decimal(1)), Draft("安い", Decimal(1)))
+    await fill(
+        service, ItemValues("Motörhead", Decimal(1), "Loud!"), ItemValues("Ace of Spades", Decimal(1)), ItemValues("安い", Decimal(1))
+    )
     assert await found(service, search) == names
 
 
 async def test_finds_a_renamed_item_under_its_new_name_only(service: Service) -> None:
-    await fill(service, Draft("Kettle", Decimal(1)))
+    await fill(service, ItemValues("Kettle", Decimal(1)))
     async with service.database.transaction() as work:
-        row = (await items.create_all(work, [Draft("Pan", Decimal(1))], owner_id=None))[0]
+        row = (await items.create_all(work, [ItemValues("Pan", Decimal(1))], owner_id=None))[0]
     async with service.database.transaction() as work:
         await items.change(work, row.id, {"name": "Wok"})
     assert (await found(service, "pan"), await found(service, "wok")) == ([], ["Wok"])
@@ -145,9 +147,9 @@ async def test_finds_a_renamed_item_under_its_new_name_only(service: Service) ->
 )
 async def test_filters(service: Service, filter_: dict[str, Any], names: list[str]) -> None:
     drafts = [
-        Draft("a", Decimal(1), tags=("x", "y")),
-        Draft("b", Decimal(2), tags=("y",), inventory=1),
-        Draft("c", Decimal(3), tags=("z",), inventory=2),
+        ItemValues("a", Decimal(1), tags=("x", "y")),
+        ItemValues("b", Decimal(2), tags=("y",), inventory=1),
+        ItemValues("c", Decimal(3), tags=("z",), inventory=2),
     ]
     await fill(service, *drafts)
     assert await found(service, **filter_) == names
@@ -199,7 +201,7 @@ async def test_refuses_a_cursor_to_a_place_that_cannot_be(service: Service, fiel
 
 
 async def test_refuses_a_cursor_of_another_list(service: Service) -> None:
-    await fill(service, Draft("a", Decimal(1)), Draft("b", Decimal(2)))
+    await fill(service, ItemValues("a", Decimal(1)), ItemValues("b", Decimal(2)))
     cursor = (await service.ask(PAGE, {"first": 1}))["items"]["pageInfo"]["endCursor"]
     other = {"order": {"field": "PRICE", "direction": "DESC"}, "first": 1, "after": cursor}
     assert await service.refused(PAGE, other) == "BAD_USER_INPUT"
@@ -212,7 +214,7 @@ async def test_costs_the_same_statements_for_three_rows_as_for_thirty(
     for number in range(30):
         user = await service.make_user(f"user{number}")
         async with service.database.transaction() as work:
-            await items.create(work, Draft(f"Item {number}", Decimal(1)), owner_id=user.id)
+            await items.create(work, ItemValues(f"Item {number}", Decimal(1)), owner_id=user.id)
     counts: list[int] = []
     for first in (1, 3, 30):  # The first one also looks up the caller's standing, which is kept for a second.
         with statements() as sent:
@@ -224,7 +226,7 @@ async def test_costs_the_same_statements_for_three_rows_as_for_thirty(
 
 
 async def test_numbers_pages_for_administrators(service: Service) -> None:
-    await fill(service, *(Draft(f"Item {number}", Decimal(1)) for number in range(7)))
+    await fill(service, *(ItemValues(f"Item {number}", Decimal(1)) for number in range(7)))
     token = await service.sign_in()
     answer = await service.ask("{ itemsPage(page: 2, pageSize: 3) { items { name } page pageSize total pages } }", token=token)
     assert answer["itemsPage"] == {"items": [{"name": f"Item {n}"} for n in (3, 4, 5)], "page": 2, "pageSize": 3, "total": 7, "pages": 3}

@@ -10,11 +10,11 @@ from graphql import build_schema, get_operation_ast, parse
 
 from graph.kit.deprecations import Deprecations
 from graph.schema import executable
-from graph.server.cli.breaking_changes import unannounced
-from graph.server.telemetry.deprecated_usage import DeprecationLedger
+from graph.server.cli.breaking_changes import undocumented
+from graph.server.telemetry.deprecated_usage import DeprecatedUsageRecorder
 from graph.server.telemetry.metrics import Metrics
 from persistence import deprecated_usage
-from persistence.deprecated_usage import Use
+from persistence.deprecated_usage import ClientUse
 from persistence.kit.column_types import utc_now
 from tests.conftest import settings_for
 from tests.support.service import running
@@ -49,10 +49,10 @@ def test_is_found_wherever_a_document_uses_it() -> None:
 def test_breaks_a_promise_only_if_it_goes_without_a_word() -> None:
     new = OLD.replace('title: String @deprecated(reason: "Use name.")', "").replace("page: Int @deprecated,", "")
     changes = ["Argument Query.items(page:) was removed.", "Field Item.title was removed."]
-    assert sorted(unannounced(OLD, new, "")) == changes
-    assert unannounced(OLD, new, "".join(f"- Breaking: {change}\n" for change in changes)) == []
-    assert unannounced(OLD, OLD.replace("name: String!", "name: String!  sku: ID"), "") == []
-    assert unannounced(None, new, "") == []
+    assert sorted(undocumented(OLD, new, "")) == changes
+    assert undocumented(OLD, new, "".join(f"- Breaking: {change}\n" for change in changes)) == []
+    assert undocumented(OLD, OLD.replace("name: String!", "name: String!  sku: ID"), "") == []
+    assert undocumented(None, new, "") == []
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ async def test_is_counted_by_who_uses_it_and_kept(backend: str, tmp_path: Path) 
         assert line in scraped
     # The service has stopped: what it counted is in the table, beside what another process counts there.
     async with running(settings) as service:
-        await count_elsewhere(service, Use("Query.health", "shop", "2.0"), 5)
+        await count_elsewhere(service, ClientUse("Query.health", "shop", "2.0"), 5)
         async with service.database.reading() as session:
             uses = await deprecated_usage.since(session, today)
             found = [(each.use.client_name, each.use.client_version, each.count) for each in uses]
@@ -85,10 +85,10 @@ async def test_is_counted_by_who_uses_it_and_kept(backend: str, tmp_path: Path) 
             assert await deprecated_usage.since(session, today + timedelta(days=2)) == []  # It may be tomorrow by now.
 
 
-async def count_elsewhere(service: Service, use: Use, times: int) -> None:
+async def count_elsewhere(service: Service, use: ClientUse, times: int) -> None:
     metrics = Metrics()
-    ledger = DeprecationLedger(metrics.deprecated, service.database)
+    ledger = DeprecatedUsageRecorder(metrics.deprecated, service.database)
     for _ in range(times):
         metrics.deprecated.add(1, *vars(use).values())
-        await ledger.keep()
-    await ledger.keep()
+        await ledger.flush()
+    await ledger.flush()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from graph.kit.process_pool import Computing, fibonacci
+from graph.kit.process_pool import ProcessPool, fibonacci
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -31,7 +31,7 @@ async def test_is_refused_out_of_its_bounds(service: Service) -> None:
 
 
 async def test_survives_the_death_of_its_process() -> None:
-    computing = Computing(processes=1)
+    computing = ProcessPool(processes=1)
     assert await computing.run(fibonacci, 10) == 55
     (worker,) = computing.processes
     os.kill(worker, signal.SIGKILL)
@@ -40,7 +40,7 @@ async def test_survives_the_death_of_its_process() -> None:
 
 
 async def test_is_cut_off_when_the_service_stops() -> None:
-    computing = Computing(processes=1)
+    computing = ProcessPool(processes=1)
     assert await computing.run(fibonacci, 10) == 55
     (worker,) = computing.processes
     endless = asyncio.create_task(computing.run(fibonacci, 10**9))
@@ -52,7 +52,7 @@ async def test_is_cut_off_when_the_service_stops() -> None:
 
 
 async def test_ends_no_program_that_has_the_number_of_a_process_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    computing, killed = Computing(processes=1), list[int]()
+    computing, killed = ProcessPool(processes=1), list[int]()
     assert await computing.run(fibonacci, 10) == 55
     (worker,) = computing.processes
     os.kill(worker, signal.SIGKILL)

@@ -15,7 +15,7 @@ LIMITS = WireLimits(head_seconds=1, slow_seconds=1, look_seconds=0.25, linger_se
 
 
 def shorten() -> None:
-    http_protocol.Protocol.limits = websocket_protocol.Protocol.limits = LIMITS
+    http_protocol.HttpProtocol.limits = websocket_protocol.WebSocketProtocol.limits = LIMITS
     serve.KEEP_ALIVE_SECONDS = 2
     request_body.SILENT_SECONDS = request_body.LINGER_SECONDS = 1.0
     for module, name, shorter in (

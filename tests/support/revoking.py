@@ -85,9 +85,9 @@ async def main() -> None:
     with TemporaryDirectory(prefix="storegraph-revoking-") as folder:
         settings = await settings_for("sqlite", Path(folder), connections_per_caller=sockets + 100)
         database = Database.connect(settings.database_url)
-        hashed = await passwords.hashed(PASSWORD)
+        hashed = await passwords.hash_password(PASSWORD)
         async with database.transaction() as work:
-            await users.sign_up(work, users.Application("ada", PASSWORD), password_hash=hashed, scopes=[scope.value for scope in Scope])
+            await users.sign_up(work, users.SignUpValues("ada", PASSWORD), password_hash=hashed, scopes=[scope.value for scope in Scope])
         await database.close()
         with serving(settings, Path(folder), LOG_LEVEL="ERROR") as process:
             took = await measured(process, sockets)

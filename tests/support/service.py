@@ -20,7 +20,7 @@ from graph.kit.auth import Scope
 from graph.kit.context import Services
 from graph.kit.global_ids import global_id
 from graph.server.app import create_app
-from graph.server.asgi.http_protocol import Protocol
+from graph.server.asgi.http_protocol import HttpProtocol
 from graph.server.auth.tokens import Tokens
 from graph.server.cli.serve import KEEP_ALIVE_SECONDS
 from graph.server.settings import Settings
@@ -69,7 +69,7 @@ class Service:
 
     async def make_user(self, username: str = "ada", scopes: tuple[Scope, ...] = tuple(Scope), **values: Any) -> users.User:
         """A user whose password is `PASSWORD`, who holds every scope unless told otherwise."""
-        application = users.Application(username, PASSWORD, **values)
+        application = users.SignUpValues(username, PASSWORD, **values)
         held = [scope.value for scope in scopes]
         async with self.database.transaction() as work:
             return await users.sign_up(work, application, password_hash=await password_hash(), scopes=held)
@@ -87,7 +87,7 @@ class Service:
     async def make_item(self, name: str = "Kettle", *, price: str = "1.00", inventory: int = 0) -> str:
         """The global id of a new item, with its event."""
         async with self.database.transaction() as work:
-            item = await items.create(work, items.Draft(name, Decimal(price), inventory=inventory), owner_id=None)
+            item = await items.create(work, items.ItemValues(name, Decimal(price), inventory=inventory), owner_id=None)
         return global_id("Item", item.id)
 
     async def count(self, *tables: str) -> list[int]:
@@ -101,7 +101,7 @@ class Service:
         async with self.database.transaction() as work:
             await jobs.enqueue(work, kind, key, data or {})
             job = (await work.session.scalars(select(jobs.Job).where(jobs.Job.key == key))).one()
-            await jobs.put_off(work, job, delay=None, error="TimeoutError()")
+            await jobs.reschedule(work, job, delay=None, error="TimeoutError()")
             return job.id
 
     async def background_done(self) -> None:
@@ -135,7 +135,7 @@ _hashes: dict[str, str] = {}
 async def password_hash() -> str:
     """Of PASSWORD; made once, since a hash is slow on purpose."""
     if PASSWORD not in _hashes:
-        _hashes[PASSWORD] = await passwords.hashed(PASSWORD)
+        _hashes[PASSWORD] = await passwords.hash_password(PASSWORD)
     return _hashes[PASSWORD]
 
 
@@ -157,7 +157,7 @@ async def running(settings: Settings, replaced: Mapping[type[Any], Any] | None =
             log_config=None,
             access_log=False,
             proxy_headers=False,
-            http=Protocol,
+            http=HttpProtocol,
             ws="graph.server.asgi.websocket_protocol:Protocol",
             timeout_graceful_shutdown=5,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -28,7 +28,7 @@ import psutil
 
 from graph.kit.global_ids import global_id
 from persistence.items import table as items
-from persistence.items.table import Draft
+from persistence.items.table import ItemValues
 from tests.conftest import settings_for
 from tests.support.processes import PROGRAM, Process, serving
 from tests.support.service import Service, running
@@ -195,8 +195,8 @@ async def fill(service: Service) -> tuple[str, str, str]:
     """An item, a token and the cursor of the log's start."""
     token, cursor = await service.sign_in(), service.services.feed.cursor(0)
     async with service.database.transaction() as work:
-        made = await items.create(work, Draft("Kettle", Decimal(1)), owner_id=None)
-        await items.create_all(work, [Draft(f"Item {n}", Decimal(1), LINE) for n in range(ROWS)], owner_id=None)
+        made = await items.create(work, ItemValues("Kettle", Decimal(1)), owner_id=None)
+        await items.create_all(work, [ItemValues(f"Item {n}", Decimal(1), LINE) for n in range(ROWS)], owner_id=None)
     upload = {"file": ("large.bin", os.urandom(FILE_BYTES), "application/octet-stream")}
     answer = await service.http.post("/api/v2/files/upload", files=upload, headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 201, answer.text

@@ -20,7 +20,7 @@ from sqlalchemy import func, select, update
 
 from graph.kit.global_ids import global_id
 from persistence.items import table as items
-from persistence.items.table import Draft, Item
+from persistence.items.table import Item, ItemValues
 from persistence.kit.database.database import Database
 from persistence.kit.events import log as events
 from persistence.kit.events.log import Event
@@ -87,7 +87,7 @@ class Soak:
 
     async def _prepare(self) -> str:
         async with self._database.transaction() as work:
-            self._ids = [(await items.create(work, Draft(f"Item {number}", Decimal(1)), owner_id=None)).id for number in range(ITEMS)]
+            self._ids = [(await items.create(work, ItemValues(f"Item {number}", Decimal(1)), owner_id=None)).id for number in range(ITEMS)]
         async with self._database.reading() as session:
             identity = await events.identity(session)
             return events.cursor(identity, await events.newest(session))

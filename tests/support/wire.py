@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
-from graph.budget import Meter
+from graph.budget import BudgetMeter
 from graph.server.asgi.origins import Origins
 from graph.server.auth.callers import Callers
-from graph.server.graphql.connection_registry import Connections
+from graph.server.graphql.connection_registry import ConnectionRegistry
 from graph.server.graphql.http import HttpEndpoint
 from graph.server.graphql.sse import EventStreams
 from graph.server.graphql.websocket import SocketEndpoint
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Wire:
     def __init__(self, service: Service, *, per_caller: int = 100) -> None:
         self.pipeline: Pipeline = service.app.state.pipeline
-        self.connections = Connections(service.tokens, per_caller=per_caller)
-        self._callers, self._origins = Callers(service.tokens, service.services.ports[Meter]), Origins([])
+        self.connections = ConnectionRegistry(service.tokens, per_caller=per_caller)
+        self._callers, self._origins = Callers(service.tokens, service.services.ports[BudgetMeter]), Origins([])
 
     def http(self, pipeline: Any = None, **options: Any) -> HttpEndpoint:
         used = pipeline or self.pipeline

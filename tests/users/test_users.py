@@ -66,7 +66,7 @@ async def stored(service: Service, username: str) -> users.User:
 async def make_items(service: Service, owner: users.User, *item_names: str) -> None:
     async with service.database.transaction() as work:
         for name in item_names:
-            await items.create(work, items.Draft(name, items.CENT), owner_id=owner.id)
+            await items.create(work, items.ItemValues(name, items.CENT), owner_id=owner.id)
 
 
 async def test_sign_up_and_sign_in_and_are_me(service: Service) -> None:

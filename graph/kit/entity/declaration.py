@@ -25,14 +25,14 @@ from graphql import GraphQLEnumType, GraphQLField, GraphQLNamedType, GraphQLObje
 from strawberry.types.field import StrawberryField
 
 from graph.kit.cache_control import reads
-from graph.kit.connections import After, Before, First, Last, owned, unseen
+from graph.kit.connections import After, Before, First, Last, connection_by_parent, empty_connection
 from graph.kit.context import Context, Info
 from graph.kit.entity.visibility import Visibility
-from graph.kit.global_ids import Node, global_id, refetched
+from graph.kit.global_ids import Node, global_id, node_type
 from graph.kit.limits.cost_rules import notation
 from persistence.kit.database.database import Base, Batch
 from persistence.kit.query.entity import ChildList, Entity
-from persistence.kit.query.paging import Window
+from persistence.kit.query.paging import PageArguments
 
 T = TypeVar("T", bound=type[Node])
 
@@ -129,7 +129,7 @@ def entity(rows: Entity, *, find: Batch[int, Any], visible: Visibility | None = 
         _types[cls.__name__] = EntityType(cls.__name__, rows, visible)
         _classes[rows.model] = cls
         cls.values_of = _reader_of_rows(cls)
-        return refetched(find, seen)(cls)
+        return node_type(find, seen)(cls)
 
     return register
 
@@ -188,10 +188,10 @@ def to_one(foreign_key: str, *, find: Batch[int, Any], entity: Entity, descripti
 
 def to_many(children: ChildList, *, entity: Entity, description: str, visible: Visibility | None = None) -> Any:
     async def resolve(self: Any, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None) -> Any:
-        window = Window(first, after, last, before)
+        window = PageArguments(first, after, last, before)
         if visible is not None and not is_open(self, info.context, visible):
-            return unseen(children.listing_of(self.row.id), window)
-        return await owned(info, children.pages, children.counts, self.row.id, window, of=object_of)
+            return empty_connection(children.listing_of(self.row.id), window)
+        return await connection_by_parent(info, children.pages, children.counts, self.row.id, window, of=object_of)
 
     metadata = {"source": ToMany(children, entity, visible), "cache": reads(entity.model, personal=visible is not None)}
     return strawberry.field(resolver=resolve, description=description, metadata=metadata)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from graph.kit.context import Context
 from persistence.kit.query.entity import ListQuery
-from persistence.kit.query.paging import Window
+from persistence.kit.query.paging import PageArguments
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FindByKey:
 class ReadList:
     """A page of the list that `query_of` makes of the field's arguments."""
 
-    query_of: Callable[..., tuple[ListQuery, Window]]
+    query_of: Callable[..., tuple[ListQuery, PageArguments]]
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def read_all(query: ListQuery) -> ReadList:
 
     def query_of(
         first: int | None = None, after: str | None = None, last: int | None = None, before: str | None = None
-    ) -> tuple[ListQuery, Window]:
-        return query, Window(first, after, last, before)
+    ) -> tuple[ListQuery, PageArguments]:
+        return query, PageArguments(first, after, last, before)
 
     return ReadList(query_of)
 

@@ -37,18 +37,18 @@ from graphql import (
 )
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as Executor
 
-from graph.kit.cache_control import Reader, Reads
+from graph.kit.cache_control import CacheDependencies, DependencyAnalyzer
 from graph.kit.context import Context
 from graph.kit.deprecations import Deprecations
 from graph.kit.errors import BAD_USER_INPUT, Refused, as_error, internal, refusal, unavailable
 from graph.kit.execution.leaf_executor import LeafExecutor
 from graph.kit.execution.validation import parsed, problems
 from graph.kit.instrumentation import Observer
-from graph.kit.limits.cost import Bill, Biller
-from graph.kit.limits.cost_rules import Tariff
+from graph.kit.limits.cost import CostEstimate, CostEstimator
+from graph.kit.limits.cost_rules import CostRules
 from persistence.kit.errors import DomainError
 from persistence.kit.lru_cache import LruCache
-from persistence.kit.transient_errors import is_outage
+from persistence.kit.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)
 
@@ -69,9 +69,9 @@ class Operation:
     source: str
     document: DocumentNode
     definition: OperationDefinitionNode
-    bill: Bill
+    cost: CostEstimate
     deprecated: tuple[str, ...] = ()  # What it uses of the schema that is deprecated.
-    reads: Reads | None = None  # What its answer is made of; None if that must not be kept.
+    reads: CacheDependencies | None = None  # What its answer is made of; None if that must not be kept.
     derived: dict[str, Any] = field(default_factory=dict[str, Any])  # What is worked out of it once: few and small things.
     plans: list[Any] = field(default_factory=list[Any])  # Of `graph.kit.planner`, which end with the operation.
 
@@ -115,7 +115,7 @@ class Operation:
         decides = any(print_ast(each.type).startswith("Boolean") for each in self.definition.variable_definitions or ())
         plans = (PLANS_KEPT if decides else 1) * PLAN_TOKEN_BYTES * self.document.token_count
         nodes = TOKEN_BYTES * (self.document.token_count + self.source.count("#"))
-        return 2 * sys.getsizeof(self.source) + nodes + plans + self.bill.size_bytes + OPERATION_BYTES
+        return 2 * sys.getsizeof(self.source) + nodes + plans + self.cost.size_bytes + OPERATION_BYTES
 
     @property
     def is_query(self) -> bool:
@@ -134,7 +134,7 @@ class _Conditions(Visitor):
 
 
 @dataclass(frozen=True, slots=True)
-class Occurrence:
+class SubscriptionEvent:
     """One event of a subscription's source, and its execution."""
 
     event: object
@@ -146,7 +146,7 @@ class Engine:
 
     def __init__(self, schema: GraphQLSchema, observer: Observer, *, suggestions: bool, introspection: bool, fast: bool) -> None:
         self.schema, self._observer = schema, observer
-        self._tariff, self._deprecations, self._reader = Tariff(schema), Deprecations(schema), Reader(schema)
+        self._tariff, self._deprecations, self._reader = CostRules(schema), Deprecations(schema), DependencyAnalyzer(schema)
         self._suggestions, self._introspection = suggestions, introspection
         self._builder: Any = LeafExecutor if fast else Executor
         self._operations = LruCache[tuple[str, str | None], Operation](DOCUMENT_BYTES, lambda _, operation: operation.size_bytes)
@@ -178,18 +178,18 @@ class Engine:
         if definition is None:
             wanted = f"no operation {operation_name!r}" if operation_name else "several operations: say which with operationName"
             raise refusal(BAD_USER_INPUT, f"The document has {wanted}.")
-        bill = Biller(self._tariff, document, definition).bill()
+        bill = CostEstimator(self._tariff, document, definition).estimate()
         deprecated, reads = self._deprecations.used(document, definition), self._reader.of(document, definition)
         return Operation(source, document, definition, bill, deprecated, reads)
 
     async def execute(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> ExecutionResult:
         """Run a query or a mutation. Raises: Refused, if the variables do not fit."""
         executor = self._executor(operation, variables, context)
-        return self._masked(await _completed(executor.execute_operation()), context)
+        return self._mask_error(await _completed(executor.execute_operation()), context)
 
     async def subscribe(
         self, operation: Operation, variables: Mapping[str, Any] | None, context: Context
-    ) -> AsyncGenerator[Occurrence | ExecutionResult]:
+    ) -> AsyncGenerator[SubscriptionEvent | ExecutionResult]:
         """Run a subscription: what occurs, to be executed in a fresh context each, and at most one error, which ends it.
 
         Raises: Refused, before the first event.
@@ -197,22 +197,22 @@ class Engine:
         executor = self._executor(operation, variables, context)
         stream = await _completed(_core.create_source_event_stream(executor))
         if isinstance(stream, ExecutionResult):
-            raise Refused(self._masked(stream, context).errors or [])
+            raise Refused(self._mask_error(stream, context).errors or [])
         async with aclosing(cast("AsyncGenerator[Any]", stream)) as events:
             try:
                 async for event in events:
-                    yield Occurrence(event, partial(self._one, operation, executor, event))
+                    yield SubscriptionEvent(event, partial(self._one, operation, executor, event))
             except DomainError as error:
                 yield ExecutionResult(errors=[as_error(error)])
             except Exception as error:  # noqa: BLE001 -- whatever breaks a source, its subscribers get one masked error
                 located = GraphQLError(str(error), original_error=error)
-                yield self._masked(ExecutionResult(errors=[located]), context)
+                yield self._mask_error(ExecutionResult(errors=[located]), context)
 
     async def _one(self, operation: Operation, executor: Executor, event: object, context: Context) -> ExecutionResult:
         executor = self._builder.build_per_event_executor(executor, event)
         executor.context_value = context
         with self._observer.phase("event", operation):
-            return self._masked(await _completed(_core.execute_subscription_event(executor)), context)
+            return self._mask_error(await _completed(_core.execute_subscription_event(executor)), context)
 
     def _executor(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Executor:
         built: Executor | list[GraphQLError] = self._builder.build(
@@ -227,7 +227,7 @@ class Engine:
             raise Refused([_coded(error, BAD_USER_INPUT) for error in built])
         return built
 
-    def _masked(self, result: Any, context: Context) -> ExecutionResult:
+    def _mask_error(self, result: Any, context: Context) -> ExecutionResult:
         if result.errors:
             result.errors = mask(result.errors, context.caller.request_id)
         return result
@@ -260,7 +260,7 @@ def _masked(error: GraphQLError, request_id: str) -> GraphQLError:
         return error
     if cause is None or isinstance(cause, GraphQLError):
         return _coded(error, BAD_USER_INPUT)
-    if is_outage(cause):
+    if is_transient(cause):
         return _located(unavailable(cause), error)
     log.error("unexpected error in a resolver", path=error.path, request_id=request_id, exc_info=cause)
     return _located(internal(request_id), error)

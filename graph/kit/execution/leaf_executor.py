@@ -24,7 +24,7 @@ _reference: Any = StrawberryGraphQLCoreExecutionContext
 Complete = Callable[[Any], Any]
 
 
-class Unusual(Exception):
+class UnexpectedValue(Exception):
     """The value is not plainly of the field's type."""
 
 
@@ -36,7 +36,7 @@ class LeafExecutor(StrawberryGraphQLCoreExecutionContext):
     def execute_fields(
         self, parent_type: GraphQLObjectType, source_value: Any, path: Any, grouped_field_set: Any, position_context: Any
     ) -> Any:
-        _, leaves, others = self._split(parent_type, grouped_field_set)
+        _, leaves, others = self._partition(parent_type, grouped_field_set)
         if not leaves:
             return _reference.execute_fields(self, parent_type, source_value, path, grouped_field_set, position_context)
         results: dict[str, Any] = dict.fromkeys(grouped_field_set) if others else {}
@@ -44,15 +44,15 @@ class LeafExecutor(StrawberryGraphQLCoreExecutionContext):
         for response_name, attribute, complete in leaves:
             try:
                 results[response_name] = complete(getattr(source_value, attribute))
-            except (Unusual, AttributeError):
+            except (UnexpectedValue, AttributeError):
                 results[response_name] = None
                 unusual[response_name] = grouped_field_set[response_name]
         if not others and not unusual:
             return results
         rest = _reference.execute_fields(self, parent_type, source_value, path, others | unusual, position_context)
-        return _merged(results, rest)
+        return _merge(results, rest)
 
-    def _split(
+    def _partition(
         self, parent_type: GraphQLObjectType, grouped: dict[str, Any]
     ) -> tuple[Any, list[tuple[str, str, Complete]], dict[str, Any]]:
         """The plain leaves of a selection, and its other fields; made once, since all objects of a list share their selection."""
@@ -71,7 +71,7 @@ class LeafExecutor(StrawberryGraphQLCoreExecutionContext):
         return split
 
 
-def _merged(results: dict[str, Any], rest: Any) -> Any:
+def _merge(results: dict[str, Any], rest: Any) -> Any:
     if not isinstance(rest, Awaitable):
         return results | rest
 
@@ -110,14 +110,14 @@ def _plain_list(type_: Any) -> Complete | None:
 
 def _strings(value: Any) -> list[str]:
     if type(value) is not list or not all(type(part) is str for part in cast("list[Any]", value)):
-        raise Unusual
+        raise UnexpectedValue
     return cast("list[str]", value)
 
 
 def _is(kind: type, shown: Complete | None = None) -> Complete:
     def complete(value: Any) -> Any:
         if type(value) is not kind:
-            raise Unusual
+            raise UnexpectedValue
         return value if shown is None else shown(value)
 
     return complete
@@ -125,7 +125,7 @@ def _is(kind: type, shown: Complete | None = None) -> Complete:
 
 def _int(value: Any) -> int:
     if type(value) is not int or not INT_MIN <= value <= INT_MAX:
-        raise Unusual
+        raise UnexpectedValue
     return value
 
 

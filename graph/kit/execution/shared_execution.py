@@ -26,18 +26,20 @@ from graph.kit.context import Context
 from graph.kit.errors import Refused
 from persistence.kit.lru_cache import LruCache
 
-KEPT = 2_000  # Answers: of a burst as long as subscribers lag behind each other.
+RESULTS = 2_000  # Answers: of a burst as long as subscribers lag behind each other.
 KEPT_BYTES = 64 * 2**20
 ANSWER_BYTES = 2_000  # A task, an event and what else an answer takes beside its bytes.
 FRESH_SECONDS = 1.0  # An answer has things as they are now: for whoever takes up an old event later, it is made anew.
-SEVERAL = 4  # Subscribers for whom a scout is worth its own stream.
-AHEAD = 8  # Events that a scout is ahead: so many leave in one write, and other requests do not wait for more between two subscribers.
+PREFETCH_SUBSCRIBERS = 4  # Subscribers for whom a scout is worth its own stream.
+PREFETCH_EVENTS = (
+    8  # Events that a scout is ahead: so many leave in one write, and other requests do not wait for more between two subscribers.
+)
 
-Rights = tuple[int, frozenset[Scope]] | None
+ViewerKey = tuple[int, frozenset[Scope]] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EventResult:
     """What one event gives one question."""
 
     body: bytes
@@ -47,14 +49,14 @@ class Told:
     """What each subscriber pays for it."""
 
 
-Question = bytes  # What is made of an event: `resuming.selection_key`.
-Make = Callable[[Context], Awaitable[Told]]
+ExecutionKey = bytes  # What is made of an event: `resuming.selection_key`.
+Make = Callable[[Context], Awaitable[EventResult]]
 
 
 class _Answer:
     """An execution, and who waits for it."""
 
-    def __init__(self, event: object, rights: Rights, making: asyncio.Task[Told], since: float) -> None:
+    def __init__(self, event: object, rights: ViewerKey, making: asyncio.Task[EventResult], since: float) -> None:
         self.event = event  # Kept beside its answer, so that its id is not given to another.
         self.rights, self.since = rights, since
         self.unused: asyncio.Semaphore | None = None  # The scout's, while nobody has come for what it found.
@@ -72,7 +74,7 @@ class _Answer:
         made = self._making.done() and not self._making.cancelled() and self._making.exception() is None
         return ANSWER_BYTES + (len(self._making.result().body) if made else 0)
 
-    async def told(self) -> Told:
+    async def told(self) -> EventResult:
         """`asyncio.shield` does the same in three times the time, once for each subscriber and event."""
         self.use()
         if not self._making.done():
@@ -87,19 +89,19 @@ class _Answer:
             self.unused = None
 
 
-class Sharing:
+class SharedExecutions:
     """Keeps answers for FRESH_SECONDS, at most KEPT_BYTES of them."""
 
     def __init__(self) -> None:
         self._answers = LruCache[tuple[Any, ...], _Answer](
-            KEPT_BYTES, lambda _, answer: answer.size_bytes, most_entries=KEPT, evicted=_Answer.use
+            KEPT_BYTES, lambda _, answer: answer.size_bytes, most_entries=RESULTS, evicted=_Answer.use
         )
         self._subscribers: Counter[bytes] = Counter()
         self._scouts: dict[bytes, asyncio.Task[None]] = {}
 
-    async def told(self, question: Question, event: object, fresh: Callable[[], Context], caller: Caller, make: Make) -> Told:
+    async def result(self, question: ExecutionKey, event: object, fresh: Callable[[], Context], caller: Caller, make: Make) -> EventResult:
         """`make` executes the event in a fresh context and encodes what comes of it."""
-        rights = rights_of(caller)
+        rights = viewer_key(caller)
         answer = self._answer((question, id(event)), event, rights, fresh, make)
         told = await answer.told()
         if not told.personal or answer.rights == rights:
@@ -108,26 +110,26 @@ class Sharing:
 
     @contextmanager
     def subscriber(
-        self, stream: bytes, question: Question, scout: Callable[[], AsyncGenerator[tuple[object, Make]]], fresh: Callable[[], Context]
+        self, stream: bytes, question: ExecutionKey, scout: Callable[[], AsyncGenerator[tuple[object, Make]]], fresh: Callable[[], Context]
     ) -> Generator[None]:
         """Count a subscriber to a stream of new events (`resuming.stream_key`).
 
         Before several of them goes one scout, as a stranger, who has executed the next events by the time they come for them.
         """
         self._subscribers[stream] += 1
-        if self._subscribers[stream] == SEVERAL:
-            self._scouts[stream] = asyncio.create_task(self._go_ahead(question, scout(), fresh))
+        if self._subscribers[stream] == PREFETCH_SUBSCRIBERS:
+            self._scouts[stream] = asyncio.create_task(self._prefetch(question, scout(), fresh))
         try:
             yield
         finally:
             self._subscribers[stream] -= 1
-            if self._subscribers[stream] == SEVERAL - 1:
+            if self._subscribers[stream] == PREFETCH_SUBSCRIBERS - 1:
                 self._scouts.pop(stream).cancel()
             if not self._subscribers[stream]:
                 del self._subscribers[stream]
 
-    async def _go_ahead(self, question: Question, events: AsyncGenerator[tuple[object, Make]], fresh: Callable[[], Context]) -> None:
-        ahead = asyncio.Semaphore(AHEAD)
+    async def _prefetch(self, question: ExecutionKey, events: AsyncGenerator[tuple[object, Make]], fresh: Callable[[], Context]) -> None:
+        ahead = asyncio.Semaphore(PREFETCH_EVENTS)
         with suppress(Refused):  # It is not for strangers: each subscriber goes alone.
             async with aclosing(events):
                 async for event, make in events:
@@ -135,7 +137,7 @@ class Sharing:
                     answer = self._answer((question, id(event)), event, None, fresh, make)
                     answer.unused = ahead
 
-    def _answer(self, key: tuple[Any, ...], event: object, rights: Rights, fresh: Callable[[], Context], make: Make) -> _Answer:
+    def _answer(self, key: tuple[Any, ...], event: object, rights: ViewerKey, fresh: Callable[[], Context], make: Make) -> _Answer:
         answer, now = self._answers.get(key), time.monotonic()
         if answer is None or now - answer.since > FRESH_SECONDS:
             # In a task of its own: whoever asked first may leave before it is done.
@@ -156,12 +158,12 @@ class Sharing:
             self._answers.pop(oldest[0])
 
 
-async def _made(context: Context, make: Make) -> Told:
+async def _made(context: Context, make: Make) -> EventResult:
     told = await make(context)
     body = bytes(memoryview(told.body))  # orjson leaves room behind what it wrote: 4 kB, which would be kept.
-    return Told(body, told.errors, personal=context.personal or bool(told.errors), points=told.points)
+    return EventResult(body, told.errors, personal=context.personal or bool(told.errors), points=told.points)
 
 
-def rights_of(caller: Caller) -> Rights:
+def viewer_key(caller: Caller) -> ViewerKey:
     """What an answer may depend on of who asks."""
     return None if caller.principal is None else (caller.principal.user_id, caller.principal.scopes)

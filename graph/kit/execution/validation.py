@@ -21,7 +21,7 @@ from graphql.validation import OverlappingFieldsCanBeMergedRule, ValidationConte
 from graphql.validation.validate import ValidationAbortedError
 
 from graph.kit.errors import PARSE_FAILED, VALIDATION_FAILED
-from graph.kit.limits.query_size import SizeLimits, excess
+from graph.kit.limits.query_size import SizeLimits, violation
 
 MAX_CHARACTERS = 100_000
 MAX_TOKENS = 2_000  # The usual introspection query has 183.
@@ -67,7 +67,7 @@ def parsed(source: str) -> DocumentNode:
 
 def problems(schema: GraphQLSchema, document: DocumentNode, *, introspection: bool, suggestions: bool) -> list[GraphQLError]:
     """What is wrong with a document: that it is too big, or else the first few rules that it breaks."""
-    if too_big := excess(document, LIMITS):
+    if too_big := violation(document, LIMITS):
         return too_big[:MAX_ERRORS]
     rules = RULES if introspection else (*RULES, NoSchemaIntrospectionCustomRule)
     return [_coded(error, VALIDATION_FAILED) for error in validate(schema, document, rules, MAX_ERRORS, hide_suggestions=not suggestions)]

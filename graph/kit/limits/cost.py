@@ -36,14 +36,14 @@ from graphql import (
 )
 from graphql.utilities.coerce_input_value import coerce_default_value
 
-from graph.kit.limits.cost_rules import COUNTED_ROWS_A_POINT, Repeats, Rule, Tariff, is_list, type_name
+from graph.kit.limits.cost_rules import COUNTED_ROWS_A_POINT, CostRule, CostRules, Repeats, is_list, type_name
 from persistence.kit.query.paging import PAGE_SIZE
 
 Variables: TypeAlias = Mapping[str, Any]
 Size: TypeAlias = Callable[[Variables], int]
-Charges: TypeAlias = "tuple[Charge, ...]"  # Of the fields of one object.
-Below: TypeAlias = "tuple[Charges, ...]"
-Named: TypeAlias = "tuple[tuple[str, list[Charge]], ...]"
+FieldCosts: TypeAlias = "tuple[FieldCost, ...]"  # Of the fields of one object.
+Below: TypeAlias = "tuple[FieldCosts, ...]"
+Named: TypeAlias = "tuple[tuple[str, list[FieldCost]], ...]"
 
 REMEMBERED = 100  # Sizes of which an operation's bill remembers the sum: clients ask for the same few pages.
 MAX_COUNT = 1_000_000  # Of elements; a larger number in an argument is as good as this one for a refusal.
@@ -65,12 +65,12 @@ class Source:
 
 
 @dataclass(slots=True, eq=False)
-class Charge:
+class FieldCost:
     """One field of the answer that costs something, itself or below. `below` has the charges of each type that its object may have."""
 
     key: str
     node: FieldNode
-    rule: Rule
+    rule: CostRule
     size: int | Size
     below: Below
     named: Named
@@ -103,7 +103,7 @@ class Charge:
 
 def _named(below: Below) -> Named:
     """The charges by the name that they have in the answer."""
-    named: dict[str, list[Charge]] = {}
+    named: dict[str, list[FieldCost]] = {}
     for charges in below:
         for charge in charges:
             named.setdefault(charge.key, []).append(charge)
@@ -119,8 +119,8 @@ def _actual(named: Named, variables: Variables, objects: list[Any]) -> int:
     return points
 
 
-class Bill:
-    def __init__(self, charges: Charges) -> None:
+class CostEstimate:
+    def __init__(self, charges: FieldCosts) -> None:
         self._charges = charges
         self._named = _named((charges,))
         self._sizes = tuple(dict.fromkeys(_sizes(charges)))
@@ -154,34 +154,34 @@ class Bill:
         below = [_actual(charge.named, variables or {}, [value]) for charge in self._charges if (value := (data or {}).get(charge.key))]
         return sum(below)
 
-    def dearest(self, variables: Variables | None) -> FieldNode:
+    def most_expensive(self, variables: Variables | None) -> FieldNode:
         """The root field that costs most."""
         return max(self._charges, key=lambda charge: charge.requested(variables or {}, 1)).node
 
 
-def _sizes(charges: Charges) -> Iterator[Size]:
+def _sizes(charges: FieldCosts) -> Iterator[Size]:
     for charge in charges:
         yield from (size for size in (charge.size, charge.given) if not isinstance(size, int))
         for below in charge.below:
             yield from _sizes(below)
 
 
-class Biller:
+class CostEstimator:
     """Draws up the bill of one operation."""
 
-    def __init__(self, tariff: Tariff, document: DocumentNode, operation: OperationDefinitionNode) -> None:
+    def __init__(self, tariff: CostRules, document: DocumentNode, operation: OperationDefinitionNode) -> None:
         self._tariff, self._schema, self._operation = tariff, tariff.schema, operation
         self._fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
         self._defaults = {node.variable.name.value: node.default_value for node in operation.variable_definitions or ()}
         self._shared: dict[tuple[tuple[Source, ...], int | None], Size] = {}
-        self._drawn: dict[tuple[str, tuple[int, ...]], Charges] = {}
+        self._drawn: dict[tuple[str, tuple[int, ...]], FieldCosts] = {}
 
-    def bill(self) -> Bill:
+    def estimate(self) -> CostEstimate:
         root = self._schema.get_root_type(self._operation.operation)
         assert root is not None, "validated"
-        return Bill(self._charges(root, (self._operation.selection_set,)))
+        return CostEstimate(self._charges(root, (self._operation.selection_set,)))
 
-    def _charges(self, type_: GraphQLObjectType, selections: Sequence[SelectionSetNode]) -> Charges:
+    def _charges(self, type_: GraphQLObjectType, selections: Sequence[SelectionSetNode]) -> FieldCosts:
         key = (type_.name, tuple(map(id, selections)))
         charges = self._drawn.get(key)
         if charges is None:
@@ -210,16 +210,16 @@ class Biller:
         named = self._schema.type_map[condition]
         return named is type_ or (is_abstract_type(named) and self._schema.is_sub_type(named, type_))
 
-    def _charge(self, parent: GraphQLObjectType, key: str, nodes: Sequence[FieldNode]) -> Charge:
+    def _charge(self, parent: GraphQLObjectType, key: str, nodes: Sequence[FieldNode]) -> FieldCost:
         name = nodes[0].name.value
         rule = self._tariff.rule(parent, name)
         if name.startswith("__"):
-            return Charge(key, nodes[0], rule, PAGE_SIZE, (), ())
+            return FieldCost(key, nodes[0], rule, PAGE_SIZE, (), ())
         field = parent.fields[name]
         sources = tuple(self._source(nodes[0], argument, field.args[argument]) for argument in rule.sizes)
         selections = [node.selection_set for node in nodes if node.selection_set]
         below = self._below(self._schema.type_map[type_name(field)], selections)
-        return Charge(key, nodes[0], rule, self._size(sources, rule.most), below, _named(below), self._given(nodes[0], rule.given))
+        return FieldCost(key, nodes[0], rule, self._size(sources, rule.most), below, _named(below), self._given(nodes[0], rule.given))
 
     def _given(self, node: FieldNode, prices: Mapping[str, int]) -> int | Size:
         """Points for the arguments of these that are given; for those by a variable, when it is known."""

@@ -72,7 +72,7 @@ class Repeats(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class CostRule:
     weight: int
     repeats: Repeats
     sizes: tuple[str, ...] = ()
@@ -82,32 +82,32 @@ class Rule:
     counted_rows: int = 0
 
 
-class Tariff:
+class CostRules:
     """The rules of one schema."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self.schema = schema
         self._roots = {type_ for type_ in (schema.query_type, schema.mutation_type, schema.subscription_type) if type_}
-        self._rules: dict[tuple[str, str], Rule] = {}
+        self._rules: dict[tuple[str, str], CostRule] = {}
 
-    def rule(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> Rule:
+    def rule(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> CostRule:
         rule = self._rules.get((parent.name, name))
         if rule is None:
             rule = self._rules[parent.name, name] = self._rule(parent, name)
         return rule
 
-    def _rule(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> Rule:
+    def _rule(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> CostRule:
         if name.startswith("__"):
-            return Rule(INTROSPECTION_WEIGHTS.get(name, 0), Repeats.ONCE)
+            return CostRule(INTROSPECTION_WEIGHTS.get(name, 0), Repeats.ONCE)
         definition = parent.fields[name]
         cost = declared(definition)
         weight = self._weight(parent, name) if cost.weight is None else cost.weight
         paged = cost.size is None and type_name(definition).endswith("Connection")
         if cost.of_parent or (parent.name.endswith("Connection") and name in ("edges", "nodes")):
-            return Rule(weight, Repeats.PARENT_SIZE)
+            return CostRule(weight, Repeats.PARENT_SIZE)
         repeats = Repeats.OWN_SIZE if is_list(definition) else Repeats.ONCE
         sizes = (cost.size,) if cost.size else tuple(name for name in PAGE_ARGUMENTS if paged and name in definition.args)
-        return Rule(weight, repeats, sizes, MAX_PAGE_SIZE if paged else None, cost.each, cost.given, cost.counted_rows)
+        return CostRule(weight, repeats, sizes, MAX_PAGE_SIZE if paged else None, cost.each, cost.given, cost.counted_rows)
 
     def _weight(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> int:
         if parent in self._roots and not is_list(parent.fields[name]):

@@ -27,7 +27,7 @@ from graphql import (
     SelectionSetNode,
 )
 
-MANY = 1_000_000_000  # Counts stop here: JSON has no room for 2**250.
+SATURATED = 1_000_000_000  # Counts stop here: JSON has no room for 2**250.
 MAX_NESTING = 100  # Levels of braces and spreads on one path. The walk takes three calls a level, and Python's stack ends at 1,000.
 INTROSPECTION = frozenset(("__schema", "__type"))
 
@@ -48,7 +48,7 @@ class SizeLimits:
         return getattr(self, figure)
 
 
-class Size(NamedTuple):
+class QuerySize(NamedTuple):
     depth: int = 0
     introspection: int = 0
     selections: int = 0
@@ -56,17 +56,17 @@ class Size(NamedTuple):
     directives: int = 0
     roots: int = 0
 
-    def beside(self, other: Size) -> Size:
-        return Size(
+    def combine(self, other: QuerySize) -> QuerySize:
+        return QuerySize(
             max(self.depth, other.depth),
             max(self.introspection, other.introspection),
-            min(self.selections + other.selections, MANY),
-            min(self.aliases + other.aliases, MANY),
-            min(self.directives + other.directives, MANY),
-            min(self.roots + other.roots, MANY),
+            min(self.selections + other.selections, SATURATED),
+            min(self.aliases + other.aliases, SATURATED),
+            min(self.directives + other.directives, SATURATED),
+            min(self.roots + other.roots, SATURATED),
         )
 
-    def under(self, field: FieldNode) -> Size:
+    def nest(self, field: FieldNode) -> QuerySize:
         """The same selection, one level further down."""
         apart = field.name.value in INTROSPECTION
         # The sum is too much for one `__schema` inside another, but there is no such thing in a valid document.
@@ -74,7 +74,7 @@ class Size(NamedTuple):
         return self._replace(depth=depth, introspection=introspection, roots=0)
 
 
-NOTHING = Size()
+EMPTY = QuerySize()
 FIGURES = {
     "depth": "is nested {} fields deep",
     "introspection": "goes {} levels deep into introspection",
@@ -86,56 +86,58 @@ FIGURES = {
 DEEPEST = ("depth", "introspection")  # Siblings have the greatest of these, and the sum of the others.
 
 
-def excess(document: DocumentNode, limits: SizeLimits) -> list[GraphQLError]:
+def violation(document: DocumentNode, limits: SizeLimits) -> list[GraphQLError]:
     """What is too big in the operations of a document: one error a limit, each with the place where the limit is passed."""
-    ruler = Ruler(document)
+    ruler = SizeCalculator(document)
     try:
-        return [error for node in document.definitions if isinstance(node, OperationDefinitionNode) for error in ruler.excess(node, limits)]
+        return [
+            error for node in document.definitions if isinstance(node, OperationDefinitionNode) for error in ruler.violations(node, limits)
+        ]
     except GraphQLError as error:
         return [error]
 
 
-class Ruler:
+class SizeCalculator:
     """Measures the operations of one document. Raises: GraphQLError, for fragments that form a circle or are nested too deep to follow."""
 
     def __init__(self, document: DocumentNode) -> None:
         self._fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
-        self._sizes: dict[int, Size] = {}
+        self._sizes: dict[int, QuerySize] = {}
         self._open: list[str] = []  # The fragments that lead to where the walk is.
 
-    def size(self, operation: OperationDefinitionNode) -> Size:
-        return self._of_set(operation.selection_set, 0).beside(_alone(operation))
+    def size(self, operation: OperationDefinitionNode) -> QuerySize:
+        return self._of_set(operation.selection_set, 0).combine(_alone(operation))
 
-    def excess(self, operation: OperationDefinitionNode, limits: SizeLimits) -> list[GraphQLError]:
+    def violations(self, operation: OperationDefinitionNode, limits: SizeLimits) -> list[GraphQLError]:
         size = self.size(operation)
         over = [figure for figure in FIGURES if getattr(size, figure) > limits.of(figure, operation)]
         return [self._error(operation, figure, getattr(size, figure), limits.of(figure, operation)) for figure in over]
 
-    def _of_set(self, selections: SelectionSetNode, nesting: int) -> Size:
+    def _of_set(self, selections: SelectionSetNode, nesting: int) -> QuerySize:
         size = self._sizes.get(id(selections))
         if size is None:
-            size = NOTHING
+            size = EMPTY
             for selection in selections.selections:
-                size = size.beside(self._of(selection, nesting))
+                size = size.combine(self._of(selection, nesting))
             self._sizes[id(selections)] = size
         return size
 
-    def _of(self, node: SelectionNode, nesting: int) -> Size:
+    def _of(self, node: SelectionNode, nesting: int) -> QuerySize:
         if nesting > MAX_NESTING:
             raise _refusal(f"The operation is nested more than {MAX_NESTING} levels deep, fragments included.", node)
         if isinstance(node, FragmentSpreadNode):
-            return self._of_spread(node, nesting + 1).beside(_alone(node))
+            return self._of_spread(node, nesting + 1).combine(_alone(node))
         selections = self._selections(node)
-        inner = self._of_set(selections, nesting + 1) if selections else NOTHING
-        return (inner.under(node) if isinstance(node, FieldNode) else inner).beside(_alone(node))
+        inner = self._of_set(selections, nesting + 1) if selections else EMPTY
+        return (inner.nest(node) if isinstance(node, FieldNode) else inner).combine(_alone(node))
 
-    def _of_spread(self, node: FragmentSpreadNode, nesting: int) -> Size:
+    def _of_spread(self, node: FragmentSpreadNode, nesting: int) -> QuerySize:
         name = node.name.value
         if name in self._open:
             raise _refusal(f"Cannot spread fragment '{name}' within itself.", node)
         selections = self._selections(node)
         if selections is None:
-            return NOTHING  # There is no such fragment: validation will say so, here it must only not matter.
+            return EMPTY  # There is no such fragment: validation will say so, here it must only not matter.
         self._open.append(name)
         size = self._of_set(selections, nesting)
         self._open.pop()
@@ -149,7 +151,7 @@ class Ruler:
         return node.selection_set
 
     def _error(self, operation: OperationDefinitionNode, figure: str, measured: int, limit: int) -> GraphQLError:
-        count = "a billion or more" if measured >= MANY else str(measured)
+        count = "a billion or more" if measured >= SATURATED else str(measured)
         message = f"The operation {FIGURES[figure].format(count)}, fragments included; at most {limit} are allowed."
         return _refusal(message, self._place(operation, figure, limit), limit=figure, measured=measured, maximum=limit)
 
@@ -173,11 +175,11 @@ class Ruler:
         return node
 
 
-def _alone(node: Node) -> Size:
+def _alone(node: Node) -> QuerySize:
     """The size of a selection, or of an operation, without what it encloses."""
     assert isinstance(node, OperationDefinitionNode | SelectionNode)
     field = isinstance(node, FieldNode)
-    return Size(
+    return QuerySize(
         depth=int(field),
         selections=int(isinstance(node, SelectionNode)),
         aliases=int(field and node.alias is not None),

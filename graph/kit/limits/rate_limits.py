@@ -17,11 +17,11 @@ from graphql import GraphQLError
 
 from graph.kit.auth import Caller, network
 from graph.kit.errors import RATE_LIMITED
-from persistence.kit.limits.moving_window import Windows, spans
+from persistence.kit.limits.moving_window import MovingWindow, spans
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class LimitKey:
     """Whom a limit counts as one, in words and as a key."""
 
     words: str
@@ -29,11 +29,11 @@ class By:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class RateLimitRule:
     """`rate` is in the syntax of the library `limits`: "3/60seconds", "10/minute; 100/day". With `failures`, a mutation counts those alone."""
 
     rate: str
-    by: By
+    by: LimitKey
     failures: bool = False
 
     def __post_init__(self) -> None:
@@ -46,31 +46,31 @@ class Limit:
         return (field, self.by.words, self.by.key(caller, arguments))
 
 
-ADDRESS = By("client address", lambda caller, _arguments: network(caller.client_ip))
-CALLER = By("user, or client address without one", lambda caller, _arguments: caller.key)
+ADDRESS = LimitKey("client address", lambda caller, _arguments: network(caller.client_ip))
+CALLER = LimitKey("user, or client address without one", lambda caller, _arguments: caller.key)
 
 
-class Counted:
+class LimitedCall:
     """One use of a field under its limits."""
 
-    def __init__(self, windows: Windows, field: str, caller: Caller, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, windows: MovingWindow, field: str, caller: Caller, arguments: Mapping[str, Any]) -> None:
         self._windows, self._field, self._caller, self._arguments = windows, field, caller, arguments
 
-    async def count(self, limits: Sequence[Limit]) -> None:
+    async def count(self, limits: Sequence[RateLimitRule]) -> None:
         """Raises: GraphQLError RATE_LIMITED with `retryAfter`, in whole seconds. What one limit refuses, the others do not count."""
         for place, limit in enumerate(limits):
-            wait = await self._windows.use(limit.rate, *self._key(limit))
+            wait = await self._windows.hit(limit.rate, *self._key(limit))
             if wait > 0:
                 for counted in limits[:place]:
-                    await self._windows.take_back(counted.rate, *self._key(counted))
+                    await self._windows.undo(counted.rate, *self._key(counted))
                 seconds = math.ceil(wait)
                 message = f"{self._field}: {str(limit).lower()} Try again in {seconds} s."
                 raise GraphQLError(message, extensions={"code": RATE_LIMITED, "retryAfter": seconds})
 
-    async def succeed(self, limits: Sequence[Limit]) -> None:
+    async def succeed(self, limits: Sequence[RateLimitRule]) -> None:
         for limit in limits:
             if limit.failures:
-                await self._windows.take_back(limit.rate, *self._key(limit))
+                await self._windows.undo(limit.rate, *self._key(limit))
 
-    def _key(self, limit: Limit) -> tuple[str, ...]:
+    def _key(self, limit: RateLimitRule) -> tuple[str, ...]:
         return limit.key(self._field, self._caller, self._arguments)

@@ -9,7 +9,7 @@ from typing import Any
 from graph.kit.entity.visibility import Visibility
 from graph.kit.limits.cost_rules import COUNTED_ROWS_A_POINT
 from graph.kit.planner.fillers import FieldArguments, Filled, Filler, Run, fill_rows
-from persistence.kit.query.paging import Window
+from persistence.kit.query.paging import PageArguments
 from persistence.kit.query.reader import ChildPages, JsonPage, RowForm
 
 Show = Callable[[JsonPage], bytes]
@@ -78,7 +78,7 @@ class ChildrenFiller:
 
     async def fill(self, run: Run, contents: Sequence[bytes]) -> Sequence[Filled]:
         """Raises: InvalidInput."""
-        window, visible = Window(**self._arguments(run)), self._visible
+        window, visible = PageArguments(**self._arguments(run)), self._visible
         window.check()
         ids = [int(content) for content in contents]
         seen = [id_ for id_ in ids if visible is None or visible.sees(run.context, id_)]

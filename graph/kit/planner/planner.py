@@ -29,7 +29,7 @@ from graph.kit.planner.selection import Selection, Unplannable
 from persistence.kit.errors import DomainError
 from persistence.kit.query.holes import BrokenRow
 from persistence.kit.query.reader import EntityReader
-from persistence.kit.transient_errors import is_outage
+from persistence.kit.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +120,7 @@ class Planner:
 
     def _compiled(self, operation: Operation, conditions: Mapping[str, bool]) -> Plan | None:
         selection = Selection(self._schema.core, operation, conditions)
-        compiler, prices = Compiler(self._schema, selection), Prices(operation.bill.named, of_roots=True)
+        compiler, prices = Compiler(self._schema, selection), Prices(operation.cost.named, of_roots=True)
         try:
             fields = selection.fields(self._query, [operation.definition.selection_set])
         except Unplannable:
@@ -166,7 +166,7 @@ class Planner:
         except (Unplannable, BrokenRow, DomainError, GraphQLError):
             return None
         except Exception as error:  # noqa: BLE001 -- whatever it is, the reference executor says it as clients know it
-            if not is_outage(error):
+            if not is_transient(error):
                 self._drop(plans, conditions, operation, error)
             return None
 
@@ -208,7 +208,7 @@ def _joined(
     errors = [error for result in results for error in result.errors or ()]
     executed: dict[str, Any] = {name: value for result in results for name, value in (result.data or {}).items()}
     parts: list[bytes] = []
-    points = operation.bill.actual(run.variables, executed) if executed else 0
+    points = operation.cost.actual(run.variables, executed) if executed else 0
     for name in plan.names:
         if answer := found.get(name):
             json, cost = answer

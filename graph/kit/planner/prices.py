@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graph.kit.limits.cost import Charge, Named, Size
+from graph.kit.limits.cost import FieldCost, Named, Size
 from graph.kit.planner.selection import Unplannable
 
 
@@ -42,7 +42,7 @@ class Prices:
         return Price(first.rule.weight, Prices(first.named), first.given, bool(first.rule.counted_rows))
 
 
-def _equal(one: Charge, other: Charge) -> bool:
+def _equal(one: FieldCost, other: FieldCost) -> bool:
     return one.rule == other.rule and one.given == other.given and _equal_below(one.named, other.named)
 
 
@@ -52,7 +52,7 @@ def _equal_below(one: Named, other: Named) -> bool:
     )
 
 
-def _equal_all(charges: Sequence[Charge], others: Sequence[Charge]) -> bool:
+def _equal_all(charges: Sequence[FieldCost], others: Sequence[FieldCost]) -> bool:
     return len(charges) == len(others) and all(map(_equal, charges, others))
 
 

@@ -68,18 +68,18 @@ def status_of(code: str) -> int:
     return _STATUSES.get(code, 400)
 
 
-def refused(error: Refused | DomainError, path: str) -> Response:
+def refusal_response(error: Refused | DomainError, path: str) -> Response:
     if isinstance(error, Refused):
-        return told(error.code, error.errors[0].message, path, error.headers)
-    return told(code_of(error), error.message, path)
+        return error_response(error.code, error.errors[0].message, path, error.headers)
+    return error_response(code_of(error), error.message, path)
 
 
-def told(code: str, message: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
+def error_response(code: str, message: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
     body = {"error": {"code": code, "message": message}, "path": path}
-    return answer(body, status_of(code), headers)
+    return json_response(body, status_of(code), headers)
 
 
-def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """JSON for one caller."""
     private = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
     return Response(orjson.dumps(content), status, {**private, **(headers or {})}, "application/json")

@@ -12,48 +12,48 @@ from typing import TYPE_CHECKING
 import orjson
 
 from graph.kit.errors import UNAVAILABLE
-from graph.server.asgi.error_responses import told
+from graph.server.asgi.error_responses import error_response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from graph.server.graphql.connection_registry import Connections
+    from graph.server.graphql.connection_registry import ConnectionRegistry
     from persistence.kit.events.feed import Feed
 
 MESSAGE = "The service ends here before it could answer: repeat the request. A mutation with an idempotency key is safe to repeat."
 
 
-class Departure:
+class GracefulShutdown:
     """`seconds` is the time that it may take as a whole."""
 
-    def __init__(self, feed: Feed, connections: Connections, *, seconds: float) -> None:
+    def __init__(self, feed: Feed, connections: ConnectionRegistry, *, seconds: float) -> None:
         self._feed, self._connections, self.seconds = feed, connections, seconds
 
     @property
-    def begun(self) -> bool:
+    def in_progress(self) -> bool:
         return self._connections.draining
 
     def begin(self) -> None:
         """Not ready any more. Safe in a signal handler."""
         self._connections.draining = True
 
-    async def take_leave(self, deadline_seconds: float) -> None:
+    async def drain(self, deadline_seconds: float) -> None:
         """End sockets and event streams."""
-        self._connections.cursor = self._feed.finish()
+        self._connections.cursor = self._feed.stop_subscriptions()
         await self._connections.drain(deadline_seconds)
 
 
-class Farewell:
+class ShutdownMiddleware:
     """Around requests during the departure: each connection's next answer is its last, and what is cut off at the deadline is told so."""
 
-    def __init__(self, app: ASGIApp, departure: Departure) -> None:
+    def __init__(self, app: ASGIApp, departure: GracefulShutdown) -> None:
         self._app, self._departure = app, departure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._app(scope, receive, _closing(send) if self._departure.begun else send)
+            await self._app(scope, receive, _closing(send) if self._departure.in_progress else send)
         except asyncio.CancelledError:
-            if not self._departure.begun or scope["type"] != "http":
+            if not self._departure.in_progress or scope["type"] != "http":
                 raise
             with suppress(RuntimeError):  # The server's word for an answer that has begun: that one breaks off.
                 await _cut_off(scope, send)
@@ -69,7 +69,7 @@ def _closing(send: Send) -> Send:
 
 
 async def _cut_off(scope: Scope, send: Send) -> None:
-    response = told(UNAVAILABLE, MESSAGE, scope["path"], {"Retry-After": "1", "Connection": "close"})
+    response = error_response(UNAVAILABLE, MESSAGE, scope["path"], {"Retry-After": "1", "Connection": "close"})
     body = response.body
     if scope["path"] == "/graphql":
         body = orjson.dumps({"errors": [{"message": MESSAGE, "extensions": {"code": UNAVAILABLE}}]})

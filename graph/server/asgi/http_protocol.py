@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from graph.server.asgi.response_writer import Whole
-from graph.server.asgi.transport import BY_BACKLOG, CONNECTION, LARGEST_READ_BYTES, READ_BYTES, Joined, WireLimits
+from graph.server.asgi.response_writer import ResponseWriter
+from graph.server.asgi.transport import BY_BACKLOG, CONNECTION, LARGEST_READ_BYTES, READ_BYTES, BufferedTransport, WireLimits
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -54,7 +54,7 @@ class _RejectedError(Exception):
     """Ends the parsing of what came, from inside one of the parser's callbacks."""
 
 
-class Protocol(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     limits = WireLimits()
 
     _running: RequestResponseCycle | None = None
@@ -72,7 +72,7 @@ class Protocol(HttpToolsProtocol):
         self._backlog = bytearray()
         self._in_head, self._begun = True, False
         self._head_bytes = self._body_left = self._unframed = 0
-        self._joined = Joined(transport, self, self.loop)
+        self._joined = BufferedTransport(transport, self, self.loop)
         self.app_state = {**self.app_state, CONNECTION: self._joined}
         super().connection_made(cast("asyncio.Transport", self._joined))
 
@@ -229,7 +229,7 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
         if cycle.scope["method"] != "HEAD":  # Whatever uvicorn's access log is set to: ours tells more.
-            whole = Whole(cycle, self.transport.write)
+            whole = ResponseWriter(cycle, self.transport.write)
             super()._start_asgi_task(cycle, lambda scope, receive, _: app(scope, receive, whole.send))
         else:
             super()._start_asgi_task(cycle, app)

@@ -16,7 +16,7 @@ from graph.server.asgi.codings import gzip_from
 from graph.server.asgi.compression import vary
 
 
-class Application(Starlette):
+class PlainStarlette(Starlette):
     """Without Starlette's outermost layer, which makes pages of errors: `Envelope` masks them. Its redirects name no host: that of a request is hearsay."""
 
     def __init__(self, **arguments: Any) -> None:
@@ -41,7 +41,7 @@ class Application(Starlette):
         return app
 
 
-class Cors(CORSMiddleware):
+class CorsShortcut(CORSMiddleware):
     """Starlette's, for requests that name an origin. The answer to any other only says that it might have been another."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +57,7 @@ class Cors(CORSMiddleware):
         await self.app(scope, receive, told)
 
 
-class Direct:
+class PathShortcut:
     """Sends requests for one path to its endpoint, past the router: it makes its own answers of its errors.
 
     With `plain`, only those to which compression and CORS have nothing to add: a POST of JSON by who takes no gzip and names no origin. The endpoint's

@@ -21,7 +21,7 @@ LEAST_RATE = 4_096  # Bytes a second on the average: a modem of 1994.
 LINGER_SECONDS = 5.0
 
 
-class Deadline(Protocol):
+class BodyDeadline(Protocol):
     """That of the answer."""
 
     def suspend(self) -> None: ...
@@ -39,7 +39,7 @@ class Body:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         headers = Headers(scope=scope)
         self._receive = receive
-        self.deadline: Deadline | None = None
+        self.deadline: BodyDeadline | None = None
         """Of the answer, which the client may keep waiting."""
         self._ended = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
 
@@ -72,7 +72,7 @@ class Body:
         await send({"type": "http.response.body", "body": b""})
 
 
-async def arriving(receive: Receive) -> AsyncGenerator[bytes]:
+async def bounded_chunks(receive: Receive) -> AsyncGenerator[bytes]:
     """The body, piece by piece. Raises: Refused TOO_SLOW, ClientGone."""
     size, started, more = 0, time.monotonic(), True
     while more:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from graph.kit.errors import INTERNAL
-from graph.server.asgi.error_responses import told
+from graph.server.asgi.error_responses import error_response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 # The log reads it from here; bound by structlog's means it would take 3 µs of each request, and few have lines that need it.
 REQUEST_ID = ContextVar[str]("request_id")
-SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 # A response that needs something else has said so itself, such as a page that loads its styles, or a file that may be kept.
 HEADERS = (
@@ -40,7 +40,7 @@ HEADERS = (
 )
 
 
-class Envelope:
+class ResponseHeadersMiddleware:
     """Each request gets an id (the client's, if it is sane), which its lines in the log have too; the answer tells it as `X-Request-ID`."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -50,7 +50,7 @@ class Envelope:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        request_id = _offered(scope) or f"{self._random.getrandbits(64):016x}"
+        request_id = _client_request_id(scope) or f"{self._random.getrandbits(64):016x}"
         scope.setdefault("state", {})["request_id"] = request_id
         # Not taken off again: each request runs in a task of its own, and its context ends with it.
         REQUEST_ID.set(request_id)
@@ -64,7 +64,7 @@ class Envelope:
             if answer.begun:
                 raise  # The server logs it and breaks the connection off, so that half an answer does not look whole.
             log.exception("unexpected error in a request", path=scope["path"])
-            await told(INTERNAL, f"Internal error. Request id: {request_id}", scope["path"])(scope, receive, answer.send)
+            await error_response(INTERNAL, f"Internal error. Request id: {request_id}", scope["path"])(scope, receive, answer.send)
 
 
 class _Answer:
@@ -78,18 +78,18 @@ class _Answer:
             self.begun = True
             headers: list[tuple[bytes, bytes]] = message["headers"]
             own = (b"x-request-id", self._request_id.encode()), (b"x-process-time", b"%.4fs" % (time.perf_counter() - self._started))
-            message["headers"] = [*headers, *_unsaid(tuple([name for name, _ in headers])), *own]
+            message["headers"] = [*headers, *_missing_headers(tuple([name for name, _ in headers])), *own]
         return self._send(message)
 
 
 @lru_cache(256)
-def _unsaid(names: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
+def _missing_headers(names: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple([header for header in HEADERS if header[0] not in names])
 
 
-def _offered(scope: Scope) -> str | None:
+def _client_request_id(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text = value.decode("latin-1")
-            return text if SANE_ID.fullmatch(text) else None
+            return text if VALID_REQUEST_ID.fullmatch(text) else None
     return None

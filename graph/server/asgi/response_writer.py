@@ -22,7 +22,7 @@ LENGTH, HOPS = b"content-length", frozenset({b"connection", b"transfer-encoding"
 BODILESS = frozenset({204, 304})
 
 
-class Whole:
+class ResponseWriter:
     """Writes an answer of a head and one body of the length it says; any other goes to uvicorn's own cycle as it came."""
 
     __slots__ = ("_cycle", "_head", "_length", "_put", "_start", "_until_close")

@@ -51,7 +51,7 @@ class WireLimits:
     look_seconds: float = 5.0  # How often each connection is looked at: everything above may take so much longer.
 
 
-class Upper(Protocol):
+class ProtocolCallbacks(Protocol):
     """The protocol that speaks over a connection: HTTP, or WebSocket after an upgrade."""
 
     limits: WireLimits
@@ -75,16 +75,16 @@ class Upper(Protocol):
 _buffer = memoryview(bytearray(LARGEST_READ_BYTES))
 
 
-class Joined(asyncio.BufferedProtocol):
+class BufferedTransport(asyncio.BufferedProtocol):
     """To the protocol above, its transport; to the transport below, its protocol."""
 
-    def __init__(self, transport: asyncio.Transport, protocol: Upper, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, protocol: ProtocolCallbacks, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._protocol, self._loop = transport, protocol, loop
         self._pieces: list[bytes] = []
         self._size = self._written = 0
         self._held = 0
         self._wanted = READ_BYTES
-        self._reading = Reading(loop.time())
+        self._reading = ReadRate(loop.time())
         self._when_closed: list[Callable[[], None]] = []
         self.is_closing, self.get_extra_info = transport.is_closing, transport.get_extra_info
         transport.set_protocol(self)
@@ -93,7 +93,7 @@ class Joined(asyncio.BufferedProtocol):
 
     # What the protocol asks for.
 
-    def set_protocol(self, protocol: Upper) -> None:
+    def set_protocol(self, protocol: ProtocolCallbacks) -> None:
         self._protocol = protocol
 
     def write(self, data: bytes) -> None:
@@ -213,7 +213,7 @@ class Joined(asyncio.BufferedProtocol):
         return getattr(self._transport, name)
 
 
-class Reading:
+class ReadRate:
     """Whether a client takes what is written for it, judged from one look to the next."""
 
     __slots__ = ("_delivered", "_looked_at", "_slow_since", "_unread")

@@ -48,7 +48,7 @@ class FrameRate:
         return self._frames > self._limits.frames or self._idle > self._limits.idle_frames
 
 
-class Inbox:
+class MessageQueue:
     """An `asyncio.Queue` for one reader."""
 
     __slots__ = ("_messages", "_reader")
@@ -72,7 +72,7 @@ class Inbox:
         return not self._messages
 
 
-class Gate:
+class WritableEvent:
     """An `asyncio.Event`."""
 
     __slots__ = ("_open", "_waiting")
@@ -98,14 +98,14 @@ class Gate:
             await waiting
 
 
-class Protocol(WebSocketsSansIOProtocol):
+class WebSocketProtocol(WebSocketsSansIOProtocol):
     limits, frame_limits = WireLimits(), FrameLimits()
     read_bytes = 4_096  # So a turn of the event loop takes some hundred frames at most.
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.queue: Any = Inbox()
-        self.writable: Any = Gate()
+        self.queue: Any = MessageQueue()
+        self.writable: Any = WritableEvent()
         self.writable.set()
         self.close_timeout = self.limits.close_seconds
         self._rate, self._is_deaf = FrameRate(self.frame_limits), False

@@ -10,7 +10,7 @@ from starlette.types import Scope
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused, out_of_service
 from graph.server.auth.tokens import Tokens, bearer
-from persistence.kit.transient_errors import is_outage
+from persistence.kit.transient_errors import is_transient
 
 Headers = Mapping[bytes, bytes]
 
@@ -51,7 +51,7 @@ class Callers:
         try:
             return await self.signed_in(anonymous(scope, headers), text(headers, b"authorization"))
         except Exception as error:
-            if is_outage(error):
+            if is_transient(error):
                 raise out_of_service(error) from error
             raise
 

@@ -25,7 +25,7 @@ from persistence import logins
 from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Change, Database
 from persistence.kit.lru_cache import LruCache
-from persistence.logins import Claim, Refusal, Standing
+from persistence.logins import Claim, TokenRefusal, TokenStatus
 
 ALGORITHM = "HS256"
 ISSUER = "storegraph"
@@ -33,7 +33,7 @@ AUDIENCE = "storegraph"
 ACCESS = "access"
 ACCESS_SECONDS = 30 * 60
 LEEWAY_SECONDS = 5  # For machines whose clocks differ.
-STANDING_SECONDS = 0.5  # Open connections look every half second too: together a change reaches them within a second.
+STATUS_SECONDS = 0.5  # Open connections look every half second too: together a change reaches them within a second.
 TOKENS_AT_ONCE = 10_000  # Of one statement: some 20 ms.
 KNOWN_BYTES = 8 * 2**20  # Some 4,000 tokens, good or not.
 TOKEN_BYTES = 1_500  # What is known of a token, beside its text.
@@ -42,7 +42,7 @@ _OPTIONS: Any = {"require": ["sub", "scopes", "iat", "exp", "jti", "iss", "aud",
 
 
 @dataclass(slots=True)
-class Known:
+class VerifiedToken:
     """A token whose signature was good, and what it was worth when last looked: nothing without a principal."""
 
     token: AccessToken
@@ -61,7 +61,7 @@ class Tokens:
         self._database = database
         self._keys = {key_id(key): key for key in (*older_keys, signing_key)}
         self._current = key_id(signing_key)
-        self._known = LruCache[str, Known](KNOWN_BYTES, lambda token, _: sys.getsizeof(token) + TOKEN_BYTES)
+        self._known = LruCache[str, VerifiedToken](KNOWN_BYTES, lambda token, _: sys.getsizeof(token) + TOKEN_BYTES)
         self._changes = 0
         database.listen(self._forget)
 
@@ -96,8 +96,8 @@ class Tokens:
         known = self._known.get(token) or self._meet(token)
         if known.ended or known.token.expires_at + timedelta(seconds=LEEWAY_SECONDS) <= utc_now():
             raise bad_token()
-        if time.monotonic() - known.checked_at > STANDING_SECONDS:
-            await self._look(known)
+        if time.monotonic() - known.checked_at > STATUS_SECONDS:
+            await self._check_status(known)
         if known.principal is None:
             raise bad_token()
         return known.principal
@@ -106,20 +106,20 @@ class Tokens:
         kid = jwt.get_unverified_header(token).get("kid", self._current)
         return jwt.decode(token, self._keys[kid], [ALGORITHM], audience=AUDIENCE, issuer=ISSUER, leeway=LEEWAY_SECONDS, options=_OPTIONS)
 
-    def _meet(self, token: str) -> Known:
+    def _meet(self, token: str) -> VerifiedToken:
         read = self.read(token)
         if read is None:
             raise bad_token()
-        known = Known(read)
+        known = VerifiedToken(read)
         self._known.put(token, known)
         return known
 
-    async def _look(self, known: Known) -> None:
+    async def _check_status(self, known: VerifiedToken) -> None:
         """A refusal is kept as well: a token that is worth nothing costs no statement a request."""
         changes, now = self._changes, time.monotonic()
         (standing,) = await self._standings([known.token])
         known.principal = _principal(known.token, standing)
-        known.ended = standing is Refusal.ENDED
+        known.ended = standing is TokenRefusal.ENDED
         # What was read while somebody changed a standing may be older than the change: good for this request, not for the next.
         known.checked_at = now if changes == self._changes else -math.inf
 
@@ -131,10 +131,10 @@ class Tokens:
             found += [_principal(token, standing) for token, standing in zip(some, await self._standings(some), strict=True)]
         return found
 
-    async def _standings(self, tokens: Sequence[AccessToken]) -> list[Standing | Refusal]:
+    async def _standings(self, tokens: Sequence[AccessToken]) -> list[TokenStatus | TokenRefusal]:
         claims = [Claim(token.user_id, token.token_id, token.family) for token in tokens]
         async with self._database.reading_latest() as session:
-            return await logins.standings(session, claims)
+            return await logins.token_statuses(session, claims)
 
     async def _forget(self, changes: Sequence[Change]) -> None:
         users = {change.subject_id for change in changes if change.kind in {"user.updated", "login.ended"}}
@@ -145,8 +145,8 @@ class Tokens:
                     known.principal, known.checked_at = None, -math.inf
 
 
-def _principal(token: AccessToken, standing: Standing | Refusal) -> Principal | None:
-    if isinstance(standing, Refusal):
+def _principal(token: AccessToken, standing: TokenStatus | TokenRefusal) -> Principal | None:
+    if isinstance(standing, TokenRefusal):
         return None
     held = frozenset(scope for scope in token.scopes if scope.value in standing.scopes)
     return Principal(token.user_id, standing.username, held, token.expires_at, token.token_id, token.family)

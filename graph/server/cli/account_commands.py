@@ -10,7 +10,7 @@ from graph.server.auth.tokens import Tokens
 from graph.server.settings import Settings
 from graph.users.types import known_scopes
 from persistence import audit, users
-from persistence.kit.cache.table_versions import told
+from persistence.kit.cache.table_versions import publishing_versions
 from persistence.kit.database.database import Database
 from persistence.kit.errors import NotFound
 from persistence.schema import upgrade
@@ -46,7 +46,7 @@ async def _opened(settings: Settings) -> AsyncGenerator[Database]:
     await upgrade(settings.database_url)
     database = Database.connect(settings.database_url, pool=settings.pool.unhurried)
     try:
-        async with told(database, settings.redis_url, settings.database_url):
+        async with publishing_versions(database, settings.redis_url, settings.database_url):
             yield database
     finally:
         await database.close()

@@ -32,7 +32,7 @@ def backup(
         try:
             with progress("Percent", 100) as report:
                 backups.back_up(database, copy, lambda done, total: report(100 * done // max(total, 1)))
-        except (backups.Unusable, sqlite3.Error) as error:
+        except (backups.UnusableBackup, sqlite3.Error) as error:
             fail(f"Nothing was written: {error}")
     typer.echo(f"{file}: {file.stat().st_size:,} bytes, whole and checked.")
 
@@ -44,9 +44,9 @@ def restore(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, he
     aside = database.with_name(f"{database.name}.before-{utc_now():%Y%m%dT%H%M%S.%f}")  # Two within a second keep both.
     try:
         backups.restore(file, database, aside=aside)
-    except backups.InUse:
+    except backups.DatabaseInUse:
         fail("Nothing was changed: the database is open. Stop the service, and whatever else uses it.")
-    except (OSError, backups.Unusable, sqlite3.Error) as error:
+    except (OSError, backups.UnusableBackup, sqlite3.Error) as error:
         fail(f"Nothing was changed: {error}")
     asyncio.run(upgrade(settings.database_url))
     typer.echo(f"{database} is as it was when {file} was written." + (f" What it was before is {aside}." if aside.exists() else ""))

@@ -14,19 +14,19 @@ from graphql import GraphQLSchema, build_schema, find_breaking_changes
 
 
 @dataclass(frozen=True)
-class Base:
+class Baseline:
     """A schema that clients may be written against, and the revision it is from; None if there is none."""
 
     name: str
     schema: str | None
 
 
-def base(root: Path) -> Base:
+def baseline(root: Path) -> Baseline:
     name = (_git(root, "describe", "--tags", "--abbrev=0") or "HEAD").strip()
-    return Base(name, _git(root, "show", f"{name}:schema.graphql"))
+    return Baseline(name, _git(root, "show", f"{name}:schema.graphql"))
 
 
-def unannounced(before: str | None, now: str, changelog: str) -> list[str]:
+def undocumented(before: str | None, now: str, changelog: str) -> list[str]:
     """Breaking changes that the change log does not tell of, in graphql-core's words."""
     if before is None:
         return []

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from graph.server.pages.explorer import BUNDLE
 from graph.server.settings import Settings
 from persistence import server_checks
-from persistence.kit.blobs.by_url import blobs_at
+from persistence.kit.blobs.by_url import open_blobs
 from persistence.kit.column_types import utc_now
 
 CLOCK_APART = timedelta(seconds=2)  # Tokens allow for 5 between machines.
@@ -104,7 +104,7 @@ async def redis(settings: Settings) -> Finding:
 
 
 async def files(settings: Settings) -> Finding:
-    blobs, key = blobs_at(settings.files_url), f"doctor-{secrets.token_hex(8)}"
+    blobs, key = open_blobs(settings.files_url), f"doctor-{secrets.token_hex(8)}"
 
     async def content() -> AsyncGenerator[bytes]:
         yield b"Storegraph was here."

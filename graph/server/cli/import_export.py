@@ -13,11 +13,11 @@ from typing import Annotated, BinaryIO
 import typer
 
 from graph.server.cli.terminal import Force, counted, fail, loaded, new_file, opened, progress, whole
-from graph.server.rest.export_formats import FORMATS, Request
+from graph.server.rest.export_formats import FORMATS, ExportRequest
 from graph.server.settings import Settings
 from persistence import users
 from persistence.items import file_import, listing
-from persistence.items.file_import import Batch, Row, Unreadable
+from persistence.items.file_import import ImportBatch, ImportRow, UnreadableFile
 from persistence.items.listing import Filter
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
@@ -42,7 +42,7 @@ def import_items(
         if columns:
             typer.echo(f"These columns are not read: {', '.join(columns)}.", err=True)
 
-    def tell(batch: Batch) -> None:
+    def tell(batch: ImportBatch) -> None:
         nonlocal created, refused
         created, refused = created + batch.created, refused + len(batch.refused)
         for row in batch.refused:
@@ -50,7 +50,7 @@ def import_items(
 
     try:
         asyncio.run(_imported(loaded(), file, owner=owner, raw=raw, tell=tell, unread=unread))
-    except (OSError, LookupError, Unreadable) as error:
+    except (OSError, LookupError, UnreadableFile) as error:
         fail(f"After {counted(created, 'item')}: {error}" if created else str(error))
     typer.echo(f"{counted(created, 'item')} imported, {counted(refused, 'row')} refused.")
     if refused:
@@ -73,7 +73,7 @@ def export_items(
     if form not in FORMATS:
         raise typer.BadParameter(f"the format must be one of {', '.join(FORMATS)}, not {form!r}")
     try:
-        rows = asyncio.run(_exported(loaded(), file, form, Request(Filter(search=search), limit, raw, bom), force=force))
+        rows = asyncio.run(_exported(loaded(), file, form, ExportRequest(Filter(search=search), limit, raw, bom), force=force))
     except BrokenPipeError:  # Whoever reads has enough, as `head` does; what is left has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, InvalidInput) as error:
@@ -84,7 +84,13 @@ def export_items(
 
 
 async def _imported(
-    settings: Settings, path: Path, *, owner: str | None, raw: bool, tell: Callable[[Batch], None], unread: Callable[[Sequence[str]], None]
+    settings: Settings,
+    path: Path,
+    *,
+    owner: str | None,
+    raw: bool,
+    tell: Callable[[ImportBatch], None],
+    unread: Callable[[Sequence[str]], None],
 ) -> None:
     async with opened(settings) as database:
         owner_id = None if owner is None else await _user_id(database, owner)
@@ -96,14 +102,14 @@ async def _imported(
                     tell(batch)
 
 
-def _rows(path: Path, file: BinaryIO, *, raw: bool, unread: Callable[[Sequence[str]], None]) -> Iterator[Row]:
+def _rows(path: Path, file: BinaryIO, *, raw: bool, unread: Callable[[Sequence[str]], None]) -> Iterator[ImportRow]:
     kind = path.suffix.lower()
     if kind == ".json":
-        raise Unreadable("A .json file is one array: import reads JSON Lines, which `export --format jsonl` writes.")
+        raise UnreadableFile("A .json file is one array: import reads JSON Lines, which `export --format jsonl` writes.")
     return file_import.from_json_lines(file) if kind in JSON_LINES else file_import.from_csv(file, raw=raw, unread=unread)
 
 
-async def _exported(settings: Settings, path: Path | None, kind: str, request: Request, *, force: bool) -> int:
+async def _exported(settings: Settings, path: Path | None, kind: str, request: ExportRequest, *, force: bool) -> int:
     """How many items were written."""
     rows = RowCounter(kind)
     async with opened(settings) as database:

@@ -41,7 +41,7 @@ def retry_jobs(
     typer.echo(f"{count} queued again.")
 
 
-async def _listed(settings: Settings) -> tuple[jobs.Backlog, Sequence[jobs.Job]]:
+async def _listed(settings: Settings) -> tuple[jobs.QueueStats, Sequence[jobs.Job]]:
     async with opened(settings) as database, database.reading_latest() as session:
         return await jobs.backlog(session), await jobs.parked(session)
 

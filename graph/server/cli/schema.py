@@ -32,8 +32,8 @@ def schema(
     """Write schema.graphql from the code."""
     text = graphql_schema.as_str() + "\n"
     if breaking:
-        base = breaking_changes.base(ROOT)
-        if unannounced := breaking_changes.unannounced(base.schema, text, (ROOT / "CHANGELOG.md").read_text()):
+        base = breaking_changes.baseline(ROOT)
+        if unannounced := breaking_changes.undocumented(base.schema, text, (ROOT / "CHANGELOG.md").read_text()):
             lines = "\n".join(f"- Breaking: {change}" for change in unannounced)
             fail(f"Since {base.name} the schema breaks clients. Undo it, or announce it in CHANGELOG.md, word for word:\n{lines}")
     elif not check:
@@ -58,6 +58,6 @@ def deprecations(
     raise typer.Exit(1)
 
 
-async def _uses(settings: Settings, days: int) -> Sequence[kept.Uses]:
+async def _uses(settings: Settings, days: int) -> Sequence[kept.ClientUseCount]:
     async with opened(settings) as database, database.reading() as session:
         return await kept.since(session, utc_now().date() - timedelta(days=days))

@@ -20,7 +20,7 @@ def seed(
     typer.echo(f"Added {counted(added.items, 'item')} and {counted(added.users, 'user')} with {counted(added.purchases, 'purchase')}.")
 
 
-async def _seeded(settings: Settings, items: int) -> seeding.Shop:
+async def _seeded(settings: Settings, items: int) -> seeding.SeededCounts:
     async with opened(settings) as database:
         with progress("Items", items) as report:
             return await seeding.seed(database, items, report)

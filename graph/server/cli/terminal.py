@@ -19,10 +19,10 @@ from typer.core import TyperGroup
 
 from graph.server import settings
 from graph.server.telemetry import logs
-from persistence.kit.cache.table_versions import told
+from persistence.kit.cache.table_versions import publishing_versions
 from persistence.kit.database.database import Database
 from persistence.kit.parsing import values as parsing
-from persistence.kit.transient_errors import is_outage
+from persistence.kit.transient_errors import is_transient
 from persistence.schema import Unreachable, upgrade
 
 console = Console(stderr=True)  # What is asked for goes to standard output, so that it can be piped; everything else here.
@@ -39,7 +39,7 @@ class Commands(TyperGroup):
         except Unreachable as error:
             fail(f"The database cannot be used: {error}\nscripts/storegraph doctor looks at it more closely.")
         except Exception as error:
-            if not is_outage(error):
+            if not is_transient(error):
                 raise
             fail(f"The database or Redis went away: {first_line(error)}\nscripts/storegraph doctor looks at both more closely.")
 
@@ -94,7 +94,7 @@ async def opened(chosen: settings.Settings) -> AsyncGenerator[Database]:
     await upgrade(chosen.database_url)
     database = Database.connect(chosen.database_url, pool=chosen.pool.unhurried)
     try:
-        async with told(database, chosen.redis_url, chosen.database_url):
+        async with publishing_versions(database, chosen.redis_url, chosen.database_url):
             yield database
     finally:
         await database.close()
@@ -121,7 +121,7 @@ def new_file(path: Path, *, force: bool) -> Generator[Path]:
         partial.replace(target)
         _sync(target.parent)
     except OSError as error:
-        if is_outage(error):
+        if is_transient(error):
             raise
         fail(f"{path} cannot be written: {error.strerror or error}")
     finally:

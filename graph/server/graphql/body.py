@@ -9,25 +9,25 @@ from starlette.types import Message, Receive
 from graph.server.asgi.request_body import ClientGone
 
 
-class TooLarge(Exception):
+class BodyTooLarge(Exception):
     """The body is longer than it may be. What is left of it was not read."""
 
 
-class TooSlow(Exception):
+class BodyTooSlow(Exception):
     """The body did not come in time."""
 
 
 async def read(receive: Receive, announced: int, *, limit: int, seconds: float) -> bytes:
     """`announced` is the Content-Length, or 0. Raises: TooLarge, TooSlow, ClientGone."""
     if announced > limit:
-        raise TooLarge
+        raise BodyTooLarge
     message = present(receive)
     try:
         if message is None or message.get("more_body"):
             async with asyncio.timeout(seconds):
                 return await _whole(receive, message or await receive(), limit)
     except TimeoutError as error:
-        raise TooSlow from error
+        raise BodyTooSlow from error
     return await _whole(receive, message, limit)
 
 
@@ -51,7 +51,7 @@ async def _whole(receive: Receive, message: Message, limit: int) -> bytes:
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
-            raise TooLarge
+            raise BodyTooLarge
         if not message.get("more_body"):
             return b"".join(chunks)
         message = await receive()

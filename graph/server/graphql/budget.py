@@ -21,7 +21,7 @@ from graph.kit.errors import COST_EXCEEDED, RATE_LIMITED, Refused, refusal
 from graph.kit.execution.engine import Engine, Operation
 from graph.kit.limits.cost_rules import LEAST_POINTS
 from persistence.kit.column_types import utc_now
-from persistence.kit.limits.token_bucket import Level, Quota
+from persistence.kit.limits.token_bucket import BucketState, TokenBucket
 
 # Parsing and validating cost what running does not show: about 0.6 ms for each 20 characters at worst, and that is 20 points.
 # A point for so many characters of a document that was not read lately bounds a caller's share of a processor to a third.
@@ -40,16 +40,16 @@ POLICY = "points"
 
 
 @dataclass(slots=True)
-class Grant:
+class Charge:
     """Points that were charged for one operation; without a level where budgets are switched off."""
 
-    quota: Quota
+    quota: TokenBucket
     caller: str
     requested: int
-    level: Level | None
+    level: BucketState | None
     actual: int | None = None
 
-    def settle(self, actual: int) -> None:
+    def refund_unused(self, actual: int) -> None:
         """Give back what was not used, or take what was used beyond it. No operation costs less than LEAST_POINTS."""
         self.actual = max(LEAST_POINTS, actual)
         unused = self.requested - self.actual
@@ -71,10 +71,10 @@ class Grant:
         return {"requested": self.requested, "actual": self.actual, "budget": figures(self.level) if self.level else None}
 
 
-class Purse:
+class EventBudget:
     """Pays for the events of one subscription from its caller's budget. When that is empty, `pay` waits until enough has come back."""
 
-    def __init__(self, quota: Quota, caller: str, *, enabled: bool) -> None:
+    def __init__(self, quota: TokenBucket, caller: str, *, enabled: bool) -> None:
         self._quota, self._caller, self._enabled, self._held = quota, caller, enabled, 0
         self.paid = 0
 
@@ -104,23 +104,23 @@ class Purse:
             await asyncio.sleep(min(PURSE_WAIT_SECONDS, (missing - level.points) / level.budget.per_second))
 
 
-class Limits:
-    def __init__(self, engine: Engine, quota: Quota, *, max_cost: int, enabled: bool) -> None:
+class BudgetService:
+    def __init__(self, engine: Engine, quota: TokenBucket, *, max_cost: int, enabled: bool) -> None:
         self._engine, self._quota = engine, quota
         self.max_cost, self.enabled = max_cost, enabled
 
     async def prepare(self, source: str, operation_name: str | None, caller: Caller) -> Operation:
         """Raises: Refused."""
         if self.enabled and not self._engine.knows(source, operation_name):
-            await self.spend(caller, 1 + min(len(source) // CHARACTERS_A_POINT, self.max_cost))
+            await self.charge_amount(caller, 1 + min(len(source) // CHARACTERS_A_POINT, self.max_cost))
         return self._engine.prepare(source, operation_name)
 
-    async def charge(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> Grant:
+    async def charge(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> Charge:
         """Raises: Refused."""
         requested = self._price(operation, variables)
         if self.enabled:
-            return await self.spend(caller, requested)
-        return Grant(self._quota, caller.key, requested, None)
+            return await self.charge_amount(caller, requested)
+        return Charge(self._quota, caller.key, requested, None)
 
     async def read(self, caller: Caller, body_bytes: int) -> None:
         """Charge for a request's bytes before they are parsed. Raises: Refused."""
@@ -131,44 +131,44 @@ class Limits:
     async def pay(self, caller: Caller, points: int) -> None:
         """Charge for what an operation turns out to do beside what its price says. Raises: Refused."""
         if self.enabled:
-            await self.spend(caller, points)
+            await self.charge_amount(caller, points)
 
     def take(self, caller: Caller, points: int) -> None:
         """Charge for what is done already; the budget may fall below zero."""
         if self.enabled and points > 0:
             self._quota.take(caller.key, points)
 
-    def purse(self, caller: Caller) -> Purse:
+    def purse(self, caller: Caller) -> EventBudget:
         """What a subscription's events are paid from."""
-        return Purse(self._quota, caller.key, enabled=self.enabled)
+        return EventBudget(self._quota, caller.key, enabled=self.enabled)
 
-    async def admit(self, caller: Caller, points: int) -> dict[str, str]:
+    async def charge_fixed(self, caller: Caller, points: int) -> dict[str, str]:
         """Charge for what is no operation; the headers that tell what is left. Raises: Refused."""
-        return (await self.spend(caller, points)).headers if self.enabled else {}
+        return (await self.charge_amount(caller, points)).headers if self.enabled else {}
 
-    async def spend(self, caller: Caller, points: int) -> Grant:
+    async def charge_amount(self, caller: Caller, points: int) -> Charge:
         """Raises: Refused RATE_LIMITED, if so many points are not there."""
         level = await self._quota.charge(caller.key, points)
         if level.granted:
-            return Grant(self._quota, caller.key, points, level)
+            return Charge(self._quota, caller.key, points, level)
         wait = level.wait_seconds(points)
         message = f"This takes {points} points of your budget, which holds {level.remaining} now: try again in {wait} s."
         raise refusal(RATE_LIMITED, message, headers=headers(level, wait), retryAfter=wait, requested=points, budget=figures(level))
 
-    async def level(self, caller: Caller) -> Level:
+    async def level(self, caller: Caller) -> BucketState:
         return await self._quota.charge(caller.key, 0)
 
     async def price(self, source: str, operation_name: str | None, variables: Mapping[str, Any] | None, caller: Caller) -> int:
         """What an operation would cost; it may be more than is allowed. Raises: Refused."""
         operation = await self.prepare(source, operation_name, caller)
-        return max(LEAST_POINTS, operation.bill.requested(variables))
+        return max(LEAST_POINTS, operation.cost.requested(variables))
 
     def _price(self, operation: Operation, variables: Mapping[str, Any] | None) -> int:
-        requested = max(LEAST_POINTS, operation.bill.requested(variables))
+        requested = max(LEAST_POINTS, operation.cost.requested(variables))
         if requested > self.max_cost:
             message = f"The operation costs {requested} points, most of them here; at most {self.max_cost} are allowed."
             extensions = {"code": COST_EXCEEDED, "requested": requested, "maximum": self.max_cost}
-            raise Refused([GraphQLError(message, [operation.bill.dearest(variables)], extensions=extensions)])
+            raise Refused([GraphQLError(message, [operation.cost.most_expensive(variables)], extensions=extensions)])
         return requested
 
 
@@ -177,7 +177,7 @@ def answer_points(answer_bytes: int) -> int:
     return math.ceil(answer_bytes / ANSWER_BYTES_A_POINT)
 
 
-def headers(level: Level, wait: int | None = None) -> dict[str, str]:
+def headers(level: BucketState, wait: int | None = None) -> dict[str, str]:
     """Source: draft-ietf-httpapi-ratelimit-headers-11. Its units are requests and bytes, so `qu` cannot say points; the policy's name does.
 
     `t` and Retry-After are the same where there is both, as a client may take the later of the two.
@@ -190,7 +190,7 @@ def headers(level: Level, wait: int | None = None) -> dict[str, str]:
     return fields if wait is None else fields | {"Retry-After": str(wait)}
 
 
-def figures(level: Level) -> dict[str, Any]:
+def figures(level: BucketState) -> dict[str, Any]:
     """The fields of the GraphQL type `RateLimit` that tell the budget."""
     return {
         "limit": level.budget.capacity,
@@ -200,7 +200,7 @@ def figures(level: Level) -> dict[str, Any]:
     }
 
 
-def wanted(extensions: Mapping[str, Any] | None) -> bool:
+def wants_cost(extensions: Mapping[str, Any] | None) -> bool:
     """Whether a request asks for `extensions.cost` in its response: by `"extensions": {"cost": true}`."""
     return bool(extensions) and extensions.get("cost") is True
 

@@ -45,7 +45,7 @@ def transport_of(scope: Scope) -> Transport | None:
     return scope.get("state", {}).get(CONNECTION)
 
 
-class Connection(Protocol):
+class OpenConnection(Protocol):
     """One open socket or event stream."""
 
     caller: Caller
@@ -68,7 +68,7 @@ class _Place:
     gone: Callable[[], None]
 
 
-class Connections:
+class ConnectionRegistry:
     """Every connection that is open in this process.
 
     A caller has `per_caller` of them. A network whose clients have not said yet who they are has as many beside them: who signs in is not in the
@@ -77,11 +77,11 @@ class Connections:
 
     def __init__(self, tokens: Tokens, *, per_caller: int) -> None:
         self._tokens, self._per_caller = tokens, per_caller
-        self._places: dict[Connection, _Place] = {}
+        self._places: dict[OpenConnection, _Place] = {}
         self._admitted: Counter[str] = Counter()
-        self._arriving: dict[str, dict[Connection, None]] = {}
+        self._arriving: dict[str, dict[OpenConnection, None]] = {}
         self._tokens_read: dict[str, AccessToken | None] = {}
-        self._ending: dict[Connection, asyncio.Task[None]] = {}
+        self._ending: dict[OpenConnection, asyncio.Task[None]] = {}
         self.draining = False
         self.cursor: str | None = None
         """While draining: streams of the event log that ended by themselves have told everything up to here."""
@@ -89,21 +89,21 @@ class Connections:
     def __len__(self) -> int:
         return len(self._places)
 
-    def __iter__(self) -> Iterator[Connection]:
+    def __iter__(self) -> Iterator[OpenConnection]:
         """Those that are open now, whatever happens on the way."""
         return iter(list(self._places))
 
-    def arrive(self, connection: Connection) -> None:
+    def register_arriving(self, connection: OpenConnection) -> None:
         """Count a connection whose caller is not known yet. Where a network has too many of those, the oldest is aborted: most say soon who they are."""
         key = connection.caller.network_key
         arriving = self._arriving.setdefault(key, {})
         oldest = next(iter(arriving)) if len(arriving) >= self._per_caller else None
         self._take(connection, key, is_admitted=False)
         if oldest is not None:
-            self.abandon(oldest)
-            self.leave(oldest)
+            self.abort(oldest)
+            self.unregister(oldest)
 
-    def seat(self, connection: Connection) -> None:
+    def register(self, connection: OpenConnection) -> None:
         """Count a connection among its caller's: a new one, or one whose caller has signed in. Raises: Refused RATE_LIMITED, UNAVAILABLE."""
         key, place = connection.caller.key, self._places.get(connection)
         if place is not None and place.is_admitted and place.key == key:
@@ -114,11 +114,11 @@ class Connections:
             raise refusal(
                 RATE_LIMITED, f"You have {self._per_caller} connections open; close one.", headers={"Retry-After": "10"}, retryAfter=10
             )
-        self.leave(connection)
+        self.unregister(connection)
         self._take(connection, key, is_admitted=True)
 
-    def _take(self, connection: Connection, key: str, *, is_admitted: bool) -> None:
-        place = self._places[connection] = _Place(key, is_admitted, partial(self.leave, connection))
+    def _take(self, connection: OpenConnection, key: str, *, is_admitted: bool) -> None:
+        place = self._places[connection] = _Place(key, is_admitted, partial(self.unregister, connection))
         if is_admitted:
             self._admitted[key] += 1
         else:
@@ -126,7 +126,7 @@ class Connections:
         if connection.transport is not None:
             connection.transport.add_close_callback(place.gone)
 
-    def leave(self, connection: Connection) -> None:
+    def unregister(self, connection: OpenConnection) -> None:
         """Its place is free; once more does nothing."""
         place = self._places.pop(connection, None)
         if place is None:
@@ -142,7 +142,7 @@ class Connections:
             if not self._arriving[place.key]:
                 del self._arriving[place.key]
 
-    def abandon(self, connection: Connection) -> None:
+    def abort(self, connection: OpenConnection) -> None:
         """Let go of a connection without a word, because its client does not read or has no place. Its transport's end tells the application."""
         if connection.transport is not None:
             connection.transport.abort()
@@ -158,7 +158,7 @@ class Connections:
 
     async def check(self, now: datetime) -> None:
         """End connections whose token has run out or lost its standing. Nobody waits for a goodbye."""
-        signed_in: dict[Connection, AccessToken] = {}
+        signed_in: dict[OpenConnection, AccessToken] = {}
         for connection in [each for each in self if each not in self._ending]:
             if connection.token is None:
                 continue
@@ -170,7 +170,7 @@ class Connections:
         self._forget_tokens()
         await self._check_standings(signed_in)
 
-    async def _check_standings(self, signed_in: Mapping[Connection, AccessToken]) -> None:
+    async def _check_standings(self, signed_in: Mapping[OpenConnection, AccessToken]) -> None:
         """One statement for all of them, however many connections share a token."""
         tokens = list({token.token_id: token for token in signed_in.values()}.values())
         principals = dict(zip((token.token_id for token in tokens), await self._tokens.principals(tokens), strict=True))
@@ -197,7 +197,7 @@ class Connections:
             held = {connection.token for connection in self._places}
             self._tokens_read = {token: read for token, read in self._tokens_read.items() if token in held}
 
-    def _end(self, connection: Connection, reason: str) -> None:
+    def _end(self, connection: OpenConnection, reason: str) -> None:
         """Say goodbye beside all else: a client that does not read delays nobody else's."""
         goodbye = asyncio.create_task(self._within(connection, connection.end(reason)))
         self._ending[connection] = goodbye
@@ -221,14 +221,14 @@ class Connections:
         for goodbye in late:
             goodbye.cancel()
         for connection in self if late else ():
-            self.abandon(connection)
+            self.abort(connection)
 
-    async def _within(self, connection: Connection, goodbye: Coroutine[None, None, None]) -> None:
+    async def _within(self, connection: OpenConnection, goodbye: Coroutine[None, None, None]) -> None:
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
                 await goodbye
         except TimeoutError:
-            self.abandon(connection)
+            self.abort(connection)
         except Exception as error:  # noqa: BLE001 -- whatever breaks a goodbye, the connection is no use
             log.warning("a connection could not be ended in order", error=repr(error))
-            self.abandon(connection)
+            self.abort(connection)

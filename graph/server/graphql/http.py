@@ -39,7 +39,7 @@ from graph.server.auth import callers
 from graph.server.auth.callers import Callers, Headers
 from graph.server.graphql import body as payloads
 from graph.server.graphql import requests
-from graph.server.graphql.pipeline import Answer, Pipeline, refused_body
+from graph.server.graphql.pipeline import EncodedResponse, Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.graphql.sse import EventStreams
 from graph.server.representations import conditions, content_negotiation
@@ -79,16 +79,16 @@ STATUSES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Repeatable:
+class ReplayHint:
     """A request whose answer is kept for everybody; left in the state of its connection for `Repeats`."""
 
-    asked: str
+    question_hash: str
     operation: Operation
     request: GraphQLRequest
     media_type: str
 
 
-REPEATABLE = "repeatable"
+REPLAY_HINT = "repeatable"
 METHODS = ("GET", "HEAD", "POST", "QUERY")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "QUERY"})
 _URL_METHODS = frozenset({"GET", "HEAD"})
@@ -177,7 +177,7 @@ class HttpEndpoint:
         receive: Receive,
         accept: content_negotiation.Acceptable,
         deadline: Deadline,
-    ) -> Answer | None:
+    ) -> EncodedResponse | None:
         """None for what is to be streamed."""
         if operation.kind is OperationType.MUTATION and scope["method"] in _SAFE_METHODS:
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "A mutation needs POST.", Allow="POST")
@@ -187,8 +187,8 @@ class HttpEndpoint:
             self._recent.keep(request)
             deadline.watch(receive)
         answer = await self._pipeline.run(operation, request, caller)
-        if answer.asked and request.body is not None:
-            scope["state"][REPEATABLE] = Repeatable(answer.asked, operation, request, accept.result)
+        if answer.question_hash and request.body is not None:
+            scope["state"][REPLAY_HINT] = ReplayHint(answer.question_hash, operation, request, accept.result)
         return answer
 
     def _check(self, method: str, headers: Headers, accept: content_negotiation.Acceptable) -> None:
@@ -223,11 +223,11 @@ class HttpEndpoint:
         try:
             announced = int(headers.get(b"content-length", b"0"))
             return await payloads.read(receive, announced, limit=limit, seconds=self._limits.seconds)
-        except payloads.TooLarge as error:
+        except payloads.BodyTooLarge as error:
             # The connection cannot serve another request: what is left of this one is not read.
             message = f"The body may have {limit} bytes at most."
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, Connection="close") from error
-        except payloads.TooSlow as error:
+        except payloads.BodyTooSlow as error:
             message = f"The body took longer than {self._limits.seconds:.0f} s."
             raise Refusal(HTTPStatus.REQUEST_TIMEOUT, message, Connection="close") from error
 
@@ -238,7 +238,7 @@ async def refuse(send: Send, refused: Refused, media_type: str) -> None:
     await _write(send, code, media_type, refused_body(refused), refused.headers)
 
 
-async def _respond(scope: Scope, send: Send, media_type: str, answer: Answer) -> None:
+async def _respond(scope: Scope, send: Send, media_type: str, answer: EncodedResponse) -> None:
     """Write an answer, or 304 where the client already has it. Only an answer that anybody may see can be kept on the way, or by a browser.
 
     Whoever keeps it must ask each time whether it is still true (`no-cache`): a change is visible to the next who asks.

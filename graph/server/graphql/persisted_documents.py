@@ -51,17 +51,17 @@ class DocumentMode(Enum):
 
 
 @dataclass(frozen=True)
-class Trusted:
+class TrustedDocuments:
     """The manifest: documents by their identifiers, those of the build and `sha256:…` alike."""
 
     by_id: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
-    def of(cls, manifest: Mapping[str, str]) -> Trusted:
+    def of(cls, manifest: Mapping[str, str]) -> TrustedDocuments:
         return cls({**manifest, **{f"{_SHA256}{sha256(text)}": text for text in manifest.values()}})
 
     @classmethod
-    def read(cls, manifest: Path | None) -> Trusted:
+    def read(cls, manifest: Path | None) -> TrustedDocuments:
         """Raises: BadManifest."""
         return cls.of(read_manifest(manifest) if manifest else {})
 
@@ -99,18 +99,18 @@ def _entries(content: object) -> list[tuple[object, object]] | None:
     return [(each.get("id"), each.get("body")) for each in found]
 
 
-class Documents:
+class PersistedDocuments:
     """Finds the text that a request means."""
 
     def __init__(
         self,
-        trusted: Trusted | None = None,
+        trusted: TrustedDocuments | None = None,
         *,
         mode: DocumentMode = DocumentMode.OFF,
         mode_by_client: Mapping[str, DocumentMode] | None = None,
         shared: Cache | None = None,
     ) -> None:
-        self.trusted, self._mode, self._mode_by_client = trusted or Trusted(), mode, mode_by_client or {}
+        self.trusted, self._mode, self._mode_by_client = trusted or TrustedDocuments(), mode, mode_by_client or {}
         self._kept = _Kept(shared)
         self._logged = LruCache[str, str](2**20, lambda hash_, _: sys.getsizeof(hash_), most_entries=LOGGED_HASHES)
 

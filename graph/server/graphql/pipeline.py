@@ -34,18 +34,18 @@ from graphql import ExecutionResult
 from graph.kit.auth import Caller
 from graph.kit.context import Context, Services
 from graph.kit.errors import UNAVAILABLE, Refused, unavailable
-from graph.kit.execution.engine import Engine, Occurrence, Operation
+from graph.kit.execution.engine import Engine, Operation, SubscriptionEvent
 from graph.kit.execution.resume import from_now, selection_key, stream_key
-from graph.kit.execution.shared_execution import Make, Sharing, Told
+from graph.kit.execution.shared_execution import EventResult, Make, SharedExecutions
 from graph.kit.limits.cost_rules import ROOT_WEIGHT
 from graph.kit.planner.planner import Planner
 from graph.server.asgi.deadline import OPERATION_SECONDS, current
-from graph.server.graphql.budget import MALFORMED_POINTS, Grant, Limits, Purse, answer_points, retry_after, wanted
-from graph.server.graphql.error_masking import Masked
-from graph.server.graphql.persisted_documents import Documents
+from graph.server.graphql.budget import MALFORMED_POINTS, BudgetService, Charge, EventBudget, answer_points, retry_after, wants_cost
+from graph.server.graphql.error_masking import MaskErrors
+from graph.server.graphql.persisted_documents import PersistedDocuments
 from graph.server.graphql.requests import GraphQLRequest, Malformed, parse_json
-from graph.server.graphql.response_cache import Kept, Place, Responses
-from graph.server.telemetry.telemetry import Seen, Telemetry
+from graph.server.graphql.response_cache import CachedResponse, CacheKey, ResponseCache
+from graph.server.telemetry.telemetry import OperationRecord, Telemetry
 from persistence.kit.database.commits import Outcome
 from persistence.kit.database.replica import reading_as
 
@@ -54,18 +54,18 @@ log = structlog.get_logger(__name__)
 OFF_LOOP_BYTES = 65_536  # Parsing takes up to 0.25 µs a byte: a longer body is parsed in a thread, so that nobody waits for it.
 BODIES_AT_ONCE = 2  # A thread of Python takes the loop's time too.
 
-STRANGER = Caller(None, client_ip="", request_id="")
+ANONYMOUS = Caller(None, client_ip="", request_id="")
 
 
 @dataclass(slots=True)
-class Answer:
+class EncodedResponse:
     """A whole GraphQL response as JSON, and what HTTP says beside it."""
 
     body: bytes
     headers: dict[str, str] = field(default_factory=dict[str, str])
     public: bool = False
     """Whether everybody who asks gets these very bytes."""
-    asked: str | None = None
+    question_hash: str | None = None
     """What was asked, in `Responses`' word, if that keeps the answer for everybody."""
 
 
@@ -74,19 +74,19 @@ class Pipeline:
         self,
         engine: Engine,
         services: Services,
-        documents: Documents,
-        limits: Limits,
+        documents: PersistedDocuments,
+        limits: BudgetService,
         telemetry: Telemetry,
         *,
         planner: Planner | None = None,
-        responses: Responses | None = None,
+        responses: ResponseCache | None = None,
         seconds: float = OPERATION_SECONDS,
     ) -> None:
         """Without `planner` the reference executor runs everything; without `responses` nothing is kept. `seconds` is the deadline of an event."""
         self._seconds = seconds
         self._engine, self._services, self._documents = engine, services, documents
         self._limits, self._telemetry, self._planner, self._responses = limits, telemetry, planner, responses
-        self._sharing = Sharing()
+        self._sharing = SharedExecutions()
         self._parsing = asyncio.Semaphore(BODIES_AT_ONCE)
 
     async def read(self, body: bytes, caller: Caller) -> object:
@@ -115,13 +115,13 @@ class Pipeline:
 
     async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:
         """Raises: Refused."""
-        with Masked(caller), self._telemetry.preparing(request, caller):
+        with MaskErrors(caller), self._telemetry.preparing(request, caller):
             return await self._limits.prepare(await self._documents.source(request, caller), request.operation_name, caller)
 
-    async def run(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> Answer:
+    async def run(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> EncodedResponse:
         """Run a query or a mutation, within a `Deadline` of its transport's. Raises: Refused, before execution began or at the deadline."""
         with (
-            Masked(caller),
+            MaskErrors(caller),
             self._telemetry.operation(operation, request, caller) as seen,
             self._telemetry.phase("execute", operation),
             reading_as(*caller.keys),
@@ -133,85 +133,91 @@ class Pipeline:
                     raise
                 raise deadline.refusal() from None
 
-    async def _run(self, operation: Operation, request: GraphQLRequest, caller: Caller, seen: Seen) -> Answer:
+    async def _run(self, operation: Operation, request: GraphQLRequest, caller: Caller, seen: OperationRecord) -> EncodedResponse:
         grant = await self._limits.charge(operation, request.variables, caller)
-        place = await self._responses.place(operation, request.variables, caller) if self._responses else None
-        if self._responses and place and (kept := await self._responses.find(place)):
-            grant.settle(kept.cost)
+        place = await self._responses.key(operation, request.variables, caller) if self._responses else None
+        if self._responses and place and (kept := await self._responses.lookup(place)):
+            grant.refund_unused(kept.cost)
             seen.cost = grant.actual
-            return self._answer(operation, request, grant, kept.body, place)
-        return await self._made(operation, request, caller, grant, seen, place)
+            return self._response(operation, request, grant, kept.body, place)
+        return await self._execute(operation, request, caller, grant, seen, place)
 
-    async def _made(
-        self, operation: Operation, request: GraphQLRequest, caller: Caller, grant: Grant, seen: Seen, place: Place | None
-    ) -> Answer:
+    async def _execute(
+        self, operation: Operation, request: GraphQLRequest, caller: Caller, grant: Charge, seen: OperationRecord, place: CacheKey | None
+    ) -> EncodedResponse:
         context = self.context(operation, caller)
         try:
             result, json, points = await self._result(operation, request, context)
             _refuse_outage(result)
         except Refused as refused:
-            grant.settle(1)
+            grant.refund_unused(1)
             refused.headers |= grant.headers
             raise
         body = encode(result, json=json)
-        grant.settle(max(points, answer_points(len(body))))
+        grant.refund_unused(max(points, answer_points(len(body))))
         seen.errors, seen.cost = result.errors or (), grant.actual
         if operation.reads is not None and not result.errors:
             if self._responses and place:
-                await self._responses.keep(place, Kept(body, grant.actual or 1))
-            return self._answer(operation, request, grant, body, place)
-        if wanted(request.extensions):
+                await self._responses.store(place, CachedResponse(body, grant.actual or 1))
+            return self._response(operation, request, grant, body, place)
+        if wants_cost(request.extensions):
             context.extensions["cost"] = grant.figures
         replayed = {"Idempotency-Replayed": "true"} if context.replayed else {}
-        return Answer(_with(body, context.extensions), grant.headers | retry_after(result) | replayed)
+        return EncodedResponse(_with_extensions(body, context.extensions), grant.headers | retry_after(result) | replayed)
 
-    async def repeat(self, asked: str, operation: Operation, request: GraphQLRequest, caller: Caller) -> tuple[Kept, dict[str, str]] | None:
+    async def replay(
+        self, asked: str, operation: Operation, request: GraphQLRequest, caller: Caller
+    ) -> tuple[CachedResponse, dict[str, str]] | None:
         """What is kept for a question that was asked before, charged and counted as a run is; None if nothing is. Raises: Refused."""
-        if self._responses is None or (kept := await self._responses.find_again(asked, operation)) is None:
+        if self._responses is None or (kept := await self._responses.lookup_local(asked, operation)) is None:
             return None
-        with Masked(caller), self._telemetry.operation(operation, request, caller) as seen, self._telemetry.phase("execute", operation):
+        with MaskErrors(caller), self._telemetry.operation(operation, request, caller) as seen, self._telemetry.phase("execute", operation):
             grant = await self._limits.charge(operation, request.variables, caller)
-            grant.settle(kept.cost)
+            grant.refund_unused(kept.cost)
             seen.cost = grant.actual
             return kept, grant.headers
 
-    def _answer(self, operation: Operation, request: GraphQLRequest, grant: Grant, body: bytes, place: Place | None) -> Answer:
+    def _response(
+        self, operation: Operation, request: GraphQLRequest, grant: Charge, body: bytes, place: CacheKey | None
+    ) -> EncodedResponse:
         """Of a whole answer to a query, whose every field says what it reads."""
         assert operation.reads is not None
-        if not wanted(request.extensions):
+        if not wants_cost(request.extensions):
             public = not operation.reads.personal
-            return Answer(body, grant.headers, public=public, asked=place.asked if place and public else None)
-        return Answer(_with(body, {"cost": grant.figures}), grant.headers)
+            return EncodedResponse(body, grant.headers, public=public, question_hash=place.question_hash if place and public else None)
+        return EncodedResponse(_with_extensions(body, {"cost": grant.figures}), grant.headers)
 
     async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> tuple[ExecutionResult, bytes | None, int]:
         """The result, its `data` as JSON if the planner read it, and its price."""
         if self._planner and (answer := await self._planner.answer(operation, request.variables, context)) is not None:
             return ExecutionResult(None, list(answer.errors) or None), answer.json, answer.points
         result = await self._engine.execute(operation, request.variables, context)
-        return result, None, operation.bill.actual(request.variables, result.data)
+        return result, None, operation.cost.actual(request.variables, result.data)
 
     def context(self, operation: Operation, caller: Caller) -> Context:
         return Context.fresh(self._services, caller, cache=operation.is_query)
 
-    async def stream(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[Answer]:
+    async def stream(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[EncodedResponse]:
         """Run a subscription. Raises: Refused, before the first answer."""
-        with Masked(caller), self._telemetry.operation(operation, request, caller) as seen:
+        with MaskErrors(caller), self._telemetry.operation(operation, request, caller) as seen:
             grant = await self._limits.charge(operation, request.variables, caller)
-            grant.settle(ROOT_WEIGHT)  # Its events are charged one by one.
+            grant.refund_unused(ROOT_WEIGHT)  # Its events are charged one by one.
             seen.cost, purse = ROOT_WEIGHT, self._limits.purse(caller)
-            extensions = {"cost": grant.figures} if wanted(request.extensions) else None
+            extensions = {"cost": grant.figures} if wants_cost(request.extensions) else None
             try:
                 async with aclosing(self._events(operation, request, caller, purse)) as events:
                     async for told in events:
                         await purse.pay(told.points)
                         seen.event(told.errors)
-                        yield Answer(_with(told.body, extensions), grant.headers)
+                        yield EncodedResponse(_with_extensions(told.body, extensions), grant.headers)
                         extensions = None
             finally:
                 purse.close()
                 seen.cost += purse.paid
 
-    async def _events(self, operation: Operation, request: GraphQLRequest, caller: Caller, purse: Purse) -> AsyncGenerator[Told]:
+    async def _events(
+        self, operation: Operation, request: GraphQLRequest, caller: Caller, purse: EventBudget
+    ) -> AsyncGenerator[EventResult]:
         """What the events give, executed once for all who select the same."""
 
         def fresh() -> Context:
@@ -220,26 +226,26 @@ class Pipeline:
         question, stream = selection_key(operation, request.variables), stream_key(operation, request.variables)
         context = fresh()
         context.pay = purse.pay
-        with self._sharing.subscriber(stream, question, partial(self._scout, operation, request), self._strangers):
+        with self._sharing.subscriber(stream, question, partial(self._prefetcher, operation, request), self._anonymous):
             async with aclosing(self._engine.subscribe(operation, request.variables, context)) as events:
                 async for found in events:
                     if isinstance(found, ExecutionResult):
-                        yield Told(encode(found), found.errors or ())
+                        yield EventResult(encode(found), found.errors or ())
                     else:
                         make = partial(self._told, found, operation, request)
-                        yield await self._sharing.told(question, found.event, fresh, caller, make)
+                        yield await self._sharing.result(question, found.event, fresh, caller, make)
 
-    async def _scout(self, operation: Operation, request: GraphQLRequest) -> AsyncGenerator[tuple[object, Make]]:
+    async def _prefetcher(self, operation: Operation, request: GraphQLRequest) -> AsyncGenerator[tuple[object, Make]]:
         """From now on, wherever the subscriber begins: history is executed for whoever reads it."""
-        async with aclosing(self._engine.subscribe(from_now(operation), request.variables, self._strangers())) as events:
+        async with aclosing(self._engine.subscribe(from_now(operation), request.variables, self._anonymous())) as events:
             async for found in events:
-                if isinstance(found, Occurrence):
+                if isinstance(found, SubscriptionEvent):
                     yield found.event, partial(self._told, found, operation, request)
 
-    def _strangers(self) -> Context:
-        return Context.fresh(self._services, STRANGER, cache=False)
+    def _anonymous(self) -> Context:
+        return Context.fresh(self._services, ANONYMOUS, cache=False)
 
-    async def _told(self, found: Occurrence, operation: Operation, request: GraphQLRequest, context: Context) -> Told:
+    async def _told(self, found: SubscriptionEvent, operation: Operation, request: GraphQLRequest, context: Context) -> EventResult:
         """One event's execution has the deadline of an operation: a subscription goes on after one that is late."""
         try:
             async with asyncio.timeout(self._seconds):
@@ -247,7 +253,9 @@ class Pipeline:
         except TimeoutError as error:
             result = ExecutionResult(errors=[unavailable(error)])
         body = encode(result)
-        return Told(body, result.errors or (), points=max(operation.bill.event(request.variables, result.data), answer_points(len(body))))
+        return EventResult(
+            body, result.errors or (), points=max(operation.cost.event(request.variables, result.data), answer_points(len(body)))
+        )
 
 
 def _refuse_outage(result: ExecutionResult) -> None:
@@ -260,7 +268,7 @@ def _refuse_outage(result: ExecutionResult) -> None:
         raise Refused(result.errors, {"Retry-After": "1"})
 
 
-def _with(body: bytes, extensions: Mapping[str, Any] | None) -> bytes:
+def _with_extensions(body: bytes, extensions: Mapping[str, Any] | None) -> bytes:
     return b'%b,"extensions":%b}' % (body[:-1], orjson.dumps(extensions)) if extensions else body
 
 

@@ -21,16 +21,16 @@ from graph.kit.auth import Caller
 from graph.kit.execution.engine import Operation
 from graph.server.telemetry.metric_values import Counter
 from persistence.kit.cache.store import Cache, MemoryCache
-from persistence.kit.cache.table_versions import Versions
+from persistence.kit.cache.table_versions import TableVersions
 
-MOST_BYTES = 2**20  # Of one answer: a page of the longest items.
-MOST_AGAIN_BYTES = 32 * 1024  # Of one that is found again and compressed on the spot: a millisecond's work.
+MAX_BYTES = 2**20  # Of one answer: a page of the longest items.
+MAX_LOCAL_BYTES = 32 * 1024  # Of one that is found again and compressed on the spot: a millisecond's work.
 SHARED_SECONDS = 20.0  # In Redis, which evicts first what ends first: counters live longer, so cached responses cannot push them out.
 _COST = Struct(">I")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept:
+class CachedResponse:
     """An answer that was made before, and what making it cost."""
 
     body: bytes
@@ -47,63 +47,63 @@ class Kept:
         return cls(packed[_COST.size :], _COST.unpack_from(packed)[0])
 
 
-class Place(NamedTuple):
+class CacheKey(NamedTuple):
     """Where an answer belongs: what was asked, and the versions of all that it was made of."""
 
-    asked: str
+    question_hash: str
     versions: str
 
     def __str__(self) -> str:
-        return f"{self.asked}:{self.versions}"
+        return f"{self.question_hash}:{self.versions}"
 
 
-class Responses:
+class ResponseCache:
     """Keeps answers in this process, at most MEMORY_BYTES of `persistence.kit.cache.store`, and in Redis where there is one."""
 
-    def __init__(self, versions: Versions, lookups: Counter, *, shared: Cache | None, edition: str) -> None:
+    def __init__(self, versions: TableVersions, lookups: Counter, *, shared: Cache | None, edition: str) -> None:
         """`edition` tells this program's answers from those of another version, which may share the cache while it is replaced."""
         self._versions, self._lookups, self._shared = versions, lookups, shared
-        self._memory = MemoryCache[Kept]()
+        self._memory = MemoryCache[CachedResponse]()
         self._edition = blake2b(edition.encode(), digest_size=8).digest()
 
-    async def place(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> Place | None:
+    async def key(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> CacheKey | None:
         """Where the answer belongs, to be asked before the data is read; None if it is not to be kept."""
-        if operation.reads is None or (asked := self._asked(operation, variables, caller)) is None:
+        if operation.reads is None or (asked := self._question_hash(operation, variables, caller)) is None:
             return None
         versions = await self._versions.of(operation.reads.tables)
         if versions is None:
             self._lookups.add(1, "unknown")
             return None
-        return Place(asked, versions)
+        return CacheKey(asked, versions)
 
-    async def find(self, place: Place) -> Kept | None:
+    async def lookup(self, place: CacheKey) -> CachedResponse | None:
         kept = self._memory.peek(str(place))
         if kept is None and self._shared and (packed := await self._shared.get(str(place))) is not None:
-            kept = Kept.unpacked(packed)
+            kept = CachedResponse.unpacked(packed)
             await self._memory.put(str(place), kept, self._versions.lifetime_seconds)
         self._lookups.add(1, "miss" if kept is None else "hit")
         return kept
 
-    async def find_again(self, asked: str, operation: Operation) -> Kept | None:
+    async def lookup_local(self, asked: str, operation: Operation) -> CachedResponse | None:
         """What this process keeps for a question that was asked before, if it is not large."""
         assert operation.reads is not None
         versions = await self._versions.of(operation.reads.tables)
-        kept = None if versions is None else self._memory.peek(str(Place(asked, versions)))
-        if kept is None or len(kept) > MOST_AGAIN_BYTES:
+        kept = None if versions is None else self._memory.peek(str(CacheKey(asked, versions)))
+        if kept is None or len(kept) > MAX_LOCAL_BYTES:
             return None
         self._lookups.add(1, "hit")
         return kept
 
-    async def keep(self, place: Place, answer: Kept) -> None:
-        if len(answer) > MOST_BYTES:
+    async def store(self, place: CacheKey, answer: CachedResponse) -> None:
+        if len(answer) > MAX_BYTES:
             return
         # orjson leaves room behind what it wrote: up to 4 kB, which would be kept.
-        answer = Kept(bytes(memoryview(answer.body)), answer.cost)
+        answer = CachedResponse(bytes(memoryview(answer.body)), answer.cost)
         await self._memory.put(str(place), answer, self._versions.lifetime_seconds)
         if self._shared:
             await self._shared.put(str(place), answer.packed(), min(SHARED_SECONDS, self._versions.lifetime_seconds))
 
-    def _asked(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> str | None:
+    def _question_hash(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> str | None:
         """The question in a word of fixed length; None if it cannot be written down."""
         given = {name: variables[name] for name in operation.variable_names if name in variables} if variables else None
         try:

@@ -20,10 +20,10 @@ from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.auth import callers
 from graph.server.auth.callers import Callers
 from graph.server.graphql import body
-from graph.server.graphql.http import REPEATABLE, Repeatable, fields, refuse
+from graph.server.graphql.http import REPLAY_HINT, ReplayHint, fields, refuse
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.requests import GraphQLRequest
-from graph.server.graphql.response_cache import Kept
+from graph.server.graphql.response_cache import CachedResponse
 from persistence.kit.lru_cache import LruCache
 
 REPLAY_BYTES = 32 * 2**20  # Of all that is remembered: requests, their answers, also compressed, and their parsed documents.
@@ -43,12 +43,12 @@ Key = tuple[bytes, Fields]
 
 
 @dataclass(slots=True)
-class Repeat:
+class ReplayEntry:
     """A request, and the bytes of its latest answer."""
 
-    made: Repeatable
+    hint: ReplayHint
     gzip_from: int | None
-    _kept: Kept | None = None
+    _kept: CachedResponse | None = None
     _body: bytes = b""
     _encoding: Fields = ()
 
@@ -56,27 +56,27 @@ class Repeat:
     def size_bytes(self) -> int:
         """What it keeps in memory. Its document and answer may be in other caches too, but may have left them."""
         answer = len(self._kept or b"") + (len(self._body) if self._encoding else 0)
-        return self.made.operation.size_bytes + self.made.request.size_bytes + answer
+        return self.hint.operation.size_bytes + self.hint.request.size_bytes + answer
 
-    async def write(self, send: Send, kept: Kept, more: Mapping[str, str]) -> bool:
+    async def write(self, send: Send, kept: CachedResponse, more: Mapping[str, str]) -> bool:
         """Whether the answer is another than last time."""
         changed = kept is not self._kept
         if changed:
             self._kept, self._body, self._encoding = kept, kept.body, ()
             if self.gzip_from is not None and len(kept) >= self.gzip_from:
                 self._body, self._encoding = gzip.compress(kept.body, LEVEL), GZIP
-        headers = [*fields(self.made.media_type, self._body, more), *self._encoding]
+        headers = [*fields(self.hint.media_type, self._body, more), *self._encoding]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": self._body})
         return changed
 
 
-class Repeats:
+class ResponseReplay:
     """Remembers at most REPLAY_BYTES."""
 
     def __init__(self, app: ASGIApp, path: str, pipeline: Pipeline, callers: Callers, seconds: float = OPERATION_SECONDS) -> None:
         self._app, self._path, self._pipeline, self._callers, self._seconds = app, path, pipeline, callers, seconds
-        self._repeats = LruCache[Key, Repeat](REPLAY_BYTES, _size)
+        self._repeats = LruCache[Key, ReplayEntry](REPLAY_BYTES, _size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         depends = _depends(scope) if scope["type"] == "http" and scope["path"] == self._path else None
@@ -86,17 +86,17 @@ class Repeats:
             return
         key = None if message.get("more_body") else (message.get("body", b""), depends)
         known = None if key is None else self._repeats.get(key)
-        if key is None or known is None or not await self._repeated(key, known, scope, send):
-            await self._app(scope, _again(message, receive), send)
+        if key is None or known is None or not await self._replayed(key, known, scope, send):
+            await self._app(scope, _replay(message, receive), send)
             self._remember(key, scope)
 
-    async def _repeated(self, key: Key, repeat: Repeat, scope: Scope, send: Send) -> bool:
-        made = repeat.made
+    async def _replayed(self, key: Key, repeat: ReplayEntry, scope: Scope, send: Send) -> bool:
+        made = repeat.hint
         request = GraphQLRequest(variables=made.request.variables)
         try:
             with Deadline(self._seconds):
                 caller = await self._callers.identify(scope, callers.headers_of(scope))
-                found = await self._pipeline.repeat(made.asked, made.operation, request, caller)
+                found = await self._pipeline.replay(made.question_hash, made.operation, request, caller)
         except Refused as refused:
             await refuse(send, refused, made.media_type)
             return True
@@ -105,13 +105,13 @@ class Repeats:
         return found is not None
 
     def _remember(self, key: Key | None, scope: Scope) -> None:
-        made: Repeatable | None = scope["state"].pop(REPEATABLE, None)
+        made: ReplayHint | None = scope["state"].pop(REPLAY_HINT, None)
         if made is None or key is None or len(key[0]) + sum(len(value) for _, value in key[1]) > REQUEST_BYTES:
             return
-        self._repeats.put(key, Repeat(made, gzip_from(key[1])))
+        self._repeats.put(key, ReplayEntry(made, gzip_from(key[1])))
 
 
-def _size(key: Key, repeat: Repeat) -> int:
+def _size(key: Key, repeat: ReplayEntry) -> int:
     return len(key[0]) + sum(len(value) for _, value in key[1]) + 200 * (1 + len(key[1])) + repeat.size_bytes
 
 
@@ -128,7 +128,7 @@ def _depends(scope: Scope) -> Fields | None:
     return tuple(found)
 
 
-def _again(message: Message, receive: Receive) -> Receive:
+def _replay(message: Message, receive: Receive) -> Receive:
     """Receives a message that was received before, then the rest."""
     pending = [message]
 

@@ -15,9 +15,9 @@ from graph.kit.errors import RATE_LIMITED, Refused, internal, refusal
 from graph.kit.execution.engine import Operation
 from graph.server.asgi.deadline import Deadline
 from graph.server.graphql import messages
-from graph.server.graphql.connection_registry import FLUSH_SECONDS, Connections
+from graph.server.graphql.connection_registry import FLUSH_SECONDS, ConnectionRegistry
 from graph.server.graphql.messages import Closed
-from graph.server.graphql.pipeline import Answer, Pipeline
+from graph.server.graphql.pipeline import EncodedResponse, Pipeline
 from graph.server.graphql.requests import GraphQLRequest
 
 log = structlog.get_logger(__name__)
@@ -37,11 +37,11 @@ class _Running:
     task: asyncio.Task[None] | None = None
 
 
-class Operations:
+class SocketOperations:
     """Starts operations and sends what they give, through `write`, which raises Disconnected or OSError when nobody listens."""
 
     def __init__(
-        self, pipeline: Pipeline, write: Callable[[str], Awaitable[None]], connections: Connections, *, limit: int, seconds: float
+        self, pipeline: Pipeline, write: Callable[[str], Awaitable[None]], connections: ConnectionRegistry, *, limit: int, seconds: float
     ) -> None:
         self._seconds = seconds
         self._pipeline, self._write, self._connections, self._limit = pipeline, write, connections, limit
@@ -135,7 +135,7 @@ class Operations:
             return None  # A client takes a `complete` for the end: without one it subscribes again elsewhere.
         return messages.complete(running.id)
 
-    async def _answers(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[Answer, None]:
+    async def _answers(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[EncodedResponse, None]:
         if operation.kind is not OperationType.SUBSCRIPTION:
             with Deadline(self._seconds):
                 answer = await self._pipeline.run(operation, request, caller)

@@ -23,7 +23,7 @@ from graph.kit.execution.resume import starting_after
 from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.auth.callers import Headers, text
 from graph.server.auth.tokens import bearer
-from graph.server.graphql.connection_registry import FLUSH_SECONDS, Connections, Transport, transport_of
+from graph.server.graphql.connection_registry import FLUSH_SECONDS, ConnectionRegistry, Transport, transport_of
 from graph.server.graphql.pipeline import Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.representations import content_negotiation
@@ -52,7 +52,7 @@ def _start() -> Message:
 class EventStreams:
     """Opens event streams and keeps them among the process's connections."""
 
-    def __init__(self, pipeline: Pipeline, connections: Connections, *, seconds: float = OPERATION_SECONDS) -> None:
+    def __init__(self, pipeline: Pipeline, connections: ConnectionRegistry, *, seconds: float = OPERATION_SECONDS) -> None:
         self._pipeline, self._connections, self._seconds = pipeline, connections, seconds
 
     async def serve(
@@ -62,13 +62,13 @@ class EventStreams:
         is_endless = operation.kind is OperationType.SUBSCRIPTION
         token = bearer(text(headers, b"authorization"))
         stream = EventStream(caller, token, transport_of(scope), send, self._connections, is_endless=is_endless)
-        self._connections.seat(stream)
+        self._connections.register(stream)
         try:
             if is_endless and (cursor := text(headers, b"last-event-id")):
                 operation = starting_after(operation, cursor)
             await stream.run(self._answers(operation, request, caller), receive)
         finally:
-            self._connections.leave(stream)
+            self._connections.unregister(stream)
 
     async def refuse(self, refused: Refused, send: Send) -> None:
         """Source: PROTOCOL.md, "Validation steps … MUST report errors through an accepted SSE connection by emitting next events"."""
@@ -93,7 +93,14 @@ class EventStream:
     """One response that stays open."""
 
     def __init__(
-        self, caller: Caller, token: str | None, transport: Transport | None, send: Send, connections: Connections, *, is_endless: bool
+        self,
+        caller: Caller,
+        token: str | None,
+        transport: Transport | None,
+        send: Send,
+        connections: ConnectionRegistry,
+        *,
+        is_endless: bool,
     ) -> None:
         self.caller, self.token, self.transport, self._send = caller, token, transport, send
         self._connections, self._is_endless = connections, is_endless

@@ -30,11 +30,11 @@ from graph.server.auth import callers
 from graph.server.auth.callers import Callers
 from graph.server.auth.tokens import bearer
 from graph.server.graphql import messages
-from graph.server.graphql.connection_registry import GOODBYE_SECONDS, Connections, Transport, transport_of
+from graph.server.graphql.connection_registry import GOODBYE_SECONDS, ConnectionRegistry, Transport, transport_of
 from graph.server.graphql.messages import Closed, Message
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.requests import Malformed
-from graph.server.graphql.socket_operations import Disconnected, Operations
+from graph.server.graphql.socket_operations import Disconnected, SocketOperations
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ class SocketEndpoint:
     """The ASGI application behind `/graphql` for WebSockets."""
 
     def __init__(
-        self, pipeline: Pipeline, callers: Callers, origins: Origins, connections: Connections, *, limits: SocketLimits | None = None
+        self, pipeline: Pipeline, callers: Callers, origins: Origins, connections: ConnectionRegistry, *, limits: SocketLimits | None = None
     ) -> None:
         self._pipeline, self._callers, self._origins, self._connections = pipeline, callers, origins, connections
         self._limits = limits or SocketLimits()
@@ -95,17 +95,17 @@ class Socket:
         send: Send,
         pipeline: Pipeline,
         callers: Callers,
-        connections: Connections,
+        connections: ConnectionRegistry,
         limits: SocketLimits,
     ) -> None:
         self.caller, self.transport, self._receive, self._send = caller, transport, receive, send
         self.token: str | None = None
         self._pipeline, self._callers, self._connections, self._limits = pipeline, callers, connections, limits
-        self._operations = Operations(pipeline, self._write, connections, limit=limits.operations, seconds=limits.operation_seconds)
+        self._operations = SocketOperations(pipeline, self._write, connections, limit=limits.operations, seconds=limits.operation_seconds)
         self._authorization: str | None = None
         self._initialised = self._acknowledged = self._closed = False
         self._second = self._messages = 0
-        connections.arrive(self)
+        connections.register_arriving(self)
 
     async def turn_away(self, code: int, reason: str) -> None:
         await self._close(code, reason)
@@ -132,7 +132,7 @@ class Socket:
     def _free_place(self) -> None:
         """A transport frees it by its end, which may be later: a client need not answer our close."""
         if self.transport is None:
-            self._connections.leave(self)
+            self._connections.unregister(self)
 
     async def _listen(self) -> None:
         try:
@@ -212,11 +212,11 @@ class Socket:
         if before and caller.principal and before.user_id != caller.principal.user_id:
             raise Closed(4403, "Forbidden: the token is another user's")
         self.caller, self.token = caller, bearer(authorization)
-        self._take_seat()
+        self._register()
 
-    def _take_seat(self) -> None:
+    def _register(self) -> None:
         try:
-            self._connections.seat(self)
+            self._connections.register(self)
         except Refused as refused:
             raise Closed(1013, str(refused)) from refused
 
@@ -238,7 +238,7 @@ class Socket:
                         await self._write(messages.ping({"cursor": self._connections.cursor}))
                 await self._close(1012, "Service restart")
         except TimeoutError:  # The client does not read; what it got so far ends where it can go on.
-            self._connections.abandon(self)
+            self._connections.abort(self)
 
     async def _close(self, code: int, reason: str) -> None:
         if self._closed:

@@ -37,7 +37,7 @@ PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 
 
-class Docs:
+class DocsPages:
     """All pages are made when the first is asked for, in a thread, and then kept: each takes some ten milliseconds."""
 
     def __init__(self, root: Path = ROOT) -> None:

@@ -37,7 +37,7 @@ CARDS = {
 }
 
 
-class Landing:
+class HomePage:
     """Without `sdl` the schema is not told, and without `explorer` there is nothing for a browser at the GraphQL address."""
 
     def __init__(self, app_name: str, sdl: str | None, *, explorer: bool) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
-    from graph.server.asgi.graceful_shutdown import Departure
+    from graph.server.asgi.graceful_shutdown import GracefulShutdown
 
 log = structlog.get_logger(__name__)
 
@@ -114,7 +114,7 @@ class Server(uvicorn.Server):
             signal.signal(number, _end_at_once)
 
     @property
-    def _departure(self) -> Departure:
+    def _departure(self) -> GracefulShutdown:
         return self.lifespan.state["departure"]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -126,7 +126,7 @@ class Server(uvicorn.Server):
         log.info("departure", seconds=departure.seconds, connections=len(self.server_state.connections))
         for listener in [*self.servers, *(sockets or ())]:
             listener.close()
-        await departure.take_leave(max(0.0, ends - CLEAN_UP_SECONDS - time.monotonic()))
+        await departure.drain(max(0.0, ends - CLEAN_UP_SECONDS - time.monotonic()))
         await self._until_unused(ends - CLEAN_UP_SECONDS, idle_until=began + min(IDLE_SECONDS, departure.seconds / 4))
         await self._cut_off(ends)
         self.config.timeout_graceful_shutdown = 1  # Nothing is left to wait for.

@@ -9,7 +9,7 @@ _ONE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE |
 
 
 @dataclass(frozen=True)
-class Span:
+class ByteRange:
     """The bytes from `start` up to, without, `end`, of `size`."""
 
     start: int
@@ -21,11 +21,11 @@ class Span:
         return f"bytes {self.start}-{self.end - 1}/{self.size}"
 
 
-class Unsatisfiable(Exception):
+class UnsatisfiableRange(Exception):
     """The range begins after the end."""
 
 
-def wanted(header: str | None, size: int) -> Span | None:
+def requested_range(header: str | None, size: int) -> ByteRange | None:
     """What a Range field asks for; None for the whole, also where the field makes no sense. Raises: Unsatisfiable."""
     found = _ONE.fullmatch(header or "")
     if found is None or not (found[1] or found[2]):
@@ -37,5 +37,5 @@ def wanted(header: str | None, size: int) -> Span | None:
         if found[2] and int(found[2]) < start:
             return None
     if start >= size or start >= end:
-        raise Unsatisfiable
-    return Span(start, end, size)
+        raise UnsatisfiableRange
+    return ByteRange(start, end, size)

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from graph.kit.errors import Refused, refusal
 from graph.server.asgi.codings import gzip_from
 from graph.server.asgi.compression import LEVEL, is_compressible
-from graph.server.asgi.error_responses import NO_SUCH_RANGE, PRECONDITION_FAILED, refused
+from graph.server.asgi.error_responses import NO_SUCH_RANGE, PRECONDITION_FAILED, refusal_response
 from graph.server.representations import conditions, ranges
 from graph.server.representations.conditions import Validators
 
@@ -31,7 +31,7 @@ class RepresentationPart:
     """What is to be sent: 200 and the whole, 206 and a span, or 304 and nothing."""
 
     status: HTTPStatus
-    span: ranges.Span | None = None
+    span: ranges.ByteRange | None = None
 
 
 def select_part(request: Request, headers: Mapping[str, str], size: int | None) -> RepresentationPart:
@@ -50,12 +50,12 @@ def select_part(request: Request, headers: Mapping[str, str], size: int | None) 
     return RepresentationPart(HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK, span)
 
 
-def _span(request: Request, current: Validators, size: int | None) -> ranges.Span | None:
+def _span(request: Request, current: Validators, size: int | None) -> ranges.ByteRange | None:
     if size is None or request.method != "GET" or not conditions.range_applies(request.headers, current):
         return None
     try:
-        return ranges.wanted(", ".join(request.headers.getlist("range")), size)
-    except ranges.Unsatisfiable:
+        return ranges.requested_range(", ".join(request.headers.getlist("range")), size)
+    except ranges.UnsatisfiableRange:
         message = f"There are {size} bytes: the range begins after the end."
         raise refusal(NO_SUCH_RANGE, message, headers={"Content-Range": f"bytes */{size}"}) from None
 
@@ -90,7 +90,7 @@ class Representation:
         try:
             part = select_part(request, self.headers, len(self.body))
         except Refused as error:
-            return refused(error, request.url.path)
+            return refusal_response(error, request.url.path)
         if part.status is HTTPStatus.NOT_MODIFIED:
             return not_modified(request, self.headers, media_type=self.media_type, size=len(self.body))
         if part.span:

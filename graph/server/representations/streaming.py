@@ -35,7 +35,7 @@ class Pace:
     most_seconds: float | None = None
 
 
-class Stream(Response):
+class AbortableStream(Response):
     """Parts from a generator, which is closed whatever happens. A client that goes away ends it at once."""
 
     def __init__(

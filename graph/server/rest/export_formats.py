@@ -17,7 +17,7 @@ from persistence.kit.database.database import Database
 
 
 @dataclass(frozen=True)
-class Request:
+class ExportRequest:
     """Which items; for CSV, whether it is for a program (`raw`) rather than a spreadsheet, and whether a byte order mark says that it is UTF-8."""
 
     filter: Filter
@@ -27,12 +27,12 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Format:
+class ExportFormat:
     media_type: str
-    parts: Callable[[Database, Request], AsyncGenerator[bytes]]
+    parts: Callable[[Database, ExportRequest], AsyncGenerator[bytes]]
 
 
-async def _csv(database: Database, request: Request) -> AsyncGenerator[bytes]:
+async def _csv(database: Database, request: ExportRequest) -> AsyncGenerator[bytes]:
     before = (codecs.BOM_UTF8 if request.bom else b"") + csv_export.HEADER
     async with (
         database.snapshot() as session,
@@ -45,13 +45,13 @@ async def _csv(database: Database, request: Request) -> AsyncGenerator[bytes]:
         yield before
 
 
-async def _text(database: Database, request: Request) -> AsyncGenerator[bytes]:
+async def _text(database: Database, request: ExportRequest) -> AsyncGenerator[bytes]:
     async with aclosing(_rows(database, request)) as pieces:
         async for rows in pieces:
             yield "".join([_line(row) for row in rows]).encode()
 
 
-async def _json(database: Database, request: Request) -> AsyncGenerator[bytes]:
+async def _json(database: Database, request: ExportRequest) -> AsyncGenerator[bytes]:
     before = b"["
     async with aclosing(_rows(database, request)) as pieces:
         async for rows in pieces:
@@ -60,21 +60,21 @@ async def _json(database: Database, request: Request) -> AsyncGenerator[bytes]:
     yield b"[]\n" if before == b"[" else b"]\n"
 
 
-async def _json_lines(database: Database, request: Request) -> AsyncGenerator[bytes]:
+async def _json_lines(database: Database, request: ExportRequest) -> AsyncGenerator[bytes]:
     async with aclosing(_rows(database, request)) as pieces:
         async for rows in pieces:
             yield b"".join([_object(row) + b"\n" for row in rows])
 
 
 FORMATS = {
-    "csv": Format("text/csv; charset=utf-8; header=present", _csv),
-    "txt": Format("text/plain; charset=utf-8", _text),
-    "json": Format("application/json", _json),
-    "jsonl": Format("application/x-ndjson", _json_lines),
+    "csv": ExportFormat("text/csv; charset=utf-8; header=present", _csv),
+    "txt": ExportFormat("text/plain; charset=utf-8", _text),
+    "json": ExportFormat("application/json", _json),
+    "jsonl": ExportFormat("application/x-ndjson", _json_lines),
 }
 
 
-async def _rows(database: Database, request: Request) -> AsyncGenerator[Sequence[Any]]:
+async def _rows(database: Database, request: ExportRequest) -> AsyncGenerator[Sequence[Any]]:
     request.filter.check()
     async with (
         database.snapshot() as session,

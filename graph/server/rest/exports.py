@@ -9,11 +9,11 @@ from starlette.routing import Route
 from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.server.representations.representation import select_part
-from graph.server.representations.streaming import Pace, Stream
+from graph.server.representations.streaming import AbortableStream, Pace
 from graph.server.rest import export_formats
 from graph.server.rest.export_formats import FORMATS
 from graph.server.rest.query_parameters import Parameters
-from graph.server.rest.routes import Shims
+from graph.server.rest.routes import Routes
 from persistence.items.listing import Filter
 
 EXPORT_POINTS = 2_000  # A second of sending keeps a processor half busy, and a catalogue of 20,000 items takes about one.
@@ -21,7 +21,7 @@ EXPORT_POINTS = 2_000  # A second of sending keeps a processor half busy, and a 
 PACE = Pace(least_rate=65_536, most_seconds=600)
 
 
-def routes(shims: Shims) -> list[Route]:
+def routes(shims: Routes) -> list[Route]:
     return [
         shims.route(f"/api/v2/stream/items.{name}", items, scope=Scope.ITEMS_READ, limit="60/minute", points=EXPORT_POINTS)
         for name in ("csv", "txt", "json")
@@ -38,13 +38,13 @@ async def items(request: Request, context: Context) -> Response:
         "Cache-Control": "private, no-store",
     }
     select_part(request, headers, None)  # It has no validators, so a condition on them does not hold.
-    stream = Stream(form.parts(context.database, wanted), media_type=form.media_type, headers=headers, pace=PACE)
+    stream = AbortableStream(form.parts(context.database, wanted), media_type=form.media_type, headers=headers, pace=PACE)
     return stream if request.method == "HEAD" else await stream.begin()
 
 
-def _wanted(request: Request) -> export_formats.Request:
+def _wanted(request: Request) -> export_formats.ExportRequest:
     """Raises: InvalidInput."""
     given = Parameters(request.query_params)
     filter_ = Filter(search=given.text("search"))
     filter_.check()
-    return export_formats.Request(filter_, given.whole("limit", least=1), raw=given.switch("raw"), bom=given.switch("bom"))
+    return export_formats.ExportRequest(filter_, given.whole("limit", least=1), raw=given.switch("raw"), bom=given.switch("bom"))

@@ -18,20 +18,20 @@ from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.kit.errors import refusal
 from graph.kit.global_ids import global_id
-from graph.server.asgi.error_responses import NOT_FOUND, UNSUPPORTED, answer
-from graph.server.asgi.request_body import arriving
+from graph.server.asgi.error_responses import NOT_FOUND, UNSUPPORTED, json_response
+from graph.server.asgi.request_body import bounded_chunks
 from graph.server.representations.content_disposition import disposition
 from graph.server.representations.representation import Representation, not_modified, select_part
-from graph.server.representations.streaming import Stream
+from graph.server.representations.streaming import AbortableStream
 from graph.server.rest.multipart import FORM_BYTES, FormFile
 from graph.server.rest.query_parameters import Parameters
-from graph.server.rest.routes import Shims
+from graph.server.rest.routes import Routes
 from persistence import files
 from persistence.files import FilenameTaken, QuotaExceeded, StoredFile
-from persistence.kit.blobs.blobs import Blobs, TooLarge, Written, store
+from persistence.kit.blobs.blobs import Blobs, StoredBlob, TooLarge, store
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.errors import DomainError, NotFound
-from persistence.kit.query.paging import MAX_PAGE_SIZE, Window
+from persistence.kit.query.paging import MAX_PAGE_SIZE, PageArguments
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class FileRoutes:
         """`most_bytes` of one file, `quota_bytes` of all files of one user."""
         self._blobs, self._most_bytes, self._quota_bytes = blobs, most_bytes, quota_bytes
 
-    def routes(self, shims: Shims) -> list[Route]:
+    def routes(self, shims: Routes) -> list[Route]:
         return [
             shims.route("/api/v2/files/upload", self.upload, methods=["POST"], scope=Scope.FILES_WRITE, limit="60/minute", points=100),
             shims.route(f"{DOWNLOAD}{{filename}}", self.download, scope=Scope.FILES_READ, limit="600/minute", points=10),
@@ -52,11 +52,11 @@ class FileRoutes:
 
     async def upload(self, request: Request, context: Context) -> Response:
         self._check(request)
-        async with aclosing(arriving(request.receive)) as body:
+        async with aclosing(bounded_chunks(request.receive)) as body:
             return await self._taken(request, context, FormFile(request.headers.get("content-type"), body))
 
     async def _taken(self, request: Request, context: Context, form: FormFile) -> Response:
-        filename, key = files.accepted_name(await form.filename()), request.headers.get("idempotency-key")
+        filename, key = files.validate_filename(await form.filename()), request.headers.get("idempotency-key")
         # With a key, the file may be there and take its room because this request came before.
         stored = await self._check_free(request, context, filename) if key is None else 0
         written = await self._store(form, stored)
@@ -69,7 +69,7 @@ class FileRoutes:
         if replayed:
             await self._blobs.delete(written.key)
         headers = {"Location": download_path(row.filename), **({"Idempotency-Replayed": "true"} if replayed else {})}
-        return answer(described(row), 201, headers)
+        return json_response(described(row), 201, headers)
 
     def _check(self, request: Request) -> None:
         if request.headers.get("content-encoding", "identity").lower() != "identity":
@@ -81,14 +81,14 @@ class FileRoutes:
     async def _check_free(self, request: Request, context: Context, filename: str) -> int:
         """How many bytes the user's files take already. Raises: FilenameTaken, QuotaExceeded."""
         async with context.database.reading_latest() as session:
-            if await files.named(session, filename):
+            if await files.by_filename(session, filename):
                 raise FilenameTaken(filename)
             stored = await files.stored_bytes(session, context.require().user_id)
         if stored + _announced(request) - FORM_BYTES > self._quota_bytes:
             raise QuotaExceeded(self._quota_bytes, stored)
         return stored
 
-    async def _store(self, form: FormFile, stored: int) -> Written:
+    async def _store(self, form: FormFile, stored: int) -> StoredBlob:
         """Raises: TooLarge, QuotaExceeded, Refused."""
         room = self._quota_bytes - stored
         try:
@@ -97,18 +97,18 @@ class FileRoutes:
         except TooLarge as error:
             raise QuotaExceeded(self._quota_bytes, stored) if room < self._most_bytes else error from None
 
-    async def _list(self, context: Context, filename: str, written: Written, key: str | None) -> StoredFile:
+    async def _list(self, context: Context, filename: str, written: StoredBlob, key: str | None) -> StoredFile:
         """Only a refusal proves that no row was written: after another failure the blob stays, for `sweep` to judge."""
         owner = context.require()
 
         async def command(work: UnitOfWork) -> StoredFile:
             return await files.add(work, filename, written, owner_id=owner.user_id, quota_bytes=self._quota_bytes)
 
-        return await context.once(command, files.ANSWER, key=key, operation="upload", arguments=[filename, written.sha256])
+        return await context.once(command, files.REPLAY_FORMAT, key=key, operation="upload", arguments=[filename, written.sha256])
 
     async def download(self, request: Request, context: Context) -> Response:
         async with context.database.reading_latest() as session:
-            row = await files.named(session, request.path_params["filename"])
+            row = await files.by_filename(session, request.path_params["filename"])
         if row is None:
             raise NotFound("file")
         headers = _headers(row)
@@ -121,9 +121,9 @@ class FileRoutes:
         if span:
             headers["Content-Range"] = span.content_range
         parts = self._blobs.read(row.blob_key, start, end)
-        return await self._begun(Stream(parts, media_type=row.content_type, headers=headers, status=part.status), row)
+        return await self._begun(AbortableStream(parts, media_type=row.content_type, headers=headers, status=part.status), row)
 
-    async def _begun(self, stream: Stream, row: StoredFile) -> Stream:
+    async def _begun(self, stream: AbortableStream, row: StoredFile) -> AbortableStream:
         """A listed file always has its content; where it is lost, an operator has to hear of it. Raises: Refused NOT_FOUND."""
         try:
             return await stream.begin()
@@ -137,7 +137,7 @@ class FileRoutes:
         given = Parameters(request.query_params)
         first, after = given.whole("first"), given.text("after")
         async with context.database.reading_latest() as session:
-            page = await files.page(session, Window(first=MAX_PAGE_SIZE if first is None else first, after=after))
+            page = await files.page(session, PageArguments(first=MAX_PAGE_SIZE if first is None else first, after=after))
         following = page.listing.cursor(page.rows[-1]) if page.has_next and page.rows else None
         body = orjson.dumps({"files": [described(row) for row in page.rows], "next": following})
         return Representation(body, "application/json", LISTED).respond(request)

@@ -15,10 +15,10 @@ from starlette.routing import Route
 
 from graph.health import Health
 from graph.kit.auth import network
-from graph.server.asgi.error_responses import answer
+from graph.server.asgi.error_responses import json_response
 from graph.server.rest.routes import HELD_SECONDS
-from persistence.health_checks import Vitals
-from persistence.kit.limits.token_bucket import Budget, LocalQuota
+from persistence.health_checks import HealthChecks
+from persistence.kit.limits.token_bucket import Budget, LocalTokenBucket
 
 # By network and process: a probe each second from each of a hundred balancers, and answers cost a fifth of a millisecond. Not of the caller's budget,
 # which may be used up or in a Redis that is away. What is over waits for less than probes do.
@@ -26,21 +26,21 @@ PROBES = Budget(capacity=200, per_second=100)
 
 
 class HealthRoutes:
-    def __init__(self, vitals: Vitals, *, limited: bool = True) -> None:
-        self._vitals, self._limited, self._probes = vitals, limited, LocalQuota(PROBES)
+    def __init__(self, vitals: HealthChecks, *, limited: bool = True) -> None:
+        self._vitals, self._limited, self._probes = vitals, limited, LocalTokenBucket(PROBES)
         self.routes = [Route("/live", self.live), Route("/ready", self.ready), Route("/api/v2/health", self.ready)]
 
     async def live(self, request: Request) -> Response:
         await self._slow_down(request)
-        return answer({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
         """503 when requests would fail or should go to another process; 200 when degraded."""
         await self._slow_down(request)
-        found = await self._vitals.look()
+        found = await self._vitals.run()
         told = {name: value for name, value in vars(Health.of(found)).items() if name != "failing" or value}
         told["status"] = Health.of(found).status.value
-        return answer(told, HTTPStatus.OK if found.serves else HTTPStatus.SERVICE_UNAVAILABLE)
+        return json_response(told, HTTPStatus.OK if found.ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def _slow_down(self, request: Request) -> None:
         if self._limited:

@@ -24,16 +24,16 @@ from starlette.responses import Response
 from graph.kit.auth import Caller
 from graph.kit.errors import RATE_LIMITED, refusal
 from persistence.kit.limits.moving_window import spans
-from persistence.kit.redis.circuit_breaker import TROUBLE
+from persistence.kit.redis.circuit_breaker import REDIS_ERRORS
 from persistence.kit.redis.client import blocking_options, is_cluster
 
-PATIENCE_SECONDS = 0.25  # A Redis that is well answers in a millisecond.
+TIMEOUT_SECONDS = 0.25  # A Redis that is well answers in a millisecond.
 THREADS = 4  # So that a Redis that hangs cannot take the threads that files are read with.
 
-Gate = Callable[[Request, Caller], Awaitable[None]]
+RouteLimit = Callable[[Request, Caller], Awaitable[None]]
 
 
-class Throttle:
+class RouteRateLimiter:
     def __init__(self, redis_url: str | None, *, enabled: bool) -> None:
         if redis_url and is_cluster(redis_url):
             redis_url = None
@@ -46,7 +46,7 @@ class Throttle:
                 key_func=_caller_name,
                 strategy="moving-window",  # A fixed window lets through the double at its edge.
                 storage_uri=redis_url or "memory://",
-                storage_options=blocking_options(PATIENCE_SECONDS) if redis_url else {},
+                storage_options=blocking_options(TIMEOUT_SECONDS) if redis_url else {},
                 in_memory_fallback_enabled=self._remote,
                 key_prefix="storegraph:rest",
                 key_style="endpoint",
@@ -54,7 +54,7 @@ class Throttle:
                 config_filename=os.devnull,
             )
 
-    def gate(self, name: str, limit: str) -> Gate:
+    def limiter(self, name: str, limit: str) -> RouteLimit:
         """Counts one use, or raises Refused RATE_LIMITED. `name` keeps routes' counts apart. Raises: ValueError, for a limit of several spans."""
         if len(spans(limit)) > 1:
             raise ValueError(f"{limit}: slowapi counts in one span what another refuses")
@@ -68,7 +68,7 @@ class Throttle:
         def counted(request: Request) -> None:
             try:
                 check(request)
-            except TROUBLE:  # Of several that find Redis away, the library catches the first: by now it counts in memory.
+            except REDIS_ERRORS:  # Of several that find Redis away, the library catches the first: by now it counts in memory.
                 check(request)
 
         def wait_seconds(request: Request) -> int:

@@ -18,15 +18,15 @@ from graph.kit.auth import Caller, Scope
 from graph.kit.context import Context, Services
 from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, UNAUTHENTICATED, Refused, out_of_service, refusal
 from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
-from graph.server.asgi.error_responses import BAD_METHOD, NOT_FOUND, refused, told
+from graph.server.asgi.error_responses import BAD_METHOD, NOT_FOUND, error_response, refusal_response
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import Body, ClientGone
 from graph.server.auth.callers import Callers, anonymous, headers_of
-from graph.server.graphql.budget import Limits
-from graph.server.rest.rate_limiter import Gate, Throttle
+from graph.server.graphql.budget import BudgetService
+from graph.server.rest.rate_limiter import RouteLimit, RouteRateLimiter
 from persistence.kit.database.replica import reading_as
 from persistence.kit.errors import DomainError
-from persistence.kit.transient_errors import is_outage
+from persistence.kit.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ HELD_SECONDS = 0.5
 Endpoint = Callable[[Request, Context], Awaitable[Response]]
 
 
-class Shims:
+class Routes:
     """Makes routes. Each knows its caller before it begins, and whatever it refuses leaves in one form."""
 
     def __init__(
@@ -45,8 +45,8 @@ class Shims:
         services: Services,
         callers: Callers,
         origins: Origins,
-        throttle: Throttle,
-        limits: Limits,
+        throttle: RouteRateLimiter,
+        limits: BudgetService,
         *,
         seconds: float = OPERATION_SECONDS,
     ) -> None:
@@ -59,7 +59,7 @@ class Shims:
         self, path: str, endpoint: Endpoint, *, scope: Scope | None, limit: str, points: int, methods: Sequence[str] = ("GET",)
     ) -> Route:
         """Without a `scope` any token will do. `limit` is per caller, in the syntax of the `limits` library: `60/minute`. `points` are charged to the caller's budget."""
-        return Route(path, _Shim(self, endpoint, scope, self._throttle.gate(endpoint.__name__, limit), points), methods=methods)
+        return Route(path, _RouteHandler(self, endpoint, scope, self._throttle.limiter(endpoint.__name__, limit), points), methods=methods)
 
     async def context(self, request: Request, scope: Scope | None) -> Context:
         """Raises: Refused, unless the caller may use the route."""
@@ -71,8 +71,8 @@ class Shims:
         return Context.fresh(self._services, caller, cache=False)
 
 
-class _Shim:
-    def __init__(self, shims: Shims, endpoint: Endpoint, scope: Scope | None, gate: Gate, points: int) -> None:
+class _RouteHandler:
+    def __init__(self, shims: Routes, endpoint: Endpoint, scope: Scope | None, gate: RouteLimit, points: int) -> None:
         self._shims, self._endpoint, self._scope, self._gate, self._points = shims, endpoint, scope, gate, points
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
@@ -95,39 +95,39 @@ class _Shim:
                 with reading_as(*context.caller.keys):
                     return await self._charged(request, context)
         except (Refused, DomainError) as error:
-            return refused(error, request.url.path)
+            return refusal_response(error, request.url.path)
         except ClientGone:
             raise
         except Exception as error:
-            if is_outage(error):
-                return refused(out_of_service(error), request.url.path)
+            if is_transient(error):
+                return refusal_response(out_of_service(error), request.url.path)
             log.exception("unexpected error on a route", path=request.url.path)
-            return told(INTERNAL, f"Internal error. Request id: {request.state.request_id}", request.url.path)
+            return error_response(INTERNAL, f"Internal error. Request id: {request.state.request_id}", request.url.path)
         finally:
             body.deadline = None
 
     async def _charged(self, request: Request, context: Context) -> Response:
-        figures = await self._shims.limits.admit(context.caller, self._points)
+        figures = await self._shims.limits.charge_fixed(context.caller, self._points)
         response = await self._endpoint(request, context)
         response.headers.update(figures)
         return response
 
 
 class _Metered:
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: BudgetService) -> None:
         self._app, self._limits = app, limits
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         try:
-            await self._limits.admit(anonymous(scope, headers_of(scope)), PAGE_POINTS)
+            await self._limits.charge_fixed(anonymous(scope, headers_of(scope)), PAGE_POINTS)
         except Refused as error:
             await asyncio.sleep(HELD_SECONDS)
-            await refused(error, scope["path"])(scope, receive, send)
+            await refusal_response(error, scope["path"])(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
 
-def metered(route: Route, limits: Limits) -> Route:
+def metered(route: Route, limits: BudgetService) -> Route:
     """A route for everybody, whoever they are: each use is charged to the budget of the network that it comes from."""
     return Route(route.path, _Metered(route.app, limits), methods=sorted(route.methods or ()))
 
@@ -141,20 +141,20 @@ def require(caller: Caller, scope: Scope | None) -> None:
         raise refusal(FORBIDDEN, f"Your token lacks {scope.value}.", headers={"WWW-Authenticate": challenge})
 
 
-class NotServed:
+class UnroutedResponse:
     """Answers for paths and methods that no route has: charged too, as looking for a route costs what a page does."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: BudgetService) -> None:
         self._limits = limits
 
     async def __call__(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         try:
-            await self._limits.admit(anonymous(request.scope, headers_of(request.scope)), PAGE_POINTS)
+            await self._limits.charge_fixed(anonymous(request.scope, headers_of(request.scope)), PAGE_POINTS)
         except Refused as no_points:
             await asyncio.sleep(HELD_SECONDS)
-            return refused(no_points, request.url.path)
+            return refusal_response(no_points, request.url.path)
         codes = {HTTPStatus.NOT_FOUND: NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED: BAD_METHOD}
         absent = error.status_code == HTTPStatus.NOT_FOUND
         message = "There is nothing at this address." if absent else "This address has other methods: see Allow."
-        return told(codes.get(HTTPStatus(error.status_code), BAD_USER_INPUT), message, request.url.path, error.headers)
+        return error_response(codes.get(HTTPStatus(error.status_code), BAD_USER_INPUT), message, request.url.path, error.headers)

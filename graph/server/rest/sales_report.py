@@ -15,7 +15,7 @@ from starlette.routing import Route
 from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.server.pages import sales_chart as picture
-from graph.server.rest.routes import Shims
+from graph.server.rest.routes import Routes
 from persistence import sales
 from persistence.kit.column_types import utc_now
 from persistence.kit.errors import InvalidInput
@@ -58,11 +58,11 @@ def _after(day: date) -> datetime:
     return datetime.max.replace(tzinfo=UTC) if day == date.max else _midnight(day + timedelta(days=1))
 
 
-class Reports:
+class SalesReportRoutes:
     def __init__(self, app_name: str) -> None:
         self._name = app_name
 
-    def routes(self, shims: Shims) -> list[Route]:
+    def routes(self, shims: Routes) -> list[Route]:
         return [shims.route("/api/v2/reports/sales.svg", self.sales_chart, scope=None, limit="60/minute", points=CHART_POINTS)]
 
     async def sales_chart(self, request: Request, context: Context) -> Response:

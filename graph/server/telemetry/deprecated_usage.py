@@ -8,22 +8,22 @@ import structlog
 
 from graph.server.telemetry import metric_values
 from persistence import deprecated_usage
-from persistence.deprecated_usage import Use
+from persistence.deprecated_usage import ClientUse
 from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Database
 
 log = structlog.get_logger(__name__)
 
 
-class DeprecationLedger:
+class DeprecatedUsageRecorder:
     """The meter only grows, so what it grew by since the last time is what is to be added. A process that is killed loses ten seconds' worth."""
 
     def __init__(self, meter: metric_values.Counter, database: Database) -> None:
         self._meter, self._database = meter, database
-        self._kept: Counter[Use] = Counter()
+        self._kept: Counter[ClientUse] = Counter()
 
-    async def keep(self) -> None:
-        counted = Counter({Use(*labels): int(value) for labels, (value,) in self._meter.series.items()})
+    async def flush(self) -> None:
+        counted = Counter({ClientUse(*labels): int(value) for labels, (value,) in self._meter.series.items()})
         fresh = counted - self._kept
         if not fresh:
             return

@@ -16,28 +16,28 @@ from starlette.responses import Response
 
 from graph.kit.context import Services
 from graph.kit.errors import FORBIDDEN
-from graph.server.asgi.error_responses import told
-from graph.server.telemetry.deprecated_usage import DeprecationLedger
+from graph.server.asgi.error_responses import error_response
+from graph.server.telemetry.deprecated_usage import DeprecatedUsageRecorder
 from graph.server.telemetry.metrics import Metrics
 from persistence.kit.jobs import queue as jobs
 from persistence.kit.tasks.supervisor import SupervisedTask, Supervisor
 
 log = structlog.get_logger(__name__)
 
-SHARE_SECONDS = 2.0  # How far behind a sibling's numbers may be when another process is asked.
-KEEP_TICKS = 5  # Deprecated uses are kept after so many shares.
+SNAPSHOT_SECONDS = 2.0  # How far behind a sibling's numbers may be when another process is asked.
+FLUSH_TICKS = 5  # Deprecated uses are kept after so many shares.
 ANSWER_SECONDS = 2.0  # A scrape does not wait longer for the database: the other numbers are worth having just then.
 
 
-class Monitoring:
+class MetricsEndpoint:
     def __init__(self, metrics: Metrics, services: Services, supervisor: Supervisor, *, token: str | None) -> None:
         self._metrics, self._services, self._supervisor, self._token = metrics, services, supervisor, token
-        self._ledger = DeprecationLedger(metrics.deprecated, services.database)
+        self._ledger = DeprecatedUsageRecorder(metrics.deprecated, services.database)
         self._task: SupervisedTask | None = None
 
     async def scrape(self, request: Request) -> Response:
         if not self._may_ask(request):
-            return told(FORBIDDEN, "The metrics are for this service's own monitoring.", request.url.path)
+            return error_response(FORBIDDEN, "The metrics are for this service's own monitoring.", request.url.path)
         self._look()
         await self._read_tables()
         body, content_type = self._metrics.text(request.headers.get("accept", ""))
@@ -50,8 +50,8 @@ class Monitoring:
         """Leave the last numbers."""
         if self._task:
             await self._task.stop()
-        self._metrics.share()
-        await self._ledger.keep()
+        self._metrics.write_snapshot()
+        await self._ledger.flush()
 
     def _may_ask(self, request: Request) -> bool:
         if self._token is not None:
@@ -63,11 +63,11 @@ class Monitoring:
         ticks = 0
         while True:
             self._look()
-            self._metrics.share()
+            self._metrics.write_snapshot()
             ticks += 1
-            if ticks % KEEP_TICKS == 0:
-                await self._ledger.keep()
-            await asyncio.sleep(SHARE_SECONDS)
+            if ticks % FLUSH_TICKS == 0:
+                await self._ledger.flush()
+            await asyncio.sleep(SNAPSHOT_SECONDS)
 
     async def _read_tables(self) -> None:
         self._metrics.event_lag.set(self._services.feed.held_back_seconds)

@@ -25,39 +25,39 @@ Labels = tuple[str, ...]
 Series = dict[Labels, list[float]]
 
 SERIES = 1_000  # Of one meter; the labels of whatever comes after them become "other", so that nobody can fill the memory.
-OTHER = "other"
+OVERFLOW_LABEL = "other"
 ENDED = "ended.json"  # The sums of processes that have ended.
 CLOCK_SECONDS = 2.0  # A file system's clock may be behind the system's by a moment.
 
 
-class Meter(ABC):
+class Instrument(ABC):
     """Numbers by labels. `adds` says when one process's numbers are added to another's."""
 
-    adds: Literal["always", "while it lives", "never"] = "always"
+    aggregation: Literal["always", "while it lives", "never"] = "always"
 
     def __init__(self, name: str, description: str, labels: Sequence[str] = (), *, size: int = 1, series: int = SERIES) -> None:
         self.name, self.description, self.labels = name, description, tuple(labels)
         self._size, self._limit = size, series
         self.series: Series = {}
         if not labels:
-            self.of()
+            self.series_for()
 
-    def of(self, *labels: str) -> list[float]:
+    def series_for(self, *labels: str) -> list[float]:
         """The numbers under these labels."""
         found = self.series.get(labels)
         if found is not None:
             return found
         if len(self.series) >= self._limit:
-            labels = (OTHER,) * len(self.labels)
+            labels = (OVERFLOW_LABEL,) * len(self.labels)
         return self.series.setdefault(labels, [0.0] * self._size)
 
     @abstractmethod
     def family(self, series: Series) -> Metric: ...
 
 
-class Counter(Meter):
+class Counter(Instrument):
     def add(self, amount: float, *labels: str) -> None:
-        self.of(*labels)[0] += amount
+        self.series_for(*labels)[0] += amount
 
     def family(self, series: Series) -> Metric:
         family = CounterMetricFamily(self.name, self.description, labels=self.labels)
@@ -72,7 +72,7 @@ class Gauge(Counter):
     adds = "while it lives"
 
     def set(self, value: float, *labels: str) -> None:
-        self.of(*labels)[0] = value
+        self.series_for(*labels)[0] = value
 
     def family(self, series: Series) -> Metric:
         family = GaugeMetricFamily(self.name, self.description, labels=self.labels)
@@ -81,13 +81,13 @@ class Gauge(Counter):
         return family
 
 
-class Reading(Gauge):
+class SampledGauge(Gauge):
     """What every process sees alike, such as the length of a queue in the database."""
 
     adds = "never"
 
 
-class Histogram(Meter):
+class Histogram(Instrument):
     """How many observations were at or below each bound, and their sum, which stands last."""
 
     def __init__(self, name: str, description: str, labels: Sequence[str] = (), *, bounds: Sequence[float], series: int = SERIES) -> None:
@@ -95,7 +95,7 @@ class Histogram(Meter):
         super().__init__(name, description, labels, size=len(self.bounds) + 2, series=series)
 
     def observe(self, value: float, *labels: str) -> None:
-        numbers = self.series.get(labels) or self.of(*labels)
+        numbers = self.series.get(labels) or self.series_for(*labels)
         numbers[bisect_left(self.bounds, value)] += 1
         numbers[-1] += value
 
@@ -107,10 +107,10 @@ class Histogram(Meter):
         return family
 
 
-class Meters(Collector):
+class Instruments(Collector):
     """The meters of one process and, through `folder`, of its siblings."""
 
-    def __init__(self, meters: Iterable[Meter], folder: Path | None = None) -> None:
+    def __init__(self, meters: Iterable[Instrument], folder: Path | None = None) -> None:
         self._meters, self._folder = tuple(meters), folder
 
     def collect(self) -> Iterator[Metric]:
@@ -121,10 +121,10 @@ class Meters(Collector):
                 _add(series, sibling.get(meter.name, ()))
             yield meter.family(series)
 
-    def share(self) -> None:
+    def write_snapshot(self) -> None:
         """Leave the numbers for whichever process is asked next."""
         if self._folder is not None:
-            mine = {meter.name: list(meter.series.items()) for meter in self._meters if meter.adds != "never"}
+            mine = {meter.name: list(meter.series.items()) for meter in self._meters if meter.aggregation != "never"}
             file = self._folder / f"{os.getpid()}.json"
             draft = file.with_suffix(".new")
             draft.write_bytes(orjson.dumps(mine))
@@ -135,9 +135,9 @@ class Meters(Collector):
             return
         with _locked(self._folder):
             alive, ended = _read(self._folder)
-        counted = [meter.name for meter in self._meters if meter.adds != "never"]
+        counted = [meter.name for meter in self._meters if meter.aggregation != "never"]
         yield from ({name: numbers.get(name, ()) for name in counted} for numbers in alive)
-        yield {meter.name: ended.get(meter.name, ()) for meter in self._meters if meter.adds == "always"}
+        yield {meter.name: ended.get(meter.name, ()) for meter in self._meters if meter.aggregation == "always"}
 
 
 def clear(folder: Path) -> None:
@@ -165,7 +165,7 @@ def _read(folder: Path) -> tuple[list[Mapping[str, Any]], Mapping[str, Any]]:
         if not file.stem.isdigit() or int(file.stem) == os.getpid():
             continue
         numbers, written_at = orjson.loads(file.read_bytes()), file.stat().st_mtime
-        if _lives(int(file.stem), written_at):
+        if _process_alive(int(file.stem), written_at):
             alive.append(numbers)
         else:
             gone.append(file)
@@ -194,7 +194,7 @@ def _add(series: Series, more: Iterable[tuple[Sequence[str], Sequence[float]]]) 
         series[tuple(labels)] = list(numbers) if held is None else [sum(pair) for pair in zip(held, numbers, strict=True)]
 
 
-def _lives(pid: int, written_at: float) -> bool:
+def _process_alive(pid: int, written_at: float) -> bool:
     """Whether the process that left a file still runs; another may have its number by now, and is younger than the file."""
     try:
         os.kill(pid, 0)

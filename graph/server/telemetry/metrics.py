@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.exposition import choose_encoder
 
 from graph.kit.instrumentation import Phase
-from graph.server.telemetry.metric_values import Counter, Gauge, Histogram, Meter, Meters, Reading
+from graph.server.telemetry.metric_values import Counter, Gauge, Histogram, Instrument, Instruments, SampledGauge
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
@@ -50,24 +50,24 @@ class Metrics:
             series=CLIENTS,
         )
         self.connections = Gauge("storegraph_database_connections", "Connections of the pools.", ("pool", "state"))
-        self.jobs = Reading("storegraph_jobs", "Background work that waits, and that is parked after too many failures.", ("state",))
-        self.oldest_job = Reading("storegraph_jobs_oldest_seconds", "Age of the oldest background work that waits.")
-        self.database_up = Reading("storegraph_database_up", "Whether the database answers a scrape: 1 or 0.")
+        self.jobs = SampledGauge("storegraph_jobs", "Background work that waits, and that is parked after too many failures.", ("state",))
+        self.oldest_job = SampledGauge("storegraph_jobs_oldest_seconds", "Age of the oldest background work that waits.")
+        self.database_up = SampledGauge("storegraph_database_up", "Whether the database answers a scrape: 1 or 0.")
         self.restarts = Counter(
             "storegraph_background_restarts", "Background tasks that failed and were started again, by their name.", ("task",)
         )
         self.failing = Gauge("storegraph_background_failing", "Background tasks that fail just now, by their name.", ("task",))
-        self.event_lag = Reading("storegraph_event_lag_seconds", "How long an open transaction has kept events from being delivered.")
-        self.meters = [*self.phases.values(), *(meter for meter in vars(self).values() if isinstance(meter, Meter))]
-        self._meters = Meters(self.meters, folder)
+        self.event_lag = SampledGauge("storegraph_event_lag_seconds", "How long an open transaction has kept events from being delivered.")
+        self.meters = [*self.phases.values(), *(meter for meter in vars(self).values() if isinstance(meter, Instrument))]
+        self._meters = Instruments(self.meters, folder)
         self._registry = CollectorRegistry()
         self._registry.register(self._meters)
         if folder is None:  # Of several processes these would be whichever was asked.
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=self._registry)
 
-    def share(self) -> None:
-        self._meters.share()
+    def write_snapshot(self) -> None:
+        self._meters.write_snapshot()
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """The answer to a scrape, and its content type."""

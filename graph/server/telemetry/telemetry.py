@@ -23,7 +23,7 @@ from graph.server.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from graph.server.graphql.requests import GraphQLRequest
 
-UNKNOWN = "unknown"  # A client that does not say who it is.
+UNKNOWN_LABEL = "unknown"  # A client that does not say who it is.
 NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,99}")
 
 
@@ -40,19 +40,19 @@ class Telemetry:
         """Send what is left."""
 
     def phase(self, phase: Phase, operation: Operation | None = None) -> AbstractContextManager[object]:
-        return Timed(self.metrics.phases[phase])
+        return TimedStep(self.metrics.phases[phase])
 
     def batch(self, loader: str, keys: int) -> AbstractContextManager[object]:
-        return Batch(self.metrics.batches, loader, keys)
+        return TimedBatch(self.metrics.batches, loader, keys)
 
     def plan(self, outcome: PlanOutcome) -> None:
         self.metrics.plans.add(1, outcome)
 
-    def preparing(self, request: GraphQLRequest, caller: Caller) -> Preparing:
-        return Preparing(self, request, caller)
+    def preparing(self, request: GraphQLRequest, caller: Caller) -> PreparationRecord:
+        return PreparationRecord(self, request, caller)
 
-    def operation(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> Seen:
-        return Seen(self, operation, request, caller)
+    def operation(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> OperationRecord:
+        return OperationRecord(self, operation, request, caller)
 
     def refused(self, refused: Refused, caller: Caller, operation_name: str | None = None) -> None:
         """Nothing ran."""
@@ -60,13 +60,13 @@ class Telemetry:
         name = operation_name if operation_name and NAME.fullmatch(operation_name) else None
         self._log.write(caller, status="refused", codes=codes, name=name)
 
-    def began(self, seen: Seen) -> None:
+    def operation_started(self, seen: OperationRecord) -> None:
         if seen.operation.kind is OperationType.SUBSCRIPTION:
             self.metrics.subscriptions.add(1, seen.operation.root_field)
         else:
             self.metrics.active.add(1, seen.operation.kind.value)
 
-    def ended(self, seen: Seen, status: str, seconds: float) -> None:
+    def operation_ended(self, seen: OperationRecord, status: str, seconds: float) -> None:
         operation, kind = seen.operation, seen.operation.kind.value
         if operation.kind is OperationType.SUBSCRIPTION:
             self.metrics.subscriptions.add(-1, operation.root_field)
@@ -76,7 +76,9 @@ class Telemetry:
         if seen.cost is not None:
             self.metrics.cost.observe(seen.cost, operation.root_field, kind)
         for coordinate in operation.deprecated:
-            self.metrics.deprecated.add(1, coordinate, seen.caller.client_name or UNKNOWN, seen.caller.client_version or UNKNOWN)
+            self.metrics.deprecated.add(
+                1, coordinate, seen.caller.client_name or UNKNOWN_LABEL, seen.caller.client_version or UNKNOWN_LABEL
+            )
         codes = self.count(seen.errors) if seen.errors else ()
         self._log.write(
             seen.caller,
@@ -101,7 +103,7 @@ def code_of(error: GraphQLError) -> str:
     return str((error.extensions or {}).get("code", INTERNAL))
 
 
-class Timed:
+class TimedStep:
     """Times a block."""
 
     __slots__ = ("_histogram", "_started")
@@ -116,7 +118,7 @@ class Timed:
         self._histogram.observe(time.perf_counter() - self._started)
 
 
-class Batch:
+class TimedBatch:
     """One batch of a loader."""
 
     __slots__ = ("_histogram", "_keys", "_loader")
@@ -131,7 +133,7 @@ class Batch:
         pass
 
 
-class Preparing:
+class PreparationRecord:
     """From a request to a validated operation."""
 
     __slots__ = ("_caller", "_request", "_telemetry")
@@ -147,7 +149,7 @@ class Preparing:
             self._telemetry.refused(error, self._caller, self._request.operation_name)
 
 
-class Seen:
+class OperationRecord:
     """One operation as it runs. Whoever runs it says what came out."""
 
     __slots__ = ("_received", "_telemetry", "caller", "cost", "errors", "events", "operation")
@@ -165,17 +167,17 @@ class Seen:
             self._telemetry.count(errors)
 
     def __enter__(self) -> Self:
-        self._telemetry.began(self)
+        self._telemetry.operation_started(self)
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None) -> None:
         seconds = time.perf_counter() - self._received
         if isinstance(error, Refused):
             self.errors = error.errors
-        self._telemetry.ended(self, _status(self, error), seconds)
+        self._telemetry.operation_ended(self, _status(self, error), seconds)
 
 
-def _status(seen: Seen, error: BaseException | None) -> str:
+def _status(seen: OperationRecord, error: BaseException | None) -> str:
     if error is None:
         return "errors" if seen.errors else "ok"
     if isinstance(error, Refused):

@@ -31,7 +31,7 @@ from graph.kit.execution.engine import Operation
 from graph.kit.instrumentation import Phase
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metrics import Metrics
-from graph.server.telemetry.telemetry import Preparing, Seen, Telemetry
+from graph.server.telemetry.telemetry import OperationRecord, PreparationRecord, Telemetry
 
 if TYPE_CHECKING:
     from graph.server.graphql.requests import GraphQLRequest
@@ -53,7 +53,7 @@ class Tracing(Telemetry):
     def middleware(self) -> tuple[Middleware, ...]:
         return (Middleware(TraceContext),)
 
-    def preparing(self, request: GraphQLRequest, caller: Caller) -> Preparing:
+    def preparing(self, request: GraphQLRequest, caller: Caller) -> PreparationRecord:
         _steps.set([])
         return super().preparing(request, caller)
 
@@ -67,14 +67,14 @@ class Tracing(Telemetry):
         attributes = {"graphql.dataloader.name": loader, "graphql.dataloader.batch.size": keys}
         return Within(self._tracer.start_span("dataloader_batch", attributes=attributes), super().batch(loader, keys))
 
-    def operation(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> Seen:
+    def operation(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> OperationRecord:
         if operation.kind is OperationType.SUBSCRIPTION:  # It is open for hours: each of its events gets a span.
             return super().operation(operation, request, caller)
         steps = _steps.get() or []
         span = self._operation_span(operation, began=steps[0][1] if steps else None)
         for name, began, ended in steps:
             self._tracer.start_span(name, trace.set_span_in_context(span), start_time=began).end(ended)
-        return TracedSeen(self, operation, request, caller, span)
+        return TracedOperation(self, operation, request, caller, span)
 
     def statement(self, text: str) -> Callable[[], None]:
         """A `Watch` of the database."""
@@ -128,7 +128,7 @@ class Step:
             steps.append((self._phase, self._began, time.time_ns()))
 
 
-class TracedSeen(Seen):
+class TracedOperation(OperationRecord):
     """An operation whose log line and span know each other."""
 
     __slots__ = ("_span", "_token")

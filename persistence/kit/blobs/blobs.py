@@ -31,7 +31,7 @@ class StorageFull(DomainError):
 
 
 @dataclass(frozen=True)
-class Written:
+class StoredBlob:
     """What was written, and its first bytes."""
 
     key: str
@@ -62,13 +62,13 @@ class Blobs(ABC):
         """Raises whatever would keep blobs from being read and written now."""
 
 
-async def store(blobs: Blobs, parts: AsyncIterable[bytes], *, most_bytes: int) -> Written:
+async def store(blobs: Blobs, parts: AsyncIterable[bytes], *, most_bytes: int) -> StoredBlob:
     """Write a new blob. Raises: TooLarge as soon as it is, StorageFull, and whatever `parts` raises. Then nothing is left behind."""
     key = new_key()
     measured = _Measured(parts, most_bytes)
     async with aclosing(measured.parts()) as counted:
         await blobs.write(key, counted)
-    return Written(key, measured.size_bytes, measured.digest.hexdigest(), measured.head)
+    return StoredBlob(key, measured.size_bytes, measured.digest.hexdigest(), measured.head)
 
 
 def new_key() -> str:

@@ -21,7 +21,7 @@ _HIDDEN = regex.compile(
 )
 
 
-def normalised(name: str) -> str:
+def normalize(name: str) -> str:
     """One spelling of each name, so that two that look the same are the same."""
     return unicodedata.normalize("NFC", name)
 
@@ -31,7 +31,7 @@ def is_text(name: str) -> bool:
     return "\0" not in name and not any("\ud800" <= char <= "\udfff" for char in name)
 
 
-def fault(name: str) -> str | None:
+def filename_error(name: str) -> str | None:
     """Why a normalised name is not accepted: what it must be; None for a good one."""
     folded = unicodedata.normalize("NFKC", name)
     if is_blank(name):

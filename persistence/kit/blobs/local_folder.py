@@ -24,7 +24,7 @@ READ_BYTES = 2**20  # A thread's errand costs 50 µs, reading this much 200 µs.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class Folder(Blobs):
+class LocalFolder(Blobs):
     """Symbolic links, pipes and whatever else stands in the folder are left alone."""
 
     def __init__(self, root: Path) -> None:
@@ -36,12 +36,12 @@ class Folder(Blobs):
             file = await asyncio.to_thread(_opened, partial)
             try:
                 await _written(file, parts)
-                await _uninterrupted(_finish, file, partial, self._path(key))
+                await _uncancellable(_finish, file, partial, self._path(key))
             except asyncio.CancelledError:
-                await _uninterrupted(self._path(key).unlink, missing_ok=True)  # It may have got its name by now, and nobody will list it.
+                await _uncancellable(self._path(key).unlink, missing_ok=True)  # It may have got its name by now, and nobody will list it.
                 raise
             finally:
-                await _uninterrupted(_discard, file, partial)
+                await _uncancellable(_discard, file, partial)
         except OSError as error:
             if error.errno in FULL:
                 raise StorageFull from error
@@ -51,7 +51,7 @@ class Folder(Blobs):
         descriptor = await asyncio.to_thread(_descriptor, self._path(key))
         try:
             while start < end:
-                part = await _uninterrupted(os.pread, descriptor, min(READ_BYTES, end - start), start)
+                part = await _uncancellable(os.pread, descriptor, min(READ_BYTES, end - start), start)
                 if not part:
                     raise EOFError(f"blob {key} ends before byte {end}")
                 start += len(part)
@@ -161,7 +161,7 @@ def _descriptor(path: Path) -> int:
     raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
 
 
-async def _uninterrupted(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def _uncancellable(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """In a thread and to its end, also when the task is cancelled meanwhile: the file must stay open as long as a thread uses it."""
     running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
     try:

@@ -25,7 +25,7 @@ PARTS_AT_ONCE = 2  # One is sent while the next one fills; memory grows with eac
 READ_BYTES = 4 * 2**20  # A request takes some 30 ms before the first byte.
 
 
-class BucketAway(ConnectionError):
+class ObjectStoreUnavailable(ConnectionError):
     """The store cannot be reached, has no such bucket, or does not take our key: later, or once an operator has mended it, it may."""
 
 
@@ -34,10 +34,10 @@ def _reaching() -> Generator[None]:
     try:
         yield
     except BaseError as error:
-        raise BucketAway(str(error).split("\n", 1)[0]) from error
+        raise ObjectStoreUnavailable(str(error).split("\n", 1)[0]) from error
 
 
-class Bucket(Blobs):
+class BucketBlobs(Blobs):
     def __init__(self, store: ObjectStore, call_seconds: float) -> None:
         """`call_seconds` is for each call; for a write, from its last part on, and for the store to take each."""
         self._store, self._seconds = store, call_seconds
@@ -57,7 +57,7 @@ class Bucket(Blobs):
                     await asyncio.gather(filling, return_exceptions=True)
                     taken.end()
         except FileNotFoundError as error:
-            raise BucketAway("there is no such bucket") from error
+            raise ObjectStoreUnavailable("there is no such bucket") from error
 
     async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes]:
         """A request for each step: one for all would time out under a slow reader, and could not be tried again."""

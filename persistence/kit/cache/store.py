@@ -16,7 +16,7 @@ from aiocache.serializers import NullSerializer  # pyright: ignore[reportMissing
 from redis.asyncio import Redis
 
 from persistence.kit.lru_cache import LruCache
-from persistence.kit.redis.circuit_breaker import Outage
+from persistence.kit.redis.circuit_breaker import CircuitBreaker
 
 _memory: Any = SimpleMemoryCache
 _redis: Any = RedisCache
@@ -60,13 +60,13 @@ class SharedCache:
         # No time limit of its own: the outage has one, and knows to leave a Redis alone that does not keep it.
         self._backend: Any = _redis(serializer=NullSerializer(encoding=None), namespace=prefix, timeout=None)
         self._backend.client = redis  # The service's own, with the URL's every option.
-        self.outage = Outage("cache", clock)
+        self.outage = CircuitBreaker("cache", clock)
 
     async def get(self, key: str) -> bytes | None:
-        return await self.outage.shielded(lambda: self._backend.get(key))
+        return await self.outage.call(lambda: self._backend.get(key))
 
     async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
-        await self.outage.shielded(lambda: self._backend.set(key, value, ttl=float(ttl_seconds)))
+        await self.outage.call(lambda: self._backend.set(key, value, ttl=float(ttl_seconds)))
 
 
 class _Bounded(_memory):

@@ -27,7 +27,7 @@ from redis.asyncio import Redis
 
 from persistence.kit.database.database import Database
 from persistence.kit.database.engines import sqlite_file
-from persistence.kit.redis.circuit_breaker import RETRY_SECONDS, Outage
+from persistence.kit.redis.circuit_breaker import RETRY_SECONDS, CircuitBreaker
 from persistence.kit.redis.client import connect
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ T = TypeVar("T")
 EPOCH = "*"  # Stands for all tables: new when nobody knows what has been missed.
 
 
-class Versions(Protocol):
+class TableVersions(Protocol):
     lifetime_seconds: float
     """How long an answer may be kept although its versions stay: a bound on whatever nobody has thought of."""
 
@@ -110,10 +110,10 @@ class SharedVersions:
         """`namespace` keeps services apart that share a Redis."""
         self._redis: Any = redis  # Partly untyped.
         self._key = f"storegraph:versions:{blake2b(namespace.encode(), digest_size=6).hexdigest()}"
-        self._outage = Outage("versions")
+        self._outage = CircuitBreaker("versions")
         self._all_old = True  # Something may have changed that nobody was told of.
         self._written: set[str] = set()
-        self._look, self._tell = Joined(self._looked), Joined(self._told)
+        self._look, self._tell = CallCoalescer(self._lookup), CallCoalescer(self._publish)
         self._mending: asyncio.Task[None] | None = None
 
     async def of(self, tables: Collection[str]) -> str | None:
@@ -125,24 +125,24 @@ class SharedVersions:
     async def renew(self, tables: Collection[str]) -> None:
         self._written |= set(tables)
         if not await self._tell.call():
-            self._mend_later()
+            self._repair_later()
 
     async def stop(self) -> None:
         if self._mending:
             self._mending.cancel()
 
-    async def _looked(self) -> dict[bytes, bytes] | None:
-        if self._all_old and not await self._outage.shielded(self._new_epoch):
+    async def _lookup(self) -> dict[bytes, bytes] | None:
+        if self._all_old and not await self._outage.call(self._new_epoch):
             return None
-        versions: dict[bytes, bytes] | None = await self._outage.shielded(lambda: self._redis.hgetall(self._key))
+        versions: dict[bytes, bytes] | None = await self._outage.call(lambda: self._redis.hgetall(self._key))
         if not versions or EPOCH.encode() not in versions:  # Away, or it has forgotten everything.
             self._all_old = True
             return None
         return versions
 
-    async def _told(self) -> bool:
+    async def _publish(self) -> bool:
         written, self._written = self._written, set()
-        told = await self._outage.shielded(lambda: self._set(written))
+        told = await self._outage.call(lambda: self._set(written))
         self._all_old = self._all_old or not told
         return bool(told)
 
@@ -159,18 +159,18 @@ class SharedVersions:
         await self._redis.hset(self._key, mapping={name: secrets.token_urlsafe(9) for name in names})
         return True
 
-    def _mend_later(self) -> None:
+    def _repair_later(self) -> None:
         """Others may reach Redis while we do not: they must not wait for our next reader to learn that there was a change."""
         if self._mending is None or self._mending.done():
-            self._mending = asyncio.create_task(self._mend())
+            self._mending = asyncio.create_task(self._repair())
 
-    async def _mend(self) -> None:
+    async def _repair(self) -> None:
         while self._all_old:
             await asyncio.sleep(RETRY_SECONDS)
             await self._look.call()
 
 
-def followed(database: Database, redis: Redis | None, url: str) -> Versions:
+def table_versions_for(database: Database, redis: Redis | None, url: str) -> TableVersions:
     """The versions of a database's tables, which each of this process's transactions renews."""
     file = sqlite_file(url)
     versions = SharedVersions(redis, url) if redis else FileVersions(file) if file else LocalVersions()
@@ -179,20 +179,20 @@ def followed(database: Database, redis: Redis | None, url: str) -> Versions:
 
 
 @asynccontextmanager
-async def told(database: Database, redis_url: str | None, url: str) -> AsyncGenerator[None]:
+async def publishing_versions(database: Database, redis_url: str | None, url: str) -> AsyncGenerator[None]:
     """For a program that changes things and keeps no answers: whoever keeps some learns of its changes."""
     if redis_url is None:
         yield
         return
     async with connect(redis_url) as redis:
-        versions = followed(database, redis, url)
+        versions = table_versions_for(database, redis, url)
         try:
             yield
         finally:
             await versions.stop()
 
 
-class Joined(Generic[T]):
+class CallCoalescer(Generic[T]):
     """Calls that come while one is under way share the next."""
 
     def __init__(self, function: Callable[[], Awaitable[T]]) -> None:

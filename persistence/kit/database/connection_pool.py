@@ -13,17 +13,19 @@ from typing import Any
 
 import asyncpg
 
-Link = Any  # asyncpg.Connection, which is generic for type checkers alone.
+PooledConnection = Any  # asyncpg.Connection, which is generic for type checkers alone.
 
 CLOSE_SECONDS = 2.0  # Then a connection is dropped without a farewell.
 CLOSING = 64  # At once, in one process, each with a second connection that asks the server to stop its statement; the rest is dropped.
 
 
-class Links:
-    def __init__(self, connect: Callable[[], Awaitable[Link]], most: int, *, recycle_seconds: float, wait_seconds: float) -> None:
+class ConnectionPool:
+    def __init__(
+        self, connect: Callable[[], Awaitable[PooledConnection]], most: int, *, recycle_seconds: float, wait_seconds: float
+    ) -> None:
         self._connect, self._recycle_seconds, self._wait_seconds = connect, recycle_seconds, wait_seconds
-        self._seats, self._most = asyncio.Semaphore(most), most
-        self._idle: list[tuple[Link, float]] = []
+        self._slots, self._most = asyncio.Semaphore(most), most
+        self._idle: list[tuple[PooledConnection, float]] = []
         self._used = 0
 
     @property
@@ -32,16 +34,16 @@ class Links:
         return self._used, len(self._idle), self._most
 
     @asynccontextmanager
-    async def link(self) -> AsyncGenerator[Link]:
+    async def connection(self) -> AsyncGenerator[PooledConnection]:
         """A connection for nobody else meanwhile. Where a statement was left before its end, it is not used again. Raises: TimeoutError."""
-        if self._seats.locked():
+        if self._slots.locked():
             async with asyncio.timeout(self._wait_seconds):
-                await self._seats.acquire()
+                await self._slots.acquire()
         else:
-            await self._seats.acquire()
+            await self._slots.acquire()
         self._used += 1
         try:
-            link, since = self._spare() or (await self._connect(), time.monotonic())
+            link, since = self._idle_connection() or (await self._connect(), time.monotonic())
             try:
                 yield link
             except asyncpg.PostgresError:  # The server's word on the statement, which ended with it.
@@ -53,9 +55,9 @@ class Links:
             self._idle.append((link, since))
         finally:
             self._used -= 1
-            self._seats.release()
+            self._slots.release()
 
-    def _spare(self) -> tuple[Link, float] | None:
+    def _idle_connection(self) -> tuple[PooledConnection, float] | None:
         oldest = time.monotonic() - self._recycle_seconds
         while self._idle:
             link, since = self._idle.pop()
@@ -71,7 +73,7 @@ class Links:
         await closed()
 
 
-def close_in_background(link: Link) -> None:
+def close_in_background(link: PooledConnection) -> None:
     """Close a connection beside all else: it first stops the statement that may still run, and a server that hangs answers neither."""
     try:
         loop = asyncio.get_running_loop()

@@ -22,8 +22,8 @@ from persistence.kit.database import statement_executor as raw
 from persistence.kit.database.commits import committing
 from persistence.kit.database.engines import TABLES, PoolSize, note_tables, postgresql, reads, sqlite
 from persistence.kit.database.replica import LocalPositions, Positions, Replica
-from persistence.kit.database.write_executor import STROKES_AT_ONCE, Strokes
-from persistence.kit.database.write_lock import Turn
+from persistence.kit.database.write_executor import WRITE_CONNECTIONS, WriteExecutor
+from persistence.kit.database.write_lock import WriteLock
 from persistence.kit.errors import Busy
 from persistence.kit.tasks.detached import DetachedTasks
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine, ExceptionContext
     from sqlalchemy.engine import Dialect
 
-    from persistence.kit.database.statement_executor import RawReads, Watch
+    from persistence.kit.database.statement_executor import StatementExecutor, StatementHook
 
 log = structlog.get_logger(__name__)
 
@@ -95,22 +95,22 @@ class Database:
         writer: AsyncEngine,
         reader: AsyncEngine,
         streamer: AsyncEngine,
-        raw: RawReads,
+        raw: StatementExecutor,
         *,
-        write_turn: Turn | None = None,
+        write_turn: WriteLock | None = None,
         replica: Replica | None = None,
-        strokes: RawReads | None = None,
+        strokes: StatementExecutor | None = None,
         read_seconds: float | None = None,
     ) -> None:
         self.dialect = writer.dialect.name
         self._writer, self._reader, self._streamer, self._replica = writer, reader, streamer, replica
-        self._write_turn, self._read_seconds = write_turn, read_seconds
+        self._write_lock, self._read_seconds = write_turn, read_seconds
         self._detached = DetachedTasks()
         self._listeners: list[Listener] = []
         self._table_listeners: list[TableListener] = []
         note_tables(writer)
-        self._raw: RawReads = raw
-        self.strokes = Strokes(strokes, self._wrote, self._made, self._detached) if strokes else None
+        self._executor: StatementExecutor = raw
+        self.write_executor = WriteExecutor(strokes, self._notify_tables, self._after_commit, self._detached) if strokes else None
         self._writing = async_sessionmaker(writer, expire_on_commit=False)
         self._latest = reads(reader)
 
@@ -123,7 +123,7 @@ class Database:
         if url.startswith("sqlite"):
             streamer = sqlite(url, readers=STREAMS, wait_seconds=STREAM_WAIT_SECONDS, mapped=False)
             reader, writer = (sqlite(url, readers=readers, wait_seconds=size.wait_seconds) for readers in (SQLITE_READERS, None))
-            rows, turn = raw.connect(url, size), Turn(size.wait_seconds)
+            rows, turn = raw.connect(url, size), WriteLock(size.wait_seconds)
             return cls(writer, reader, streamer, rows, write_turn=turn, read_seconds=size.read_seconds)
         replica = Replica(*_postgresql_reads(replica_url, size), positions or LocalPositions()) if replica_url else None
         writer, streamer, rows = _postgresql_reads(url, size)
@@ -133,7 +133,7 @@ class Database:
             streamer,
             rows,
             replica=replica,
-            strokes=raw.PostgresReads(url, size, connections=STROKES_AT_ONCE, readonly=False),
+            strokes=raw.AsyncpgExecutor(url, size, connections=WRITE_CONNECTIONS, readonly=False),
             read_seconds=size.read_seconds,
         )
 
@@ -149,7 +149,7 @@ class Database:
             pools["read"] = self._reader
         if self._replica:
             pools |= {"replica_read": self._replica.reader, "replica_stream": self._replica.streamer}
-        direct = {"direct_read": self._raw.use} | ({"direct_write": self.strokes.use} if self.strokes else {})
+        direct = {"direct_read": self._executor.use} | ({"direct_write": self.write_executor.use} if self.write_executor else {})
         if self._replica:
             direct["replica_direct_read"] = self._replica.raw.use
         return {name: _use(cast("QueuePool", engine.pool)) for name, engine in pools.items()} | {
@@ -184,13 +184,13 @@ class Database:
         """The same, but never from a replica, which may be seconds behind: for what decides who may do what."""
         return self._reading(self._latest)
 
-    async def raw(self) -> RawReads:
+    async def executor(self) -> StatementExecutor:
         """Where a hot read goes now. Reads of several callers may only be put together if they go to the same place."""
-        return self._replica.raw if self._replica and await self._replica.may_answer() else self._raw
+        return self._replica.raw if self._replica and await self._replica.may_answer() else self._executor
 
     @property
-    def raw_dialect(self) -> Dialect:
-        return self._raw.dialect
+    def executor_dialect(self) -> Dialect:
+        return self._executor.dialect
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncGenerator[AsyncSession]:
@@ -229,8 +229,8 @@ class Database:
 
     async def _begin(self) -> UnitOfWork:
         work = UnitOfWork(self._writing())
-        if self._write_turn:
-            await self._write_turn.take()
+        if self._write_lock:
+            await self._write_lock.take()
         try:
             await self._detached.run(work.session.connection(), abandoned=partial(self._end, work))
         except Exception:
@@ -244,8 +244,8 @@ class Database:
         try:
             await work.session.close()
         finally:
-            if self._write_turn:
-                self._write_turn.give_back()
+            if self._write_lock:
+                self._write_lock.give_back()
 
     async def _commit(self, work: UnitOfWork) -> None:
         try:
@@ -257,35 +257,35 @@ class Database:
                     await self._end(work)
         finally:
             if work.tables:  # Whether a commit that fails has taken effect, nobody knows.
-                await self._wrote(work.tables)
-        await self._made(work.changes)
+                await self._notify_tables(work.tables)
+        await self._after_commit(work.changes)
 
-    async def _wrote(self, tables: Collection[str]) -> None:
+    async def _notify_tables(self, tables: Collection[str]) -> None:
         for listener in self._table_listeners:
             await listener(tables)
 
-    async def _made(self, changes: Sequence[Change]) -> None:
+    async def _after_commit(self, changes: Sequence[Change]) -> None:
         if self._replica:
-            await self._mark(self._replica)
+            await self._note_position(self._replica)
         if changes:
-            await self._tell(changes)
+            await self._notify(changes)
 
-    async def _mark(self, replica: Replica) -> None:
+    async def _note_position(self, replica: Replica) -> None:
         try:
             async with self.reading_latest() as session:
                 await replica.written(session)
         except Exception:  # The change is durable, and whoever made it reads from the primary from now on.
             log.exception("how far the log has come is not known after a commit")
 
-    def watch(self, watch: Watch) -> None:
+    def watch(self, watch: StatementHook) -> None:
         """Call `watch` before each statement, and what it returns after it."""
         for engine in self.engines:
             _watch(engine.sync_engine, watch)
-        self._raw = raw.WatchedReads(self._raw, watch)
-        if self.strokes:
-            self.strokes.watch(watch)
+        self._executor = raw.InstrumentedExecutor(self._executor, watch)
+        if self.write_executor:
+            self.write_executor.watch(watch)
         if self._replica:
-            self._replica.raw = raw.WatchedReads(self._replica.raw, watch)
+            self._replica.raw = raw.InstrumentedExecutor(self._replica.raw, watch)
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` after each commit that changed something, before the caller goes on."""
@@ -295,7 +295,7 @@ class Database:
         """Call `listener`, which never fails, after each commit with the tables that it wrote to: before anybody else can hear of the change."""
         self._table_listeners.append(listener)
 
-    async def _tell(self, changes: Sequence[Change]) -> None:
+    async def _notify(self, changes: Sequence[Change]) -> None:
         for listener in self._listeners:
             try:
                 await listener(changes)
@@ -304,21 +304,21 @@ class Database:
 
     async def close(self) -> None:
         await self._detached.close(CLOSE_SECONDS)
-        await self._raw.close()
-        if self.strokes:
-            await self.strokes.close()
+        await self._executor.close()
+        if self.write_executor:
+            await self.write_executor.close()
         if self._replica:
             await self._replica.close()
         for engine in self.engines:
             await engine.dispose()
 
 
-def _postgresql_reads(url: str, size: PoolSize) -> tuple[AsyncEngine, AsyncEngine, RawReads]:
+def _postgresql_reads(url: str, size: PoolSize) -> tuple[AsyncEngine, AsyncEngine, StatementExecutor]:
     streamer = postgresql(url, replace(size, size=1, overflow=STREAMS - 1, wait_seconds=STREAM_WAIT_SECONDS))
     return postgresql(url, size), streamer, raw.connect(url, size)
 
 
-def _watch(engine: Engine, watch: Watch) -> None:
+def _watch(engine: Engine, watch: StatementHook) -> None:
     @event.listens_for(engine, "before_cursor_execute")
     def begin(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
         context.watched = watch(statement)

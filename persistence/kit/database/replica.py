@@ -21,8 +21,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from persistence.kit.database.engines import reads
-from persistence.kit.database.statement_executor import RawReads
-from persistence.kit.redis.circuit_breaker import Outage
+from persistence.kit.database.statement_executor import StatementExecutor
+from persistence.kit.redis.circuit_breaker import CircuitBreaker
 
 log = structlog.get_logger(__name__)
 
@@ -35,11 +35,11 @@ PREFIX = "storegraph:written:"
 # Bytes since the beginning of the log. A replica that was promoted has its own.
 WRITTEN = text("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
 REPLAYED = text("SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0')::bigint")
-NEVER = 2**62  # The position of a change that is known to have been made, and not where.
+UNKNOWN_POSITION = 2**62  # The position of a change that is known to have been made, and not where.
 
 
 @dataclass
-class Reader:
+class ReadingCaller:
     """One operation, by the names of whoever asked for it."""
 
     names: tuple[str, ...]
@@ -47,7 +47,7 @@ class Reader:
     """The position from which on a replica has all that they wrote; None until looked up."""
 
 
-_reader: ContextVar[Reader | None] = ContextVar("reader", default=None)
+_reader: ContextVar[ReadingCaller | None] = ContextVar("reader", default=None)
 
 
 class reading_as:  # noqa: N801 -- reads as a function; a generator would take four times as long, once for each operation
@@ -59,7 +59,7 @@ class reading_as:  # noqa: N801 -- reads as a function; a generator would take f
         self._names = names
 
     def __enter__(self) -> None:
-        self._token = _reader.set(Reader(self._names))
+        self._token = _reader.set(ReadingCaller(self._names))
 
     def __exit__(self, *_: object) -> None:
         _reader.reset(self._token)
@@ -87,7 +87,7 @@ class LocalPositions:
         ends_at = self._clock() + REMEMBERED_SECONDS
         for name in names:
             known = self._position(name)
-            self._written[name] = (position if known == NEVER else max(position, known)), ends_at
+            self._written[name] = (position if known == UNKNOWN_POSITION else max(position, known)), ends_at
             self._written.move_to_end(name)
         while len(self._written) > WRITERS:
             self._written.popitem(last=False)
@@ -116,22 +116,22 @@ class SharedPositions:
         self._redis: Any = redis
         self._advance: Any = redis.register_script(ADVANCE)
         self._own = LocalPositions()
-        self.outage = Outage("replica")
+        self.outage = CircuitBreaker("replica")
 
     async def note(self, names: Sequence[str], position: int) -> None:
         await self._own.note(names, position)
-        await self.outage.shielded(lambda: self._note(names, position))
+        await self.outage.call(lambda: self._note(names, position))
 
     async def of(self, names: Sequence[str]) -> int:
-        shared = await self.outage.shielded(lambda: asyncio.gather(*(self._redis.get(PREFIX + name) for name in names)))
-        return NEVER if shared is None else max(await self._own.of(names), *(int(position or 0) for position in shared))
+        shared = await self.outage.call(lambda: asyncio.gather(*(self._redis.get(PREFIX + name) for name in names)))
+        return UNKNOWN_POSITION if shared is None else max(await self._own.of(names), *(int(position or 0) for position in shared))
 
     async def _note(self, names: Sequence[str], position: int) -> None:
         await asyncio.gather(*(self._advance(keys=[PREFIX + name], args=[position, REMEMBERED_SECONDS]) for name in names))
 
 
 class Replica:
-    def __init__(self, reader: AsyncEngine, streamer: AsyncEngine, raw: RawReads, positions: Positions) -> None:
+    def __init__(self, reader: AsyncEngine, streamer: AsyncEngine, raw: StatementExecutor, positions: Positions) -> None:
         self.reader, self.streamer, self.raw = reader, streamer, raw
         self.reading = reads(reader)
         self._positions = positions
@@ -153,7 +153,7 @@ class Replica:
         reader = _reader.get()
         if reader is None:
             return
-        reader.needs = position = NEVER
+        reader.needs = position = UNKNOWN_POSITION
         try:
             reader.needs = position = (await primary.execute(WRITTEN)).scalar_one()
         finally:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 from persistence.kit.database.database import Base, UnitOfWork
 
 
-async def take(work: UnitOfWork, table: type[Base], count: int) -> Sequence[int]:
+async def reserve(work: UnitOfWork, table: type[Base], count: int) -> Sequence[int]:
     """New ids of a table, ascending, that nobody else gets."""
     name = table.__tablename__
     if work.session.get_bind().dialect.name == "postgresql":

@@ -17,7 +17,7 @@ PIECE_SECONDS = 30.0  # Then the server hangs. How long the whole may take depen
 COPY_SECONDS = 86_400.0
 
 
-async def fetched(session: AsyncSession, statement: Select[Any], *, most: int) -> AsyncGenerator[Sequence[Any]]:
+async def stream_rows(session: AsyncSession, statement: Select[Any], *, most: int) -> AsyncGenerator[Sequence[Any]]:
     """The statement's rows in SQLite's own types, some at a time."""
     connection = await session.connection()
     driver: Any = (await connection.get_raw_connection()).driver_connection
@@ -37,7 +37,7 @@ async def _interrupting(driver: Any) -> AsyncGenerator[None]:
         raise
 
 
-async def copied(session: AsyncSession, statement: Select[Any]) -> AsyncGenerator[bytes]:
+async def stream_copy(session: AsyncSession, statement: Select[Any]) -> AsyncGenerator[bytes]:
     """The statement's rows in PostgreSQL's CSV, some whole rows at a time. Left early, it takes the session's connection with it.
 
     Source: PostgreSQL, section "Message Formats": each CopyData from the server is one row.

@@ -19,21 +19,21 @@ from persistence.kit.database.engines import MAPPED_BYTES
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-    from persistence.kit.database.statement_executor import Prepared, Row
+    from persistence.kit.database.statement_executor import PreparedStatement, Row
 
 BUSY_SECONDS = 1.0  # Readers of a log in WAL mode wait for a moment only, while it is recovered or emptied.
 STEPS = 20_000  # Of SQLite's machine between two looks at the clock: a millisecond or so.
 
-Outcome: TypeAlias = "Sequence[Row] | Exception"
+ReadResult: TypeAlias = "Sequence[Row] | Exception"
 
 
 @dataclass(frozen=True)
-class Asked:
+class PendingRead:
     sql: str
     arguments: Sequence[Any]
     answer: asyncio.Future[Sequence[Row]]
 
-    def settle(self, outcome: Outcome) -> None:
+    def resolve(self, outcome: ReadResult) -> None:
         if self.answer.done():  # Whoever asked has been cancelled meanwhile.
             return
         if isinstance(outcome, Exception):
@@ -42,18 +42,18 @@ class Asked:
             self.answer.set_result(outcome)
 
 
-class SqliteReads:
+class SqliteExecutor:
     def __init__(self, url: str, *, read_seconds: float | None = None) -> None:
         """`read_seconds` is for a statement: there is one thread, for which all others wait."""
         self.dialect: Dialect = sqlite.aiosqlite.dialect()
         self._file = make_url(url).database or ""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="raw-reads")
         self._connection: sqlite3.Connection | None = None
-        self._waiting: list[Asked] = []
-        self._errands: asyncio.Task[None] | None = None
+        self._waiting: list[PendingRead] = []
+        self._worker: asyncio.Task[None] | None = None
         self._closed = False
         self._read_seconds = read_seconds or math.inf
-        self._running: Asked | None = None
+        self._running: PendingRead | None = None
         self._ends_at = math.inf
 
     @property
@@ -61,29 +61,29 @@ class SqliteReads:
         """One connection: how many are at work, idle, and allowed."""
         return int(self._running is not None), int(self._running is None), 1
 
-    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]:
+    async def fetch(self, prepared: PreparedStatement, values: Mapping[str, Any]) -> Sequence[Row]:
         if self._closed:
             raise sqlite3.ProgrammingError("the reads of this file have been closed")
-        asked = Asked(prepared.sql, prepared.arguments(values), asyncio.get_running_loop().create_future())
+        asked = PendingRead(prepared.sql, prepared.arguments(values), asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
-        if self._errands is None:
-            self._errands = asyncio.create_task(self._run_errands())
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._run())
         return await asked.answer
 
-    async def _run_errands(self) -> None:
+    async def _run(self) -> None:
         try:
             while self._waiting:
                 errand, self._waiting = self._waiting, []
-                for asked, outcome in zip(errand, await self._outcomes(errand), strict=True):
-                    asked.settle(outcome)
+                for asked, outcome in zip(errand, await self._results(errand), strict=True):
+                    asked.resolve(outcome)
         finally:
             for asked in self._waiting:  # Of a task that was cancelled: nobody else would come for them.
                 asked.answer.cancel()
-            self._waiting, self._errands = [], None
+            self._waiting, self._worker = [], None
 
-    async def _outcomes(self, errand: Sequence[Asked]) -> Sequence[Outcome]:
+    async def _results(self, errand: Sequence[PendingRead]) -> Sequence[ReadResult]:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: [self._outcome(asked) for asked in errand])
+            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: [self._result(asked) for asked in errand])
         except RuntimeError as error:  # The machine has no thread to give: all of them must hear of it.
             return [error] * len(errand)
         except asyncio.CancelledError:
@@ -91,7 +91,7 @@ class SqliteReads:
                 asked.answer.cancel()
             raise
 
-    def _outcome(self, asked: Asked) -> Outcome:
+    def _result(self, asked: PendingRead) -> ReadResult:
         if asked.answer.cancelled():
             return ()
         try:
@@ -118,8 +118,8 @@ class SqliteReads:
     async def close(self) -> None:
         """What has been asked for by now is answered."""
         self._closed = True
-        if self._errands:
-            await self._errands
+        if self._worker:
+            await self._worker
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
 

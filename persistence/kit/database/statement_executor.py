@@ -15,9 +15,9 @@ from sqlalchemy import Select, make_url
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 
-from persistence.kit.database.connection_pool import Link, Links
+from persistence.kit.database.connection_pool import ConnectionPool, PooledConnection
 from persistence.kit.database.engines import PoolSize
-from persistence.kit.database.sqlite_executor import SqliteReads
+from persistence.kit.database.sqlite_executor import SqliteExecutor
 
 CONNECTIONS = 4  # Of one process: its single core is busy with fewer.
 STATEMENTS = 200  # Prepared on one connection.
@@ -26,11 +26,11 @@ Process = Callable[[Any], Any]
 Row = Any  # A tuple of the driver's own kind.
 
 # Is told a statement's text, without its parameters, and returns what is to be called once it has been executed, or has failed.
-Watch = Callable[[str], Callable[[], None]]
+StatementHook = Callable[[str], Callable[[], None]]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedStatement:
     """SQL with the driver's own parameters, in which order they take the named values, and what makes of a value what the driver wants."""
 
     sql: str
@@ -45,7 +45,7 @@ class Prepared:
         return [self.processors[name](value) if name in self.processors else value for name, value in zip(self.names, given, strict=True)]
 
 
-class RawReads(Protocol):
+class StatementExecutor(Protocol):
     """Rows for prepared statements; values are as the table keeps them (cents, not decimals)."""
 
     dialect: Dialect
@@ -55,12 +55,12 @@ class RawReads(Protocol):
         """How many connections are at work, idle, and allowed."""
         ...
 
-    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]: ...
+    async def fetch(self, prepared: PreparedStatement, values: Mapping[str, Any]) -> Sequence[Row]: ...
 
     async def close(self) -> None: ...
 
 
-class PostgresReads:
+class AsyncpgExecutor:
     """Changes, too, of which each is one statement: with `readonly` False, and connections of their own."""
 
     def __init__(self, url: str, pool: PoolSize, *, connections: int = CONNECTIONS, readonly: bool = True) -> None:
@@ -68,22 +68,22 @@ class PostgresReads:
         self._dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._statement_cache, self._readonly = pool.statement_cache, readonly
         self._pool = pool.of_reads if readonly else pool
-        self._links = Links(self._connect, connections, recycle_seconds=pool.recycle_seconds, wait_seconds=pool.wait_seconds)
+        self._links = ConnectionPool(self._connect, connections, recycle_seconds=pool.recycle_seconds, wait_seconds=pool.wait_seconds)
 
     @property
     def use(self) -> tuple[int, int, int]:
         """How many connections are at work, idle, and allowed."""
         return self._links.use
 
-    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]:
-        async with self._links.link() as link:
+    async def fetch(self, prepared: PreparedStatement, values: Mapping[str, Any]) -> Sequence[Row]:
+        async with self._links.connection() as link:
             if self._statement_cache:
                 return await link.fetch(prepared.sql, *prepared.arguments(values))
             # What parses a statement must also run it; a pooler keeps that for transactions.
             async with link.transaction(readonly=self._readonly):
                 return await link.fetch(prepared.sql, *prepared.arguments(values))
 
-    async def _connect(self) -> Link:
+    async def _connect(self) -> PooledConnection:
         statements = STATEMENTS if self._statement_cache else 0
         return await asyncpg.connect(
             self._dsn,
@@ -97,17 +97,17 @@ class PostgresReads:
         await self._links.close()
 
 
-class WatchedReads:
+class InstrumentedExecutor:
     """Reads that somebody is told of."""
 
-    def __init__(self, reads: RawReads, watch: Watch) -> None:
+    def __init__(self, reads: StatementExecutor, watch: StatementHook) -> None:
         self.dialect, self._reads, self._watch = reads.dialect, reads, watch
 
     @property
     def use(self) -> tuple[int, int, int]:
         return self._reads.use
 
-    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Row]:
+    async def fetch(self, prepared: PreparedStatement, values: Mapping[str, Any]) -> Sequence[Row]:
         done = self._watch(prepared.sql)
         try:
             return await self._reads.fetch(prepared, values)
@@ -118,12 +118,12 @@ class WatchedReads:
         await self._reads.close()
 
 
-def connect(url: str, pool: PoolSize) -> RawReads:
-    return SqliteReads(url, read_seconds=pool.read_seconds) if url.startswith("sqlite") else PostgresReads(url, pool)
+def connect(url: str, pool: PoolSize) -> StatementExecutor:
+    return SqliteExecutor(url, read_seconds=pool.read_seconds) if url.startswith("sqlite") else AsyncpgExecutor(url, pool)
 
 
-def prepare(statement: Select[Any], dialect: Dialect) -> Prepared:
+def prepare(statement: Select[Any], dialect: Dialect) -> PreparedStatement:
     """Compile a statement; the values of its `bindparam("name")` are given when it is run, or those that they have hold."""
     compiled: Any = statement.compile(dialect=dialect)
     processors: Mapping[str, Process] = compiled._bind_processors  # noqa: SLF001 -- as SQLAlchemy's engine does
-    return Prepared(str(compiled), tuple(compiled.positiontup or ()), compiled.params, processors)
+    return PreparedStatement(str(compiled), tuple(compiled.positiontup or ()), compiled.params, processors)

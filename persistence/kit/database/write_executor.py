@@ -7,29 +7,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from persistence.kit.database.commits import committing
-from persistence.kit.database.statement_executor import WatchedReads
+from persistence.kit.database.statement_executor import InstrumentedExecutor
 from persistence.kit.tasks.detached import DetachedTasks
 
 if TYPE_CHECKING:
     from persistence.kit.database.database import Change
-    from persistence.kit.database.statement_executor import Prepared, RawReads, Row, Watch
+    from persistence.kit.database.statement_executor import PreparedStatement, Row, StatementExecutor, StatementHook
 
-STROKES_AT_ONCE = 8  # Each waits for its commit, and those that wait together are synced together.
+WRITE_CONNECTIONS = 8  # Each waits for its commit, and those that wait together are synced together.
 
 
 @dataclass(frozen=True)
-class Stroke:
+class SingleStatementWrite:
     """`changes` reads what it did from its row."""
 
-    prepared: Prepared
+    prepared: PreparedStatement
     tables: frozenset[str]
     changes: Callable[[Row], Sequence[Change]]
 
 
-class Strokes:
+class WriteExecutor:
     def __init__(
         self,
-        statements: RawReads,
+        statements: StatementExecutor,
         wrote: Callable[[Collection[str]], Awaitable[None]],
         made: Callable[[Sequence[Change]], Awaitable[None]],
         detached: DetachedTasks,
@@ -37,14 +37,14 @@ class Strokes:
         """`wrote` hears of the tables before anybody else can hear of the change, `made` of what is durable."""
         self._statements, self._wrote, self._made, self._detached = statements, wrote, made, detached
 
-    async def make(self, stroke: Stroke, values: Mapping[str, Any]) -> Row | None:
+    async def execute(self, stroke: SingleStatementWrite, values: Mapping[str, Any]) -> Row | None:
         """The row of a change that was made; None if its conditions did not hold, so that nothing is changed.
 
         The statement is its own commit, so a caller that is cancelled leaves it to end by itself.
         """
         return await self._detached.run(self._make(stroke, values))
 
-    async def _make(self, stroke: Stroke, values: Mapping[str, Any]) -> Row | None:
+    async def _make(self, stroke: SingleStatementWrite, values: Mapping[str, Any]) -> Row | None:
         rows: Sequence[Row] | None = None
         try:
             with committing() as commit:
@@ -63,8 +63,8 @@ class Strokes:
         """How many connections are at work, idle, and allowed."""
         return self._statements.use
 
-    def watch(self, watch: Watch) -> None:
-        self._statements = WatchedReads(self._statements, watch)
+    def watch(self, watch: StatementHook) -> None:
+        self._statements = InstrumentedExecutor(self._statements, watch)
 
     async def close(self) -> None:
         await self._statements.close()

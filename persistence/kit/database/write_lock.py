@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Turn:
+class WriteLock:
     """One at a time."""
 
     def __init__(self, wait_seconds: float) -> None:

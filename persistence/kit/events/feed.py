@@ -19,7 +19,7 @@ from persistence.kit.database.database import Change, Database
 from persistence.kit.events import log as events
 from persistence.kit.events.broker import Broker
 from persistence.kit.events.log import Event
-from persistence.kit.events.watermark import ConcurrentWatermark, SerialWatermark, SetBack, Watermark
+from persistence.kit.events.watermark import ConcurrentWatermark, LogReset, SerialWatermark, Watermark
 from persistence.kit.tasks.supervisor import SupervisedTask, Supervisor
 
 log = structlog.get_logger(__name__)
@@ -30,28 +30,28 @@ PAGE_EVENTS = 200  # Read at a time for one subscriber: what a slow one holds.
 POLL_SECONDS = 1.0  # The longest delay when a wake-up is lost.
 REST_SECONDS = 0.01  # Between two looks: under many small changes, each look finds several.
 HELD_BACK_POLL_SECONDS = 0.02  # While an older transaction is open; grows by half with each look, up to POLL_SECONDS.
-TURN_EVENTS = 8  # Told to one subscriber before others have their turn: none of them may wait anywhere on the way to its socket.
+YIELD_EVERY = 8  # Told to one subscriber before others have their turn: none of them may wait anywhere on the way to its socket.
 READERS = 2  # Subscribers that read from the table at once; the others wait their turn, and leave connections to everybody else.
 NOTHING_YET = -1
 
 Reading = Callable[[], Awaitable[None]]
 
 
-class Reason(Enum):
+class EventGapReason(Enum):
     EXPIRED = "EXPIRED"
     OVERFLOW = "OVERFLOW"
     UNKNOWN = "UNKNOWN"
 
 
 @dataclass(frozen=True)
-class Missed:
+class EventGap:
     """Events up to `resume_from` cannot be delivered to this subscriber any more; its stream goes on after it."""
 
     resume_from: int
-    reason: Reason
+    reason: EventGapReason
 
 
-class Recent:
+class EventBuffer:
     """The end of the log: every event after `after` up to the released one."""
 
     def __init__(self, after: int) -> None:
@@ -82,7 +82,7 @@ class Feed:
         self._end: int | None = None  # Where subscriptions end, once the process does.
         self._reading = asyncio.Semaphore(READERS)
         self._histories = 0  # Grows when the log was set back: positions of before mean nothing then.
-        self._recent = Recent(NOTHING_YET)
+        self._recent = EventBuffer(NOTHING_YET)
         self._look, self._news, self._ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._tasks: list[SupervisedTask] = []
 
@@ -93,12 +93,12 @@ class Feed:
 
     async def start(self) -> None:
         self._database.listen(self._wake)
-        self._tasks = [self._supervisor.start("event log", self._follow), self._supervisor.start("event wake-ups", self._listen)]
+        self._tasks = [self._supervisor.start("event log", self._read_log), self._supervisor.start("event wake-ups", self._listen)]
 
     async def stop(self) -> None:
         await asyncio.gather(*(task.stop() for task in self._tasks))
 
-    def finish(self) -> str | None:
+    def stop_subscriptions(self) -> str | None:
         """End every subscription after what is released now. The cursor of that place, which they all have reached by their end."""
         if not self._ready.is_set():
             return None
@@ -115,7 +115,7 @@ class Feed:
         await self._ready.wait()
         return self._released
 
-    async def resume(self, cursor: str | None, *, reading: Reading | None = None) -> AsyncGenerator[Event | Missed]:
+    async def resume(self, cursor: str | None, *, reading: Reading | None = None) -> AsyncGenerator[Event | EventGap]:
         """Events after a cursor, or from now without one; an empty one is none. Raises: InvalidInput, if it is none; a cursor of another log begins with `Missed`.
 
         `reading` is awaited before each page of PAGE_EVENTS that is read from the table for this subscriber.
@@ -127,46 +127,46 @@ class Feed:
             log_, after = events.parse(cursor)
             if log_ != self._identity:
                 after = self._released
-                yield Missed(after, Reason.UNKNOWN)
+                yield EventGap(after, EventGapReason.UNKNOWN)
         async with aclosing(self.subscribe(after, reading=reading)) as events_:
             async for event in events_:
                 yield event
 
-    async def subscribe(self, after: int, *, reading: Reading | None = None) -> AsyncGenerator[Event | Missed]:
+    async def subscribe(self, after: int, *, reading: Reading | None = None) -> AsyncGenerator[Event | EventGap]:
         """Events after `after`, then live ones, until the feed is finished."""
         await self._ready.wait()
-        position, history, too_late = after, self._histories, Reason.EXPIRED
+        position, history, too_late = after, self._histories, EventGapReason.EXPIRED
         while True:
             news, released = self._news, self._released if self._end is None else self._end
             if history != self._histories or (position > released and await self._is_unknown(position)):
                 position, history = released, self._histories
-                yield Missed(position, Reason.UNKNOWN)
+                yield EventGap(position, EventGapReason.UNKNOWN)
             elif position < released:
                 if reading and position < self._recent.after:
                     await reading()
                 batch = await self._after(position, released, too_late)
-                if isinstance(batch, Missed):
+                if isinstance(batch, EventGap):
                     position = batch.resume_from
                     yield batch
                     continue
                 for number, event in enumerate(batch):
-                    if number % TURN_EVENTS == 0:
+                    if number % YIELD_EVERY == 0:
                         await asyncio.sleep(0)
                     yield event
                 position = batch[-1].id if batch else released
             if position == self._end:
                 return
             if position >= released:
-                too_late = Reason.OVERFLOW
+                too_late = EventGapReason.OVERFLOW
                 await news.wait()
 
-    async def _after(self, position: int, released: int, too_late: Reason) -> list[Event] | Missed:
+    async def _after(self, position: int, released: int, too_late: EventGapReason) -> list[Event] | EventGap:
         if position >= self._recent.after:
             return self._recent.between(position, released)
         async with self._reading, self._database.reading_latest() as session:
             found = await events.between(session, position, released, most=PAGE_EVENTS)
             pruned = await events.pruned_through(session)  # Read last: events that were still there do not matter, missing ones do.
-        return Missed(pruned, too_late) if pruned > position else found
+        return EventGap(pruned, too_late) if pruned > position else found
 
     async def _is_unknown(self, position: int) -> bool:
         """Another process may be ahead of this one, so an id beyond the released ones must be looked for."""
@@ -182,13 +182,13 @@ class Feed:
             async for _ in wakes:
                 self._look.set()
 
-    async def _follow(self) -> None:
+    async def _read_log(self) -> None:
         delay = HELD_BACK_POLL_SECONDS
         while True:
             self._look.clear()
             try:
                 await self._advance()
-            except SetBack:
+            except LogReset:
                 log.warning("the event log was set back: subscribers are told")
                 self._released = NOTHING_YET
                 continue
@@ -206,12 +206,12 @@ class Feed:
             if final is None or final == self._released:
                 return
             if self._released == NOTHING_YET:
-                self._recent = Recent(final)
+                self._recent = EventBuffer(final)
                 self._histories += 1
             elif fresh := await events.latest(session, self._released, final, most=RECENT_EVENTS + 1):
                 self._recent.add(fresh)
             else:
-                self._recent = Recent(final)  # Some were pruned before they were seen here: the table tells each subscriber which.
+                self._recent = EventBuffer(final)  # Some were pruned before they were seen here: the table tells each subscriber which.
         self._released = final
         self._news, news = asyncio.Event(), self._news
         news.set()

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from persistence.kit.events.broker import LocalBroker
-from persistence.kit.redis.circuit_breaker import TROUBLE, Outage
+from persistence.kit.redis.circuit_breaker import REDIS_ERRORS, CircuitBreaker
 from persistence.kit.redis.client import connect
 from persistence.kit.tasks.supervisor import SupervisedTask, Supervisor
 
@@ -41,7 +41,7 @@ class RedisBroker:
         self._client: Any = connect(url, patience_seconds=CONNECT_SECONDS)
         self._outgoing: deque[bytes] = deque(maxlen=WAITING_MESSAGES)
         self._waiting = asyncio.Event()
-        self._outage = Outage("broker")
+        self._outage = CircuitBreaker("broker")
         self._supervisor = supervisor or Supervisor()
         self._tasks: list[SupervisedTask] = []
         self._stopped = False
@@ -65,7 +65,7 @@ class RedisBroker:
     async def stop(self) -> None:
         self._stopped = True  # A task in the midst of a timeout of zero seconds, which the client uses, may lose its cancellation.
         await asyncio.gather(*(task.stop() for task in self._tasks))
-        with suppress(*TROUBLE):
+        with suppress(*REDIS_ERRORS):
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._client.aclose()
 
@@ -75,7 +75,7 @@ class RedisBroker:
             self._waiting.clear()
             while self._outgoing:
                 message = self._outgoing.popleft()
-                await self._outage.shielded(lambda message=message: self._client.publish(self._channel, message))
+                await self._outage.call(lambda message=message: self._client.publish(self._channel, message))
 
     async def _receive(self) -> None:
         while not self._stopped:
@@ -84,7 +84,7 @@ class RedisBroker:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(self._channel)
                     await self._hear(subscription)
-            except TROUBLE as error:
+            except REDIS_ERRORS as error:
                 log.warning("no messages from other processes for now", error=repr(error))
             await asyncio.sleep(RETRY_SECONDS * random.uniform(0.5, 1))  # noqa: S311 -- spreads processes
 

@@ -28,7 +28,7 @@ MARKS = 64  # Kept while delivery is held back; then only the newest moves on, a
 WARN_SECONDS = 5.0  # Held back for longer than this is worth a line in the log, and again each time that it doubles.
 
 
-class SetBack(Exception):
+class LogReset(Exception):
     """The log has become shorter: a backup or a replica took the database's place, and what was delivered may never have happened."""
 
 
@@ -52,7 +52,7 @@ class SerialWatermark:
     async def final(self, session: AsyncSession) -> int | None:
         known, self._final = self._final, await events.newest(session)
         if self._final < known:
-            raise SetBack
+            raise LogReset
         return self._final
 
 
@@ -90,7 +90,7 @@ class ConcurrentWatermark:
         if known is not None and newest < known:
             self._final = None
             self._marks.clear()
-            raise SetBack
+            raise LogReset
         if number is not None:
             if len(self._marks) == MARKS:
                 self._marks.pop()

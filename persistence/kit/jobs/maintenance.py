@@ -14,20 +14,20 @@ log = structlog.get_logger(__name__)
 
 ROUND_SECONDS = 60.0
 
-Chore = Callable[[UnitOfWork], Awaitable[int]]
+PruneTask = Callable[[UnitOfWork], Awaitable[int]]
 """Removes some rows and tells how many, so few that nobody waits long for the write lock. 0 ends it for this round."""
 
 
-class Upkeep:
-    def __init__(self, database: Database, chores: Mapping[str, Chore]) -> None:
+class Maintenance:
+    def __init__(self, database: Database, chores: Mapping[str, PruneTask]) -> None:
         self._database, self._chores = database, chores
 
-    async def keep(self) -> None:
+    async def run_forever(self) -> None:
         while True:
             await asyncio.sleep(ROUND_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 -- spreads processes
-            await self.round()
+            await self.run_once()
 
-    async def round(self) -> None:
+    async def run_once(self) -> None:
         for what, chore in self._chores.items():
             total = 0
             while removed := await self._one(chore):
@@ -35,6 +35,6 @@ class Upkeep:
             if total:
                 log.info("upkeep", removed=what, rows=total)
 
-    async def _one(self, chore: Chore) -> int:
+    async def _one(self, chore: PruneTask) -> int:
         async with self._database.transaction() as work:
             return await chore(work)

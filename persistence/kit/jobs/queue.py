@@ -52,7 +52,7 @@ class Handler(Protocol):
 
 
 @dataclass(frozen=True)
-class Backlog:
+class QueueStats:
     waiting: int
     parked: int
     oldest_seconds: float
@@ -79,7 +79,7 @@ async def end(work: UnitOfWork, performed: Sequence[Job]) -> Sequence[Job]:
     return [claims[id_, attempts] for id_, attempts in await work.session.execute(removed)]
 
 
-async def put_off(work: UnitOfWork, job: Job, *, delay: timedelta | None, error: str) -> None:
+async def reschedule(work: UnitOfWork, job: Job, *, delay: timedelta | None, error: str) -> None:
     """Try again after `delay`; park the job if there is none."""
     now = utc_now()
     turn = {"parked_at": now} if delay is None else {"due_at": now + min(delay, LONGEST_DELAY)}
@@ -99,11 +99,11 @@ async def parked(session: AsyncSession, *, most: int = SHOWN) -> Sequence[Job]:
     return (await session.scalars(select(Job).where(Job.parked_at.is_not(None)).order_by(Job.id).limit(most))).all()
 
 
-async def backlog(session: AsyncSession) -> Backlog:
+async def backlog(session: AsyncSession) -> QueueStats:
     is_parked = Job.parked_at.is_not(None)
     counts = select(func.count().filter(~is_parked), func.count().filter(is_parked), func.min(Job.created_at).filter(~is_parked))
     waiting, stuck, oldest = (await session.execute(counts)).one()
-    return Backlog(waiting, stuck, max(0.0, (utc_now() - oldest).total_seconds()) if oldest else 0.0)
+    return QueueStats(waiting, stuck, max(0.0, (utc_now() - oldest).total_seconds()) if oldest else 0.0)
 
 
 async def is_due(session: AsyncSession) -> bool:

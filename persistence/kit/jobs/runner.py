@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Pace:
+class WorkerConfig:
     at_once: int = 32  # Jobs that one process does side by side.
     lease_seconds: float = 30  # How long the work of a process that died stays untouched.
     poll_seconds: float = 1
@@ -30,11 +30,11 @@ class Pace:
     attempts: int = 8  # Then a job is parked: after about two minutes of failing.
 
 
-class Runner:
+class JobRunner:
     def __init__(
-        self, database: Database, handlers: Mapping[str, Handler], pace: Pace | None = None, supervisor: Supervisor | None = None
+        self, database: Database, handlers: Mapping[str, Handler], pace: WorkerConfig | None = None, supervisor: Supervisor | None = None
     ) -> None:
-        self._database, self._handlers, self._pace = database, handlers, pace or Pace()
+        self._database, self._handlers, self._pace = database, handlers, pace or WorkerConfig()
         self._supervisor = supervisor or Supervisor()
         self._wake = asyncio.Event()
         self._task: SupervisedTask | None = None
@@ -126,7 +126,7 @@ class Runner:
         log.warning("a job failed", kind=job.kind, key=job.key, attempts=job.attempts, parked=last, exc_info=error)
         try:
             async with self._database.transaction() as work:
-                await jobs.put_off(work, job, delay=None if last else self._delay(job.attempts), error=repr(error))
+                await jobs.reschedule(work, job, delay=None if last else self._delay(job.attempts), error=repr(error))
         except Exception:
             log.exception("a failed job could not be put off; it comes up again when its lease runs out", kind=job.kind, key=job.key)
 

@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 from redis.asyncio import Redis
 
 from persistence.kit.errors import TooOften
-from persistence.kit.limits.token_bucket import Budget, LocalQuota, Quota, SharedQuota
-from persistence.kit.redis.circuit_breaker import Outage
+from persistence.kit.limits.token_bucket import Budget, LocalTokenBucket, SharedTokenBucket, TokenBucket
+from persistence.kit.redis.circuit_breaker import CircuitBreaker
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class GuessThrottle:
         self._known: OrderedDict[str, None] = OrderedDict()
         self._lanes: dict[str, _Lane] = {}
         self._in_progress = Counter[str]()
-        self.outage = Outage("sign-ins")
+        self.outage = CircuitBreaker("sign-ins")
 
     async def attempt(self, network: str, name: str, check: Callable[[], Awaitable[T]], failure: type[Exception]) -> T:
         """What `check` returns, or the `failure` that it raises, which is counted.
@@ -180,7 +180,7 @@ class GuessThrottle:
     async def _is_known(self, pair: str) -> bool:
         if pair in self._known:
             return True
-        if self._redis is None or not await self.outage.shielded(lambda: self._redis.exists(PREFIX + pair)):
+        if self._redis is None or not await self.outage.call(lambda: self._redis.exists(PREFIX + pair)):
             return False
         self._keep(pair)
         return True
@@ -188,7 +188,7 @@ class GuessThrottle:
     async def _remember(self, pair: str) -> None:
         self._keep(pair)
         if self._redis is not None:
-            await self.outage.shielded(lambda: self._redis.set(PREFIX + pair, b"1", ex=KNOWN_SECONDS))
+            await self.outage.call(lambda: self._redis.set(PREFIX + pair, b"1", ex=KNOWN_SECONDS))
 
     def _keep(self, pair: str) -> None:
         self._known[pair] = None
@@ -216,11 +216,11 @@ def _digest(kind: str, *parts: str) -> str:
     return f"guess:{kind}:{hashlib.blake2b(plain, digest_size=16).hexdigest()}"
 
 
-def _counts(redis: Redis | None, allowance: Allowance) -> Quota:
+def _counts(redis: Redis | None, allowance: Allowance) -> TokenBucket:
     """A bucket from which each failure takes a point."""
-    return SharedQuota(redis, allowance.counted) if redis else LocalQuota(allowance.counted)
+    return SharedTokenBucket(redis, allowance.counted) if redis else LocalTokenBucket(allowance.counted)
 
 
-async def _failures(counts: Quota, key: str) -> float:
+async def _failures(counts: TokenBucket, key: str) -> float:
     level = await counts.charge(key, 0)
     return level.budget.capacity - level.points

@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 
 from persistence.kit.limits.token_bucket import KEPT_SECONDS
 from persistence.kit.lru_cache import LruCache
-from persistence.kit.redis.circuit_breaker import Outage
+from persistence.kit.redis.circuit_breaker import CircuitBreaker
 
 PREFIX = "storegraph:window"
 KEYS = 50_000  # That one process keeps; the least recently used goes first.
@@ -32,24 +32,24 @@ USE_BYTES = 32
 spans = lru_cache(parse_many)
 
 
-class Windows(Protocol):
-    async def use(self, limit: str, *key: str) -> float:
+class MovingWindow(Protocol):
+    async def hit(self, limit: str, *key: str) -> float:
         """Count one use. The seconds until the next one would be let through; 0.0, and only then counted, if this one is."""
         ...
 
-    async def take_back(self, limit: str, *key: str) -> None:
+    async def undo(self, limit: str, *key: str) -> None:
         """Count the newest use no longer."""
         ...
 
 
-class LocalWindows:
+class LocalMovingWindow:
     """Within this process; at most WINDOWS_BYTES."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._uses = LruCache[str, deque[float]](WINDOWS_BYTES, _size, most_entries=KEYS)
 
-    async def use(self, limit: str, *key: str) -> float:
+    async def hit(self, limit: str, *key: str) -> float:
         now = self._clock()
         windows = [(span, self._recent(span, span.key_for(*key), now)) for span in spans(limit)]
         wait = max(uses[-span.amount] + span.get_expiry() - now if len(uses) >= span.amount else 0.0 for span, uses in windows)
@@ -59,7 +59,7 @@ class LocalWindows:
                 self._uses.put(span.key_for(*key), uses)
         return max(0.0, wait)
 
-    async def take_back(self, limit: str, *key: str) -> None:
+    async def undo(self, limit: str, *key: str) -> None:
         for span in spans(limit):
             if uses := self._uses.get(span.key_for(*key)):
                 uses.pop()
@@ -75,7 +75,7 @@ def _size(name: str, uses: deque[float]) -> int:
     return sys.getsizeof(name) + DEQUE_BYTES + USE_BYTES * len(uses)
 
 
-class SharedWindows:
+class SharedMovingWindow:
     """Through Redis, for all processes."""
 
     def __init__(self, redis: Redis, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -90,29 +90,29 @@ class SharedWindows:
         bridge.register_scripts()
         self._redis: Any = redis
         self._limiter = MovingWindowRateLimiter(storage)
-        self._local = LocalWindows()
-        self.outage = Outage("rate limits", clock)
+        self._local = LocalMovingWindow()
+        self.outage = CircuitBreaker("rate limits", clock)
 
-    async def use(self, limit: str, *key: str) -> float:
+    async def hit(self, limit: str, *key: str) -> float:
         counted: list[RateLimitItem] = []
         for span in spans(limit):
-            wait = await self.outage.shielded(lambda span=span: self._wait(span, key))
+            wait = await self.outage.call(lambda span=span: self._wait(span, key))
             if wait == 0.0:
                 counted.append(span)
                 continue
             for each in counted:  # A use that one span refuses is none: the others must not count it.
                 await self._take_back(each, key)
-            return await self._local.use(limit, *key) if wait is None else wait
+            return await self._local.hit(limit, *key) if wait is None else wait
         return 0.0
 
-    async def take_back(self, limit: str, *key: str) -> None:
+    async def undo(self, limit: str, *key: str) -> None:
         taken = [await self._take_back(span, key) for span in spans(limit)]
         if not all(taken):
-            await self._local.take_back(limit, *key)
+            await self._local.undo(limit, *key)
 
     async def _take_back(self, span: RateLimitItem, key: tuple[str, ...]) -> bool:
         # The library keeps a list of instants, the newest first, and offers no way to shorten it.
-        return await self.outage.shielded(lambda: self._redis.lpop(f"{PREFIX}:{span.key_for(*key)}")) is not None
+        return await self.outage.call(lambda: self._redis.lpop(f"{PREFIX}:{span.key_for(*key)}")) is not None
 
     async def _wait(self, span: RateLimitItem, key: tuple[str, ...]) -> float:
         if await self._limiter.hit(span, *key):
@@ -123,17 +123,17 @@ class SharedWindows:
         return max(0.001, window.reset_time - time.time())
 
 
-class Unlimited:
+class UnlimitedWindow:
     """Where limits are switched off."""
 
-    async def use(self, limit: str, *key: str) -> float:
+    async def hit(self, limit: str, *key: str) -> float:
         return 0.0
 
-    async def take_back(self, limit: str, *key: str) -> None:
+    async def undo(self, limit: str, *key: str) -> None:
         return
 
 
-def windows(redis: Redis | None, *, enabled: bool) -> Windows:
+def moving_window(redis: Redis | None, *, enabled: bool) -> MovingWindow:
     if not enabled:
-        return Unlimited()
-    return SharedWindows(redis) if redis else LocalWindows()
+        return UnlimitedWindow()
+    return SharedMovingWindow(redis) if redis else LocalMovingWindow()

@@ -22,10 +22,10 @@ from typing import Any, Protocol
 from redis.asyncio import Redis
 
 from persistence.kit.lru_cache import LruCache
-from persistence.kit.redis.circuit_breaker import Outage
+from persistence.kit.redis.circuit_breaker import CircuitBreaker
 
 PREFIX = "storegraph:budget:"
-PAYMENT_SECONDS = 0.05
+REFUND_SECONDS = 0.05
 BUCKETS = 50_000  # That one process keeps; the least recently used goes first, and by then is mostly full again.
 BUCKETS_BYTES = 24 * 2**20
 BUCKET_BYTES = 120  # A list of two numbers.
@@ -48,7 +48,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class BucketState:
     """A budget after a change, or after a charge that was refused and so changed nothing."""
 
     budget: Budget
@@ -64,18 +64,18 @@ class Level:
     def full_in_seconds(self) -> int:
         return math.ceil((self.budget.capacity - self.points) / self.budget.per_second)
 
-    def plus(self, points: int) -> Level:
-        return Level(self.budget, min(self.budget.capacity, self.points + points), self.granted)
+    def plus(self, points: int) -> BucketState:
+        return BucketState(self.budget, min(self.budget.capacity, self.points + points), self.granted)
 
     def wait_seconds(self, points: int) -> int:
         """Until so many points are there, if nothing is spent meanwhile; at least 1, as clients take 0 for a licence to retry at once."""
         return max(1, math.ceil((points - self.points) / self.budget.per_second))
 
 
-class Quota(Protocol):
+class TokenBucket(Protocol):
     budget: Budget
 
-    async def charge(self, caller: str, points: int) -> Level:
+    async def charge(self, caller: str, points: int) -> BucketState:
         """Take points, all or none. With 0, look only."""
         ...
 
@@ -90,7 +90,7 @@ class Quota(Protocol):
     async def close(self) -> None: ...
 
 
-class LocalQuota:
+class LocalTokenBucket:
     """Within this process; at most BUCKETS_BYTES."""
 
     def __init__(self, budget: Budget, clock: Callable[[], float] = time.monotonic) -> None:
@@ -100,7 +100,7 @@ class LocalQuota:
             BUCKETS_BYTES, lambda caller, _: sys.getsizeof(caller) + BUCKET_BYTES, most_entries=BUCKETS
         )
 
-    async def charge(self, caller: str, points: int) -> Level:
+    async def charge(self, caller: str, points: int) -> BucketState:
         return self._change(caller, points)
 
     def refund(self, caller: str, points: int) -> None:
@@ -112,7 +112,7 @@ class LocalQuota:
     async def close(self) -> None:
         self._buckets.clear()
 
-    def _change(self, caller: str, points: int, *, always: bool = False) -> Level:
+    def _change(self, caller: str, points: int, *, always: bool = False) -> BucketState:
         budget, now = self.budget, self._clock()
         bucket = self._buckets.get(caller)
         if bucket is None:
@@ -123,7 +123,7 @@ class LocalQuota:
         if granted:
             held = min(budget.capacity, held - points)
         bucket[:] = held, now
-        return Level(budget, held, granted)
+        return BucketState(budget, held, granted)
 
 
 # Redis' own clock, since the processes' clocks differ. Numbers go out as text: a float in a reply is cut to a whole number.
@@ -147,7 +147,7 @@ return {granted, string.format('%.6f', held)}
 """
 
 
-class SharedQuota:
+class SharedTokenBucket:
     """Through Redis, for all processes. A bucket that was not used for a day is forgotten there.
 
     What is given back goes with the caller's next charge, so that an operation is one question to Redis and not two, or after a moment by itself.
@@ -156,13 +156,13 @@ class SharedQuota:
     def __init__(self, redis: Redis, budget: Budget, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.budget = budget
         self._script: Any = redis.register_script(CHANGE)
-        self._local = LocalQuota(budget)
-        self._owed: dict[str, int] = {}  # Below zero: still to be taken. Emptied each PAYMENT_SECONDS.
+        self._local = LocalTokenBucket(budget)
+        self._pending_refunds: dict[str, int] = {}  # Below zero: still to be taken. Emptied each PAYMENT_SECONDS.
         self._payment: asyncio.Task[None] | None = None
-        self.outage = Outage("budget", clock)
+        self.outage = CircuitBreaker("budget", clock)
 
-    async def charge(self, caller: str, points: int) -> Level:
-        owed = self._owed.pop(caller, 0)
+    async def charge(self, caller: str, points: int) -> BucketState:
+        owed = self._pending_refunds.pop(caller, 0)
         level = await self._change(caller, points - owed)
         if level is None:
             self._local.take(caller, -owed)
@@ -173,9 +173,9 @@ class SharedQuota:
         return level.plus(owed)
 
     def refund(self, caller: str, points: int) -> None:
-        self._owed[caller] = self._owed.get(caller, 0) + points
+        self._pending_refunds[caller] = self._pending_refunds.get(caller, 0) + points
         if self._payment is None or self._payment.done():
-            self._payment = asyncio.create_task(self._pay())
+            self._payment = asyncio.create_task(self._flush_refunds())
 
     def take(self, caller: str, points: int) -> None:
         self.refund(caller, -points)
@@ -185,15 +185,15 @@ class SharedQuota:
             self._payment.cancel()
             await asyncio.wait([self._payment])
 
-    async def _pay(self) -> None:
-        while self._owed:
-            await asyncio.sleep(PAYMENT_SECONDS)
-            owed, self._owed = self._owed, {}
+    async def _flush_refunds(self) -> None:
+        while self._pending_refunds:
+            await asyncio.sleep(REFUND_SECONDS)
+            owed, self._pending_refunds = self._pending_refunds, {}
             for caller, points in owed.items():
                 if await self._change(caller, -points, always=True) is None:
                     self._local.take(caller, -points)
 
-    async def _change(self, caller: str, points: int, *, always: bool = False) -> Level | None:
+    async def _change(self, caller: str, points: int, *, always: bool = False) -> BucketState | None:
         arguments = [self.budget.capacity, self.budget.per_second, points, int(always), KEPT_SECONDS]
-        answer = await self.outage.shielded(lambda: self._script(keys=[PREFIX + caller], args=arguments))
-        return None if answer is None else Level(self.budget, float(answer[1]), granted=bool(answer[0]))
+        answer = await self.outage.call(lambda: self._script(keys=[PREFIX + caller], args=arguments))
+        return None if answer is None else BucketState(self.budget, float(answer[1]), granted=bool(answer[0]))

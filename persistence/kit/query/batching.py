@@ -17,7 +17,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Gathering(Generic[K, V]):
+class Batcher(Generic[K, V]):
     def __init__(self, fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], *, most: int) -> None:
         """`most` keys are fetched at once."""
         self._fetch, self._most = fetch, most
@@ -26,7 +26,7 @@ class Gathering(Generic[K, V]):
         self._served: list[asyncio.Future[V | None]] = []
         self._first = copy_context()
 
-    async def one(self, key: K) -> V | None:
+    async def load(self, key: K) -> V | None:
         try:
             return await self._asked(key)
         except asyncio.CancelledError:
@@ -87,23 +87,23 @@ class Gathering(Generic[K, V]):
                 future.set_result(found.get(key))
 
 
-class Gatherings(Generic[P, K, V]):
+class BatcherByTarget(Generic[P, K, V]):
     """One for each place that is asked: a replica's answers are not the primary's."""
 
     def __init__(self, fetch: Callable[[P, Sequence[K]], Awaitable[Mapping[K, V]]], *, most: int) -> None:
         self._fetch, self._most = fetch, most
-        self._gatherings: dict[P, Gathering[K, V]] = {}
+        self._gatherings: dict[P, Batcher[K, V]] = {}
 
-    async def one(self, place: P, key: K) -> V | None:
-        return await self._at(place).one(key)
+    async def load(self, place: P, key: K) -> V | None:
+        return await self._at(place).load(key)
 
     async def many(self, place: P, keys: Sequence[K]) -> Sequence[V | None]:
         return await self._at(place).many(keys)
 
-    def _at(self, place: P) -> Gathering[K, V]:
+    def _at(self, place: P) -> Batcher[K, V]:
         gathering = self._gatherings.get(place)
         if gathering is None:
-            gathering = self._gatherings[place] = Gathering(partial(self._fetch, place), most=self._most)
+            gathering = self._gatherings[place] = Batcher(partial(self._fetch, place), most=self._most)
         return gathering
 
 

@@ -17,21 +17,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from persistence.kit.errors import InvalidInput
-from persistence.kit.query.paging import Listing, Page, Window, fetch, page_of
+from persistence.kit.query.paging import OrderedQuery, Page, PageArguments, fetch, page_of
 
 T = TypeVar("T")
-ListOf = Callable[[Any], Listing[T]]
+ListOf = Callable[[Any], OrderedQuery[T]]
 """The list of one owner, given its id: as a number, or as a column to which the list is to be bound."""
 
 
 async def pages(
-    session: AsyncSession, list_of: ListOf[T], keys: Sequence[tuple[int, Window]]
-) -> Mapping[tuple[int, Window], Page[T] | InvalidInput]:
+    session: AsyncSession, list_of: ListOf[T], keys: Sequence[tuple[int, PageArguments]]
+) -> Mapping[tuple[int, PageArguments], Page[T] | InvalidInput]:
     """The page that each owner's window shows, or why it shows none: one statement for each different window."""
-    owners_by_window: defaultdict[Window, list[int]] = defaultdict(list)
+    owners_by_window: defaultdict[PageArguments, list[int]] = defaultdict(list)
     for owner, window in keys:
         owners_by_window[window].append(owner)
-    found: dict[tuple[int, Window], Page[T] | InvalidInput] = {}
+    found: dict[tuple[int, PageArguments], Page[T] | InvalidInput] = {}
     for window, owners in owners_by_window.items():
         # A cursor belongs to the list of one owner, so there is one owner to ask, and the others' are refused unasked.
         apart = len(owners) == 1 or window.after is not None or window.before is not None
@@ -41,7 +41,7 @@ async def pages(
 
 
 async def _one_by_one(
-    session: AsyncSession, list_of: ListOf[T], owners: Sequence[int], window: Window
+    session: AsyncSession, list_of: ListOf[T], owners: Sequence[int], window: PageArguments
 ) -> dict[int, Page[T] | InvalidInput]:
     found: dict[int, Page[T] | InvalidInput] = {}
     for owner in owners:
@@ -52,7 +52,9 @@ async def _one_by_one(
     return found
 
 
-async def _together(session: AsyncSession, list_of: ListOf[T], owners: Sequence[int], window: Window) -> dict[int, Page[T] | InvalidInput]:
+async def _together(
+    session: AsyncSession, list_of: ListOf[T], owners: Sequence[int], window: PageArguments
+) -> dict[int, Page[T] | InvalidInput]:
     build = _postgresql if session.get_bind().dialect.name == "postgresql" else _sqlite
     try:
         statement = build(list_of, owners, window)
@@ -65,10 +67,10 @@ async def _together(session: AsyncSession, list_of: ListOf[T], owners: Sequence[
     return {owner: page_of(rows[owner], list_of(owner), window) for owner in owners}
 
 
-def _sqlite(list_of: ListOf[Any], owners: Sequence[int], window: Window) -> Any:
+def _sqlite(list_of: ListOf[Any], owners: Sequence[int], window: PageArguments) -> Any:
     ids = func.json_each(json.dumps(owners)).table_valued(column("value", BigInteger), name="owners")
     listing = list_of(ids.c.value)
-    few = listing.windowed(window).with_only_columns(listing.id).correlate(ids)
+    few = listing.page_statement(window).with_only_columns(listing.id).correlate(ids)
     rows = listing.id.class_
     return (
         select(rows, ids.c.value)
@@ -78,10 +80,10 @@ def _sqlite(list_of: ListOf[Any], owners: Sequence[int], window: Window) -> Any:
     )
 
 
-def _postgresql(list_of: ListOf[Any], owners: Sequence[int], window: Window) -> Any:
+def _postgresql(list_of: ListOf[Any], owners: Sequence[int], window: PageArguments) -> Any:
     ids = func.unnest(literal(owners, ARRAY(BigInteger))).table_valued(column("value", BigInteger), name="owners").render_derived()
     listing = list_of(ids.c.value)
-    few = listing.windowed(window).correlate(ids).lateral("few")
+    few = listing.page_statement(window).correlate(ids).lateral("few")
     rows: Any = aliased(listing.id.class_, few)
     place = (getattr(rows, listing.key.key), getattr(rows, listing.id.key))
     return (

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.kit.database.database import Base
 from persistence.kit.errors import InvalidInput
 from persistence.kit.query import connection_by_parent, paging
-from persistence.kit.query.paging import Listing, Page, Window, fetch
+from persistence.kit.query.paging import OrderedQuery, Page, PageArguments, fetch
 
 _KINDS: Mapping[type[Any], str] = {
     str: "String",
@@ -71,14 +71,14 @@ class ListQuery(Protocol):
         """Raises: InvalidInput."""
         ...
 
-    def listing(self) -> Listing[Any]: ...
+    def listing(self) -> OrderedQuery[Any]: ...
 
 
 @dataclass(frozen=True)
 class WholeTable:
     """A list of all rows in one order; `listing_of` is given the list's mark."""
 
-    listing_of: Callable[[str], Listing[Any]]
+    listing_of: Callable[[str], OrderedQuery[Any]]
     mark: str
 
     @property
@@ -92,11 +92,11 @@ class WholeTable:
     def check(self) -> None:
         """There is nothing to be out of bounds."""
 
-    def listing(self) -> Listing[Any]:
+    def listing(self) -> OrderedQuery[Any]:
         return self.listing_of(self.mark)
 
 
-async def page(session: AsyncSession, query: ListQuery, window: Window) -> Page[Any]:
+async def page(session: AsyncSession, query: ListQuery, window: PageArguments) -> Page[Any]:
     """Raises: InvalidInput, if query, window or cursor are out of their bounds."""
     query.check()
     return await fetch(session, query.listing(), window)
@@ -108,7 +108,7 @@ async def count(session: AsyncSession, query: ListQuery) -> int:
     return await paging.count(session, query.listing().statement)
 
 
-def counted(listing: Listing[Any]) -> Select[Any]:
+def counted(listing: OrderedQuery[Any]) -> Select[Any]:
     """How many rows the whole list has, counted to its end: for a list of few rows, such as those of one parent."""
     return listing.statement.with_only_columns(func.count(), maintain_column_froms=True)
 
@@ -120,12 +120,12 @@ class ChildList:
     `listing_of` is given the parent's id, as a number or as SQL; `mark_of` tells the mark of a parent's listing without making it.
     """
 
-    listing_of: Callable[[Any], Listing[Any]]
+    listing_of: Callable[[Any], OrderedQuery[Any]]
     mark_of: Callable[[int], str]
 
     async def pages(
-        self, session: AsyncSession, keys: Sequence[tuple[int, Window]]
-    ) -> Mapping[tuple[int, Window], Page[Any] | InvalidInput]:
+        self, session: AsyncSession, keys: Sequence[tuple[int, PageArguments]]
+    ) -> Mapping[tuple[int, PageArguments], Page[Any] | InvalidInput]:
         """The page that each parent's window shows, or why it shows none."""
         return await connection_by_parent.pages(session, self.listing_of, keys)
 

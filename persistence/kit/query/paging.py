@@ -22,11 +22,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.kit.errors import InvalidInput
 from persistence.kit.parsing import values as parsing
 from persistence.kit.query import search_scan
-from persistence.kit.query.search_scan import Walk
+from persistence.kit.query.search_scan import OrderedScan
 
 T = TypeVar("T")
 Position = tuple[Any, Any]  # Sort key and id: their values.
-Place = tuple[Any, Any]  # The same two: their columns.
+SortColumns = tuple[Any, Any]  # The same two: their columns.
 
 PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
@@ -37,7 +37,7 @@ INTEGER_BOUND = 2**31  # Beyond, PostgreSQL compares no column of type INTEGER w
 
 
 @dataclass(frozen=True)
-class Window:
+class PageArguments:
     """Which rows of an ordered list: the first ones after a cursor, or the last ones before a cursor. An empty cursor is none."""
 
     first: int | None = None
@@ -69,37 +69,37 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Listing(Generic[T]):
+class OrderedQuery(Generic[T]):
     """One ordered, filtered list of rows. `mark` names its filter and order, and is part of every cursor; `walk` is given where words are searched."""
 
     statement: Select[T]
     key: Any  # Mapped attributes, typed loosely: as dataclass fields the type checker takes them for descriptors.
     id: Any
     descending: bool
-    mark: str
-    walk: Walk | None = None
+    fingerprint: str
+    scan: OrderedScan | None = None
 
-    def windowed(self, window: Window) -> Select[T]:
+    def page_statement(self, window: PageArguments) -> Select[T]:
         """The rows of the window and one more, which tells that there are more; in reverse for a backward window."""
         window.check()
         after = None if window.after is None else self.position(window.after, "after")
         before = None if window.before is None else self.position(window.before, "before")
         return self.selected(after, before, backward=window.backward, count=window.size + 1)
 
-    def top(self, count: int) -> Select[T]:
+    def first_rows(self, count: int) -> Select[T]:
         return self.selected(None, None, backward=False, count=count)
 
     def selected(self, after: Position | None, before: Position | None, *, backward: bool, count: Any) -> Select[T]:
         """The first rows between two positions, or the last ones in reverse; `count` is a number, or SQL for one."""
-        if self.walk is not None:
-            return search_scan.page(self, self.walk, after, before, backward=backward, count=count)
-        return self.cut(self.statement, after, before, backward=backward).limit(count)
+        if self.scan is not None:
+            return search_scan.page(self, self.scan, after, before, backward=backward, count=count)
+        return self.slice(self.statement, after, before, backward=backward).limit(count)
 
-    def cut(self, statement: Select[Any], after: Position | None, before: Position | None, *, backward: bool) -> Select[Any]:
+    def slice(self, statement: Select[Any], after: Position | None, before: Position | None, *, backward: bool) -> Select[Any]:
         """The rows between two positions, in order, or in reverse to take the last of them."""
-        return statement.where(*self.between(after, before)).order_by(*self.order(backward=backward))
+        return statement.where(*self.keyset_conditions(after, before)).order_by(*self.order(backward=backward))
 
-    def between(self, after: Position | None, before: Position | None, *, of: Place | None = None) -> list[Any]:
+    def keyset_conditions(self, after: Position | None, before: Position | None, *, of: SortColumns | None = None) -> list[Any]:
         """Conditions of the rows between two positions; `of` is the place to look at instead of the entity's own."""
         return [
             self._beyond(position, of or (self.key, self.id), ascending=forward != self.descending)
@@ -107,12 +107,12 @@ class Listing(Generic[T]):
             if position is not None
         ]
 
-    def order(self, *, backward: bool, of: Place | None = None) -> Sequence[Any]:
+    def order(self, *, backward: bool, of: SortColumns | None = None) -> Sequence[Any]:
         key, id_ = of or (self.key, self.id)
         columns = [id_] if self.key is self.id else [key, id_]
         return [column.desc() if self.descending != backward else column.asc() for column in columns]
 
-    def _beyond(self, position: Position, of: Place, *, ascending: bool) -> Any:
+    def _beyond(self, position: Position, of: SortColumns, *, ascending: bool) -> Any:
         key, id_ = of
         if self.key is self.id:
             return id_ > position[1] if ascending else id_ < position[1]
@@ -151,19 +151,19 @@ class Listing(Generic[T]):
 
     @cached_property
     def tag(self) -> str:
-        return hashlib.blake2b(self.mark.encode(), digest_size=6).hexdigest()
+        return hashlib.blake2b(self.fingerprint.encode(), digest_size=6).hexdigest()
 
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
     rows: Sequence[T]
-    listing: Listing[T]
+    listing: OrderedQuery[T]
     has_next: bool
     has_previous: bool
 
 
-async def fetch(session: AsyncSession, listing: Listing[T], window: Window) -> Page[T]:
-    rows = (await session.scalars(listing.windowed(window))).all()
+async def fetch(session: AsyncSession, listing: OrderedQuery[T], window: PageArguments) -> Page[T]:
+    rows = (await session.scalars(listing.page_statement(window))).all()
     return page_of(rows, listing, window)
 
 
@@ -178,7 +178,7 @@ def bounded_count(statement: Select[Any]) -> Select[Any]:
     return select(func.count()).select_from(some)
 
 
-def page_of(rows: Sequence[T], listing: Listing[T], window: Window) -> Page[T]:
+def page_of(rows: Sequence[T], listing: OrderedQuery[T], window: PageArguments) -> Page[T]:
     more, rows = len(rows) > window.size, rows[: window.size]
     if window.backward:
         return Page(rows[::-1], listing, has_next=window.before is not None, has_previous=more)

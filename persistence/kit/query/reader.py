@@ -17,18 +17,18 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.util import LRUCache
 
 from persistence.kit.database.database import Database
-from persistence.kit.database.statement_executor import Prepared, RawReads, Row, prepare
-from persistence.kit.query.batching import Gatherings
+from persistence.kit.database.statement_executor import PreparedStatement, Row, StatementExecutor, prepare
+from persistence.kit.query.batching import BatcherByTarget
 from persistence.kit.query.entity import ChildList, Entity, ListQuery, counted
 from persistence.kit.query.holes import lines
-from persistence.kit.query.paging import COUNT_ROWS, Listing, Window, bounded_count
+from persistence.kit.query.paging import COUNT_ROWS, OrderedQuery, PageArguments, bounded_count
 from persistence.kit.query.row_json import LINE, Field, JsonColumn, RowWriter
 
 FORMS = 1_000  # Of each kind, whoever asks: anybody may think of new ones. Plans, which are bounded too, hold those that they use.
 ROWS_AT_ONCE = 500  # Looked up by one statement: 5 MB, if all are of the longest.
 PAGES_AT_ONCE = 16  # Of a whole list, by one statement: 16 MB, if all are of the longest items.
 CHILD_PAGES_AT_ONCE = 500  # Of different parents: few of them have as many rows as a page can show.
-WANTED = "wanted"
+REQUESTED = "wanted"
 
 Aggregate = Callable[[Select[Any]], Select[Any]]
 
@@ -48,7 +48,7 @@ class JsonPage:
     """The texts of each row, column by column; and of its sort key and id, where cursors are asked for."""
 
     columns: Sequence[Sequence[bytes]]
-    listing: Listing[Any]
+    listing: OrderedQuery[Any]
     has_next: bool
     has_previous: bool
     total: int = 0
@@ -65,19 +65,19 @@ class EntityReader:
     """Its readers are kept: what is asked for in the same form shares statements."""
 
     def __init__(self, database: Database) -> None:
-        self.raw, self.sqlite, self._dialect = database.raw, database.dialect == "sqlite", database.raw_dialect
+        self.raw, self.sqlite, self._dialect = database.executor, database.dialect == "sqlite", database.executor_dialect
         self.statements: LRUCache[Any, Any] = LRUCache(FORMS)
-        self._frames: LRUCache[Any, Prepared] = LRUCache(FORMS)
+        self._frames: LRUCache[Any, PreparedStatement] = LRUCache(FORMS)
         self.lookup: Callable[[RowForm, str], Lookup] = lru_cache(FORMS)(partial(Lookup, self))
         self.pages: Callable[[RowForm], Pages] = lru_cache(FORMS)(partial(Pages, self))
         self.children: Callable[[RowForm, ChildList], ChildPages] = lru_cache(FORMS)(partial(ChildPages, self))
 
-    def prepared(self, statement: Select[Any]) -> Prepared:
+    def prepared(self, statement: Select[Any]) -> PreparedStatement:
         return prepare(statement, self._dialect)
 
     def aggregated(
         self, key: Hashable, entity: Entity, fields: Sequence[Field], statement_of: Callable[[Aggregate], Select[Any]]
-    ) -> Prepared:
+    ) -> PreparedStatement:
         """A statement for texts of rows; `key` tells those apart that differ in more than the texts."""
         writer = RowWriter(entity, sqlite=self.sqlite)
         line, known = writer.line(fields), (key, writer.joins)
@@ -86,18 +86,18 @@ class EntityReader:
             frame = self._frames[known] = self.prepared(statement_of(writer.aggregate))
         return replace(frame, sql=frame.sql.replace(LINE, line))
 
-    def wanted(self, types: Mapping[str, Any]) -> Any:
+    def requested(self, types: Mapping[str, Any]) -> Any:
         """A table of what is asked for: on PostgreSQL, of lists by these names; on SQLite, of one list of numbers."""
         if self.sqlite:
-            return func.json_each(bindparam("value", type_=Text)).table_valued(column("value", BigInteger), "key", name=WANTED)
+            return func.json_each(bindparam("value", type_=Text)).table_valued(column("value", BigInteger), "key", name=REQUESTED)
         lists = [bindparam(name, type_=ARRAY(type_)) for name, type_ in types.items()]
         columns = [column(name, type_) for name, type_ in types.items()]
-        return func.unnest(*lists).table_valued(*columns, with_ordinality="key").render_derived(name=WANTED)
+        return func.unnest(*lists).table_valued(*columns, with_ordinality="key").render_derived(name=REQUESTED)
 
     def listed(self, values: Sequence[Any]) -> Any:
         return orjson.dumps(values).decode() if self.sqlite else values
 
-    def listing(self, query: ListQuery) -> Listing[Any]:
+    def listing(self, query: ListQuery) -> OrderedQuery[Any]:
         """Of a list of the query's form, whose values are to be bound, and whose mark may be another one's."""
         key = ("listing", type(query), query.form)
         known = self.statements.get(key)
@@ -121,15 +121,15 @@ class Lookup:
         rows = select(form.entity.model).where(*form.entity.present, among)
         fields = (*form.texts, JsonColumn(attribute))
         self._prepared = reader.aggregated(("lookup", form.entity, attribute), form.entity, fields, lambda aggregate: aggregate(rows))
-        self._gatherings: Gatherings[Any, Any, tuple[bytes, ...]] = Gatherings(self._fetch, most=ROWS_AT_ONCE)
+        self._gatherings: BatcherByTarget[Any, Any, tuple[bytes, ...]] = BatcherByTarget(self._fetch, most=ROWS_AT_ONCE)
 
     async def one(self, key: Any) -> tuple[bytes, ...] | None:
-        return await self._gatherings.one(await self._reader.raw(), key)
+        return await self._gatherings.load(await self._reader.raw(), key)
 
     async def many(self, keys: Sequence[Any]) -> Sequence[tuple[bytes, ...] | None]:
         return await self._gatherings.many(await self._reader.raw(), keys)
 
-    async def _fetch(self, raw: RawReads, keys: Sequence[Any]) -> Mapping[Any, tuple[bytes, ...]]:
+    async def _fetch(self, raw: StatementExecutor, keys: Sequence[Any]) -> Mapping[Any, tuple[bytes, ...]]:
         [[text]] = await raw.fetch(self._prepared, {"keys": self._reader.listed(keys)})
         cells, width = lines(text), self._texts + 1
         found = map(int, cells[self._texts :: width]) if self._number else map(orjson.loads, cells[self._texts :: width])
@@ -139,21 +139,21 @@ class Lookup:
 class _Bounds:
     """Which ends of a page are given: their values, and the rows between them."""
 
-    def __init__(self, listing: Listing[Any], window: Window) -> None:
+    def __init__(self, listing: OrderedQuery[Any], window: PageArguments) -> None:
         self._backward = window.backward
         self._ends = tuple(name for name in ("after", "before") if getattr(window, name) is not None)
         self.types: dict[str, Any] = {"size": BigInteger()}
         for end in self._ends:
             self.types |= {f"{end}_key": listing.key.type, f"{end}_id": listing.id.type}
 
-    def values(self, listing: Listing[Any], window: Window) -> tuple[Any, ...]:
+    def values(self, listing: OrderedQuery[Any], window: PageArguments) -> tuple[Any, ...]:
         """By the names in `types`. Raises: InvalidInput."""
         values: list[Any] = [window.size + 1]  # The last one tells that there are more.
         for end in self._ends:
             values += listing.position(getattr(window, end), end)
         return tuple(values)
 
-    def rows(self, listing: Listing[Any], given: Callable[[str, Any], ColumnElement[Any]]) -> Select[Any]:
+    def rows(self, listing: OrderedQuery[Any], given: Callable[[str, Any], ColumnElement[Any]]) -> Select[Any]:
         value = {name: given(name, type_) for name, type_ in self.types.items()}
         after, before = ((value[f"{end}_key"], value[f"{end}_id"]) if end in self._ends else None for end in ("after", "before"))
         return listing.selected(after, before, backward=self._backward, count=value["size"])
@@ -164,10 +164,10 @@ def _bound(name: str, type_: Any) -> Any:
 
 
 def _column(name: str, type_: Any) -> Any:
-    return literal_column(f"{WANTED}.{name}", type_)
+    return literal_column(f"{REQUESTED}.{name}", type_)
 
 
-def _fields(form: RowForm, listing: Listing[Any]) -> Sequence[Field]:
+def _fields(form: RowForm, listing: OrderedQuery[Any]) -> Sequence[Field]:
     place = (JsonColumn(listing.key.key), JsonColumn(listing.id.key)) if form.cursors else ()
     return [*form.texts, *place] or [JsonColumn(listing.id.key)]  # Without any, only the number of rows is asked for.
 
@@ -178,7 +178,7 @@ class Pages:
     def __init__(self, reader: EntityReader, form: RowForm) -> None:
         self._reader, self._form = reader, form
 
-    async def page(self, query: ListQuery, window: Window) -> JsonPage:
+    async def page(self, query: ListQuery, window: PageArguments) -> JsonPage:
         """Raises: InvalidInput."""
         window.check()
         query.check()
@@ -190,13 +190,13 @@ class Pages:
         listing = known.listing if known.query == query else replace(known.listing, mark=query.mark)
         return known.page(await known.row(known.bounds.values(listing, window), query.values), listing, window)
 
-    def _made(self, query: ListQuery, window: Window) -> _Alone | _Together:
+    def _made(self, query: ListQuery, window: PageArguments) -> _Alone | _Together:
         make = _Alone if query.values or self._reader.sqlite else _Together
         return make(self._reader, self._form, query, window)
 
 
 class _Statement:
-    def __init__(self, reader: EntityReader, form: RowForm, listing: Listing[Any], window: Window, key: Hashable) -> None:
+    def __init__(self, reader: EntityReader, form: RowForm, listing: OrderedQuery[Any], window: PageArguments, key: Hashable) -> None:
         self._reader, self.listing, self.bounds = reader, listing, _Bounds(listing, window)
         fields = _fields(form, listing)
         self._width, self._total = len(fields), form.total
@@ -214,7 +214,7 @@ class _Statement:
     def _count(self) -> Select[Any]:
         return bounded_count(self.listing.statement)
 
-    def page(self, row: Row, listing: Listing[Any], window: Window) -> JsonPage:
+    def page(self, row: Row, listing: OrderedQuery[Any], window: PageArguments) -> JsonPage:
         cells, width, size = lines(row[0]), self._width, window.size
         more, columns = len(cells) > size * width, [cells[place : size * width : width] for place in range(width)]
         total = min(COUNT_ROWS, row[1]) if self._total else 0
@@ -226,7 +226,7 @@ class _Statement:
 class _Whole(_Statement):
     """Of a whole list."""
 
-    def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery, window: Window) -> None:
+    def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery, window: PageArguments) -> None:
         self.query = query  # Whose mark its listing has.
         super().__init__(reader, form, replace(reader.listing(query), mark=query.mark), window, (type(query), query.form))
 
@@ -246,17 +246,17 @@ class _Alone(_Whole):
 class _Together(_Whole):
     """Pages of one list, which are read together where they are asked for at the same time."""
 
-    def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery, window: Window) -> None:
+    def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery, window: PageArguments) -> None:
         super().__init__(reader, form, query, window)
-        self._gatherings: Gatherings[Any, Any, Any] = Gatherings(self._fetch, most=PAGES_AT_ONCE)
+        self._gatherings: BatcherByTarget[Any, Any, Any] = BatcherByTarget(self._fetch, most=PAGES_AT_ONCE)
 
     def _statement(self, aggregate: Aggregate) -> Select[Any]:
-        return _for_each(self._reader.wanted(self.bounds.types), self._columns(aggregate(self.bounds.rows(self.listing, _column))))
+        return _for_each(self._reader.requested(self.bounds.types), self._columns(aggregate(self.bounds.rows(self.listing, _column))))
 
     async def row(self, bounds: tuple[Any, ...], _values: Mapping[str, Any]) -> Row:
-        return await self._gatherings.one(await self._reader.raw(), bounds)
+        return await self._gatherings.load(await self._reader.raw(), bounds)
 
-    async def _fetch(self, raw: RawReads, wanted: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
+    async def _fetch(self, raw: StatementExecutor, wanted: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
         rows = await raw.fetch(self._prepared, dict(zip(self.bounds.types, map(list, zip(*wanted, strict=True)), strict=True)))
         return dict(zip(wanted, rows, strict=True))
 
@@ -273,7 +273,7 @@ class ChildPages:
         self._reader, self._form, self._children = reader, form, children
         self._statements: dict[tuple[bool, bool, bool], _Children] = {}
 
-    async def pages(self, parents: Sequence[int], window: Window) -> Sequence[JsonPage]:
+    async def pages(self, parents: Sequence[int], window: PageArguments) -> Sequence[JsonPage]:
         """One for each parent. Raises: InvalidInput, if the window or a cursor is not fit for one of them."""
         window.check()
         key = (window.after is None, window.before is None, window.backward)
@@ -287,14 +287,14 @@ class ChildPages:
 
 
 class _Children(_Statement):
-    def __init__(self, reader: EntityReader, form: RowForm, children: ChildList, window: Window) -> None:
+    def __init__(self, reader: EntityReader, form: RowForm, children: ChildList, window: PageArguments) -> None:
         parent = "value" if reader.sqlite else "parent"
         self._children = children
         self.marked = form.cursors or window.after is not None or window.before is not None
-        super().__init__(reader, form, children.listing_of(literal_column(f"{WANTED}.{parent}", BigInteger())), window, children)
-        self._gatherings: Gatherings[Any, Any, Any] = Gatherings(self._fetch, most=CHILD_PAGES_AT_ONCE)
+        super().__init__(reader, form, children.listing_of(literal_column(f"{REQUESTED}.{parent}", BigInteger())), window, children)
+        self._gatherings: BatcherByTarget[Any, Any, Any] = BatcherByTarget(self._fetch, most=CHILD_PAGES_AT_ONCE)
 
-    def listing_of(self, parent: int) -> Listing[Any]:
+    def listing_of(self, parent: int) -> OrderedQuery[Any]:
         """With its own mark, which stands in cursors; the statement is that of all parents."""
         return replace(self.listing, mark=self._children.mark_of(parent))
 
@@ -308,7 +308,7 @@ class _Children(_Statement):
     def _statement(self, aggregate: Aggregate) -> Select[Any]:
         # SQLite wants no column for a limit. All parents of a call have the same window, so its values can be bound.
         rows = self.bounds.rows(self.listing, _bound if self._reader.sqlite else _column)
-        return _for_each(self._reader.wanted(self._types), self._columns(aggregate(rows)))
+        return _for_each(self._reader.requested(self._types), self._columns(aggregate(rows)))
 
     async def rows(self, parents: Sequence[int], bounds: Sequence[tuple[Any, ...]]) -> Sequence[Row]:
         raw = await self._reader.raw()
@@ -317,6 +317,6 @@ class _Children(_Statement):
         values = {"value": self._reader.listed(parents), **dict(zip(self.bounds.types, bounds[0], strict=True))}
         return await raw.fetch(self._prepared, values)
 
-    async def _fetch(self, raw: RawReads, wanted: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
+    async def _fetch(self, raw: StatementExecutor, wanted: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
         rows = await raw.fetch(self._prepared, dict(zip(self._types, map(list, zip(*wanted, strict=True)), strict=True)))
         return dict(zip(wanted, rows, strict=True))

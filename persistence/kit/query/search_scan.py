@@ -15,32 +15,34 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 if TYPE_CHECKING:
-    from persistence.kit.query.paging import Listing, Position
+    from persistence.kit.query.paging import OrderedQuery, Position
 
-WALK = 8_000  # Rows: 20 ms in a table of a million. As long takes a word that is not met often enough on the way, to be looked up.
-SAMPLE = 800
+SCAN_ROWS = 8_000  # Rows: 20 ms in a table of a million. As long takes a word that is not met often enough on the way, to be looked up.
+SAMPLE_ROWS = 800
 
 
 @dataclass(frozen=True)
-class Walk:
+class OrderedScan:
     """How the list is read without the index of words: all rows that an index has in order, and which of them are in the list."""
 
     rows: ColumnElement[bool]
     shown: ColumnElement[bool]
 
 
-def page(listing: Listing[Any], walk: Walk, after: Position | None, before: Position | None, *, backward: bool, count: Any) -> Select[Any]:
+def page(
+    listing: OrderedQuery[Any], walk: OrderedScan, after: Position | None, before: Position | None, *, backward: bool, count: Any
+) -> Select[Any]:
     """The first `count` rows between two positions."""
     found = (column("key", listing.key.type), column("id", listing.id.type))
     order, found_order = listing.order(backward=backward), listing.order(backward=backward, of=found)
     among = _Among(
         listing.id,
         listing.key,
-        and_(walk.rows, *listing.between(after, before)),
+        and_(walk.rows, *listing.keyset_conditions(after, before)),
         walk.shown,
         listing.statement.whereclause,
-        and_(true(), *listing.between(after, before, of=found)),
-        *(literal(number, BigInteger) if isinstance(number, int) else number for number in (count, WALK, SAMPLE)),
+        and_(true(), *listing.keyset_conditions(after, before, of=found)),
+        *(literal(number, BigInteger) if isinstance(number, int) else number for number in (count, SCAN_ROWS, SAMPLE_ROWS)),
         *order,
         *found_order,
     )

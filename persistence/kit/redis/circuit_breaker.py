@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-PATIENCE_SECONDS = 1.0  # A Redis that is well answers in a millisecond; on a machine with ten times too much to do, in half a second.
+TIMEOUT_SECONDS = 1.0  # A Redis that is well answers in a millisecond; on a machine with ten times too much to do, in half a second.
 RETRY_SECONDS = 1.0
-TROUBLE = (RedisError, RedisClusterException, OSError, TimeoutError)
+REDIS_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 
-class Outage:
+class CircuitBreaker:
     """Guards one use of a shared service. `failures` counts the calls that it failed."""
 
     def __init__(self, use: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,16 +27,16 @@ class Outage:
         self._until: float | None = None
         self.failures = 0
 
-    async def shielded(self, call: Callable[[], Awaitable[T]]) -> T | None:
+    async def call(self, call: Callable[[], Awaitable[T]]) -> T | None:
         """The call's result; None, at once or after PATIENCE_SECONDS, while the service is away."""
         if self._until is not None:
             if self._clock() < self._until:
                 return None
             self._until = self._clock() + RETRY_SECONDS  # One call tries; the others go on alone until it is back.
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 result = await call()
-        except TROUBLE as error:
+        except REDIS_ERRORS as error:
             self._began(error)
             return None
         if self._until is not None:

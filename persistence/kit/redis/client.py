@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.retry import Retry as BlockingRetry
 
-from persistence.kit.redis.circuit_breaker import PATIENCE_SECONDS
+from persistence.kit.redis.circuit_breaker import TIMEOUT_SECONDS
 
 CLUSTER = "+cluster"
 SCHEMES = ("redis", "rediss", f"redis{CLUSTER}", f"rediss{CLUSTER}")
@@ -23,7 +23,7 @@ _library: Any = Redis  # Partly untyped, as is the other.
 _cluster: Any = RedisCluster
 
 
-def connect(url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> Redis:
+def connect(url: str, *, patience_seconds: float = TIMEOUT_SECONDS) -> Redis:
     """Nothing is opened before the first use. A cluster's client takes the same commands, each for keys of one slot."""
     make = _cluster.from_url if is_cluster(url) else _library.from_url
     client: Redis = make(plain(url), retry=Retry(NoBackoff(), RETRIES), **_waits(patience_seconds))

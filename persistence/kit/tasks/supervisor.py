@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from persistence.kit.redis.circuit_breaker import TROUBLE
-from persistence.kit.transient_errors import is_outage
+from persistence.kit.redis.circuit_breaker import REDIS_ERRORS
+from persistence.kit.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +70,7 @@ class SupervisedTask:
         if self._clock() - self._started_at >= WELL_SECONDS:
             self.failures = 0
         self.failures += 1
-        expected = error is not None and (is_outage(error) or isinstance(error, TROUBLE))
+        expected = error is not None and (is_transient(error) or isinstance(error, REDIS_ERRORS))
         self._unexpected = not expected
         self._restarted(self.name)
         if self.failures & (self.failures - 1):  # Only the first, second, fourth … in a row are worth a line.

@@ -15,7 +15,7 @@ import pytest
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed
 
-from graph.budget import Meter
+from graph.budget import BudgetMeter
 from graph.items.events import HISTORY_PAGE_POINTS
 from graph.kit.auth import Caller, Scope
 from graph.server.graphql.requests import GraphQLRequest
@@ -23,8 +23,8 @@ from graph.server.settings import BadSettings, load
 from persistence.items import table as items
 from persistence.kit.column_types import utc_now
 from persistence.kit.events import log as events
-from persistence.kit.events.feed import Recent
-from persistence.kit.limits.moving_window import Windows
+from persistence.kit.events.feed import EventBuffer
+from persistence.kit.limits.moving_window import MovingWindow
 from tests.conftest import settings_for
 from tests.persistence.limits.test_token_bucket import connected
 from tests.support.listening import listening
@@ -61,7 +61,7 @@ async def limited(small: Service) -> AsyncGenerator[Service]:
 
 async def restored(service: Service) -> None:
     """Everybody's budget full, and nobody's use counted."""
-    for port in (service.services.ports[Meter]._quota, service.services.ports[Windows]):
+    for port in (service.services.ports[BudgetMeter]._quota, service.services.ports[MovingWindow]):
         for store in (port, getattr(port, "_local", port)):
             for kept in ("_buckets", "_owed", "_uses"):
                 getattr(store, kept, {}).clear()
@@ -149,7 +149,7 @@ async def test_refuse_what_the_budget_does_not_hold_and_change_nothing(limited: 
     user = await limited.make_user()
     token = limited.tokens.issue(user.id, tuple(Scope))
     await known(limited, CREATE, COUNT, token=token)
-    await limited.services.ports[Meter]._quota.charge(f"user:{user.id}", 995)
+    await limited.services.ports[BudgetMeter]._quota.charge(f"user:{user.id}", 995)
     response = await limited.send(CREATE, token=token)
     [error] = response.json()["errors"]
     assert response.status_code == 429
@@ -198,7 +198,7 @@ async def test_charge_for_reading_a_document_that_is_new_also_when_it_is_refused
     for spent in (11, 22):
         response = await limited.send(document)
         assert response.json()["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
-        meter = limited.services.ports[Meter]
+        meter = limited.services.ports[BudgetMeter]
         level = await meter._quota.charge("ip:127.0.0.1", 0)
         assert level.remaining == 1_000 - spent
 
@@ -219,7 +219,7 @@ async def test_are_local_while_redis_is_away(limited: Service):
         # Two for reading 24 characters for the first time.
         assert left(await service.send(COUNT)) == "r=968"
         assert left(await service.send(COUNT)) == "r=938"
-        assert service.services.ports[Meter]._quota.outage.failures == 1
+        assert service.services.ports[BudgetMeter]._quota.outage.failures == 1
 
 
 async def test_pay_for_rest_routes_from_the_same_budget(limited: Service):
@@ -227,7 +227,7 @@ async def test_pay_for_rest_routes_from_the_same_budget(limited: Service):
     bearer = {"Authorization": f"Bearer {limited.tokens.issue(user.id, tuple(Scope))}"}
     response = await limited.http.get("/api/v2/files/list", headers=bearer)
     assert (response.status_code, left(response)) == (200, "r=980")
-    await limited.services.ports[Meter]._quota.charge(f"user:{user.id}", 975)
+    await limited.services.ports[BudgetMeter]._quota.charge(f"user:{user.id}", 975)
     response = await limited.http.get("/api/v2/files/list", headers=bearer)
     assert (response.status_code, left(response), response.headers["retry-after"]) == (429, "r=5", "15000")
     assert response.json()["error"]["code"] == "RATE_LIMITED"
@@ -328,7 +328,7 @@ async def history(service: Service, count: int) -> str:
     """So many events of items that have an owner; the cursor before them."""
     owner = await service.make_user()
     async with service.database.transaction() as work:
-        rows = await items.create_all(work, [items.Draft(f"Kettle {n}", Decimal(1)) for n in range(count)], owner_id=owner.id)
+        rows = await items.create_all(work, [items.ItemValues(f"Kettle {n}", Decimal(1)) for n in range(count)], owner_id=owner.id)
     async with service.database.reading_latest() as session:
         newest = await events.newest(session)
     assert newest - count >= 0
@@ -338,13 +338,13 @@ async def history(service: Service, count: int) -> str:
 
 async def keep(service: Service, points: int, caller: str = ADDRESS) -> None:
     """Leave so many points in a budget."""
-    meter = service.services.ports[Meter]
+    meter = service.services.ports[BudgetMeter]
     level = await meter._quota.charge(caller, 0)
     assert (await meter._quota.charge(caller, level.remaining - points)).granted
 
 
 async def test_charge_a_subscription_event_by_event_and_let_it_wait_for_points(limited: Service):
-    cursor, quota = await history(limited, 9), limited.services.ports[Meter]._quota
+    cursor, quota = await history(limited, 9), limited.services.ports[BudgetMeter]._quota
     await known(limited, FOLLOW, ITEMS)
     async with listening(limited, "{ __typename }") as first:
         await first.payload()
@@ -365,7 +365,7 @@ async def test_charge_a_subscription_event_by_event_and_let_it_wait_for_points(l
 
 
 async def test_charge_an_event_stream_event_by_event_and_let_it_wait_for_points(limited: Service):
-    cursor, quota = await history(limited, 4), limited.services.ports[Meter]._quota
+    cursor, quota = await history(limited, 4), limited.services.ports[BudgetMeter]._quota
     await known(limited, FOLLOW, COUNT)
     await keep(limited, 10 + 2 * 2)
     body, accept = {"query": FOLLOW, "variables": {"after": cursor}}, {"Accept": "text/event-stream"}
@@ -391,7 +391,7 @@ async def test_give_back_what_a_subscription_took_for_events_that_never_came(lim
         await listener.next()
     spent = 10 + 2
     async with asyncio.timeout(10):
-        while (left_ := (await limited.services.ports[Meter]._quota.charge(ADDRESS, 0)).remaining) != 1_000 - spent:  # noqa: ASYNC110 -- the service sees the end a moment later
+        while (left_ := (await limited.services.ports[BudgetMeter]._quota.charge(ADDRESS, 0)).remaining) != 1_000 - spent:  # noqa: ASYNC110 -- the service sees the end a moment later
             await asyncio.sleep(0.01)
     assert left_ == 1_000 - spent
 
@@ -401,12 +401,12 @@ async def test_charge_for_history_that_a_filter_lets_nobody_hear_of(limited: Ser
     async with asyncio.timeout(10):
         while feed.cursor(await feed.position() - 3) != cursor:  # noqa: ASYNC110 -- it looks when it is told
             await asyncio.sleep(0.01)
-    monkeypatch.setattr(feed, "_recent", Recent(await feed.position()))  # As after a restart: history is read from the table.
+    monkeypatch.setattr(feed, "_recent", EventBuffer(await feed.position()))  # As after a restart: history is read from the table.
     await known(limited, FOLLOW)
     reading = 10 + HISTORY_PAGE_POINTS
     async with listening(limited, FOLLOW, {"after": cursor, "ids": ["SXRlbTo5OTk5"]}):
         async with asyncio.timeout(10):
-            while (await limited.services.ports[Meter]._quota.charge(ADDRESS, 0)).remaining > 1_000 - reading:  # noqa: ASYNC110 -- nothing is heard
+            while (await limited.services.ports[BudgetMeter]._quota.charge(ADDRESS, 0)).remaining > 1_000 - reading:  # noqa: ASYNC110 -- nothing is heard
                 await asyncio.sleep(0.01)
 
 
@@ -438,7 +438,7 @@ async def test_refuse_an_echo_to_more_than_the_sender_can_pay_and_send_nothing(l
             await one.next()
         await keep(limited, 12, f"user:{user.id}")
         assert await limited.refused(send, token=token) == "RATE_LIMITED"
-        limited.services.ports[Meter]._quota.refund(f"user:{user.id}", 100)
+        limited.services.ports[BudgetMeter]._quota.refund(f"user:{user.id}", 100)
         await limited.ask(send.replace("hello", "later"), token=token)
         assert [(await one.next())["text"] for one in listeners] == ["echo: later"] * 3
 
@@ -463,7 +463,7 @@ async def test_charge_for_a_long_request_before_it_is_parsed_and_also_when_it_is
     ):
         await restored(limited)
         response = await limited.http.post("/graphql", content=content, headers=json_)
-        level = await limited.services.ports[Meter]._quota.charge(ADDRESS, 0)
+        level = await limited.services.ports[BudgetMeter]._quota.charge(ADDRESS, 0)
         assert (response.status_code, level.remaining) == (status, 1_000 - spent)
     await keep(limited, 9)
     refused = await limited.http.post("/graphql", content=body(4_096 + 256 * 10), headers=json_)
@@ -472,7 +472,7 @@ async def test_charge_for_a_long_request_before_it_is_parsed_and_also_when_it_is
 
 async def test_take_64_kb_of_strangers_and_4_mb_of_users(limited: Service):
     token = await limited.sign_in()
-    limited.services.ports[Meter]._quota.refund(ADDRESS, 1_000)
+    limited.services.ports[BudgetMeter]._quota.refund(ADDRESS, 1_000)
     headers = {"Content-Type": "application/json"}
     statuses = [(await limited.http.post("/graphql", content=body(size), headers=headers)).status_code for size in (65_536, 65_537)]
     assert statuses == [200, 413]
@@ -483,7 +483,7 @@ async def test_take_64_kb_of_strangers_and_4_mb_of_users(limited: Service):
 async def test_charge_for_the_bytes_of_an_answer_and_let_the_budget_fall_below_zero(limited: Service):
     owner = await limited.make_user()
     async with limited.database.transaction() as work:
-        await items.create_all(work, [items.Draft(f"Kettle {n}", Decimal(1), "é" * 10_000) for n in range(20)], owner_id=owner.id)
+        await items.create_all(work, [items.ItemValues(f"Kettle {n}", Decimal(1), "é" * 10_000) for n in range(20)], owner_id=owner.id)
     document = "{ items { nodes { description } } }"
     await known(limited, document)
     response = await limited.http.post("/graphql", json={"query": document, "extensions": {"cost": True}})
@@ -503,7 +503,7 @@ async def test_charge_an_address_for_tokens_that_are_refused_and_let_good_ones_i
     token = await limited.sign_in()
     await known(limited, COUNT)
     assert (await limited.send(COUNT, token="nonsense")).status_code == 401
-    assert (await limited.services.ports[Meter]._quota.charge(ADDRESS, 0)).remaining == 1_000 - 3
+    assert (await limited.services.ports[BudgetMeter]._quota.charge(ADDRESS, 0)).remaining == 1_000 - 3
     await keep(limited, 2)
     assert (await limited.send(COUNT, token="nonsense")).status_code == 429
     assert (await limited.send(COUNT, token=token)).status_code == 200

@@ -20,23 +20,23 @@ from graph.kit.context import Context
 from graph.kit.execution import engine as execution
 from graph.kit.execution import shared_execution
 from graph.kit.execution.engine import Engine, Operation
-from graph.kit.execution.shared_execution import Sharing, Told
+from graph.kit.execution.shared_execution import EventResult, SharedExecutions
 from graph.kit.instrumentation import Phase, PlanOutcome
 from graph.schema import executable
 from graph.server.auth import tokens
 from graph.server.auth.tokens import Tokens
 from graph.server.graphql import persisted_documents, requests, response_replay
-from graph.server.graphql.http import Repeatable
-from graph.server.graphql.persisted_documents import Documents, sha256
+from graph.server.graphql.http import ReplayHint
+from graph.server.graphql.persisted_documents import PersistedDocuments, sha256
 from graph.server.graphql.requests import GraphQLRequest, Recent
-from graph.server.graphql.response_cache import Kept
-from graph.server.graphql.response_replay import Repeat, Repeats
+from graph.server.graphql.response_cache import CachedResponse
+from graph.server.graphql.response_replay import ReplayEntry, ResponseReplay
 from graph.server.telemetry import metric_values
 from graph.server.telemetry.metrics import Metrics
 from persistence.kit.cache.store import MemoryCache
 from persistence.kit.limits import moving_window, token_bucket
-from persistence.kit.limits.moving_window import LocalWindows
-from persistence.kit.limits.token_bucket import Budget, LocalQuota
+from persistence.kit.limits.moving_window import LocalMovingWindow
+from persistence.kit.limits.token_bucket import Budget, LocalTokenBucket
 from persistence.kit.lru_cache import LruCache, retained_bytes
 
 heard: Any = echo  # So that tests may look at what is private there.
@@ -164,12 +164,16 @@ def test_replays_stay_within_their_bytes_with_the_documents_that_they_hold(monke
     made = engine()
 
     def fill() -> Any:
-        kept: Any = Repeats(nothing, "/graphql", nothing, nothing)
+        kept: Any = ResponseReplay(nothing, "/graphql", nothing, nothing)
         for number, document in zip(range(24), heaviest_documents(), strict=False):
             operation = made._prepared(document, None)
             request = GraphQLRequest(query=document, variables=dense(2_000, number))
-            repeat: Any = Repeat(Repeatable("asked", operation, request, "application/json"), gzip_from=200)
-            repeat._kept, repeat._body, repeat._encoding = Kept(b"%d" % number * 8_000, 1), b"%d" % number * 8_000, response_replay.GZIP
+            repeat: Any = ReplayEntry(ReplayHint("asked", operation, request, "application/json"), gzip_from=200)
+            repeat._kept, repeat._body, repeat._encoding = (
+                CachedResponse(b"%d" % number * 8_000, 1),
+                b"%d" % number * 8_000,
+                response_replay.GZIP,
+            )
             kept._repeats.put((b"%d" % number * 1_000, ((b"accept", b"*/*"),)), repeat)
         return kept
 
@@ -178,13 +182,13 @@ def test_replays_stay_within_their_bytes_with_the_documents_that_they_hold(monke
 
 
 async def test_replays_count_an_answer_that_was_found_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    repeat = Repeat(Repeatable("asked", engine().prepare("{ __typename }", None), GraphQLRequest(), "application/json"), gzip_from=200)
+    repeat = ReplayEntry(ReplayHint("asked", engine().prepare("{ __typename }", None), GraphQLRequest(), "application/json"), gzip_from=200)
     before = repeat.size_bytes
 
     async def send(_message: object) -> None:
         pass
 
-    kept = Kept(bytes(range(256)) * 100, 1)
+    kept = CachedResponse(bytes(range(256)) * 100, 1)
     assert await repeat.write(send, kept, {})
     assert repeat.size_bytes >= before + len(kept.body)
     assert not await repeat.write(send, kept, {})
@@ -194,8 +198,8 @@ def test_registered_documents_stay_within_their_bytes(monkeypatch: pytest.Monkey
     bound = 2**20
     monkeypatch.setattr(persisted_documents, "TEXTS_BYTES", bound)
 
-    def fill() -> Documents:
-        kept = Documents()
+    def fill() -> PersistedDocuments:
+        kept = PersistedDocuments()
         for number in range(100):
             text = f"{number}{WIDE * 8_000}"
             asyncio.run(kept.source(GraphQLRequest(query=text, document_id=f"sha256:{sha256(text)}"), ANONYMOUS))
@@ -228,8 +232,8 @@ def test_budgets_stay_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> Non
     bound = 2**20
     monkeypatch.setattr(token_bucket, "BUCKETS_BYTES", bound)
 
-    async def fill() -> LocalQuota:
-        kept = LocalQuota(Budget(100, 1))
+    async def fill() -> LocalTokenBucket:
+        kept = LocalTokenBucket(Budget(100, 1))
         for number in range(10_000):
             await kept.charge(f"ip:2001:db8:{number:x}::/64", 1)
         return kept
@@ -242,11 +246,11 @@ def test_windows_stay_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> Non
     bound = 2**20
     monkeypatch.setattr(moving_window, "WINDOWS_BYTES", bound)
 
-    async def fill() -> LocalWindows:
-        kept = LocalWindows()
+    async def fill() -> LocalMovingWindow:
+        kept = LocalMovingWindow()
         for number in range(3_000):
             for _ in range(100 if number % 10 == 0 else 1):
-                await kept.use("1000/hour; 2000/day", "signup", str(number))
+                await kept.hit("1000/hour; 2000/day", "signup", str(number))
         return kept
 
     grown, _ = growth(lambda: asyncio.run(fill()))
@@ -257,9 +261,9 @@ async def test_cached_responses_stay_within_their_bytes() -> None:
     bound = 2**20
 
     def fill() -> Any:
-        memory: Any = MemoryCache[Kept](most_bytes=bound)
+        memory: Any = MemoryCache[CachedResponse](most_bytes=bound)
         for number in range(20_000):
-            memory._backend._entries.put(f"{number:064}", (Kept(b"%d" % number, 1), 1e9))
+            memory._backend._entries.put(f"{number:064}", (CachedResponse(b"%d" % number, 1), 1e9))
         return memory
 
     grown, held = growth(fill)
@@ -270,7 +274,7 @@ async def test_cached_responses_stay_within_their_bytes() -> None:
 async def test_answers_to_events_stay_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     bound = 2**20
     monkeypatch.setattr(shared_execution, "KEPT_BYTES", bound)
-    kept: Any = Sharing()
+    kept: Any = SharedExecutions()
     nothing: Any = None
 
     def fresh() -> Context:
@@ -279,8 +283,8 @@ async def test_answers_to_events_stay_within_their_bytes(monkeypatch: pytest.Mon
     for number in range(40):
         body = bytes([number]) * 100_000
 
-        async def make(_context: Context, body: bytes = body) -> Told:
-            return Told(body)
+        async def make(_context: Context, body: bytes = body) -> EventResult:
+            return EventResult(body)
 
         assert (await kept.told(b"question", object(), fresh, ANONYMOUS, make)).body == body
         await asyncio.sleep(0)

@@ -11,8 +11,8 @@ from graphql import ExecutionResult, OperationDefinitionNode, execution, parse, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph.kit.limits.cost import Bill, Biller
-from graph.kit.limits.cost_rules import Cost, Tariff
+from graph.kit.limits.cost import CostEstimate, CostEstimator
+from graph.kit.limits.cost_rules import Cost, CostRules
 from persistence.kit.query.paging import MAX_PAGE_SIZE, PAGE_SIZE
 
 # A shop that counts what it hands out: each resolver adds the price of what it returns to the ledger.
@@ -156,11 +156,11 @@ class Mutation:
 schema = strawberry.Schema(Query, Mutation, types=[Thing, Owner])._schema  # pyright: ignore[reportPrivateUsage]
 
 
-def bill(document: str) -> Bill:
+def bill(document: str) -> CostEstimate:
     parsed = parse(document)
     assert validate(schema, parsed) == []
     operation = next(node for node in parsed.definitions if isinstance(node, OperationDefinitionNode))
-    return Biller(Tariff(schema), parsed, operation).bill()
+    return CostEstimator(CostRules(schema), parsed, operation).estimate()
 
 
 def requested(document: str, **variables: Any) -> int:
@@ -283,7 +283,7 @@ def test_has_points_for_rows_that_are_counted_before_for_the_most_and_after_for_
 
 
 def test_names_the_dearest_root_field():
-    node = bill("{ owner { name } x: things(first: 90) { nodes { name } } things { nodes { name } } }").dearest({})
+    node = bill("{ owner { name } x: things(first: 90) { nodes { name } } things { nodes { name } } }").most_expensive({})
     assert node.alias is not None
     assert node.alias.value == "x"
 
@@ -341,7 +341,7 @@ def operations(draw: st.DrawFn) -> str:
 def test_agrees_with_what_a_shop_hands_out_that_keeps_books(document: str, variables: dict[str, Any]):
     parsed = parse(document)
     operation = next(node for node in parsed.definitions if isinstance(node, OperationDefinitionNode))
-    drawn = Biller(Tariff(schema), parsed, operation).bill()
+    drawn = CostEstimator(CostRules(schema), parsed, operation).estimate()
     handed_out: list[int] = []
     for found in ("Thing", "Owner"):
         points, data = carried_out(document, variables, found)

@@ -25,12 +25,12 @@ from graphql import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph.kit.limits.query_size import MAX_NESTING, Ruler, Size, SizeLimits, excess
+from graph.kit.limits.query_size import MAX_NESTING, QuerySize, SizeCalculator, SizeLimits, violation
 
 
-def size(document: str) -> Size:
+def size(document: str) -> QuerySize:
     parsed = parse(document)
-    return Ruler(parsed).size(operation_of(parsed))
+    return SizeCalculator(parsed).size(operation_of(parsed))
 
 
 def operation_of(document: DocumentNode) -> OperationDefinitionNode:
@@ -38,7 +38,7 @@ def operation_of(document: DocumentNode) -> OperationDefinitionNode:
 
 
 def refusals(document: str, limits: SizeLimits | None = None) -> list[tuple[str, list[tuple[int, int]]]]:
-    errors = excess(parse(document), limits or SizeLimits())
+    errors = violation(parse(document), limits or SizeLimits())
     assert all(told(error)["code"] == "GRAPHQL_VALIDATION_FAILED" for error in errors)
     return [(error.message, [(place.line, place.column) for place in error.locations or ()]) for error in errors]
 
@@ -54,14 +54,14 @@ def bomb(levels: int, leaf: str = "id") -> str:
 
 
 def test_counts_what_is_written():
-    assert size("{ me { id name: username @skip(if: $x) } __typename }") == Size(
+    assert size("{ me { id name: username @skip(if: $x) } __typename }") == QuerySize(
         depth=2, introspection=0, selections=4, aliases=1, directives=1, roots=2
     )
 
 
 def test_counts_a_fragment_wherever_it_is_spread():
     document = "{ a: me { ...F } me { ...F @include(if: $x) ... on User @skip(if: $x) { id } } } fragment F on User { x: id y: id }"
-    assert size(document) == Size(depth=2, introspection=0, selections=10, aliases=5, directives=2, roots=2)
+    assert size(document) == QuerySize(depth=2, introspection=0, selections=10, aliases=5, directives=2, roots=2)
 
 
 def test_counts_roots_in_fragments():
@@ -75,7 +75,7 @@ def test_counts_levels_below_introspection_apart():
 
 
 def test_does_not_mind_unknown_fragments_and_empty_selections():
-    assert size("{ me { ...Nobody id } ... on Nothing { } }") == Size(depth=2, introspection=0, selections=4, roots=1)
+    assert size("{ me { ...Nobody id } ... on Nothing { } }") == QuerySize(depth=2, introspection=0, selections=4, roots=1)
 
 
 def test_is_within_the_limits_for_the_usual_introspection_query():
@@ -122,7 +122,7 @@ def test_is_refused_with_what_was_measured_the_limit_and_the_place_where_it_is_p
 
 
 def test_is_told_to_programs_too():
-    [error] = excess(parse("{ a { b { c } } }"), SizeLimits(depth=2))
+    [error] = violation(parse("{ a { b { c } } }"), SizeLimits(depth=2))
     assert error.extensions == {"code": "GRAPHQL_VALIDATION_FAILED", "limit": "depth", "measured": 3, "maximum": 2}
 
 
@@ -222,16 +222,16 @@ def written_out(document: str) -> list[Met]:
 def test_is_the_same_as_counted_with_every_fragment_written_out(document: str):
     met = written_out(document)
     sums = {figure: sum(each.of(figure) for each in met) for figure in ("selections", "aliases", "directives", "roots")}
-    assert size(document) == Size(max(each.depth for each in met), max(each.introspection for each in met), **sums)
+    assert size(document) == QuerySize(max(each.depth for each in met), max(each.introspection for each in met), **sums)
 
 
 @settings(deadline=None)
 @given(documents(), st.integers(0, 4))
 def test_passes_a_limit_where_a_reader_would_pass_it(document: str, limit: int):
     names = ("depth", "introspection", "selections", "aliases", "directives", "query_roots")
-    places = {told(error)["limit"]: error.locations for error in excess(parse(document), SizeLimits(**dict.fromkeys(names, limit)))}
+    places = {told(error)["limit"]: error.locations for error in violation(parse(document), SizeLimits(**dict.fromkeys(names, limit)))}
     met = written_out(document)
-    for figure in Size._fields:
+    for figure in QuerySize._fields:
         deep = figure in {"depth", "introspection"}
         totals = [getattr(each, figure) for each in met] if deep else list(accumulate(each.of(figure) for each in met))
         passed = next((each.node for each, total in zip(met, totals, strict=True) if total > limit), None)

@@ -15,7 +15,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from persistence import health_checks
-from persistence.kit.blobs.by_url import blobs_at
+from persistence.kit.blobs.by_url import open_blobs
 from tests.conftest import settings_for
 from tests.files.test_files import DELETE, FILES, bearer, get, put, sweep
 from tests.files.test_uploads import BOUNDARY, part, raw, send
@@ -72,7 +72,7 @@ async def service(stored: Service) -> AsyncGenerator[Service]:
 
 async def kept(service: Service) -> list[str]:
     """Keys of the objects in the bucket."""
-    return [key async for key in blobs_at(service.settings.files_url).older_than(timedelta(0))]
+    return [key async for key in open_blobs(service.settings.files_url).older_than(timedelta(0))]
 
 
 async def test_come_back_whole_and_in_ranges_and_are_listed_and_deleted(service: Service) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from persistence.kit.cache.store import MemoryCache, SharedCache
-from persistence.kit.cache.table_versions import FileVersions, Joined, LocalVersions, SharedVersions
+from persistence.kit.cache.table_versions import CallCoalescer, FileVersions, LocalVersions, SharedVersions
 from persistence.kit.database.database import Database
 from persistence.kit.redis.client import connect
 from tests.conftest import settings_for
@@ -188,7 +188,7 @@ async def test_are_looked_at_once_for_all_who_ask_meanwhile_and_never_before_the
         await go_on.wait()
         return number
 
-    joined = Joined(look)
+    joined = CallCoalescer(look)
     first = asyncio.create_task(joined.call())
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -18,7 +18,7 @@ from graph.server.settings import load
 from persistence.kit.database import statement_executor
 from persistence.kit.database.database import Database
 from persistence.kit.database.engines import PoolSize
-from persistence.kit.transient_errors import is_outage
+from persistence.kit.transient_errors import is_transient
 from tests.support import servers
 from tests.support.service import SECRET
 
@@ -43,7 +43,7 @@ async def test_holds_as_many_as_it_is_told_and_lets_others_wait_so_long() -> Non
             await held.enter_async_context(database.reading())
         with pytest.raises(PoolTimeout) as refused:
             await held.enter_async_context(database.reading())
-        assert is_outage(refused.value)
+        assert is_transient(refused.value)
         assert (database.pools()["write"].busy, database.pools()["write"].most) == (2, 2)
 
 
@@ -52,17 +52,17 @@ async def test_stops_a_statement_that_takes_too_long() -> None:
         async with database.reading() as session:
             with pytest.raises(DBAPIError) as stopped:
                 await session.execute(select(func.pg_sleep(60)))
-        slow = statement_executor.prepare(select(func.pg_sleep(bindparam("seconds"))), database.raw_dialect)
+        slow = statement_executor.prepare(select(func.pg_sleep(bindparam("seconds"))), database.executor_dialect)
         with pytest.raises(Exception, match="statement timeout") as stopped_too:
-            await (await database.raw()).fetch(slow, {"seconds": 60})
-        assert is_outage(stopped.value)
-        assert is_outage(stopped_too.value)
+            await (await database.executor()).fetch(slow, {"seconds": 60})
+        assert is_transient(stopped.value)
+        assert is_transient(stopped_too.value)
 
 
 def test_knows_a_connection_that_is_just_being_ended() -> None:
     told = "cannot switch to state 12; another operation (2) is in progress"
-    assert is_outage(asyncpg.InternalClientError(told))
-    assert is_outage(InternalError("SELECT 1", {}, AsyncAdapt_asyncpg_dbapi.InternalClientError(told)))
+    assert is_transient(asyncpg.InternalClientError(told))
+    assert is_transient(InternalError("SELECT 1", {}, AsyncAdapt_asyncpg_dbapi.InternalClientError(told)))
 
 
 async def test_leaves_the_time_limit_to_the_server_when_told_so() -> None:
@@ -81,39 +81,39 @@ async def test_keeps_prepared_statements_unless_a_pooler_could_lose_them(cache: 
         async with database.reading() as session:
             assert (await session.scalar(PREPARED) > 1) is kept
         counted = statement_executor.prepare(
-            select(func.count()).select_from(func.pg_prepared_statement().table_valued(column("name"))), database.raw_dialect
+            select(func.count()).select_from(func.pg_prepared_statement().table_valued(column("name"))), database.executor_dialect
         )
-        [(count,)] = await (await database.raw()).fetch(counted, {})
+        [(count,)] = await (await database.executor()).fetch(counted, {})
         assert (count > 0) is kept
 
 
-BACKEND = statement_executor.Prepared("SELECT pg_backend_pid()", (), {})
-SLOW = statement_executor.Prepared("SELECT pg_sleep(60)", (), {})
+BACKEND = statement_executor.PreparedStatement("SELECT pg_backend_pid()", (), {})
+SLOW = statement_executor.PreparedStatement("SELECT pg_sleep(60)", (), {})
 
 
-async def _backend(reads: statement_executor.RawReads) -> int:
+async def _backend(reads: statement_executor.StatementExecutor) -> int:
     [(process,)] = await reads.fetch(BACKEND, {})
     return process
 
 
 async def test_lends_one_connection_again_and_again_also_after_a_refused_statement() -> None:
     async with connected() as database:
-        reads = await database.raw()
+        reads = await database.executor()
         first = await _backend(reads)
         with pytest.raises(Exception, match="division by zero"):
-            await reads.fetch(statement_executor.Prepared("SELECT 1 / 0", (), {}), {})
+            await reads.fetch(statement_executor.PreparedStatement("SELECT 1 / 0", (), {}), {})
         assert await _backend(reads) == first
 
 
 async def test_gives_up_a_connection_whose_statement_was_left_and_stops_that() -> None:
     async with connected() as database:
-        reads = await database.raw()
+        reads = await database.executor()
         first = await _backend(reads)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await reads.fetch(SLOW, {})
         assert await _backend(reads) != first
-        gone = statement_executor.Prepared("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", ("process",), {})
+        gone = statement_executor.PreparedStatement("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", ("process",), {})
         async with asyncio.timeout(30):
             while [tuple(row) for row in await reads.fetch(gone, {"process": first})] != [(0,)]:  # noqa: ASYNC110 -- it ends in another process
                 await asyncio.sleep(0.01)
@@ -121,7 +121,7 @@ async def test_gives_up_a_connection_whose_statement_was_left_and_stops_that() -
 
 async def test_replaces_a_connection_that_the_server_has_closed() -> None:
     async with connected() as database:
-        reads = await database.raw()
+        reads = await database.executor()
         first = await _backend(reads)
         async with database.reading() as session:
             assert await session.scalar(select(func.pg_terminate_backend(first, 5000)))
@@ -136,7 +136,7 @@ async def test_replaces_a_connection_that_is_old() -> None:
     await reads.close()
 
 
-async def _backend_or_none(reads: statement_executor.RawReads) -> int | None:
+async def _backend_or_none(reads: statement_executor.StatementExecutor) -> int | None:
     try:
         return await _backend(reads)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError):

@@ -157,10 +157,10 @@ async def test_reads_the_primary_for_a_change_of_unknown_place_until_a_later_one
     """What is known of a later change takes its place; and all of it has an end."""
     now = 0.0
     positions = replicas.LocalPositions(clock=lambda: now)
-    await positions.note(["ada", "ip"], replicas.NEVER)
-    assert await positions.of(["ada"]) == replicas.NEVER
+    await positions.note(["ada", "ip"], replicas.UNKNOWN_POSITION)
+    assert await positions.of(["ada"]) == replicas.UNKNOWN_POSITION
     await positions.note(["ada"], 7)
-    assert [await positions.of([name]) for name in ("ada", "ip", "bob")] == [7, replicas.NEVER, 0]
+    assert [await positions.of([name]) for name in ("ada", "ip", "bob")] == [7, replicas.UNKNOWN_POSITION, 0]
     await positions.note(["ada"], 5)  # Noted late: the change before it.
     assert await positions.of(["ada"]) == 7
     now = replicas.REMEMBERED_SECONDS
@@ -172,8 +172,8 @@ async def test_forgets_an_unknown_place_in_redis_too() -> None:
     here, there = replicas.SharedPositions(redis), replicas.SharedPositions(redis)
     name = f"forgotten {time.monotonic_ns()}"
     try:
-        await here.note([name], replicas.NEVER)
-        assert await there.of([name]) == replicas.NEVER
+        await here.note([name], replicas.UNKNOWN_POSITION)
+        assert await there.of([name]) == replicas.UNKNOWN_POSITION
         for position, kept in ((7, 7), (5, 7), (9, 9)):
             await here.note([name], position)
             assert await there.of([name]) == kept

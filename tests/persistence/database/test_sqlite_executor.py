@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from persistence.kit.database.sqlite_executor import SqliteReads
-from persistence.kit.database.statement_executor import Prepared, Row
+from persistence.kit.database.sqlite_executor import SqliteExecutor
+from persistence.kit.database.statement_executor import PreparedStatement, Row
 from tests.support.wire import until
 
-DOUBLE = Prepared("SELECT ? * 2", ("number",), {})
-WRONG = Prepared("SELECT * FROM absent", (), {})
-STORED = Prepared("SELECT count(*) FROM stored", (), {})
+DOUBLE = PreparedStatement("SELECT ? * 2", ("number",), {})
+WRONG = PreparedStatement("SELECT * FROM absent", (), {})
+STORED = PreparedStatement("SELECT count(*) FROM stored", (), {})
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "reads.db"
 
 
-def connected(file: Path) -> SqliteReads:
-    return SqliteReads(f"sqlite+aiosqlite:///{file}")
+def connected(file: Path) -> SqliteExecutor:
+    return SqliteExecutor(f"sqlite+aiosqlite:///{file}")
 
 
 @pytest.fixture
-async def reads(file: Path) -> AsyncGenerator[SqliteReads]:
+async def reads(file: Path) -> AsyncGenerator[SqliteExecutor]:
     reads = connected(file)
     yield reads
     await reads.close()
@@ -60,24 +60,24 @@ def locked(file: Path) -> Generator[None]:
         yield
 
 
-def double(reads: SqliteReads, number: int) -> asyncio.Task[Any]:
+def double(reads: SqliteExecutor, number: int) -> asyncio.Task[Any]:
     return asyncio.ensure_future(reads.fetch(DOUBLE, {"number": number}))
 
 
-async def under_way(reads: SqliteReads, errands: list[Any]) -> asyncio.Task[Any]:
+async def under_way(reads: SqliteExecutor, errands: list[Any]) -> asyncio.Task[Any]:
     """A read that waits for the lock."""
     first = asyncio.ensure_future(reads.fetch(STORED, {}))
     await until(lambda: len(errands) == 1)
     return first
 
 
-async def test_go_to_the_thread_together_if_they_come_together(reads: SqliteReads, errands: list[Any]):
+async def test_go_to_the_thread_together_if_they_come_together(reads: SqliteExecutor, errands: list[Any]):
     answers: list[list[Row]] = await asyncio.gather(*[double(reads, number) for number in range(20)])
     assert answers == [[(number * 2,)] for number in range(20)]
     assert len(errands) == 1
 
 
-async def test_gather_while_the_thread_works_and_each_has_its_own_end(reads: SqliteReads, file: Path, errands: list[Any]):
+async def test_gather_while_the_thread_works_and_each_has_its_own_end(reads: SqliteExecutor, file: Path, errands: list[Any]):
     with locked(file):
         first = await under_way(reads, errands)
         before, wrong, left, after = double(reads, 1), asyncio.ensure_future(reads.fetch(WRONG, {})), double(reads, 2), double(reads, 3)
@@ -92,7 +92,7 @@ async def test_gather_while_the_thread_works_and_each_has_its_own_end(reads: Sql
     assert len(errands) == 2
 
 
-async def test_that_are_left_under_way_keep_nobody_else_waiting(reads: SqliteReads, file: Path, errands: list[Any]):
+async def test_that_are_left_under_way_keep_nobody_else_waiting(reads: SqliteExecutor, file: Path, errands: list[Any]):
     with locked(file):
         first = await under_way(reads, errands)
         first.cancel()
@@ -114,7 +114,7 @@ async def test_that_were_asked_for_are_answered_before_the_file_is_closed(file: 
         await double(reads, 6)
 
 
-async def test_all_fail_where_no_thread_is_to_be_had_and_go_on_when_there_is(reads: SqliteReads, monkeypatch: pytest.MonkeyPatch):
+async def test_all_fail_where_no_thread_is_to_be_had_and_go_on_when_there_is(reads: SqliteExecutor, monkeypatch: pytest.MonkeyPatch):
     def refused(*_: Any) -> None:
         raise RuntimeError("can't start new thread")
 

@@ -14,7 +14,7 @@ from persistence.kit.database.database import Database
 from persistence.kit.events import feed, watermark
 from persistence.kit.events import log as events
 from persistence.kit.events.broker import LocalBroker
-from persistence.kit.events.feed import Feed, Missed, Reason
+from persistence.kit.events.feed import EventGap, EventGapReason, Feed
 from persistence.kit.events.log import Event, History
 from tests.server.telemetry.test_metrics import samples
 
@@ -49,7 +49,7 @@ async def prune_to_the_newest(database: Database) -> None:
         await events.prune(work, History(timedelta(days=1), count=1))
 
 
-async def take(stream: AsyncGenerator[Event | Missed], count: int) -> list[Any]:
+async def take(stream: AsyncGenerator[Event | EventGap], count: int) -> list[Any]:
     """Ids of events, and what was missed."""
     async with asyncio.timeout(60):
         found = [await anext(stream) for _ in range(count)]
@@ -61,7 +61,7 @@ async def test_says_that_a_cursor_has_expired_and_goes_on_after_the_hole(service
     await prune_to_the_newest(service.database)
     async with started(service) as fresh:
         stream = fresh.resume(fresh.cursor(first - 1))
-        assert await take(stream, 2) == [Missed(second, Reason.EXPIRED), third]
+        assert await take(stream, 2) == [EventGap(second, EventGapReason.EXPIRED), third]
         await stream.aclose()
 
 
@@ -78,7 +78,7 @@ async def test_says_that_a_subscriber_was_too_slow(service: Service, monkeypatch
             while await fresh.position() < fourth:  # noqa: ASYNC110 -- its news are for subscribers
                 await asyncio.sleep(0.01)
         await prune_to_the_newest(service.database)
-        assert await take(stream, 2) == [Missed(third, Reason.OVERFLOW), fourth]
+        assert await take(stream, 2) == [EventGap(third, EventGapReason.OVERFLOW), fourth]
         assert second < third
         await stream.aclose()
 

@@ -13,7 +13,7 @@ from graph.kit.auth import Scope
 from persistence.kit.database.database import Database, UnitOfWork
 from persistence.kit.jobs import queue as jobs
 from persistence.kit.jobs.queue import Job
-from persistence.kit.jobs.runner import Pace, Runner
+from persistence.kit.jobs.runner import JobRunner, WorkerConfig
 from persistence.purchases import table as purchases
 from tests.conftest import settings_for
 from tests.server.cli.test_commands import run
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.service import Service
 
-QUICK = Pace(lease_seconds=60, poll_seconds=0.02, first_delay_seconds=0.001, attempts=3)
+QUICK = WorkerConfig(lease_seconds=60, poll_seconds=0.02, first_delay_seconds=0.001, attempts=3)
 PARKED = "{ parkedJobs { number kind key attempts error } }"
 
 
@@ -84,7 +84,7 @@ async def parked(database: Database, key: str) -> Job:
 
 async def test_is_tried_again_after_a_failure_and_then_ends(database: Database) -> None:
     letters = Letters(failures=2)
-    runner = Runner(database, {"letter": letters}, QUICK)
+    runner = JobRunner(database, {"letter": letters}, QUICK)
     await runner.start()
     await enqueue(database, "a")
     await gone(database, "a")
@@ -94,7 +94,7 @@ async def test_is_tried_again_after_a_failure_and_then_ends(database: Database) 
 
 async def test_is_parked_after_the_last_failure_and_goes_on_when_told(database: Database) -> None:
     letters = Letters(failures=3)
-    runner = Runner(database, {"letter": letters}, QUICK)
+    runner = JobRunner(database, {"letter": letters}, QUICK)
     await runner.start()
     await enqueue(database, "b")
     job = await parked(database, "b")
@@ -110,12 +110,12 @@ async def test_is_parked_after_the_last_failure_and_goes_on_when_told(database: 
 async def test_of_a_process_that_died_is_taken_up_when_the_lease_runs_out(database: Database) -> None:
     dead, alive = Letters(), Letters()
     dead.stuck.clear()
-    first = Runner(database, {"letter": dead}, Pace(lease_seconds=0.2, poll_seconds=0.02))
+    first = JobRunner(database, {"letter": dead}, WorkerConfig(lease_seconds=0.2, poll_seconds=0.02))
     await first.start()
     await enqueue(database, "c")
     await until(lambda: dead.performed == ["c"])
     await first.stop(seconds=0)
-    second = Runner(database, {"letter": alive}, QUICK)
+    second = JobRunner(database, {"letter": alive}, QUICK)
     await second.start()
     await gone(database, "c")
     await second.stop()
@@ -140,7 +140,7 @@ async def test_that_end_together_do_not_fail_together(database: Database) -> Non
     async with database.transaction() as work:
         for key in ("f", "g", "h"):
             await jobs.enqueue(work, "letter", key, {})
-    runner = Runner(database, {"letter": letters}, QUICK)
+    runner = JobRunner(database, {"letter": letters}, QUICK)
     await runner.start()
     await parked(database, "g")
     await runner.stop()
@@ -154,11 +154,11 @@ async def test_does_not_wait_for_a_clock_that_jumps(database: Database, jump: ti
     await enqueue(database, "e")
     async with database.transaction() as work:
         (job,) = await jobs.claim(work, most=1, lease=timedelta(minutes=1))
-        await jobs.put_off(work, job, delay=timedelta(minutes=30), error="")
+        await jobs.reschedule(work, job, delay=timedelta(minutes=30), error="")
         assert not await jobs.is_due(work.session)
     monkeypatch.setattr(jobs, "utc_now", lambda: datetime.now(UTC) + jump)
     letters = Letters()
-    runner = Runner(database, {"letter": letters}, QUICK)
+    runner = JobRunner(database, {"letter": letters}, QUICK)
     await runner.start()
     await gone(database, "e")
     await runner.stop()
@@ -210,7 +210,7 @@ async def test_end_with_the_runner_that_performs_them(database: Database) -> Non
     letters = Endless()
     async with database.transaction() as work:
         await jobs.enqueue(work, "letter", "endless", {})
-    runner = Runner(database, {"letter": letters}, Pace(poll_seconds=0.01))
+    runner = JobRunner(database, {"letter": letters}, WorkerConfig(poll_seconds=0.01))
     await runner.start()
     await until(lambda: letters.performed == ["endless"])
     await runner.stop(seconds=0.05)

@@ -13,13 +13,13 @@ from redis.asyncio import Redis
 
 from graph.server.graphql.response_cache import SHARED_SECONDS
 from persistence.kit.cache.store import SharedCache
-from persistence.kit.limits.moving_window import SharedWindows
-from persistence.kit.limits.token_bucket import BUCKETS, KEPT_SECONDS, Budget, LocalQuota, Quota, SharedQuota
+from persistence.kit.limits.moving_window import SharedMovingWindow
+from persistence.kit.limits.token_bucket import BUCKETS, KEPT_SECONDS, Budget, LocalTokenBucket, SharedTokenBucket, TokenBucket
 from persistence.kit.redis.circuit_breaker import RETRY_SECONDS
 from persistence.kit.redis.client import connect
 from tests.support import servers
 
-Bucket = tuple[Quota, Callable[[str, float], Awaitable[None]]]
+Bucket = tuple[TokenBucket, Callable[[str, float], Awaitable[None]]]
 
 BUDGET = Budget(capacity=100, per_second=10)
 
@@ -64,13 +64,13 @@ def bucket(request: pytest.FixtureRequest) -> Bucket:
         async def later(_caller: str, seconds: float) -> None:
             clock.now += seconds
 
-        return LocalQuota(BUDGET, clock), later
+        return LocalTokenBucket(BUDGET, clock), later
     client: Redis = request.getfixturevalue("redis")
 
     async def earlier(caller: str, seconds: float) -> None:
         await client.hincrbyfloat(f"storegraph:budget:{caller}", "at", -seconds)
 
-    return SharedQuota(client, BUDGET), earlier
+    return SharedTokenBucket(client, BUDGET), earlier
 
 
 async def test_is_full_at_first_and_is_charged_all_or_nothing(bucket: Bucket):
@@ -113,8 +113,8 @@ async def test_gets_back_what_was_not_used_and_never_more_than_it_holds(bucket: 
 async def test_is_given_back_what_was_not_used_for_other_processes_to_see(redis: Redis):
     async with connected(servers.redis()) as elsewhere:
         slow = Budget(capacity=100, per_second=0.001)
-        one: Any = SharedQuota(redis, slow)
-        other = SharedQuota(elsewhere, slow)
+        one: Any = SharedTokenBucket(redis, slow)
+        other = SharedTokenBucket(elsewhere, slow)
         await one.charge("ada", 60)
         one.refund("ada", 25)
         await one._payment
@@ -138,16 +138,16 @@ async def test_is_never_overdrawn_by_callers_at_the_same_time(bucket: Bucket):
 
 async def test_is_one_for_all_processes_that_share_a_redis(redis: Redis):
     async with connected(servers.redis()) as elsewhere:
-        one, other = SharedQuota(redis, BUDGET), SharedQuota(elsewhere, BUDGET)
+        one, other = SharedTokenBucket(redis, BUDGET), SharedTokenBucket(elsewhere, BUDGET)
         await one.charge("ada", 60)
         assert (await other.charge("ada", 60)).granted is False
         assert (await other.charge("ada", 40)).granted is True
 
 
 async def test_is_forgotten_by_redis_a_day_after_its_last_use(redis: Redis):
-    await SharedQuota(redis, BUDGET).charge("ada", 50)
+    await SharedTokenBucket(redis, BUDGET).charge("ada", 50)
     assert KEPT_SECONDS - 2 < await redis.ttl("storegraph:budget:ada") <= KEPT_SECONDS
-    await SharedQuota(redis, Budget(capacity=100_000_000, per_second=10)).charge("slow", 50_000_000)
+    await SharedTokenBucket(redis, Budget(capacity=100_000_000, per_second=10)).charge("slow", 50_000_000)
     assert 5_000_000 - 2 < await redis.ttl("storegraph:budget:slow") <= 5_000_001
 
 
@@ -168,9 +168,9 @@ async def test_falls_below_zero_for_what_was_done_already(bucket: Bucket):
 async def test_outlives_every_cached_response_in_a_redis_that_is_full():
     with FullRedis.own() as server:
         async with connect(server.url) as client:
-            quota, windows = SharedQuota(client, Budget(capacity=100, per_second=0.001)), SharedWindows(client)
+            quota, windows = SharedTokenBucket(client, Budget(capacity=100, per_second=0.001)), SharedMovingWindow(client)
             await quota.charge("ada", 100)
-            assert [await windows.use("1/minute; 9/hour", "a") > 0 for _ in range(2)] == [False, True]
+            assert [await windows.hit("1/minute; 9/hour", "a") > 0 for _ in range(2)] == [False, True]
             cache = SharedCache(client, "storegraph:cache")
             for number in range(1_000):
                 await cache.put(str(number), b"x" * 10_000, SHARED_SECONDS)
@@ -178,7 +178,7 @@ async def test_outlives_every_cached_response_in_a_redis_that_is_full():
             evicted = (await stats.info("stats"))["evicted_keys"]
             assert evicted > 500
             assert (await quota.charge("ada", 1)).granted is False
-            assert await windows.use("1/minute; 9/hour", "a") > 0
+            assert await windows.hit("1/minute; 9/hour", "a") > 0
 
 
 def test_is_evicted_last_by_the_redis_that_is_shipped():
@@ -188,7 +188,7 @@ def test_is_evicted_last_by_the_redis_that_is_shipped():
 
 
 async def test_keeps_only_so_many_callers_in_a_process():
-    quota = LocalQuota(BUDGET)
+    quota = LocalTokenBucket(BUDGET)
     await quota.charge("first", 100)
     for caller in range(BUCKETS):
         await quota.charge(str(caller), 1)
@@ -199,7 +199,7 @@ async def test_is_kept_by_each_process_while_redis_is_away_and_shared_again_afte
     clock = Clock()
     with servers.Redis.own() as server:
         async with connected(server.url) as client:
-            quota = SharedQuota(client, BUDGET, clock=clock)
+            quota = SharedTokenBucket(client, BUDGET, clock=clock)
             assert (await quota.charge("ada", 90)).remaining == 10
             server.stop()
             assert (await quota.charge("ada", 30)).remaining == 70
@@ -215,7 +215,7 @@ async def test_is_kept_by_each_process_while_redis_is_away_and_shared_again_afte
 async def test_does_not_wait_for_a_redis_that_hangs():
     with servers.Redis.own() as server:
         async with connected(server.url) as client:
-            quota = SharedQuota(client, BUDGET)
+            quota = SharedTokenBucket(client, BUDGET)
             await quota.charge("ada", 1)
             server.pause()
             began = asyncio.get_running_loop().time()

@@ -11,11 +11,11 @@ import pytest
 
 from persistence import files
 from persistence.items import file_import
-from persistence.items.table import Draft
+from persistence.items.table import ItemValues
 from persistence.kit.blobs.blobs import Blobs, store
 from persistence.kit.errors import InvalidInput
 from persistence.kit.parsing.blank import is_blank, visible_length
-from persistence.users import Application
+from persistence.users import SignUpValues
 from tests.support.service import PASSWORD
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ def test_a_password_is_as_long_as_what_can_be_seen_of_it() -> None:
         ("\u2800" * 12, "password: must not be blank"),
     ):
         with pytest.raises(InvalidInput, match=message):
-            Application("ada", password).check()
-    Application("ada", "pass\u200bwords").check()
+            SignUpValues("ada", password).check()
+    SignUpValues("ada", "pass\u200bwords").check()
 
 
 @every_blank
@@ -164,4 +164,4 @@ async def test_channels_are_refused(embedded: Service, blank: str) -> None:
 
 def test_texts_around_what_can_be_seen_are_kept() -> None:
     for text in VISIBLE:
-        Draft(text, Decimal(1), tags=(text,)).check()
+        ItemValues(text, Decimal(1), tags=(text,)).check()

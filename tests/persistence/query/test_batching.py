@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 
-from persistence.kit.query.batching import Gathering, Gatherings
+from persistence.kit.query.batching import Batcher, BatcherByTarget
 from tests.support.wire import until
 
 
@@ -28,10 +28,10 @@ class Shelf:
 
 async def test_fetches_what_comes_meanwhile_in_the_next_batch() -> None:
     shelf = Shelf()
-    gathering = Gathering(shelf.fetch, most=3)
-    first = [asyncio.create_task(gathering.one(key)) for key in (1, 2, 1)]
+    gathering = Batcher(shelf.fetch, most=3)
+    first = [asyncio.create_task(gathering.load(key)) for key in (1, 2, 1)]
     await shelf.begun.wait()
-    later = [asyncio.create_task(gathering.one(key)) for key in (1, 13, 5, 6)]
+    later = [asyncio.create_task(gathering.load(key)) for key in (1, 13, 5, 6)]
     await asyncio.sleep(0)
     shelf.open.set()
     assert await asyncio.gather(*first, *later) == [2, 4, 2, 2, None, 10, 12]
@@ -41,16 +41,16 @@ async def test_fetches_what_comes_meanwhile_in_the_next_batch() -> None:
 async def test_tells_an_error_to_those_who_shared_it_and_goes_on() -> None:
     shelf = Shelf()
     shelf.open.set()
-    gathering = Gathering(shelf.fetch, most=2)
-    answers = await asyncio.gather(*(gathering.one(key) for key in (1, 666, 3)), return_exceptions=True)
+    gathering = Batcher(shelf.fetch, most=2)
+    answers = await asyncio.gather(*(gathering.load(key) for key in (1, 666, 3)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [ValueError, ValueError, int]
-    assert await gathering.one(4) == 8
+    assert await gathering.load(4) == 8
 
 
 async def test_lets_one_leave_while_the_others_wait() -> None:
     shelf = Shelf()
-    gathering = Gathering(shelf.fetch, most=2)
-    leaving, staying = (asyncio.create_task(gathering.one(1)) for _ in range(2))
+    gathering = Batcher(shelf.fetch, most=2)
+    leaving, staying = (asyncio.create_task(gathering.load(1)) for _ in range(2))
     await shelf.begun.wait()
     leaving.cancel()
     await asyncio.wait([leaving])
@@ -69,9 +69,9 @@ async def test_fetches_on_behalf_of_somebody_who_waits_for_it() -> None:
 
     async def ask(name: str, key: int) -> int | None:
         asking.set(name)
-        return await gathering.one(key)
+        return await gathering.load(key)
 
-    gathering = Gathering(fetch, most=2)
+    gathering = Batcher(fetch, most=2)
     first = asyncio.create_task(ask("ada", 1))
     await shelf.begun.wait()
     later = [asyncio.create_task(ask("bob", 2)), asyncio.create_task(ask("eve", 3))]
@@ -85,8 +85,8 @@ async def test_keeps_places_apart() -> None:
     async def fetch(place: str, keys: Sequence[int]) -> Mapping[int, str]:
         return {key: f"{key} at {place}" for key in keys}
 
-    gatherings = Gatherings(fetch, most=2)
-    assert await asyncio.gather(gatherings.one("primary", 1), gatherings.one("replica", 1)) == ["1 at primary", "1 at replica"]
+    gatherings = BatcherByTarget(fetch, most=2)
+    assert await asyncio.gather(gatherings.load("primary", 1), gatherings.load("replica", 1)) == ["1 at primary", "1 at replica"]
 
 
 async def test_leaves_nobody_waiting_when_a_batch_is_cancelled() -> None:
@@ -99,8 +99,8 @@ async def test_leaves_nobody_waiting_when_a_batch_is_cancelled() -> None:
         await asyncio.Event().wait()
         return {}
 
-    gathering = Gathering(fetch, most=10)
-    waiting = [asyncio.create_task(gathering.one(number)) for number in range(3)]
+    gathering = Batcher(fetch, most=10)
+    waiting = [asyncio.create_task(gathering.load(number)) for number in range(3)]
     await until(lambda: bool(fetching))
     fetching[0].cancel()
     async with asyncio.timeout(10):
@@ -121,10 +121,10 @@ async def test_stops_a_batch_that_nobody_waits_for_any_more() -> None:
             raise
         return {key: key for key in keys}
 
-    gathering = Gathering(fetch, most=10)
-    waiting = [asyncio.create_task(gathering.one(number)) for number in range(2)]
+    gathering = Batcher(fetch, most=10)
+    waiting = [asyncio.create_task(gathering.load(number)) for number in range(2)]
     await until(lambda: bool(fetched))
-    later = asyncio.create_task(gathering.one(7))
+    later = asyncio.create_task(gathering.load(7))
     waiting[0].cancel()
     await asyncio.sleep(0)
     assert stopped == []

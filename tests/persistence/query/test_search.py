@@ -11,7 +11,7 @@ import pytest
 
 from graph.kit.auth import Scope
 from persistence.items import table as items
-from persistence.items.table import Draft
+from persistence.items.table import ItemValues
 from persistence.kit.query import search
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ TEXTS: dict[str, tuple[list[str], list[str]]] = {
 
 async def fill(service: Service) -> None:
     async with service.database.transaction() as work:
-        drafts = [Draft(text, Decimal(1)) if number % 2 else Draft("x", Decimal(1), text) for number, text in enumerate(TEXTS)]
+        drafts = [ItemValues(text, Decimal(1)) if number % 2 else ItemValues("x", Decimal(1), text) for number, text in enumerate(TEXTS)]
         for draft in drafts:
             draft.check()
         await items.create_all(work, drafts, owner_id=None)
@@ -137,7 +137,7 @@ async def test_refuses_more_than_it_looks_up_and_names_the_bound(service: Servic
 async def test_looks_every_word_of_a_long_query_up(service: Service) -> None:
     async with service.database.transaction() as work:
         await items.create_all(
-            work, [Draft(" ".join(f"w{number}" for number in range(15)), Decimal(1)), Draft("v" * 80, Decimal(1))], owner_id=None
+            work, [ItemValues(" ".join(f"w{number}" for number in range(15)), Decimal(1)), ItemValues("v" * 80, Decimal(1))], owner_id=None
         )
     sixteen = [f"w{number}" for number in range(16)]
     for query, count in (

@@ -16,7 +16,7 @@ from persistence.items.listing import Filter, Order, OrderField
 from persistence.items.table import Item
 from persistence.kit.database.statement_executor import prepare
 from persistence.kit.query import search_scan
-from persistence.kit.query.paging import Window
+from persistence.kit.query.paging import PageArguments
 
 if TYPE_CHECKING:
     from persistence.kit.database.database import Database
@@ -51,8 +51,8 @@ SEARCHES = ["all", "often", "seldom", "early", "late", "all seldom", "often late
 
 @pytest.fixture
 async def filled(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setattr(search_scan, "WALK", 40)
-    monkeypatch.setattr(search_scan, "SAMPLE", 8)
+    monkeypatch.setattr(search_scan, "SCAN_ROWS", 40)
+    monkeypatch.setattr(search_scan, "SAMPLE_ROWS", 8)
     async with service.database.transaction() as work:
         await work.session.execute(insert(Item), [row(number) for number in range(ROWS)])
     return service
@@ -68,7 +68,7 @@ def row(number: int) -> dict[str, Any]:
 async def everything(database: Database, order: Order) -> list[Item]:
     """All items in order, by a list that nothing is searched in."""
     async with database.reading() as session:
-        return list(await session.scalars(listing.listing(Filter(), order).top(ROWS)))
+        return list(await session.scalars(listing.listing(Filter(), order).first_rows(ROWS)))
 
 
 async def paged(database: Database, filter_: Filter, order: Order, *, backward: bool) -> list[int]:
@@ -77,7 +77,7 @@ async def paged(database: Database, filter_: Filter, order: Order, *, backward: 
     cursor, more = None, True
     async with database.reading() as session:
         while more:
-            window = Window(last=SIZE, before=cursor) if backward else Window(first=SIZE, after=cursor)
+            window = PageArguments(last=SIZE, before=cursor) if backward else PageArguments(first=SIZE, after=cursor)
             page = await listing.page(session, filter_, order, window)
             found = [item.id for item in page.rows]
             ids = found + ids if backward else ids + found
@@ -130,15 +130,15 @@ async def test_of_users_too(filled: Service) -> None:
         await filled.make_user(name)
     async with filled.database.reading() as session:
         for search, expected in (("user", names), ("user07", ["user07"]), ("user1", names[10:20])):
-            first = await users.page(session, search, Window(first=20))
-            rest = await users.page(session, search, Window(first=20, after=first.listing.cursor(first.rows[-1])))
+            first = await users.page(session, search, PageArguments(first=20))
+            rest = await users.page(session, search, PageArguments(first=20, after=first.listing.cursor(first.rows[-1])))
             assert [user.username for user in (*first.rows, *rest.rows)] == expected
 
 
 async def test_and_sqlite_looks_rare_words_up(embedded: Service) -> None:
     """A condition written `id IN (…) = 1` is one that it asks of every row."""
     database = embedded.database
-    prepared = prepare(listing.selected(Filter(search="seldom"), None), database.raw_dialect)
+    prepared = prepare(listing.selected(Filter(search="seldom"), None), database.executor_dialect)
     async with database.reading() as session:
         connection = await session.connection()
         plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {prepared.sql}", tuple(prepared.arguments({})))).all()

@@ -12,8 +12,8 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from graph.server.settings import BadSettings, load
-from persistence.kit.limits.moving_window import SharedWindows
-from persistence.kit.limits.token_bucket import Budget, SharedQuota
+from persistence.kit.limits.moving_window import SharedMovingWindow
+from persistence.kit.limits.token_bucket import Budget, SharedTokenBucket
 from persistence.kit.redis.client import connect
 from tests.persistence.events.test_broker import two_brokers
 from tests.support.certificates import certificate
@@ -30,15 +30,15 @@ GOSSIP_PORT = 10_000  # Above its own port, a node listens to its fellows.
 async def works(url: str) -> None:
     """Every use of Redis, by two clients as of two processes, with keys enough for each node of a cluster to get some."""
     one, other = connect(url, patience_seconds=5), connect(url, patience_seconds=5)
-    quotas = [SharedQuota(client, Budget(10, 0.001)) for client in (one, other)]
-    windows = [SharedWindows(client) for client in (one, other)]
+    quotas = [SharedTokenBucket(client, Budget(10, 0.001)) for client in (one, other)]
+    windows = [SharedMovingWindow(client) for client in (one, other)]
     for caller in map(str, range(12)):
         assert (await quotas[0].charge(caller, 6)).granted
         assert not (await quotas[1].charge(caller, 6)).granted
-        assert await windows[0].use("1/hour", "a field", caller) == 0
-        assert await windows[1].use("1/hour", "a field", caller) > 0
-        await windows[1].take_back("1/hour", "a field", caller)
-        assert await windows[1].use("1/hour", "a field", caller) == 0
+        assert await windows[0].hit("1/hour", "a field", caller) == 0
+        assert await windows[1].hit("1/hour", "a field", caller) > 0
+        await windows[1].undo("1/hour", "a field", caller)
+        assert await windows[1].hit("1/hour", "a field", caller) == 0
     assert [use.outage.failures for use in (*quotas, *windows)] == [0, 0, 0, 0]
     async with two_brokers(url):
         pass  # They have found each other.
@@ -113,7 +113,7 @@ async def test_finds_its_way_in_a_cluster_and_goes_on_alone_without_it() -> None
         url = nodes[0].url.replace("redis://", "redis+cluster://")
         await works(url)
         client = connect(url)
-        quota = SharedQuota(client, Budget(10, 0.001))
+        quota = SharedTokenBucket(client, Budget(10, 0.001))
         assert (await quota.charge("eve", 6)).granted
         for node in nodes:
             node.stop()

@@ -122,7 +122,7 @@ async def test_of_monitoring_goes_on_after_an_unexpected_exception(service: Serv
             raise RuntimeError("the folder is gone")
 
     metrics: Any = service.services.observer
-    monkeypatch.setattr(metrics.metrics, "share", share)
+    monkeypatch.setattr(metrics.metrics, "write_snapshot", share)
     await until(lambda: len(shares) >= 2)
     await all_run(service)
 

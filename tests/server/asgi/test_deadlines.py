@@ -26,9 +26,9 @@ from graph.kit.global_ids import row_id
 from graph.server.asgi.deadline import Deadline
 from persistence.items.table import Item
 from persistence.kit.database.database import Change, Database
-from persistence.kit.database.statement_executor import Prepared
+from persistence.kit.database.statement_executor import PreparedStatement
 from persistence.kit.events import log as events
-from persistence.kit.transient_errors import is_outage
+from persistence.kit.transient_errors import is_transient
 from tests.conftest import settings_for
 from tests.support.listening import PROTOCOL, listening
 from tests.support.servers import Postgres, Redis
@@ -248,11 +248,11 @@ async def test_a_read_that_takes_too_long_is_stopped(service: Service) -> None:
             with pytest.raises((TimeoutError, DBAPIError)) as stopped:
                 async with database.reading() as session:
                     await session.execute(text(SLOW))
-            assert is_outage(stopped.value)
+            assert is_transient(stopped.value)
             with pytest.raises((asyncpg.QueryCanceledError, sqlite3.OperationalError)) as stopped_too:
-                await (await database.raw()).fetch(Prepared(SLOW, (), {}), {})
-            assert is_outage(stopped_too.value)
-        assert [tuple(row) for row in await (await database.raw()).fetch(Prepared("SELECT 1", (), {}), {})] == [(1,)]
+                await (await database.executor()).fetch(PreparedStatement(SLOW, (), {}), {})
+            assert is_transient(stopped_too.value)
+        assert [tuple(row) for row in await (await database.executor()).fetch(PreparedStatement("SELECT 1", (), {}), {})] == [(1,)]
         async with database.reading() as session:
             assert await session.scalar(text("SELECT 1")) == 1
         await nothing_runs(database)
@@ -264,26 +264,26 @@ async def nothing_runs(database: Database) -> None:
     """No statement of ours goes on in the server."""
     if database.dialect == "sqlite":
         return
-    count = Prepared(
+    count = PreparedStatement(
         "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%counted%' AND pid <> pg_backend_pid()", (), {}
     )
     async with asyncio.timeout(10):
-        while [tuple(row) for row in await (await database.raw()).fetch(count, {})] != [(0,)]:  # noqa: ASYNC110 -- it ends in another process
+        while [tuple(row) for row in await (await database.executor()).fetch(count, {})] != [(0,)]:  # noqa: ASYNC110 -- it ends in another process
             await asyncio.sleep(0.02)
 
 
 async def test_a_read_is_cancelled_with_whoever_waits_for_it(service: Service) -> None:
     database = Database.connect(service.settings.database_url, pool=replace(service.settings.pool, read_seconds=60))
     try:
-        rows = await database.raw()
-        reading = asyncio.create_task(rows.fetch(Prepared(SLOW, (), {}), {}))
+        rows = await database.executor()
+        reading = asyncio.create_task(rows.fetch(PreparedStatement(SLOW, (), {}), {}))
         executing = asyncio.create_task(executed(database))
         await asyncio.sleep(0.1)  # It has begun by then, or is refused before: both are an end.
         for task in (reading, executing):
             task.cancel()
         await asyncio.wait([reading, executing])
         async with asyncio.timeout(10):
-            await rows.fetch(Prepared("SELECT 1", (), {}), {})
+            await rows.fetch(PreparedStatement("SELECT 1", (), {}), {})
             async with database.reading() as session:
                 await session.scalar(text("SELECT 1"))
         await nothing_runs(database)

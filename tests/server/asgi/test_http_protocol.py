@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from graph.server.asgi.http_protocol import Protocol
+from graph.server.asgi.http_protocol import HttpProtocol
 from tests.support.impatient import LIMITS
 from tests.support.wire import until
 
@@ -25,7 +25,7 @@ LAST = b"GET /last HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
 LAST_ANSWER = b"HTTP/1.1 200 OK\r\ndate: %b\r\ncontent-length: 4\r\nconnection: close\r\n\r\nlast" % DATE
 
 
-class Impatient(Protocol):
+class Impatient(HttpProtocol):
     limits = LIMITS
 
 
@@ -107,7 +107,7 @@ def get(path: str, *headers: str, method: str = "GET", version: str = "1.1") -> 
 
 
 async def assert_same(*parts: bytes) -> None:
-    ours, theirs = Served(answers, Protocol), Served(answers, HttpToolsProtocol)
+    ours, theirs = Served(answers, HttpProtocol), Served(answers, HttpToolsProtocol)
     assert await ours.exchange(*parts) == await theirs.exchange(*parts)
     assert ours.state.total_requests == theirs.state.total_requests
 
@@ -136,7 +136,7 @@ async def test_carries_one_answer_after_another(parts: tuple[bytes, ...]) -> Non
 
 
 async def test_frames_a_whole_answer() -> None:
-    received = await Served(answers, Protocol).exchange(get("/whole") + LAST)
+    received = await Served(answers, HttpProtocol).exchange(get("/whole") + LAST)
     assert received == b"HTTP/1.1 200 OK\r\ndate: %b\r\nx-tab: a\tb\r\nx-100%%: 100 %%d\r\ncontent-length: 5\r\n\r\nwhole%b" % (
         DATE,
         LAST_ANSWER,
@@ -158,7 +158,7 @@ async def test_carries_no_field_that_breaks_out_of_its_line(header: tuple[bytes,
         await send(start(200, length(2), header))
         await send(body(b"ok"))
 
-    received = await Served(app, Protocol).exchange(get("/"))
+    received = await Served(app, HttpProtocol).exchange(get("/"))
     head = b"HTTP/1.1 500 Internal Server Error\r\ndate: %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n" % DATE
     assert received == head + b"connection: close\r\n\r\nInternal Server Error"
 
@@ -171,7 +171,7 @@ async def test_carries_the_head_of_a_stream_before_there_is_more() -> None:
         await more.wait()
         await send(body(b":\n\n"))
 
-    served = Served(app, Protocol)
+    served = Served(app, HttpProtocol)
     served.state.default_headers = []
     async with served.client() as (reader, writer):
         writer.write(get("/"))
@@ -190,7 +190,7 @@ async def test_tells_who_watches_for_the_end_of_an_answer() -> None:
         seen.append(await watching)
 
     seen = list[str]()
-    await Served(app, Protocol).exchange(get("/") + LAST)
+    await Served(app, HttpProtocol).exchange(get("/") + LAST)
     assert seen == ["http.disconnect"] * 2
 
 
@@ -206,7 +206,7 @@ async def test_writes_nothing_to_a_client_that_has_gone() -> None:
             await send(dict(message))
         done.append(True)
 
-    done, served = list[bool](), Served(app, Protocol)
+    done, served = list[bool](), Served(app, HttpProtocol)
     async with served.client() as (_, writer):
         writer.write(get("/"))
         await until(lambda: bool(served.state.tasks))
@@ -222,7 +222,7 @@ async def test_waits_for_a_client_that_does_not_keep_up() -> None:
         await send(body(large))
         sent.append(True)
 
-    began, sent, served = list[bool](), list[bool](), Served(app, Protocol)
+    began, sent, served = list[bool](), list[bool](), Served(app, HttpProtocol)
     async with served.client() as (reader, writer):
         writer.write(get("/") + get("/"))
         await until(lambda: len(began) == 2)
@@ -253,7 +253,7 @@ async def test_leaves_a_connection_that_is_used() -> None:
         writer.write(get("/whole") + get("/named") + LAST)
         await reader.readuntil(b"\r\n\r\nwhole")
         (connection,) = served.state.connections
-        assert isinstance(connection, Protocol)
+        assert isinstance(connection, HttpProtocol)
         connection.look(connection.loop.time() + 1_000)
         done.set()
         assert (await reader.read()).endswith(b"named" + LAST_ANSWER)

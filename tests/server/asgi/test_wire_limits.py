@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from graph.server.asgi.http_protocol import Protocol, is_host
-from graph.server.asgi.transport import Joined, Reading, WireLimits
+from graph.server.asgi.http_protocol import HttpProtocol, is_host
+from graph.server.asgi.transport import BufferedTransport, ReadRate, WireLimits
 from tests.server.asgi.test_http_protocol import ANSWERS, DATE, LAST, LAST_ANSWER, Impatient, Served, answers, body, get, start
 from tests.support.wire import stop_reading, until
 
@@ -114,7 +114,7 @@ async def test_speaks_a_version_of_http_that_is_served(embedded: Service, versio
 @pytest.mark.parametrize("path", ["/stream", "/chunked", "/closing"])
 async def test_of_http_1_0_gets_no_chunks(path: str) -> None:
     """RFC 9112, section 6.1: "A server MUST NOT send a response containing Transfer-Encoding unless the corresponding request indicates HTTP/1.1"."""
-    received = await Served(answers, Protocol).exchange(get(path, "Connection: keep-alive", version="1.0"))
+    received = await Served(answers, HttpProtocol).exchange(get(path, "Connection: keep-alive", version="1.0"))
     expected = {"/stream": b"\r\n\r\nsomemore", "/chunked": b"\r\n\r\nchunk", "/closing": b"\r\n\r\nbye"}[path]
     assert received.endswith(expected)
     assert b"transfer-encoding" not in received
@@ -123,14 +123,14 @@ async def test_of_http_1_0_gets_no_chunks(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/known", "/deleted", "/whole", "/empty"])
 async def test_of_http_1_0_gets_a_whole_answer_as_ever(path: str) -> None:
-    received = await Served(answers, Protocol).exchange(get(path, version="1.0"))
+    received = await Served(answers, HttpProtocol).exchange(get(path, version="1.0"))
     assert (received.startswith(b"HTTP/1.1 "), b"transfer-encoding" in received, b"connection: close" in received) == (True, False, True)
 
 
 async def test_of_http_1_0_is_not_told_to_continue() -> None:
     """RFC 9110, section 10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation"."""
     sent = get("/whole", "Expect: 100-continue", "Content-Length: 2", method="POST", version="1.0") + b"{}"
-    assert (await Served(answers, Protocol).exchange(sent)).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert (await Served(answers, HttpProtocol).exchange(sent)).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 async def test_of_http_1_0_reads_event_streams_exports_and_downloads(service: Service) -> None:
@@ -259,12 +259,12 @@ async def test_may_ask_ahead(count: int, pad: str) -> None:
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         asked.append(scope["path"])
         (connection,) = served.state.connections
-        assert isinstance(connection, Protocol)
+        assert isinstance(connection, HttpProtocol)
         waiting.append(len(connection.pipeline))
         await send(start(200, length(1)))
         await send(body(b"."))
 
-    waiting, served = list[int](), Served(app, Protocol)
+    waiting, served = list[int](), Served(app, HttpProtocol)
     async with served.client() as (reader, writer):
         writer.write(b"".join(get(f"/{number}", f"X: {pad}") for number in range(count)) + get("/end", "Connection: close"))
         received = await reader.read()
@@ -279,7 +279,7 @@ def length(number: int) -> tuple[bytes, bytes]:
 
 async def test_that_asks_ahead_too_much_is_cut_off_behind_what_is_answered() -> None:
     """The requests come in one piece with the end of a body, so that the parser has them all before anybody could look."""
-    served = Served(read_all, Protocol)
+    served = Served(read_all, HttpProtocol)
     tiny = b"GET / HTTP/1.1\r\nHost:a\r\n\r\n"
     chunked = get("/", "Transfer-Encoding: chunked", method="POST") + b"1;" + b"x" * 200 + b"\r\ny\r\n" + b"0\r\n"
     async with served.client() as (reader, writer):
@@ -320,7 +320,7 @@ async def test_gets_no_refusal_in_the_middle_of_an_answer(behind: bytes, said: b
         await go_on.wait()
         await send(body(b"more"))
 
-    async with streaming(Served(app, Protocol), behind) as (reader, _):
+    async with streaming(Served(app, HttpProtocol), behind) as (reader, _):
         assert await reader.readexactly(9) == b"4\r\nsome\r\n"
         for _ in range(5):
             await asyncio.sleep(0)
@@ -342,7 +342,7 @@ async def test_is_known_to_have_gone_whatever_it_asked_ahead(behind: bytes) -> N
             pass
         gone.set()
 
-    async with streaming(Served(app, Protocol), behind) as (_, writer):
+    async with streaming(Served(app, HttpProtocol), behind) as (_, writer):
         writer.transport.abort()
         await asyncio.wait_for(gone.wait(), 10)
 
@@ -356,7 +356,7 @@ async def test_is_told_of_a_malformed_body() -> None:
         heard.append(message["type"])
 
     sent = get("/", "Transfer-Encoding: chunked", method="POST") + b"2\r\nab\r\nnonsense\r\n"
-    assert (await Served(app, Protocol).exchange(sent)).startswith(BAD_REQUEST)
+    assert (await Served(app, HttpProtocol).exchange(sent)).startswith(BAD_REQUEST)
     assert heard == ["http.disconnect"]
 
 
@@ -371,7 +371,7 @@ async def test_adds_no_field_by_a_trailer() -> None:
         await answers({"method": "GET", "path": "/last"}, receive, send)
 
     sent = get("/", "Transfer-Encoding: chunked", "Connection: close", method="POST") + b"2\r\nab\r\n0\r\nAuthorization: Bearer x\r\n\r\n"
-    assert (await Served(app, Protocol).exchange(sent)).endswith(b"last")
+    assert (await Served(app, HttpProtocol).exchange(sent)).endswith(b"last")
     assert [name for name, _ in seen] == [b"host", b"transfer-encoding", b"connection"]
 
 
@@ -381,7 +381,7 @@ async def test_may_offer_another_protocol() -> None:
         get("/whole", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: A", "Content-Length: 2", method="POST")
         + b"{}"
     )
-    assert (await Served(answers, Protocol).exchange(sent + LAST)).endswith(b"whole" + LAST_ANSWER)
+    assert (await Served(answers, HttpProtocol).exchange(sent + LAST)).endswith(b"whole" + LAST_ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def test_is_slow_only_where_it_takes_less_than_it_could() -> None:
-    reading = Reading(0.0)
+    reading = ReadRate(0.0)
     assert reading.slow_for(5, delivered=0, unread=10_000_000, least_rate=4_096) == 0
     assert reading.slow_for(10, delivered=4_096 * 5, unread=9_900_000, least_rate=4_096) == 0
     assert reading.slow_for(15, delivered=4_096 * 10 - 1, unread=9_900_000, least_rate=4_096) == 5
@@ -478,5 +478,5 @@ def test_is_served_within_limits_that_are_stated() -> None:
     limits = WireLimits()
     assert (limits.head_bytes, limits.head_fields, limits.waiting_requests) == (32_768, 100, 16)
     assert limits.slow_seconds + 2 * limits.look_seconds <= 30
-    assert Joined.__doc__
+    assert BufferedTransport.__doc__
     assert DATE

@@ -24,7 +24,7 @@ from tests.support.wire import until
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from graph.server.graphql.connection_registry import Connections, Transport
+    from graph.server.graphql.connection_registry import ConnectionRegistry, Transport
     from tests.support.service import Service
 
 SOCKETS = 300
@@ -83,19 +83,19 @@ class Stalled:
         await asyncio.Event().wait()
 
 
-async def stalled(service: Service, connections: Connections) -> list[Stalled]:
+async def stalled(service: Service, connections: ConnectionRegistry) -> list[Stalled]:
     """Connections whose user may not come in any more, and whose clients do not read."""
     user, found = await service.make_user("stalled"), list[Stalled]()
     for _ in range(STALLED):
         token = service.tokens.issue(user.id, ())
         caller = Caller(await service.tokens.principal(token), client_ip="127.0.0.1", request_id="")
         found.append(Stalled(caller, token))
-        connections.seat(found[-1])
+        connections.register(found[-1])
     return found
 
 
 async def test_ends_its_sockets_within_a_second_among_hundreds_of_which_some_do_not_read(service: Service) -> None:
-    connections: Connections = service.app.state.connections
+    connections: ConnectionRegistry = service.app.state.connections
     people = [await service.make_user(f"user{number}") for number in range(4)]
     tokens = [service.tokens.issue(people[number % 4].id, tuple(Scope)) for number in range(SOCKETS)]
     async with AsyncExitStack() as stack:
@@ -117,7 +117,7 @@ async def test_ends_its_sockets_within_a_second_among_hundreds_of_which_some_do_
         assert time.monotonic() - began < CHECK_SECONDS + GOODBYE_SECONDS + 1 + LATE_SECONDS
         assert [each for each in opened[1:] if each.socket.close_code is not None] == []
     for each in silent:
-        connections.leave(each)
+        connections.unregister(each)
 
 
 async def test_costs_no_statement_a_request(service: Service) -> None:

@@ -310,7 +310,7 @@ async def test_bring_an_old_hash_up_to_date(service: Service) -> None:
 
 
 async def test_wait_in_a_line_that_ends(embedded: Service) -> None:
-    line = passwords.Line(1, 2)
+    line = passwords.HashingQueue(1, 2)
     gate = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -318,13 +318,13 @@ async def test_wait_in_a_line_that_ends(embedded: Service) -> None:
         asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
         return "done"
 
-    waiting = [asyncio.create_task(line.wait(work)) for _ in range(2)]
+    waiting = [asyncio.create_task(line.run(work)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(TimeoutError):
-        await line.wait(work)
+        await line.run(work)
     gate.set()
     assert await asyncio.gather(*waiting) == ["done", "done"]
-    assert await line.wait(work) == "done"
+    assert await line.run(work) == "done"
 
 
 async def test_leave_the_service_free_while_passwords_are_hashed(embedded: Service) -> None:
@@ -510,14 +510,14 @@ async def test_cost_no_statement_while_their_standing_is_known(service: Service)
     passed = time.monotonic() - started
     for engine in engines:
         event.remove(engine, "before_cursor_execute", note)
-    assert looked == len({id(principal) for principal in principals}) <= 1 + passed / tokens.STANDING_SECONDS
+    assert looked == len({id(principal) for principal in principals}) <= 1 + passed / tokens.STATUS_SECONDS
 
 
 async def test_are_forgotten_when_nothing_can_refer_to_them(service: Service) -> None:
     ada = await service.make_user()
     old, new = await log_in(service), await log_in(service)
     async with service.database.transaction() as work:
-        ended = datetime.now(UTC) - logins.KEPT_AFTER - timedelta(minutes=1)
+        ended = datetime.now(UTC) - logins.RETENTION - timedelta(minutes=1)
         await work.session.execute(update(Login).where(Login.id == parts(old["accessToken"])[1]["sid"]).values(expires_at=ended))
         await logins.revoke(work, "old", user_id=ada.id, expires_at=ended)
         await logins.revoke(work, "new", user_id=ada.id, expires_at=utc_now())

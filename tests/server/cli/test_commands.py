@@ -75,7 +75,7 @@ async def test_seeds_a_shop_once_and_only_what_is_missing(settings: Settings, tm
     assert (await run(settings, tmp_path, "seed", "--items", "1000")).out.startswith("Added 300 items and 1 user with ")
     database = Database.connect(settings.database_url)
     async with database.reading() as session:
-        shop = await seeding.found(session)
+        shop = await seeding.count_seeded(session)
     await database.close()
     assert (shop.users, shop.items) == (3, 1000)
 
@@ -91,7 +91,7 @@ async def test_keeps_whole_batches_of_a_shop_whose_making_is_interrupted(setting
     with pytest.raises(InterruptedError):
         await seeding.seed(database, 130, interrupt)
     async with database.reading() as session:
-        shop = await seeding.found(session)
+        shop = await seeding.count_seeded(session)
     assert (shop.items, (await seeding.seed(database, 130, lambda _: None)).items) == (80, 50)
     await database.close()
 
@@ -324,7 +324,7 @@ async def test_counts_the_items_that_it_exports(settings: Settings, kind: str, t
     database = Database.connect(settings.database_url)
     async with database.transaction() as work:
         for name in ('A "quoted", name', "Plain"):
-            await items.create(work, items.Draft(name, Decimal(1), 'Two\nlines, "both" of them\r\nand a third'), owner_id=None)
+            await items.create(work, items.ItemValues(name, Decimal(1), 'Two\nlines, "both" of them\r\nand a third'), owner_id=None)
     await database.close()
     assert (await run(settings, tmp_path, "export", f"all.{kind}")).out == f"all.{kind}: 2 items.\n"
     assert (await run(settings, tmp_path, "export", f"one.{kind}", "--limit", "1")).out == f"one.{kind}: 1 item.\n"

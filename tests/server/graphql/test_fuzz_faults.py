@@ -11,8 +11,8 @@ from graphql import GraphQLError, InlineFragmentNode, TypeInfo, TypeInfoVisitor,
 
 from graph.kit.execution import coercion, engine
 from graph.kit.execution.validation import problems
-from graph.kit.limits.cost import Biller
-from graph.kit.limits.query_size import Ruler
+from graph.kit.limits.cost import CostEstimator
+from graph.kit.limits.query_size import SizeCalculator
 from graph.kit.planner.arguments import Plain
 from graph.kit.planner.selection import Selection
 from graph.schema import executable
@@ -77,18 +77,18 @@ def unknown_fragment(monkeypatch: pytest.MonkeyPatch) -> None:
     def selections(ruler: Any, node: Any) -> Any:
         return ruler._fragments[node.name.value].selection_set if node.kind == "fragment_spread" else node.selection_set
 
-    monkeypatch.setattr(Ruler, "_selections", selections)
+    monkeypatch.setattr(SizeCalculator, "_selections", selections)
 
 
 def fragment_without_type(monkeypatch: pytest.MonkeyPatch) -> None:
     """An inline fragment says no type."""
-    collect: Any = Biller._collect  # pyright: ignore[reportPrivateUsage] -- as above
+    collect: Any = CostEstimator._collect  # pyright: ignore[reportPrivateUsage] -- as above
 
     def demanding(biller: Any, type_: Any, selections: Any, fields: Any, seen: Any) -> None:
         assert all(node.type_condition for node in selections.selections if isinstance(node, InlineFragmentNode))
         collect(biller, type_, selections, fields, seen)
 
-    monkeypatch.setattr(Biller, "_collect", demanding)
+    monkeypatch.setattr(CostEstimator, "_collect", demanding)
 
 
 def fragment_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,8 +80,8 @@ def test_header_fields(field: str, more: str):
     assert conditions.range_applies(Headers({"if-range": "x"}), Validators(field)) is False
     assert conditions.http_date(field) is None or field.endswith(("GMT", *"0123456789"))
     assert choose(field, ("br", "gzip")) in {"br", "gzip", "identity"}
-    with suppress(ranges.Unsatisfiable):
-        span = ranges.wanted(field, 10)
+    with suppress(ranges.UnsatisfiableRange):
+        span = ranges.requested_range(field, 10)
         assert span is None or 0 <= span.start < span.end <= 10
     assert client_address("127.0.0.1", [field], [more], PROXIES)
     with suppress(Refused):
@@ -118,8 +118,8 @@ def test_manifests(tmp_path_factory: pytest.TempPathFactory, content: bytes):
 @given(name=texts | st.text(st.characters(), max_size=300))
 def test_filenames(name: str):
     counted()
-    accepted = filenames.normalised(name)
-    if filenames.fault(accepted) is None:
+    accepted = filenames.normalize(name)
+    if filenames.filename_error(accepted) is None:
         assert not set(accepted) & set('/\\\0"\r\n')
         field = disposition(accepted, "image/png")
         assert field.encode("latin-1").decode() == field
@@ -140,7 +140,7 @@ def test_files_of_items(content: str, header: str, encoding: str, cut: int):
     data = (header + content).encode(encoding, "replace")
     data = data[: len(data) - cut]
     for read in (file_import.from_csv, file_import.from_json_lines):
-        with suppress(file_import.Unreadable):
+        with suppress(file_import.UnreadableFile):
             rows = list(read(io.BytesIO(data)))
             lines = [row.line for row in rows]
             assert lines == sorted(set(lines))

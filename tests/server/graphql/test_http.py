@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from graph.server.graphql.http import HttpLimits
-from graph.server.graphql.pipeline import Answer
+from graph.server.graphql.pipeline import EncodedResponse
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -419,8 +419,8 @@ class PublicAnswers:
     def __init__(self, wire: Wire) -> None:
         self.read, self.prepare = wire.pipeline.read, wire.pipeline.prepare
 
-    async def run(self, operation: Operation, *_: object) -> Answer:
-        return Answer(b'{"data":{}}', public=True)
+    async def run(self, operation: Operation, *_: object) -> EncodedResponse:
+        return EncodedResponse(b'{"data":{}}', public=True)
 
 
 EMPTY = b'{"data":{}}'

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.server.graphql import persisted_documents
-from graph.server.graphql.persisted_documents import BadManifest, DocumentMode, Documents, Trusted, read_manifest, sha256
+from graph.server.graphql.persisted_documents import BadManifest, DocumentMode, PersistedDocuments, TrustedDocuments, read_manifest, sha256
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.settings import BadSettings, load
 from tests.conftest import settings_for
@@ -130,7 +130,7 @@ STRANGER = Caller(None, "203.0.113.7", "r")
 
 async def test_shares_registered_documents_between_processes() -> None:
     shared = Memory()
-    here, there = Documents(shared=shared), Documents(shared=shared)
+    here, there = PersistedDocuments(shared=shared), PersistedDocuments(shared=shared)
     await here.source(GraphQLRequest(query=QUERY, document_id=f"sha256:{HASH}"), STRANGER)
     assert shared.kept == {f"document:{HASH[:3]}": (QUERY.encode(), 7 * 24 * 3600)}
     assert await there.source(GraphQLRequest(document_id=f"sha256:{HASH}"), STRANGER) == QUERY
@@ -141,14 +141,14 @@ async def test_shares_registered_documents_between_processes() -> None:
 async def test_takes_nothing_for_a_document_that_has_another_hash() -> None:
     """Its place in what is shared is one of 4,096: others come to it too."""
     shared = Memory()
-    there = Documents(shared=shared)
+    there = PersistedDocuments(shared=shared)
     await shared.put(f"document:{HASH[:3]}", b"query Other { __typename }", 60)
     assert not await found(there, QUERY)
 
 
 async def test_keeps_a_bounded_number_of_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(persisted_documents, "TEXTS_BYTES", 1_000)
-    kept = Documents()
+    kept = PersistedDocuments()
     texts = ["{ a }", "{ b }", "{ c }"]
     for text in texts:
         await kept.source(GraphQLRequest(query=text, document_id=f"sha256:{sha256(text)}"), STRANGER)
@@ -159,7 +159,7 @@ async def test_keeps_a_bounded_number_of_documents(monkeypatch: pytest.MonkeyPat
     assert not await found(kept, long)
 
 
-async def found(kept: Documents, text: str) -> bool:
+async def found(kept: PersistedDocuments, text: str) -> bool:
     try:
         return await kept.source(GraphQLRequest(document_id=f"sha256:{sha256(text)}"), STRANGER) == text
     except Refused as refused:
@@ -180,7 +180,7 @@ async def test_reads_the_manifests_of_apollo_and_relay(tmp_path: Path, content: 
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps(content))
     assert read_manifest(path) == {identifier: QUERY}
-    trusting = Documents(Trusted.read(path), mode=DocumentMode.ENFORCE)
+    trusting = PersistedDocuments(TrustedDocuments.read(path), mode=DocumentMode.ENFORCE)
     for known in (identifier, f"sha256:{HASH}"):
         assert await trusting.source(GraphQLRequest(document_id=known), STRANGER) == QUERY
 

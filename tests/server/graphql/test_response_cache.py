@@ -16,7 +16,7 @@ from graph.kit.global_ids import required_row_id
 from graph.schema import executable
 from graph.server.graphql.persisted_documents import sha256
 from graph.server.graphql.requests import GraphQLRequest
-from graph.server.graphql.response_cache import Kept, Responses
+from graph.server.graphql.response_cache import CachedResponse, ResponseCache
 from graph.server.telemetry.telemetry import Telemetry
 from persistence.items import table as items
 from tests.conftest import settings_for
@@ -88,7 +88,7 @@ async def shop(service: Service) -> Shop:
 def lookups(service: Service) -> dict[str, float]:
     observer = service.services.observer
     assert isinstance(observer, Telemetry)
-    return {result: observer.metrics.cache.of(result)[0] for result in ("hit", "miss", "unknown")}
+    return {result: observer.metrics.cache.series_for(result)[0] for result in ("hit", "miss", "unknown")}
 
 
 async def found(service: Service, asked: Awaitable[Any]) -> tuple[Any, list[str]]:
@@ -189,9 +189,9 @@ async def test_stay_after_a_change_that_was_rolled_back(shop: Shop) -> None:
     assert await found(shop.service, shop.ask(ITEMS)) == (before, ["hit"])
 
 
-def _responses(service: Service) -> Responses:
+def _responses(service: Service) -> ResponseCache:
     responses = service.app.state.pipeline._responses
-    assert isinstance(responses, Responses)
+    assert isinstance(responses, ResponseCache)
     return responses
 
 
@@ -201,7 +201,7 @@ async def test_do_not_survive_a_change_that_came_between_the_read_and_the_keepin
     stranger, request = Caller(None, "127.0.0.1", "test"), GraphQLRequest(query=ITEMS)
     operation = await pipeline.prepare(request, stranger)
     responses = _responses(service)
-    place = await responses.place(operation, None, stranger)
+    place = await responses.key(operation, None, stranger)
     assert place is not None
     old = await pipeline.run(operation, request, stranger)
     async with service.database.transaction() as work:
@@ -209,7 +209,7 @@ async def test_do_not_survive_a_change_that_came_between_the_read_and_the_keepin
         await work.session.flush()
         # Not committed yet: whoever reads now keeps what was before, under versions that end with the commit.
         assert (await service.send(ITEMS)).content == old.body
-    await responses.keep(place, Kept(old.body, 1))
+    await responses.store(place, CachedResponse(old.body, 1))
     assert (await shop.ask(ITEMS))["items"]["nodes"][0]["name"] == "Pot"
 
 

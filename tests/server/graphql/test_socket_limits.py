@@ -15,10 +15,10 @@ from websockets.frames import Frame, Opcode
 
 from graph.echo import EchoMessage, topic
 from graph.server.asgi import http_protocol, websocket_protocol
-from graph.server.asgi.transport import Joined, WireLimits
+from graph.server.asgi.transport import BufferedTransport, WireLimits
 from graph.server.asgi.websocket_protocol import FrameLimits, FrameRate
 from graph.server.graphql import connection_registry as registry
-from graph.server.graphql.socket_operations import Operations
+from graph.server.graphql.socket_operations import SocketOperations
 from graph.server.graphql.websocket import Socket
 from tests.server.graphql.test_websocket import bearer, talking
 from tests.support.impatient import LIMITS
@@ -28,7 +28,7 @@ from tests.support.wire import go_on_reading, stop_reading, until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from graph.server.graphql.connection_registry import Connections
+    from graph.server.graphql.connection_registry import ConnectionRegistry
     from tests.support.service import Service
 
 TEXT, CONTINUATION, BINARY, PING, PONG = 1, 0, 2, 9, 10
@@ -41,7 +41,7 @@ def service(embedded: Service) -> Service:
 
 
 @pytest.fixture
-def connections(embedded: Service) -> Connections:
+def connections(embedded: Service) -> ConnectionRegistry:
     return embedded.app.state.connections
 
 
@@ -128,7 +128,7 @@ def test_counts_frames_of_each_second() -> None:
 
 async def test_is_closed_when_a_message_has_too_many_pieces(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """However slowly they come: each takes memory, whatever is in it."""
-    monkeypatch.setattr(websocket_protocol.Protocol, "frame_limits", FrameLimits(fragments=10))
+    monkeypatch.setattr(websocket_protocol.WebSocketProtocol, "frame_limits", FrameLimits(fragments=10))
     async with raw(service) as client:
         client.writer.write(frame(b"{", TEXT, fin=False) + frame(b"", CONTINUATION, fin=False) * 10)
         assert await client.closed() == (1008, "Too many fragments")
@@ -172,19 +172,21 @@ ECHO = 'subscription { echo(channel: "flood") { text } }'
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket_protocol.Protocol, "limits", LIMITS)
-    monkeypatch.setattr(http_protocol.Protocol, "limits", LIMITS)
+    monkeypatch.setattr(websocket_protocol.WebSocketProtocol, "limits", LIMITS)
+    monkeypatch.setattr(http_protocol.HttpProtocol, "limits", LIMITS)
     monkeypatch.setattr(registry, "GOODBYE_SECONDS", 0.1)
 
 
-def of(connections: Connections, before: set[Any]) -> Socket:
+def of(connections: ConnectionRegistry, before: set[Any]) -> Socket:
     (socket,) = set(connections) - before
     assert isinstance(socket, Socket)
     return socket
 
 
 @asynccontextmanager
-async def stalled(service: Service, connections: Connections, token: str | None = None, *more: bytes) -> AsyncGenerator[tuple[Raw, Socket]]:
+async def stalled(
+    service: Service, connections: ConnectionRegistry, token: str | None = None, *more: bytes
+) -> AsyncGenerator[tuple[Raw, Socket]]:
     """A subscriber for whom more waits than there is room for, and who reads none of it. `more` it has sent before."""
     before = set[Any](connections)
     async with raw(service, init=False) as client:
@@ -200,11 +202,11 @@ async def stalled(service: Service, connections: Connections, token: str | None 
 
 
 def waiting(socket: Socket) -> int:
-    assert isinstance(socket.transport, Joined)
+    assert isinstance(socket.transport, BufferedTransport)
     return socket.transport.get_write_buffer_size()
 
 
-async def test_that_does_not_read_is_let_go(service: Service, connections: Connections, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_that_does_not_read_is_let_go(service: Service, connections: ConnectionRegistry, capsys: pytest.CaptureFixture[str]) -> None:
     async with stalled(service, connections) as (client, socket), raw(service) as another:
         await until(lambda: socket not in set(connections))
         go_on_reading(client.writer)
@@ -217,10 +219,10 @@ async def test_that_does_not_read_is_let_go(service: Service, connections: Conne
     assert (logged.count("the client does not read"), logged.count("Traceback"), logged.count("error")) == (1, 0, 0)
 
 
-async def test_has_its_place_until_it_is_gone(service: Service, connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_has_its_place_until_it_is_gone(service: Service, connections: ConnectionRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the service thinks of it meanwhile: 15 sockets were open once where 5 were allowed."""
     monkeypatch.setattr(connections, "_per_caller", 1)
-    monkeypatch.setattr(websocket_protocol.Protocol, "limits", WireLimits())
+    monkeypatch.setattr(websocket_protocol.WebSocketProtocol, "limits", WireLimits())
     async with talking(service, init=False):
         await until(lambda: len(connections) == 1)
     await until(lambda: len(connections) == 0)
@@ -231,7 +233,7 @@ async def test_has_its_place_until_it_is_gone(service: Service, connections: Con
             second.writer.write(INIT)
             assert await second.closed() == (1013, "You have 1 connections open; close one.")
         assert socket in set(connections)
-        connections.abandon(socket)
+        connections.abort(socket)
         await until(lambda: len(connections) == 0)
         await ending
         async with raw(service):
@@ -240,7 +242,7 @@ async def test_has_its_place_until_it_is_gone(service: Service, connections: Con
 
 @pytest.mark.parametrize("token_ends", [True, False])
 async def test_that_does_not_read_gives_its_place_back_when_it_is_shut_out(
-    service: Service, connections: Connections, token_ends: bool
+    service: Service, connections: ConnectionRegistry, token_ends: bool
 ) -> None:
     token = await service.sign_in()
     async with stalled(service, connections, token):
@@ -252,7 +254,7 @@ async def test_that_does_not_read_gives_its_place_back_when_it_is_shut_out(
         await until(lambda: len(connections) == 0)
 
 
-async def test_that_does_not_read_gives_its_place_back_while_a_mutation_runs(service: Service, connections: Connections) -> None:
+async def test_that_does_not_read_gives_its_place_back_while_a_mutation_runs(service: Service, connections: ConnectionRegistry) -> None:
     """The change is made, its answer has nobody to go to, and a place that waited for the one or the other was lost for good."""
     token, create = await service.sign_in(), message(type="subscribe", id="2", payload={"query": CREATE})
     # The transaction holds SQLite's one writer, and with it the mutation.
@@ -264,7 +266,7 @@ async def test_that_does_not_read_gives_its_place_back_while_a_mutation_runs(ser
     await until(lambda: not [task for task in asyncio.all_tasks() if "Operations" in repr(task.get_coro())])
 
 
-async def test_that_never_answers_a_close_is_let_go(service: Service, connections: Connections) -> None:
+async def test_that_never_answers_a_close_is_let_go(service: Service, connections: ConnectionRegistry) -> None:
     async with raw(service) as client:
         client.writer.write(message(type="subscribe", id="1"))
         assert (await client.frame())[0] == 8
@@ -275,11 +277,11 @@ async def test_that_never_answers_a_close_is_let_go(service: Service, connection
 
 @pytest.mark.parametrize("kind", ["silent", "init", "subscribed", "ended", "refused", "failed"])
 async def test_leaves_nothing_to_the_garbage_collector(
-    service: Service, connections: Connections, kind: str, monkeypatch: pytest.MonkeyPatch
+    service: Service, connections: ConnectionRegistry, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Collections of old objects are rare on purpose, see `process`: memory that waited for one would be gone for good."""
     made = list[weakref.ref[Any]]()
-    for made_of in (websocket_protocol.Protocol, Joined, Socket, Operations):
+    for made_of in (websocket_protocol.WebSocketProtocol, BufferedTransport, Socket, SocketOperations):
         remember(made_of, made, monkeypatch)
     gc.collect()
     gc.disable()
@@ -306,7 +308,7 @@ async def test_leaves_nothing_to_the_garbage_collector(
         gc.enable()
 
 
-def running(connections: Connections) -> int:
+def running(connections: ConnectionRegistry) -> int:
     sockets: list[Any] = [each for each in connections if isinstance(each, Socket)]
     return sum(len(each._operations._running) for each in sockets)
 

@@ -21,7 +21,7 @@ from tests.support.wire import stop_reading, until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from graph.server.graphql.connection_registry import Connections
+    from graph.server.graphql.connection_registry import ConnectionRegistry
     from tests.support.service import Service
 
 STREAM = {"Accept": "text/event-stream"}
@@ -37,7 +37,7 @@ def service(embedded: Service) -> Service:
 
 
 @pytest.fixture
-def connections(embedded: Service) -> Connections:
+def connections(embedded: Service) -> ConnectionRegistry:
     return embedded.app.state.connections
 
 
@@ -207,7 +207,7 @@ async def test_goes_on_after_the_last_event_that_a_client_has(service: Service, 
         assert [json.loads(event["data"])["data"]["itemEvents"]["item"]["name"] for event in events] == names
 
 
-async def test_ends_without_a_complete_when_the_token_does(service: Service, connections: Connections) -> None:
+async def test_ends_without_a_complete_when_the_token_does(service: Service, connections: ConnectionRegistry) -> None:
     """So that the client comes back, and learns by a 401 that it needs a new one."""
     async with streaming(service, GREETED, token=await service.sign_in()) as stream:
         await stream.result()
@@ -215,7 +215,7 @@ async def test_ends_without_a_complete_when_the_token_does(service: Service, con
         assert await stream.rest() == []
 
 
-async def test_ends_without_a_complete_when_the_process_stops(service: Service, connections: Connections) -> None:
+async def test_ends_without_a_complete_when_the_process_stops(service: Service, connections: ConnectionRegistry) -> None:
     async with streaming(service, GREETED) as stream:
         await stream.result()
         await connections.drain(10)
@@ -224,7 +224,7 @@ async def test_ends_without_a_complete_when_the_process_stops(service: Service, 
 
 
 async def test_opens_a_bounded_number_of_streams_for_a_caller(
-    service: Service, connections: Connections, monkeypatch: pytest.MonkeyPatch
+    service: Service, connections: ConnectionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "_per_caller", 1)
     async with streaming(service, GREETED) as stream:
@@ -234,7 +234,7 @@ async def test_opens_a_bounded_number_of_streams_for_a_caller(
         assert response.json()["errors"][0]["extensions"] == {"code": "RATE_LIMITED", "retryAfter": 10}
 
 
-async def test_notices_that_the_client_has_gone(service: Service, connections: Connections) -> None:
+async def test_notices_that_the_client_has_gone(service: Service, connections: ConnectionRegistry) -> None:
     """ "Streaming operations … are terminated/completed by having the client simply close the SSE connection"."""
     async with streaming(service, GREETED) as stream:
         await stream.result()
@@ -252,9 +252,9 @@ async def test_has_fields_of_its_own(service: Service) -> None:
 
 
 async def test_frees_its_place_when_its_client_does_not_read(
-    service: Service, connections: Connections, monkeypatch: pytest.MonkeyPatch
+    service: Service, connections: ConnectionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_protocol.Protocol, "limits", LIMITS)
+    monkeypatch.setattr(http_protocol.HttpProtocol, "limits", LIMITS)
     monkeypatch.setattr(connections, "_per_caller", 1)
     target = Target(int(service.url.rpartition(":")[2]), "", "")
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
@@ -274,7 +274,7 @@ async def test_frees_its_place_when_its_client_does_not_read(
 
 
 @pytest.mark.parametrize("behind", [b"", b"GET /live HTTP/1.1\r\nHost: here\r\n\r\n", b"nonsense\r\n\r\n"])
-async def test_frees_its_place_at_once_when_its_client_leaves(service: Service, connections: Connections, behind: bytes) -> None:
+async def test_frees_its_place_at_once_when_its_client_leaves(service: Service, connections: ConnectionRegistry, behind: bytes) -> None:
     """Whatever else was asked for on the connection."""
     target = Target(int(service.url.rpartition(":")[2]), "", "")
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message
 
-    from graph.server.graphql.connection_registry import Connections, Transport
+    from graph.server.graphql.connection_registry import ConnectionRegistry, Transport
     from tests.support.service import Service
 
 SUBPROTOCOL = "graphql-transport-ws"
@@ -41,7 +41,7 @@ def service(embedded: Service) -> Service:
 
 
 @pytest.fixture
-def connections(embedded: Service) -> Connections:
+def connections(embedded: Service) -> ConnectionRegistry:
     return embedded.app.state.connections
 
 
@@ -360,7 +360,7 @@ FULL = (1013, "You have 2 connections open; close one.")
 
 
 async def test_opens_a_bounded_number_of_sockets_for_a_caller(
-    service: Service, connections: Connections, monkeypatch: pytest.MonkeyPatch
+    service: Service, connections: ConnectionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "_per_caller", 2)
     token = await service.sign_in()
@@ -376,7 +376,7 @@ async def test_opens_a_bounded_number_of_sockets_for_a_caller(
 
 
 async def test_lets_a_user_in_whose_network_is_full_of_strangers(
-    service: Service, connections: Connections, monkeypatch: pytest.MonkeyPatch
+    service: Service, connections: ConnectionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Strangers who have said that they are, and such as say nothing."""
     monkeypatch.setattr(connections, "_per_caller", 2)
@@ -397,20 +397,20 @@ async def test_lets_a_user_in_whose_network_is_full_of_strangers(
 
 
 async def test_counts_sockets_of_one_ipv6_network_together(
-    service: Service, connections: Connections, monkeypatch: pytest.MonkeyPatch
+    service: Service, connections: ConnectionRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "_per_caller", 2)
     callers = [Caller(None, address, "") for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::ffff:192.0.2.1", "192.0.2.1")]
     seated = [Seated(caller) for caller in callers]
     try:
         for each in seated:
-            connections.seat(each)
+            connections.register(each)
         for refused in ("2001:db8::ffff:3", "::ffff:c000:201"):
             with pytest.raises(Refused):
-                connections.seat(Seated(Caller(None, refused, "")))
+                connections.register(Seated(Caller(None, refused, "")))
     finally:
         for each in seated:
-            connections.leave(each)
+            connections.unregister(each)
     assert len(connections) == 0
 
 
@@ -441,7 +441,7 @@ async def test_lets_its_own_page_in(service: Service) -> None:
         assert (await talk.result("{ __typename }"))["type"] == "next"
 
 
-async def test_takes_a_new_token_on_an_open_socket(service: Service, connections: Connections) -> None:
+async def test_takes_a_new_token_on_an_open_socket(service: Service, connections: ConnectionRegistry) -> None:
     user = await service.make_user()
     old, new = (service.tokens.issue(user.id, tuple(Scope)) for _ in range(2))
     async with talking(service, init=bearer(old)) as talk:
@@ -468,7 +468,7 @@ async def test_takes_no_token_before_the_initialisation(service: Service) -> Non
         assert await talk.closed() == (4401, "Unauthorized")
 
 
-async def test_ends_when_the_token_does(service: Service, connections: Connections) -> None:
+async def test_ends_when_the_token_does(service: Service, connections: ConnectionRegistry) -> None:
     """With a code after which clients come back: 4403, and not 4401, which graphql-ws takes for final."""
     async with talking(service, init=bearer(await service.sign_in())) as talk:
         await heard_after_start(talk, service)
@@ -476,7 +476,7 @@ async def test_ends_when_the_token_does(service: Service, connections: Connectio
         assert await talk.closed() == (4403, "Token expired")
 
 
-async def test_ends_when_the_user_loses_the_standing(service: Service, connections: Connections) -> None:
+async def test_ends_when_the_user_loses_the_standing(service: Service, connections: ConnectionRegistry) -> None:
     token = await service.sign_in()
     async with talking(service, init=bearer(token)) as talk, talking(service) as anonymous:
         await connections.check(datetime.now(UTC))
@@ -487,7 +487,7 @@ async def test_ends_when_the_user_loses_the_standing(service: Service, connectio
         assert (await anonymous.result("{ __typename }"))["type"] == "next"
 
 
-async def test_ends_when_a_scope_is_taken_away(service: Service, connections: Connections) -> None:
+async def test_ends_when_a_scope_is_taken_away(service: Service, connections: ConnectionRegistry) -> None:
     token = await service.sign_in()
     async with talking(service, init=bearer(token)) as talk:
         async with service.database.transaction() as work:
@@ -511,7 +511,7 @@ async def test_finishes_a_mutation_that_nobody_waits_for(service: Service) -> No
         assert await talk.hear() == {"type": "pong"}
 
 
-async def test_gives_each_operation_its_end_when_the_process_stops(service: Service, connections: Connections) -> None:
+async def test_gives_each_operation_its_end_when_the_process_stops(service: Service, connections: ConnectionRegistry) -> None:
     """A subscription gets no `complete`, after which a client believes that it is over: close code 1012 makes it subscribe again."""
     async with talking(service, init=bearer(await service.sign_in())) as talk:
         await heard_after_start(talk, service)
@@ -530,7 +530,7 @@ async def test_gives_each_operation_its_end_when_the_process_stops(service: Serv
         assert await talk.closed() == (1012, "Service restart")
 
 
-async def test_leaves_nothing_behind(service: Service, connections: Connections) -> None:
+async def test_leaves_nothing_behind(service: Service, connections: ConnectionRegistry) -> None:
     async with talking(service) as talk:
         await heard_after_start(talk, service)
         assert len(connections) == 1

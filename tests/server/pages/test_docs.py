@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 
 from graph.server.pages import docs
-from graph.server.pages.docs import PICTURE_POLICY, Docs
+from graph.server.pages.docs import PICTURE_POLICY, DocsPages
 from graph.server.pages.explorer import PLAIN_POLICY
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def pages(tmp_path: Path) -> httpx.AsyncClient:
     (root / ".env").write_text("SECRET_KEY=x")
     (root / "secret.txt").write_text("x")
     (tmp_path / "outside.md").write_text("x")
-    app = Starlette(routes=Docs(root).routes)
+    app = Starlette(routes=DocsPages(root).routes)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.test")
 
 

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 from graph.schema import schema
 from graph.server.pages.explorer import PLAIN_POLICY
-from graph.server.pages.home import Landing
+from graph.server.pages.home import HomePage
 from graph.server.rest import routes as rest
 from tests.conftest import settings_for
 from tests.support.service import running
@@ -59,7 +59,7 @@ async def test_serves_the_schema_as_text(service: Service) -> None:
 
 
 async def test_takes_a_name_with_markup_for_text() -> None:
-    app = Starlette(routes=Landing("<b>Shop & $co</b>", "", explorer=True).routes)
+    app = Starlette(routes=HomePage("<b>Shop & $co</b>", "", explorer=True).routes)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.test") as client:
         page = await client.get("/", headers=BROWSER)
     assert "<title>&lt;b&gt;Shop &amp; $co&lt;/b&gt;</title>" in page.text

@@ -28,7 +28,7 @@ def page(name: str) -> str:
 
 def price(document: str) -> int:
     engine = Engine(executable, Untold(), suggestions=False, introspection=True, fast=True)
-    return engine.prepare(document, None).bill.requested({})
+    return engine.prepare(document, None).cost.requested({})
 
 
 def test_prices_are_those_of_the_page():

@@ -19,11 +19,11 @@ from sqlalchemy import make_url, update
 from graph.kit.auth import Scope
 from graph.server.asgi import http_protocol
 from graph.server.representations import streaming
-from graph.server.representations.streaming import Pace, Stream
+from graph.server.representations.streaming import AbortableStream, Pace
 from graph.server.rest import exports
 from persistence.items import csv_export, listing
 from persistence.items import table as items
-from persistence.items.table import Draft
+from persistence.items.table import ItemValues
 from persistence.kit.database.database import STREAMS
 from tests.support.impatient import LIMITS
 from tests.support.service import Service
@@ -37,13 +37,13 @@ async def fetch(service: Service, kind: str, query: str = "", *, token: str | No
     return answer.status_code, answer.headers["content-type"], answer.text
 
 
-async def fill(service: Service, *drafts: Draft) -> None:
+async def fill(service: Service, *drafts: ItemValues) -> None:
     async with service.database.transaction() as work:
         await items.create_all(work, drafts, owner_id=None)
 
 
 async def test_gives_every_row_as_csv_that_reads_back_the_same(service: Service) -> None:
-    drafts = [Draft(f"Item {n}", Decimal(n), 'a "quoted", text\nof two lines', ("x", "y"), n) for n in range(2_500)]
+    drafts = [ItemValues(f"Item {n}", Decimal(n), 'a "quoted", text\nof two lines', ("x", "y"), n) for n in range(2_500)]
     await fill(service, *drafts)
     status, media_type, text = await fetch(service, "csv")
     assert (status, media_type) == (200, "text/csv; charset=utf-8; header=present")
@@ -55,7 +55,9 @@ async def test_gives_every_row_as_csv_that_reads_back_the_same(service: Service)
 
 
 async def test_makes_cells_harmless_that_a_spreadsheet_would_run(service: Service) -> None:
-    await fill(service, Draft("=1+1", Decimal(1), "@x\n=2", ("-a", "b", '"+c', "d,＝1")), Draft("a;=1+1", Decimal(1), "\n\u3000−1"))  # noqa: RUF001
+    await fill(
+        service, ItemValues("=1+1", Decimal(1), "@x\n=2", ("-a", "b", '"+c', "d,＝1")), ItemValues("a;=1+1", Decimal(1), "\n\u3000−1")
+    )  # noqa: RUF001
     _, _, text = await fetch(service, "csv")
     first, second = csv.DictReader(io.StringIO(text, newline=""))
     assert (first["name"], first["description"], first["tags"]) == ("'=1+1", "'@x\n'=2", "'-a;b;'\"+c;d,'＝1")  # noqa: RUF001
@@ -65,7 +67,7 @@ async def test_makes_cells_harmless_that_a_spreadsheet_would_run(service: Servic
 
 
 async def test_gives_json_and_text(service: Service) -> None:
-    await fill(service, *(Draft(f"Item {n}", Decimal("1.5"), tags=("x",)) for n in range(1_200)))
+    await fill(service, *(ItemValues(f"Item {n}", Decimal("1.5"), tags=("x",)) for n in range(1_200)))
     token = await service.sign_in(Scope.ITEMS_READ)
     answer = await service.http.get("/api/v2/stream/items.json", headers={"Authorization": f"Bearer {token}"})
     assert [row["name"] for row in answer.json()] == [f"Item {n}" for n in range(1_200)]
@@ -82,7 +84,7 @@ async def test_gives_a_whole_file_of_nothing(service: Service, kind: str) -> Non
 
 
 async def test_finds_and_limits(service: Service) -> None:
-    await fill(service, Draft("Red pan", Decimal(1)), Draft("Red pot", Decimal(1)), Draft("Blue pot", Decimal(1)))
+    await fill(service, ItemValues("Red pan", Decimal(1)), ItemValues("Red pot", Decimal(1)), ItemValues("Blue pot", Decimal(1)))
     token = await service.sign_in(Scope.ITEMS_READ)
     _, _, text = await fetch(service, "txt", "?search=red&limit=1", token=token)
     assert [line.split("  ")[1].split(":")[0] for line in text.splitlines()] == ["Red pan"]
@@ -103,7 +105,7 @@ async def test_refuses_a_bad_argument_with_a_status(service: Service, query: str
     ("query", "rows"), [("limit=0000000002", 2), ("limit=2.0", 2), ("limit=&search=&raw=&bom=", 3), ("limit=2147483647", 3)]
 )
 async def test_takes_plain_numbers_and_empty_parameters_for_none(service: Service, query: str, rows: int) -> None:
-    await fill(service, *(Draft(f"Item {n}", Decimal(1)) for n in range(3)))
+    await fill(service, *(ItemValues(f"Item {n}", Decimal(1)) for n in range(3)))
     status, _, text = await fetch(service, "csv", f"?{query}")
     assert (status, text.count("\r\n")) == (200, 1 + rows)
 
@@ -125,11 +127,11 @@ async def test_gives_the_same_bytes_on_every_database(service: Service) -> None:
     """RFC 4180, and an empty text told from none."""
     await fill(
         service,
-        Draft("Plain", Decimal(1), None, (), 7),
-        Draft('Say "hi", all', Decimal("0.05"), "", ("a b",), 0),
-        Draft("Naïve 🙂", Decimal("1234567890.5"), "two\nlines\r\nthree", ("x, y", 'q"q', "z", "4", "5", "6"), 1),
-        Draft("'=quoted", Decimal(2), "''+x", ("'@t", "u")),
-        Draft("'plain quote", Decimal(2), "-1", ("=t", "u")),
+        ItemValues("Plain", Decimal(1), None, (), 7),
+        ItemValues('Say "hi", all', Decimal("0.05"), "", ("a b",), 0),
+        ItemValues("Naïve 🙂", Decimal("1234567890.5"), "two\nlines\r\nthree", ("x, y", 'q"q', "z", "4", "5", "6"), 1),
+        ItemValues("'=quoted", Decimal(2), "''+x", ("'@t", "u")),
+        ItemValues("'plain quote", Decimal(2), "-1", ("=t", "u")),
     )
     _, _, text = await fetch(service, "csv")
     rows = [re.sub(r",SXRlb[^,]*,2[^,]*$", "", line) for line in text.split("\r\n")]
@@ -145,7 +147,7 @@ async def test_gives_the_same_bytes_on_every_database(service: Service) -> None:
 
 async def test_shows_one_instant(service: Service) -> None:
     """What is written while a reader is slow is not in its file, nor half of it."""
-    await fill(service, *(Draft(f"Item {n}", Decimal(1), "x" * 500) for n in range(5_000)))
+    await fill(service, *(ItemValues(f"Item {n}", Decimal(1), "x" * 500) for n in range(5_000)))
     headers = {"Authorization": f"Bearer {await service.sign_in(Scope.ITEMS_READ)}", "Accept-Encoding": "identity"}
     async with service.http.stream("GET", "/api/v2/stream/items.csv", headers=headers) as answer:
         parts = answer.aiter_bytes(1_000)
@@ -159,7 +161,7 @@ async def test_shows_one_instant(service: Service) -> None:
 
 @pytest.mark.parametrize("kind", ["csv", "txt", "json"])
 async def test_breaks_off_rather_than_end_short(service: Service, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await fill(service, Draft("Kettle", Decimal(1)))
+    await fill(service, ItemValues("Kettle", Decimal(1)))
 
     async def failing(*_: object, **__: object) -> AsyncGenerator[bytes | list[object]]:
         yield b"whole,row\r\n" if kind == "csv" else []
@@ -186,8 +188,8 @@ async def test_says_so_when_it_fails_at_once(service: Service, monkeypatch: pyte
 async def test_gives_its_connection_back_when_its_reader_leaves_or_stalls(
     service: Service, kind: str, leaves: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_protocol.Protocol, "limits", LIMITS)
-    await fill(service, *(Draft(f"Item {n}", Decimal(1), "x" * 9_000) for n in range(1_000)))
+    monkeypatch.setattr(http_protocol.HttpProtocol, "limits", LIMITS)
+    await fill(service, *(ItemValues(f"Item {n}", Decimal(1), "x" * 9_000) for n in range(1_000)))
     request = Target(int(service.url.rpartition(":")[2]), await service.sign_in(Scope.ITEMS_READ), "").get(f"/api/v2/stream/items.{kind}")
     async with AsyncExitStack() as readers:
         for _ in range(STREAMS):
@@ -206,7 +208,7 @@ async def test_gives_its_connection_back_when_its_reader_leaves_or_stalls(
 
 async def test_leaves_pages_their_connections(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.database.engines[-1].pool, "_timeout", 0.1)
-    await fill(service, Draft("Kettle", Decimal(1)), Draft("Pan", Decimal(1)))
+    await fill(service, ItemValues("Kettle", Decimal(1)), ItemValues("Pan", Decimal(1)))
     token = await service.sign_in(Scope.ITEMS_READ)
     async with AsyncExitStack() as stack:
         for _ in range(STREAMS):
@@ -231,7 +233,7 @@ async def test_ends_in_order_when_its_reader_stalls(
 ) -> None:
     """Its connection goes back, nothing is left to the garbage collector, and it is no internal error."""
     monkeypatch.setattr(streaming, "STALLED_SECONDS", 0.2)
-    await fill(service, *(Draft(f"Item {n}", Decimal(1), "x" * 9_000) for n in range(2_000)))
+    await fill(service, *(ItemValues(f"Item {n}", Decimal(1), "x" * 9_000) for n in range(2_000)))
     token = await service.sign_in(Scope.ITEMS_READ)
     url = make_url(service.url)
     reader, writer = await asyncio.open_connection(url.host, url.port, limit=1_024)
@@ -282,7 +284,7 @@ async def test_gives_way_when_its_reader_is_slower_than_it_may_be(monkeypatch: p
 
     for rate, slow in ((60_000, True), (70_000, False)):
         send, sent = reading_at(rate)
-        stream = Stream(parts(), media_type="text/csv", headers={}, pace=exports.PACE)
+        stream = AbortableStream(parts(), media_type="text/csv", headers={}, pace=exports.PACE)
         await stream({"type": "http", "method": "GET"}, receive, send)
         assert (sum(sent) < 20 * 65_536) is slow
     assert left == [True, True]
@@ -305,6 +307,6 @@ async def test_has_an_end_however_quick_its_reader_is() -> None:
     async def send(message: Any) -> None:
         pass
 
-    stream = Stream(parts(), media_type="text/csv", headers={}, pace=Pace(most_seconds=0.05))
+    stream = AbortableStream(parts(), media_type="text/csv", headers={}, pace=Pace(most_seconds=0.05))
     await stream({"type": "http", "method": "GET"}, receive, send)
     assert left.is_set()

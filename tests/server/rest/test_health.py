@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from graph.server.rest import health
 from graph.server.rest.health import HealthRoutes
 from persistence import health_checks
-from persistence.health_checks import Condition, Vitals
+from persistence.health_checks import HealthChecks, HealthReport
 from persistence.kit.blobs.blobs import Blobs
 from tests.conftest import settings_for
 from tests.support import servers
@@ -146,28 +146,28 @@ class Looks(Blobs):
 @pytest.mark.usefixtures("kept")
 async def test_is_looked_at_once_a_second_however_many_ask(embedded: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     files, now, draining = Looks(), 0.0, False
-    vitals = Vitals(embedded.database, files, None, draining=lambda: draining, clock=lambda: now)
-    whole = Condition(database=True, migrated=True)
-    asking = [asyncio.create_task(vitals.look()) for _ in range(50)]
+    vitals = HealthChecks(embedded.database, files, None, draining=lambda: draining, clock=lambda: now)
+    whole = HealthReport(database=True, migrated=True)
+    asking = [asyncio.create_task(vitals.run()) for _ in range(50)]
     await files.begun.wait()
     asking[0].cancel()  # Whoever came first went away.
     now = 5.0
     files.gate.set()
     assert await asyncio.gather(*asking[1:]) == [whole] * 49
     now = 5.99
-    assert (await vitals.look(), files.looks) == (whole, 1)
+    assert (await vitals.run(), files.looks) == (whole, 1)
     draining = True  # Known without a look.
-    assert (await vitals.look()).draining
+    assert (await vitals.run()).draining
     now = 6.0
-    await vitals.look()
+    await vitals.run()
     assert files.looks == 2
     # While a look takes long, what was known is told, but not for ever.
     files.gate.clear()
     monkeypatch.setattr(health_checks, "PROMPT_SECONDS", 0.0)
     draining, now = False, 8.0
-    assert (await vitals.look(), files.looks) == (whole, 3)
+    assert (await vitals.run(), files.looks) == (whole, 3)
     now = 9.0
-    waiting = asyncio.create_task(vitals.look())
+    waiting = asyncio.create_task(vitals.run())
     await asyncio.sleep(0)
     assert not waiting.done()
     files.lost = True
@@ -175,11 +175,11 @@ async def test_is_looked_at_once_a_second_however_many_ask(embedded: Service, mo
     assert await waiting == replace(whole, files=False)
     files.lost, now = True, 9.1
     monkeypatch.setattr(health_checks, "PROMPT_SECONDS", 60.0)
-    assert await vitals.look() == replace(whole, files=False)
+    assert await vitals.run() == replace(whole, files=False)
     now = 9.14
-    assert ((await vitals.look()).files, files.looks) == (False, 4)
+    assert ((await vitals.run()).files, files.looks) == (False, 4)
     files.lost, now = False, 9.16
-    assert (await vitals.look(), files.looks) == (whole, 5)
+    assert (await vitals.run(), files.looks) == (whole, 5)
 
 
 @pytest.mark.usefixtures("kept")
@@ -200,11 +200,11 @@ async def test_holds_up_who_asks_too_often_and_refuses_nobody(monkeypatch: pytes
     async def hold(seconds: float) -> None:
         held.append(seconds)
 
-    async def look() -> Condition:
-        return Condition(database=True, migrated=True)
+    async def look() -> HealthReport:
+        return HealthReport(database=True, migrated=True)
 
     monkeypatch.setattr(health.asyncio, "sleep", hold)
-    vitals = cast("Vitals", type("Well", (), {"look": staticmethod(look)}))
+    vitals = cast("HealthChecks", type("Well", (), {"look": staticmethod(look)}))
     for limited in (True, False):
         app = Starlette(routes=HealthRoutes(vitals, limited=limited).routes)
         for address in ("192.0.2.1", "2001:db8::1"):

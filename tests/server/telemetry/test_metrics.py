@@ -11,7 +11,7 @@ import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
 from graph.server.telemetry import metric_values
-from graph.server.telemetry.metric_values import Counter, Gauge, Histogram, Meters, Reading
+from graph.server.telemetry.metric_values import Counter, Gauge, Histogram, Instruments, SampledGauge
 from graph.server.telemetry.metrics import CLIENTS, Metrics
 
 if TYPE_CHECKING:
@@ -112,16 +112,16 @@ def test_add_up_what_the_processes_of_one_machine_counted(tmp_path: Path) -> Non
     numbers = {"runs": [[["a"], [5]]], "open": [[[], [7]]], "depth": [[[], [9]]], "seconds": [[["a"], [1, 0, 2, 12.5]]]}
     (tmp_path / f"{os.getppid()}.json").write_bytes(orjson.dumps(numbers))
     (tmp_path / f"{int(done.stdout)}.json").write_bytes(orjson.dumps(numbers))
-    runs, opened, depth = Counter("runs", "", ["name"]), Gauge("open", ""), Reading("depth", "")
+    runs, opened, depth = Counter("runs", "", ["name"]), Gauge("open", ""), SampledGauge("depth", "")
     seconds = Histogram("seconds", "", ["name"], bounds=(1, 2))
     runs.add(1, "b")
     opened.set(2)
     depth.set(3)
     seconds.observe(2, "a")
-    found = {sample.name: sample.value for family in Meters([runs, opened, depth], tmp_path).collect() for sample in family.samples}
+    found = {sample.name: sample.value for family in Instruments([runs, opened, depth], tmp_path).collect() for sample in family.samples}
     # What was counted stays when a process ends; what was open in it does not; and every process sees the same queue.
     assert found == {"runs_total": 10, "open": 9, "depth": 3}
-    (family,) = Meters([seconds], tmp_path).collect()
+    (family,) = Instruments([seconds], tmp_path).collect()
     assert [sample.value for sample in family.samples if sample.name == "seconds_bucket"] == [2, 3, 7]
     assert next(sample.value for sample in family.samples if sample.name == "seconds_sum") == 27
 
@@ -141,9 +141,9 @@ def test_forget_processes_that_have_ended_and_keep_what_they_counted(tmp_path: P
     runs, opened = Counter("runs", "", ["name"]), Gauge("open", "")
     opened.set(2)
     for _ in range(2):
-        found = {sample.name: sample.value for family in Meters([runs, opened], tmp_path).collect() for sample in family.samples}
+        found = {sample.name: sample.value for family in Instruments([runs, opened], tmp_path).collect() for sample in family.samples}
         assert found == {"runs_total": 15, "open": 2}
         assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "ended.json"]
     metric_values.clear(tmp_path)
-    found = {sample.name: sample.value for family in Meters([runs, opened], tmp_path).collect() for sample in family.samples}
+    found = {sample.name: sample.value for family in Instruments([runs, opened], tmp_path).collect() for sample in family.samples}
     assert found == {"open": 2}
