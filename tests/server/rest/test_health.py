@@ -204,7 +204,7 @@ async def test_holds_up_who_asks_too_often_and_refuses_nobody(monkeypatch: pytes
         return HealthReport(database=True, migrated=True)
 
     monkeypatch.setattr(health.asyncio, "sleep", hold)
-    vitals = cast("HealthChecks", type("Well", (), {"look": staticmethod(look)}))
+    vitals = cast("HealthChecks", type("Well", (), {"run": staticmethod(look)}))
     for limited in (True, False):
         app = Starlette(routes=HealthRoutes(vitals, limited=limited).routes)
         for address in ("192.0.2.1", "2001:db8::1"):
