@@ -18,8 +18,8 @@ from persistence.kit.parsing.validation import Checks
 
 CHANNEL_LENGTH = 100
 MESSAGE_LENGTH = 1_000
-HEARD_BYTES = 2**20  # Of the messages that are on their way to several listeners.
-HEARD_MESSAGE_BYTES = 1_000  # What one takes beside its text, once packed and once not.
+RECEIVED_BYTES = 2**20  # Of the messages that are on their way to several listeners.
+RECEIVED_MESSAGE_BYTES = 1_000  # What one takes beside its text, once packed and once not.
 
 Channel = Annotated[strawberry.ID, strawberry.argument(description="Any name of 1 to 100 characters.")]
 
@@ -44,15 +44,15 @@ class EchoMessage:
         return cls(channel=strawberry.ID(channel), text=text, sent_at=datetime.fromisoformat(sent_at))
 
 
-_heard = LruCache[tuple[str, bytes], EchoMessage](HEARD_BYTES, lambda key, _: 6 * len(key[1]) + HEARD_MESSAGE_BYTES)
+_received = LruCache[tuple[str, bytes], EchoMessage](RECEIVED_BYTES, lambda key, _: 6 * len(key[1]) + RECEIVED_MESSAGE_BYTES)
 
 
-def heard(channel: str, packed: bytes) -> EchoMessage:
+def received(channel: str, packed: bytes) -> EchoMessage:
     """One object for all listeners, so that it is executed and encoded once: see `graph.kit.execution.shared_execution`."""
-    message = _heard.get((channel, packed))
+    message = _received.get((channel, packed))
     if message is None:
         message = EchoMessage.unpacked(channel, packed)
-        _heard.put((channel, packed), message)
+        _received.put((channel, packed), message)
     return message
 
 
@@ -96,7 +96,7 @@ class EchoSubscription:
             if message is not None:
                 yield EchoMessage.of(channel, message)
             async for packed in messages:
-                yield heard(channel, packed)
+                yield received(channel, packed)
 
 
 async def _pay(info: Info, points: int) -> None:

@@ -104,7 +104,7 @@ async def stored_bytes(session: AsyncSession, owner_id: int) -> int:
     return await session.scalar(select(func.coalesce(func.sum(StoredFile.size_bytes), 0)).where(StoredFile.owner_id == owner_id)) or 0
 
 
-async def add(work: UnitOfWork, filename: str, written: StoredBlob, *, owner_id: int | None, quota_bytes: int | None = None) -> StoredFile:
+async def add(work: UnitOfWork, filename: str, blob: StoredBlob, *, owner_id: int | None, quota_bytes: int | None = None) -> StoredFile:
     """List a file whose blob is in place, under a name from `accepted_name`. Raises: FilenameTaken, QuotaExceeded.
 
     With a quota, uploads of one owner are listed one after another, so that no two of them take the same room.
@@ -113,14 +113,14 @@ async def add(work: UnitOfWork, filename: str, written: StoredBlob, *, owner_id:
         # Not `FOR UPDATE`: what refers to the user, such as a purchase, need not wait.
         await work.session.execute(select(User.id).where(User.id == owner_id).with_for_update(key_share=True))
         stored = await stored_bytes(work.session, owner_id)
-        if stored + written.size_bytes > quota_bytes:
+        if stored + blob.size_bytes > quota_bytes:
             raise QuotaExceeded(quota_bytes, stored)
     file = StoredFile(
         filename=filename,
-        size_bytes=written.size_bytes,
-        content_type=media.content_type(filename, written.head),
-        sha256=written.sha256,
-        blob_key=written.key,
+        size_bytes=blob.size_bytes,
+        content_type=media.content_type(filename, blob.head),
+        sha256=blob.sha256,
+        blob_key=blob.key,
         owner_id=owner_id,
         uploaded_at=utc_now(),
     )
@@ -168,8 +168,8 @@ async def sweep(database: Database, blobs: Blobs, *, age: timedelta = ORPHAN_AGE
 
 async def _sweep(database: Database, blobs: Blobs, keys: Sequence[str]) -> int:
     async with database.reading_latest() as session:
-        kept = set(await session.scalars(select(StoredFile.blob_key).where(StoredFile.blob_key.in_(keys))))
-    orphans = [key for key in keys if key not in kept]
+        retained = set(await session.scalars(select(StoredFile.blob_key).where(StoredFile.blob_key.in_(keys))))
+    orphans = [key for key in keys if key not in retained]
     for key in orphans:
         await blobs.delete(key)
     return len(orphans)

@@ -18,7 +18,7 @@ from persistence.schema import is_current
 
 log = structlog.get_logger(__name__)
 
-KEPT_SECONDS = 1.0  # Supervisors ask every few seconds; each look takes two statements, a listing of files and a PING.
+CACHE_SECONDS = 1.0  # Supervisors ask every few seconds; each look takes two statements, a listing of files and a PING.
 TROUBLE_SECONDS = 0.05  # What is not whole: that it is over should be known soon.
 PROMPT_SECONDS = 0.25  # A busy process looks slowly, and a supervisor waits for a second.
 STALE_SECONDS = 3.0  # A second, and as long as a look may take.
@@ -68,7 +68,7 @@ class HealthChecks:
 
     async def run(self) -> HealthReport:
         """What was found within the last second, or is found now. While that takes long, what was found before, unless it is too old."""
-        if self._look is None or (self._look.done() and self._age() >= (KEPT_SECONDS if self._is_whole() else TROUBLE_SECONDS)):
+        if self._look is None or (self._look.done() and self._age() >= (CACHE_SECONDS if self._is_whole() else TROUBLE_SECONDS)):
             self._look = asyncio.create_task(self._look_at_all())
         known = self._known if self._age() < STALE_SECONDS else None
         # Whoever goes away does not take the look from the others.

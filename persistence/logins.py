@@ -223,18 +223,18 @@ async def revoke(work: UnitOfWork, token_id: str, *, user_id: int, expires_at: d
 
 async def token_statuses(session: AsyncSession, claims: Sequence[Claim]) -> list[TokenStatus | TokenRefusal]:
     """What access tokens are worth now, in the order of their claims: one statement for all of them."""
-    asked = _asked(session.get_bind().dialect.name, claims)
-    revoked = exists().where(RevokedToken.token_id == asked.c.token_id)
-    goes_on = exists().where(Login.id == asked.c.login_id, Login.ended_at.is_(None))
-    ended = revoked | (asked.c.login_id.is_not(None) & ~goes_on)
-    user = (User.id == asked.c.user_id) & User.is_active
-    statement = select(asked.c.place, User.username, User.scopes, ended.label("ended")).select_from(asked.outerjoin(User, user))
+    requested = _requested(session.get_bind().dialect.name, claims)
+    revoked = exists().where(RevokedToken.token_id == requested.c.token_id)
+    goes_on = exists().where(Login.id == requested.c.login_id, Login.ended_at.is_(None))
+    ended = revoked | (requested.c.login_id.is_not(None) & ~goes_on)
+    user = (User.id == requested.c.user_id) & User.is_active
+    statement = select(requested.c.place, User.username, User.scopes, ended.label("ended")).select_from(requested.outerjoin(User, user))
     rows = await session.execute(statement, execution_options={"standing": True})
-    found = {place: _standing(username, scopes, ended=ended_) for place, username, scopes, ended_ in rows}
+    found = {place: _status(username, scopes, ended=ended_) for place, username, scopes, ended_ in rows}
     return [found[place] for place in range(len(claims))]
 
 
-def _asked(dialect: str, claims: Sequence[Claim]) -> FromClause:
+def _requested(dialect: str, claims: Sequence[Claim]) -> FromClause:
     """The claims as a table: one parameter, however many they are."""
     rows = json.dumps([{"place": place, **claim._asdict()} for place, claim in enumerate(claims)])
     if dialect == "postgresql":
@@ -244,7 +244,7 @@ def _asked(dialect: str, claims: Sequence[Claim]) -> FromClause:
     return select(*(func.json_extract(each.c.value, f"$.{name}").label(name) for name in ("place", *Claim._fields))).subquery()
 
 
-def _standing(username: str | None, scopes: Collection[str] | None, *, ended: bool) -> TokenStatus | TokenRefusal:
+def _status(username: str | None, scopes: Collection[str] | None, *, ended: bool) -> TokenStatus | TokenRefusal:
     if ended:
         return TokenRefusal.ENDED
     return TokenRefusal.INACTIVE if username is None else TokenStatus(username, frozenset(scopes or ()))

@@ -65,23 +65,23 @@ async def hash_password(password: str) -> str:
     return await _queue.run(lambda: _hash(password))
 
 
-async def verify(password: str, kept: str | None) -> VerifyResult:
+async def verify(password: str, stored: str | None) -> VerifyResult:
     """Compare with the kept hash. `None` is a user who does not exist: it takes the same time, and is never right. Nor is a password that nobody can have.
 
     Raises: TimeoutError, if too many passwords wait.
     """
     if len(password) > DECOMPOSED_MAX:
-        password, kept = "", None  # Not its beginning: that may be somebody's.
-    return await _queue.run(lambda: _verify(password, kept))
+        password, stored = "", None  # Not its beginning: that may be somebody's.
+    return await _queue.run(lambda: _verify(password, stored))
 
 
 def _hash(password: str) -> str:
     return str(hashing.hash(_normal(password)))
 
 
-def _verify(password: str, kept: str | None) -> VerifyResult:
-    right, new_hash = hashing.verify_and_update(_normal(password), kept or _dummy_hash())
-    return VerifyResult(right and kept is not None, new_hash if right and kept is not None else None)
+def _verify(password: str, stored: str | None) -> VerifyResult:
+    right, new_hash = hashing.verify_and_update(_normal(password), stored or _dummy_hash())
+    return VerifyResult(right and stored is not None, new_hash if right and stored is not None else None)
 
 
 @cache

@@ -71,9 +71,9 @@ async def downgrade(url: str, revision: str) -> None:
 async def revise(url: str, message: str) -> Path:
     """Write a migration from what the tables have and the database, which is up to date otherwise, has not. Raises: CommandError."""
     number = f"{int(_newest_revision() or 0) + 1:04}"
-    written = await asyncio.to_thread(command.revision, configuration(url), message, autogenerate=True, rev_id=number)
-    assert isinstance(written, Script)
-    return Path(written.path)
+    paths = await asyncio.to_thread(command.revision, configuration(url), message, autogenerate=True, rev_id=number)
+    assert isinstance(paths, Script)
+    return Path(paths.path)
 
 
 async def is_current(database: Database) -> bool:

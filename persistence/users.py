@@ -101,10 +101,10 @@ def username_key(username: str) -> str | None:
 
 async def by_username(session: AsyncSession, usernames: Sequence[str]) -> Mapping[str, User]:
     """Whatever the case of the names; names that nobody can have are not looked for."""
-    wanted = {name: key for name in usernames if (key := username_key(name)) is not None}
-    rows = await session.scalars(select(User).where(User.username_key.in_(set(wanted.values()))))
+    requested = {name: key for name in usernames if (key := username_key(name)) is not None}
+    rows = await session.scalars(select(User).where(User.username_key.in_(set(requested.values()))))
     found = {user.username_key: user for user in rows}
-    return {name: found[key] for name, key in wanted.items() if key in found}
+    return {name: found[key] for name, key in requested.items() if key in found}
 
 
 async def sign_up(work: UnitOfWork, application: SignUpValues, *, password_hash: str, scopes: Collection[str]) -> User:

@@ -112,16 +112,16 @@ def documents() -> Iterator[tuple[str, str]]:
 
 def arguments(field: GraphQLField) -> Iterator[str]:
     needed = {name: REQUIRED[name] for name, argument in field.args.items() if notation(argument).endswith("!") and name in REQUIRED}
-    yield written(needed)
+    yield output(needed)
     for name in field.args:
         for value in ARGUMENTS.get(name, ()):
-            yield written(needed | {name: value})
+            yield output(needed | {name: value})
             if name in ("search", "filter") and "orderBy" in field.args:
-                yield written(needed | {name: value, "orderBy": "{field: NAME, direction: DESC}"})
+                yield output(needed | {name: value, "orderBy": "{field: NAME, direction: DESC}"})
 
 
-def written(given: Mapping[str, str]) -> str:
-    return f"({', '.join(f'{name}: {value}' for name, value in given.items())})" if given else ""
+def output(supplied: Mapping[str, str]) -> str:
+    return f"({', '.join(f'{name}: {value}' for name, value in supplied.items())})" if supplied else ""
 
 
 def selections(field: GraphQLField) -> Iterator[tuple[str, str]]:
@@ -179,14 +179,14 @@ async def main() -> int:
     app = create_app(settings, {MovingWindow: UnlimitedWindow()})
     async with app.router.lifespan_context(app):
         database: Database = app.state.services.database
-        caller, filled = await somebody(database)
+        caller, filled = await buyer(database)
         worst = 0.0
         for who, asking in (("anonymous", Caller(None, "192.0.2.1", "")), ("signed in", caller)):
             worst = max(worst, await compared(app.state.pipeline, database, who, asking, filled))
     return int(worst > WORST)
 
 
-async def somebody(database: Database) -> tuple[Caller, dict[str, str]]:
+async def buyer(database: Database) -> tuple[Caller, dict[str, str]]:
     """A user with every right, and ids to ask for."""
     from graph.kit.global_ids import global_id
 
@@ -203,11 +203,11 @@ async def compared(pipeline: Pipeline, database: Database, who: str, caller: Cal
     plain = await measured(pipeline, database, "plain page of 50", PLAIN, caller)
     assert plain is not None
     found = list[Measured]()
-    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    requested = sys.argv[1] if len(sys.argv) > 1 else ""
     for name, document in documents():
         for mark, id_ in filled.items():
             document = document.replace(mark, id_)  # noqa: PLW2901
-        if wanted in name and (one := await measured(pipeline, database, name, document, caller)):
+        if requested in name and (one := await measured(pipeline, database, name, document, caller)):
             found.append(one)
     found.sort(key=lambda one: one.per_point, reverse=True)
     print(

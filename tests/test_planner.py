@@ -15,7 +15,7 @@ import orjson
 import pytest
 from sqlalchemy import insert
 
-from graph.kit.execution.engine import PLANS_KEPT
+from graph.kit.execution.engine import MAX_PLANS
 from graph.kit.global_ids import global_id, required_row_id
 from graph.kit.planner import planner
 from graph.kit.planner.planner import Planner
@@ -485,7 +485,7 @@ async def test_keeps_few_plans_of_one_document_and_ends_them_with_it(
         assert fast == reference
     operation = await paths.fast.prepare(paths.request(document, {}), STRANGER)
     [plans] = operation.plans
-    assert len(plans.by_conditions) == PLANS_KEPT
+    assert len(plans.by_conditions) == MAX_PLANS
     assert outcomes == ["made"] * 64
     await paths.answers(document, dict.fromkeys(names, True))
     assert len(outcomes) == 64  # The last one is kept.

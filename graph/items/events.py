@@ -27,8 +27,8 @@ ITEM_IDS = 100
 HISTORY_PAGE_POINTS = (
     50  # To read a page of 200 events from the table: some 4 ms, whether the subscriber's filter lets them through or not.
 )
-TOLD_BYTES = 8 * 2**20  # Of the events that several subscribers may be told.
-TOLD_EVENT_BYTES = 1_500
+EVENT_CACHE_BYTES = 8 * 2**20  # Of the events that several subscribers may be told.
+EVENT_OBJECT_BYTES = 1_500
 
 
 @strawberry.interface(description="Something in the event log.")
@@ -132,16 +132,16 @@ class ItemEventSubscription:
         after: Annotated[str | None, strawberry.argument(description="The cursor of the last event you have.")] = None,
         item_ids: Annotated[list[strawberry.ID] | None, strawberry.argument(description=f"Only these items: at most {ITEM_IDS}.")] = None,
     ) -> AsyncGenerator[ItemEvent]:
-        wanted = None if item_ids is None else _wanted(item_ids)
+        requested = None if item_ids is None else _requested_ids(item_ids)
         feed = info.context.services.feed
         async with aclosing(feed.resume(after, reading=partial(_pay, info.context))) as events:
             async for event in events:
-                if isinstance(event, EventGap) or (event.kind in _KINDS and (wanted is None or event.subject_id in wanted)):
-                    yield told(feed, event)
+                if isinstance(event, EventGap) or (event.kind in _KINDS and (requested is None or event.subject_id in requested)):
+                    yield to_event(feed, event)
 
 
-def told(feed: Feed, event: Row | EventGap) -> Any:
-    return Gap.of(event, feed.cursor(event.resume_from)) if isinstance(event, EventGap) else _told(feed, event)
+def to_event(feed: Feed, event: Row | EventGap) -> Any:
+    return Gap.of(event, feed.cursor(event.resume_from)) if isinstance(event, EventGap) else _to_event(feed, event)
 
 
 async def _pay(context: Context) -> None:
@@ -149,20 +149,20 @@ async def _pay(context: Context) -> None:
         await context.pay(HISTORY_PAGE_POINTS)
 
 
-_events_told = LruCache[tuple[str, datetime], ItemChange](TOLD_BYTES, lambda _key, _event: TOLD_EVENT_BYTES)
+_event_objects = LruCache[tuple[str, datetime], ItemChange](EVENT_CACHE_BYTES, lambda _key, _event: EVENT_OBJECT_BYTES)
 
 
-def _told(feed: Feed, event: Row) -> ItemChange:
+def _to_event(feed: Feed, event: Row) -> ItemChange:
     """One object for all subscribers, so that its execution can be shared: see `graph.kit.execution.shared_execution`. Each may have read a row of its own."""
     key = feed.cursor(event.id), event.occurred_at
-    told = _events_told.get(key)
-    if told is None:
-        told = _KINDS[event.kind](event, key[0])
-        _events_told.put(key, told)
-    return told
+    to_event = _event_objects.get(key)
+    if to_event is None:
+        to_event = _KINDS[event.kind](event, key[0])
+        _event_objects.put(key, to_event)
+    return to_event
 
 
-def _wanted(item_ids: Sequence[strawberry.ID]) -> set[int | None]:
+def _requested_ids(item_ids: Sequence[strawberry.ID]) -> set[int | None]:
     """Raises: InvalidInput. Ids of nothing are allowed: they match nothing."""
     if len(item_ids) > ITEM_IDS:
         raise InvalidInput.at("itemIds", f"must be at most {ITEM_IDS}")

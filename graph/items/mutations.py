@@ -175,9 +175,9 @@ class ItemMutation:
             await audit.write(work, "items.created", actor_id=owner.user_id, detail={"count": len(good)})
             return created
 
-        kept = items.bulk_answer(good, owner_id=owner.user_id)
+        stored = items.bulk_answer(good, owner_id=owner.user_id)
         arguments = [[vars(draft) for draft in inputs], on_error.value]
-        created = iter(await info.context.once(command, kept, key=idempotency_key, operation="bulkCreateItems", arguments=arguments))
+        created = iter(await info.context.once(command, stored, key=idempotency_key, operation="bulkCreateItems", arguments=arguments))
         results: list[BulkItemResult] = [Item.of(next(created)) if isinstance(draft, items.ItemValues) else draft for draft in drafts]
         return BulkCreateItems(created=len(good), results=results)
 

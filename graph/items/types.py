@@ -127,7 +127,7 @@ class ItemQuery:
     @query(
         scope=None,
         description="The catalogue, page by page.",
-        cost=Cost(given=LOOKING),
+        cost=Cost(supplied=LOOKING),
         cache=reads(items.Item),
         plan=ReadList(item_list),
     )
@@ -147,7 +147,7 @@ class ItemQuery:
     @query(
         scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE),
         description="The catalogue with page numbers, for administration.",
-        cost=Cost(weight=100, size="pageSize", given={"search": SEARCH_POINTS}),
+        cost=Cost(weight=100, size="pageSize", supplied={"search": SEARCH_POINTS}),
         limit=RateLimitRule("3/60seconds", by=ADDRESS),
     )
     async def items_page(

@@ -124,7 +124,7 @@ class Context:
     async def once(
         self,
         command: Callable[[UnitOfWork], Awaitable[T]],
-        kept: Serializer[T],
+        stored: Serializer[T],
         *,
         key: str | None,
         operation: str,
@@ -144,10 +144,10 @@ class Context:
                 return await command(work)
             if earlier := await attempt.earlier(work.session):
                 self.extensions["idempotency"] = {"replayed": True}
-                return kept.load(earlier.answer)
+                return stored.load(earlier.answer)
             answer = await command(work)
             await work.session.flush()
-            await attempt.store(work.session, kept.dump(answer))
+            await attempt.store(work.session, stored.dump(answer))
             return answer
 
     @property

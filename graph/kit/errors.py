@@ -150,9 +150,9 @@ def internal(request_id: str) -> GraphQLError:
     return GraphQLError(f"Internal error. Request id: {request_id}", extensions={"code": INTERNAL})
 
 
-def unavailable(outage: Exception) -> GraphQLError:
+def unavailable(cause: Exception) -> GraphQLError:
     """It promises nothing about a mutation: its transaction may have been committed when the connection broke."""
-    log.warning("the database or the bucket of files is away or overloaded", error=repr(outage))
+    log.warning("the database or the bucket of files is away or overloaded", error=repr(cause))
     return GraphQLError(
         "The service cannot reach its database or its files just now, or has too much to do: repeat the request in a moment. "
         "A mutation with an idempotency key is safe to repeat.",
@@ -160,5 +160,5 @@ def unavailable(outage: Exception) -> GraphQLError:
     )
 
 
-def out_of_service(outage: Exception) -> Refused:
-    return Refused([unavailable(outage)], {"Retry-After": "1"})
+def out_of_service(cause: Exception) -> Refused:
+    return Refused([unavailable(cause)], {"Retry-After": "1"})

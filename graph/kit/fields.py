@@ -54,7 +54,7 @@ def query(
     """A field that reads. An expected refusal becomes a top-level error. With `plan` it can be read without its resolver."""
     if limit and (cache or plan):
         raise TypeError("an answer that is found in the cache or planned is not counted: a field is limited, or kept and planned")
-    kept = None if cache is None else cache | CacheDependencies(personal=scope is not None)
+    stored = None if cache is None else cache | CacheDependencies(personal=scope is not None)
 
     def declare(resolver: Resolver) -> StrawberryField:
         @wraps(resolver)
@@ -69,7 +69,7 @@ def query(
             guarded,
             scope,
             _limited(description, limit),
-            _metadata(cost=cost, cache=kept, plan=plan and Planned(plan, scope if scope is None else _listed(scope))),
+            _metadata(cost=cost, cache=stored, plan=plan and Planned(plan, scope if scope is None else _listed(scope))),
         )
 
     return declare

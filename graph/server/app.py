@@ -86,23 +86,23 @@ def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = No
     telemetry = create_telemetry(stores.database, settings, metrics)
     tokens = Tokens(stores.database, settings.signing_key, settings.older_keys)
     connections = ConnectionRegistry(tokens, per_caller=settings.connections_per_caller)
-    vitals = HealthChecks(
+    checks = HealthChecks(
         stores.database, stores.blobs, stores.redis, draining=lambda: connections.draining, failing=lambda: supervisor.failing
     )
     engine = Engine(
         executable, telemetry, suggestions=settings.suggestions, introspection=settings.introspection, fast=settings.fast_path_enabled
     )
     limits = BudgetService(engine, stores.quota, max_cost=settings.max_cost, enabled=settings.rate_limits_enabled)
-    ports = create_ports(settings, stores, tokens, limits, vitals) | dict(replaced or {})
+    ports = create_ports(settings, stores, tokens, limits, checks) | dict(replaced or {})
     services = Services(stores.database, stores.feed, stores.broker, telemetry, ports)
     pipeline = create_pipeline(settings, stores, services, engine, limits, telemetry)
     monitoring = MetricsEndpoint(metrics, services, supervisor, token=settings.metrics_token)
-    departure = GracefulShutdown(stores.feed, connections, seconds=settings.drain_seconds)
-    parts = Parts(settings, stores, services, supervisor, telemetry, tokens, connections, limits, pipeline, monitoring, departure)
+    shutdown = GracefulShutdown(stores.feed, connections, seconds=settings.drain_seconds)
+    parts = Parts(settings, stores, services, supervisor, telemetry, tokens, connections, limits, pipeline, monitoring, shutdown)
     explorer = Explorer() if settings.explorer else None
     http = create_http_endpoint(parts, explorer)
     app = PlainStarlette(
-        routes=create_routes(parts, http, vitals, explorer),
+        routes=create_routes(parts, http, checks, explorer),
         middleware=create_middleware(parts, http),
         exception_handlers={HTTPException: UnroutedResponse(limits)},
         lifespan=partial(lifespan, parts),
@@ -158,7 +158,7 @@ class Parts:
     limits: BudgetService
     pipeline: Pipeline
     monitoring: MetricsEndpoint
-    departure: GracefulShutdown
+    shutdown: GracefulShutdown
 
     @property
     def keeps_responses(self) -> bool:
@@ -170,7 +170,7 @@ def keeps_responses(settings: Settings) -> bool:
     return settings.response_cache_enabled and settings.database_replica_url is None
 
 
-def create_ports(settings: Settings, stores: Stores, tokens: Tokens, limits: BudgetService, vitals: HealthChecks) -> dict[type[Any], Any]:
+def create_ports(settings: Settings, stores: Stores, tokens: Tokens, limits: BudgetService, checks: HealthChecks) -> dict[type[Any], Any]:
     return {
         AccessTokens: tokens,
         Blobs: stores.blobs,
@@ -178,7 +178,7 @@ def create_ports(settings: Settings, stores: Stores, tokens: Tokens, limits: Bud
         BudgetMeter: limits,
         Notifier: LogNotifier(),
         SignupPolicy: SignupPolicy(settings.scopes_at_signup),
-        HealthChecks: vitals,
+        HealthChecks: checks,
         MovingWindow: moving_window(stores.redis, enabled=settings.rate_limits_enabled),
         GuessThrottle: GuessThrottle(stores.redis, enabled=settings.rate_limits_enabled),
         sources.PriceSource: sources.TablePrices(stores.database),
@@ -209,18 +209,18 @@ def create_pipeline(
     )
 
 
-def create_routes(parts: Parts, http: HttpEndpoint, vitals: HealthChecks, explorer: Explorer | None) -> list[Route]:
+def create_routes(parts: Parts, http: HttpEndpoint, checks: HealthChecks, explorer: Explorer | None) -> list[Route]:
     settings = parts.settings
     throttle = RouteRateLimiter(settings.redis_url, enabled=settings.rate_limits_enabled)
     callers, origins, seconds = Callers(parts.tokens, parts.limits), Origins(settings.allowed_origins), settings.operation_timeout_seconds
-    shims = Routes(parts.services, callers, origins, throttle, parts.limits, seconds=seconds)
+    rest_routes = Routes(parts.services, callers, origins, throttle, parts.limits, seconds=seconds)
     return [
         Route("/graphql", http),  # Only for its redirect of `/graphql/`.
         Route("/metrics", parts.monitoring.scrape),
-        *FileRoutes(parts.stores.blobs, most_bytes=settings.max_upload_bytes, quota_bytes=settings.upload_quota_bytes).routes(shims),
-        *exports.routes(shims),
-        *SalesReportRoutes(settings.app_name).routes(shims),
-        *HealthRoutes(vitals, limited=settings.rate_limits_enabled).routes,
+        *FileRoutes(parts.stores.blobs, most_bytes=settings.max_upload_bytes, quota_bytes=settings.upload_quota_bytes).routes(rest_routes),
+        *exports.routes(rest_routes),
+        *SalesReportRoutes(settings.app_name).routes(rest_routes),
+        *HealthRoutes(checks, limited=settings.rate_limits_enabled).routes,
         *(metered(route, parts.limits) for route in pages(settings, explorer)),
     ]
 
@@ -246,7 +246,7 @@ def create_middleware(parts: Parts, http: HttpEndpoint) -> list[Middleware]:
     return [
         *([Middleware(TrustedProxies, trusted=networks(settings.trusted_proxies))] if settings.trusted_proxies else ()),
         Middleware(ResponseHeadersMiddleware),
-        Middleware(ShutdownMiddleware, departure=parts.departure),
+        Middleware(ShutdownMiddleware, shutdown=parts.shutdown),
         *parts.telemetry.middleware,
         Middleware(PathShortcut, path="/graphql", endpoint=socket, kind="websocket"),
         *([repeats] if parts.keeps_responses else ()),
@@ -282,7 +282,7 @@ async def lifespan(parts: Parts, _app: Starlette) -> AsyncGenerator[dict[str, An
         stack.step("goodbyes", parts.connections.ended)
         await parts.pipeline.prepare_trusted()
         watch_over(parts)
-        yield {"departure": parts.departure}
+        yield {"shutdown": parts.shutdown}
 
 
 def watch_over(parts: Parts) -> None:

@@ -226,10 +226,10 @@ def load(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise BadSettings("\n".join(_told(problem) for problem in error.errors())) from error
+        raise BadSettings("\n".join(_describe(problem) for problem in error.errors())) from error
 
 
-def _told(problem: Any) -> str:
+def _describe(problem: Any) -> str:
     name = str(problem["loc"][0]).upper() if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
         return f"{name}: there is no such setting; remove it from .env or correct its name"

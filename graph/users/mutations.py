@@ -115,14 +115,14 @@ class UserMutation:
         self, info: Info, username: Username, scopes: list[Scope], idempotency_key: IdempotencyKey = None
     ) -> GrantScopesResult:
         actor = _may_change(info, scopes)
-        given = [scope.value for scope in scopes]
+        supplied = [scope.value for scope in scopes]
 
         async def command(work: UnitOfWork) -> users.User:
-            user = await users.change_scopes(work, username, give=given)
-            await audit.write(work, "user.scopes_granted", actor_id=actor.user_id, subject=("User", user.id), detail={"scopes": given})
+            user = await users.change_scopes(work, username, give=supplied)
+            await audit.write(work, "user.scopes_granted", actor_id=actor.user_id, subject=("User", user.id), detail={"scopes": supplied})
             return user
 
-        return await _once(info, command, idempotency_key, "grantScopes", [username, given])
+        return await _once(info, command, idempotency_key, "grantScopes", [username, supplied])
 
     @mutation(
         scope=Scope.USERS_WRITE,

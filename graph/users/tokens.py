@@ -88,9 +88,9 @@ class TokenMutation:
             lambda: logins.authenticate(info.context.database, username, password),
             logins.InvalidCredentials,
         )
-        asked = None if scopes is None else [scope.value for scope in scopes]
+        requested = None if scopes is None else [scope.value for scope in scopes]
         async with info.context.database.transaction() as work:
-            login = await logins.begin(work, user, scopes=asked)
+            login = await logins.begin(work, user, scopes=requested)
         return Token.of(login, info.context.port(AccessTokens))
 
     @mutation(

@@ -96,7 +96,7 @@ class UserQuery:
     @query(
         scope=Scope.USERS_READ,
         description="All users in order of their names, page by page.",
-        cost=Cost(given={"search": SEARCH_POINTS}),
+        cost=Cost(supplied={"search": SEARCH_POINTS}),
         cache=reads(users.User),
         plan=ReadList(user_list),
     )

@@ -46,17 +46,17 @@ async def count_seeded(session: AsyncSession) -> SeededCounts:
     return SeededCounts(users or 0, items or 0, purchases or 0)
 
 
-async def seed(database: Database, wanted: int, progress: Callable[[int], None]) -> SeededCounts:
+async def seed(database: Database, item_count: int, progress: Callable[[int], None]) -> SeededCounts:
     """Bring the demo shop to `wanted` items; `progress` hears how many there are. Returns what was added."""
     async with database.reading() as session:
         before = await count_seeded(session)
-    users = max(before.users, 1 + wanted // ITEMS_PER_USER)
+    users = max(before.users, 1 + item_count // ITEMS_PER_USER)
     async with database.transaction() as work:
         await _add_users(work, range(before.users, users))
         people = await _people(work.session)
     position, sold = before.items, 0
     progress(position)
-    async with aclosing(_batches(range(before.items, wanted))) as batches:
+    async with aclosing(_batches(range(before.items, item_count))) as batches:
         async for stock in batches:
             async with database.transaction() as work:
                 sold += await _add_items(work, stock, position, people)

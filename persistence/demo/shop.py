@@ -189,11 +189,11 @@ def item(number: int, chance: Random) -> DemoItem:
 _words = cache(search.words)
 
 
-def _price(wanted: float) -> Decimal:
+def _price(amount: float) -> Decimal:
     """As shops write it: 4.95, 12.90, 249.00."""
-    if wanted < 10:
-        return Decimal(f"{max(1, int(wanted))}.95")
-    return Decimal(f"{int(wanted)}.90") if wanted < 100 else Decimal(f"{round(wanted, -1) - 1:.0f}.00")
+    if amount < 10:
+        return Decimal(f"{max(1, int(amount))}.95")
+    return Decimal(f"{int(amount)}.90") if amount < 100 else Decimal(f"{round(amount, -1) - 1:.0f}.00")
 
 
 class DemoSale(NamedTuple):

@@ -84,9 +84,9 @@ def _created(text: str) -> str:
     return f"{text[:10]}T{text[11:].rstrip('0').rstrip('.')}+00:00"
 
 
-def _tags(written: str) -> str | None:
+def _tags(output: str) -> str | None:
     """From their JSON. Where nothing is escaped, a quote ends a tag."""
-    return (SEPARATOR.join(json.loads(written)) if "\\" in written else written[2:-2].replace('", "', SEPARATOR)) or None
+    return (SEPARATOR.join(json.loads(output)) if "\\" in output else output[2:-2].replace('", "', SEPARATOR)) or None
 
 
 def _quoted(text: str | None) -> str:

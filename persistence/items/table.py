@@ -184,12 +184,12 @@ async def change(work: UnitOfWork, item_id: int, changes: Mapping[str, Any], *, 
     """Set the given values only. Locks the row. Raises: InvalidInput, NotFound, VersionConflict."""
     item = await _locked(work, item_id, expected_version)
     draft = ItemValues(item.name, item.price, item.description, item.tags, item.inventory)
-    wanted = _with(draft, changes)
-    wanted.check()
-    changed = [name for name, value in asdict(wanted).items() if value != getattr(item, name)]
+    values = _with(draft, changes)
+    values.check()
+    changed = [name for name, value in asdict(values).items() if value != getattr(item, name)]
     if not changed:
         return item
-    for name, value in (wanted.columns() | {"version": item.version + 1, "updated_at": utc_now()}).items():
+    for name, value in (values.columns() | {"version": item.version + 1, "updated_at": utc_now()}).items():
         setattr(item, name, value)
     await record(work, "item.updated", item_id, {"fields": changed})
     return item

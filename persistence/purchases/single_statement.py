@@ -54,10 +54,10 @@ async def sell(database: Database, item_id: int, *, buyer_id: int, quantity: int
         return None
     purchases.check(quantity)
     now = utc_now()
-    asked = {"item": item_id, "buyer": buyer_id, "quantity": quantity, "now": now, "instant": now.isoformat()}
+    requested = {"item": item_id, "buyer": buyer_id, "quantity": quantity, "now": now, "instant": now.isoformat()}
     key = {"caller": attempt.caller, "key": attempt.key, "fingerprint": attempt.fingerprint} if attempt else NO_KEY
     try:
-        row = await database.write_executor.execute(PURCHASE_STATEMENT, asked | key)
+        row = await database.write_executor.execute(PURCHASE_STATEMENT, requested | key)
     except UniqueViolationError:  # Of the key: it was used before.
         return None
     if row is None:

@@ -23,23 +23,23 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(CASES), help=f"some of {','.join(CASES)}, in any order; W1 stands for W1 to W3")
     parser.add_argument("--picture", type=Path, help=f"where to write it; a full run writes {PICTURE.relative_to(ROOT)}")
     arguments = parser.parse_args()
-    wanted = set(arguments.only.split(","))
-    if unknown := wanted - set(CASES):
+    requested = set(arguments.only.split(","))
+    if unknown := requested - set(CASES):
         parser.error(f"there is no case {' or '.join(sorted(unknown))}")
     pace = QUICK if arguments.quick else FULL
     print(HEAD, flush=True)
     with ground.laid(pace.items) as laid:
-        findings = _measured(laid, pace, wanted)
-    target = arguments.picture or (PICTURE if wanted == set(CASES) and not arguments.quick else None)
+        findings = _measured(laid, pace, requested)
+    target = arguments.picture or (PICTURE if requested == set(CASES) and not arguments.quick else None)
     if target:
         target.write_text(picture.drawn(findings))
 
 
-def _measured(laid: Ground, pace: Pace, wanted: set[str]) -> list[Finding]:
+def _measured(laid: Ground, pace: Pace, requested: set[str]) -> list[Finding]:
     findings: list[Finding] = []
 
     def add(case: str, trial: Callable[[], list[Finding]]) -> None:
-        if case in wanted:
+        if case in requested:
             found = trial()
             findings.extend(found)
             print("\n".join(map(line, found)), flush=True)
@@ -49,13 +49,13 @@ def _measured(laid: Ground, pace: Pace, wanted: set[str]) -> list[Finding]:
     add("W5", lambda: trials.deliveries(laid, pace))
     add("W7", lambda: trials.files(laid, pace))
     add("W8", lambda: trials.purchases(laid, pace))
-    if "SQLite" in wanted:
+    if "SQLite" in requested:
         laid.lay_sqlite()
     add("SQLite", lambda: trials.sqlite_reads(laid, pace))
     add("SQLite", lambda: trials.cached_page(laid, pace, sqlite=True))
     add("SQLite", lambda: trials.exports(laid, pace, sqlite=True))
-    small = trials.lists(laid, pace) if "L" in wanted else {}
-    if wanted & {"W6", "L"}:
+    small = trials.lists(laid, pace) if "L" in requested else {}
+    if requested & {"W6", "L"}:
         asyncio.run(laid.grow(pace.big))
     add("W6", lambda: trials.exports(laid, pace))
     add("L", lambda: [trials.growth(small, trials.lists(laid, pace), laid, pace)])

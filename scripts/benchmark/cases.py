@@ -35,8 +35,8 @@ def item_id(id_: int) -> str:
 async def cursors(port: int) -> Callable[[int], str]:
     """How the service writes the cursor of an item: with a mark of the list, which its first page tells."""
     answer = orjson.loads(await load.once(port, graphql(FIRST_CURSOR)))
-    given: str = answer["data"]["items"]["pageInfo"]["endCursor"]
-    tag = orjson.loads(base64.urlsafe_b64decode(given + "=" * (-len(given) % 4)))[0]
+    supplied: str = answer["data"]["items"]["pageInfo"]["endCursor"]
+    tag = orjson.loads(base64.urlsafe_b64decode(supplied + "=" * (-len(supplied) % 4)))[0]
     return lambda id_: base64.urlsafe_b64encode(orjson.dumps([tag, id_, id_])).decode().rstrip("=")
 
 

@@ -110,8 +110,8 @@ def _rival(place: Place) -> dict[str, str]:
 
 @contextmanager
 def _started(name: str, program: list[str], port: int, variables: Mapping[str, str]) -> Generator[Contestant]:
-    kept = {key: value for key, value in os.environ.items() if key in {"PATH", "HOME", "LANG", "TMPDIR"}}
-    popen = subprocess.Popen(program, cwd=ROOT, env={**kept, **variables}, stdout=subprocess.DEVNULL)
+    stored = {key: value for key, value in os.environ.items() if key in {"PATH", "HOME", "LANG", "TMPDIR"}}
+    popen = subprocess.Popen(program, cwd=ROOT, env={**stored, **variables}, stdout=subprocess.DEVNULL)
     try:
         wait_until_listening(popen, port, seconds=60)
         yield Contestant(name, port, popen.pid)

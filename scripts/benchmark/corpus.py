@@ -145,14 +145,14 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=ITEMS)
     parser.add_argument("--only", default="", help="documents whose name holds this")
     parser.add_argument("--engine", choices=("sqlite", "postgresql"), action="append")
-    given = parser.parse_args()
-    engines = given.engine or ["sqlite", "postgresql"]
-    with laid(given.items) as ground:
+    supplied = parser.parse_args()
+    engines = supplied.engine or ["sqlite", "postgresql"]
+    with laid(supplied.items) as ground:
         if "sqlite" in engines:
             ground.lay_sqlite()
-            report("SQLite", ground.sqlite, ground, given.seconds, given.only)
+            report("SQLite", ground.sqlite, ground, supplied.seconds, supplied.only)
         if "postgresql" in engines:
-            report("PostgreSQL", ground.place, ground, given.seconds, given.only)
+            report("PostgreSQL", ground.place, ground, supplied.seconds, supplied.only)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ def at_most(text: str, value: float, allowed: float) -> Target:
     return Target(text, value / allowed)
 
 
-def at_least(text: str, value: float, wanted: float) -> Target:
-    return Target(text, wanted / value)
+def at_least(text: str, value: float, requested: float) -> Target:
+    return Target(text, requested / value)
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ def frame(opcode: int, payload: bytes) -> bytes:
 class Subscriber(asyncio.Protocol):
     """A socket that counts what it hears; `heard` keeps the messages themselves, where they are wanted."""
 
-    def __init__(self, document: str, told: Callable[[], None], heard: list[bytes] | None) -> None:
-        self._document, self._told, self.heard = document, told, heard
+    def __init__(self, document: str, reported: Callable[[], None], received: list[bytes] | None) -> None:
+        self._document, self._reported, self.received = document, reported, received
         self._buffer, self._open = bytearray(), False
         self.count = 0
         self.acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -79,9 +79,9 @@ class Subscriber(asyncio.Protocol):
             self.transport.write(frame(PONG, payload))
         elif opcode == TEXT and b'"next"' in payload[:60]:
             self.count += 1
-            if self.heard is not None:
-                self.heard.append(payload)
-            self._told()
+            if self.received is not None:
+                self.received.append(payload)
+            self._reported()
         elif opcode == TEXT and b"connection_ack" in payload:
             subscribe = {"id": "1", "type": "subscribe", "payload": {"query": self._document}}
             self.transport.write(frame(TEXT, orjson.dumps(subscribe)))
@@ -120,7 +120,7 @@ class _Room:
     def __init__(self, who: Contestant, token: str) -> None:
         self._who, self._token, self._expected = who, token, 0
         self._subscribers: list[Subscriber] = []
-        self._heard: list[bytes] = []
+        self._received: list[bytes] = []
         self._all = asyncio.Event()
         self._missing = 0
 
@@ -128,8 +128,10 @@ class _Room:
         loop = asyncio.get_running_loop()
         document = OURS if self._who.name == PRODUCT else RIVALS
         for number in range(sockets):
-            heard = None if number else self._heard
-            _, one = await loop.create_connection(lambda heard=heard: Subscriber(document, self._told, heard), "127.0.0.1", self._who.port)
+            received = None if number else self._received
+            _, one = await loop.create_connection(
+                lambda received=received: Subscriber(document, self._reported, received), "127.0.0.1", self._who.port
+            )
             await one.acknowledged
             self._subscribers.append(one)
         # Nothing tells that a subscription has begun; every server has read its message long before.
@@ -137,7 +139,7 @@ class _Room:
 
     async def burst(self, events: int) -> None:
         self._missing = events * len(self._subscribers)
-        self._heard.clear()
+        self._received.clear()
         self._all.clear()
         before = [one.count for one in self._subscribers]
         await load.once(self._who.port, self._trigger(events))
@@ -145,7 +147,7 @@ class _Room:
             await self._all.wait()
         if {one.count - was for one, was in zip(self._subscribers, before, strict=True)} != {events}:
             raise load.Broken(f"{self._who.name} did not deliver each event to each subscriber once")
-        cursors = [orjson.loads(message)["payload"]["data"]["itemEvents"]["cursor"] for message in self._heard]
+        cursors = [orjson.loads(message)["payload"]["data"]["itemEvents"]["cursor"] for message in self._received]
         if len(set(cursors)) != events:
             raise load.Broken(f"{self._who.name} delivered an event twice")
 
@@ -162,7 +164,7 @@ class _Room:
         body = orjson.dumps({"query": CREATE, "variables": {"inputs": [item] * events}})
         return load.post("/graphql", body, Authorization=f"Bearer {self._token}")
 
-    def _told(self) -> None:
+    def _reported(self) -> None:
         self._missing -= 1
         if not self._missing:
             self._all.set()

@@ -17,7 +17,7 @@ PACKAGES = ("graph", "persistence", "scripts")
 BANNED = frozenset(
     """
     asked bill biller chore cuts dearest departure errand errands excess farewell gathered gathering gatherings given goodbye heard invented joined
-    kept lanes ledger mend mended nobody outage promises ruler scout seat seats seen shim shims somebody standing stranger strangers stroke strokes
+    kept lanes ledger mend mended nobody outage promises ruler scout seat seats shim shims somebody standing stranger strangers stroke strokes
     told turns upkeep vitals wanted whoever written wrote
     """.split()
 )

@@ -158,7 +158,7 @@ async def running(settings: Settings, replaced: Mapping[type[Any], Any] | None =
             access_log=False,
             proxy_headers=False,
             http=HttpProtocol,
-            ws="graph.server.asgi.websocket_protocol:Protocol",
+            ws="graph.server.asgi.websocket_protocol:WebSocketProtocol",
             timeout_graceful_shutdown=5,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )

@@ -51,8 +51,8 @@ class _Members:
     def __init__(self, members: Sequence[tuple[str, str, Convert]]) -> None:
         self._members = members
 
-    def __call__(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        return {python_name: convert(given[name]) for name, python_name, convert in self._members if name in given}
+    def __call__(self, supplied: Mapping[str, Any]) -> dict[str, Any]:
+        return {python_name: convert(supplied[name]) for name, python_name, convert in self._members if name in supplied}
 
 
 class _Input:
@@ -68,8 +68,8 @@ class _Input:
     def _members(self) -> _Members:
         return self._converters.members(self._type)
 
-    def __call__(self, given: Mapping[str, Any]) -> Any:
-        return self._type(**(self._absent | self._members(given)))
+    def __call__(self, supplied: Mapping[str, Any]) -> Any:
+        return self._type(**(self._absent | self._members(supplied)))
 
 
 def _unless_none(convert: Convert) -> Convert:

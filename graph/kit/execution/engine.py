@@ -58,7 +58,7 @@ DOCUMENT_BYTES = 64 * 2**20  # For the documents that are kept: some two thousan
 TOKEN_BYTES = 500  # Measured: what one token takes in a parsed document, and a comment.
 OPERATION_BYTES = 10_000  # Measured: what the smallest document takes.
 PLAN_TOKEN_BYTES = 450  # Measured, at most: what it takes in a plan.
-PLANS_KEPT = 4  # Of one operation: for as many sets of values of the variables in its @skip and @include.
+MAX_PLANS = 4  # Of one operation: for as many sets of values of the variables in its @skip and @include.
 NO_FIELD = "{}"  # In the place of a field's name, for an operation that selects nothing.
 
 
@@ -113,7 +113,7 @@ class Operation:
     def size_bytes(self) -> int:
         """What it takes in memory, with its plans. Its text counts twice: tokens and nodes have a copy of each part."""
         decides = any(print_ast(each.type).startswith("Boolean") for each in self.definition.variable_definitions or ())
-        plans = (PLANS_KEPT if decides else 1) * PLAN_TOKEN_BYTES * self.document.token_count
+        plans = (MAX_PLANS if decides else 1) * PLAN_TOKEN_BYTES * self.document.token_count
         nodes = TOKEN_BYTES * (self.document.token_count + self.source.count("#"))
         return 2 * sys.getsizeof(self.source) + nodes + plans + self.cost.size_bytes + OPERATION_BYTES
 
@@ -176,11 +176,11 @@ class Engine:
             raise Refused(errors)
         definition = get_operation_ast(document, operation_name)
         if definition is None:
-            wanted = f"no operation {operation_name!r}" if operation_name else "several operations: say which with operationName"
-            raise refusal(BAD_USER_INPUT, f"The document has {wanted}.")
-        bill = CostEstimator(self._tariff, document, definition).estimate()
+            requested = f"no operation {operation_name!r}" if operation_name else "several operations: say which with operationName"
+            raise refusal(BAD_USER_INPUT, f"The document has {requested}.")
+        cost_estimate = CostEstimator(self._tariff, document, definition).estimate()
         deprecated, reads = self._deprecations.used(document, definition), self._reader.of(document, definition)
-        return Operation(source, document, definition, bill, deprecated, reads)
+        return Operation(source, document, definition, cost_estimate, deprecated, reads)
 
     async def execute(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> ExecutionResult:
         """Run a query or a mutation. Raises: Refused, if the variables do not fit."""

@@ -63,8 +63,8 @@ def _key(operation: Operation, kind: str, arguments: Callable[[Arguments], Argum
     if known is None:
         known = operation.derived[kind] = _text(_with_arguments(operation, arguments))
     text, names = known
-    given = {name: variables[name] for name in names if name in variables} if variables else {}
-    return blake2b(text + orjson.dumps(given, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+    supplied = {name: variables[name] for name in names if name in variables} if variables else {}
+    return blake2b(text + orjson.dumps(supplied, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
 
 
 def _text(operation: Operation) -> tuple[bytes, tuple[str, ...]]:

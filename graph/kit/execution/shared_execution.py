@@ -27,7 +27,7 @@ from graph.kit.errors import Refused
 from persistence.kit.lru_cache import LruCache
 
 RESULTS = 2_000  # Answers: of a burst as long as subscribers lag behind each other.
-KEPT_BYTES = 64 * 2**20
+RESULT_BYTES = 64 * 2**20
 ANSWER_BYTES = 2_000  # A task, an event and what else an answer takes beside its bytes.
 FRESH_SECONDS = 1.0  # An answer has things as they are now: for whoever takes up an old event later, it is made anew.
 PREFETCH_SUBSCRIBERS = 4  # Subscribers for whom a scout is worth its own stream.
@@ -74,7 +74,7 @@ class _Answer:
         made = self._making.done() and not self._making.cancelled() and self._making.exception() is None
         return ANSWER_BYTES + (len(self._making.result().body) if made else 0)
 
-    async def told(self) -> EventResult:
+    async def event_result(self) -> EventResult:
         """`asyncio.shield` does the same in three times the time, once for each subscriber and event."""
         self.use()
         if not self._making.done():
@@ -94,7 +94,7 @@ class SharedExecutions:
 
     def __init__(self) -> None:
         self._answers = LruCache[tuple[Any, ...], _Answer](
-            KEPT_BYTES, lambda _, answer: answer.size_bytes, most_entries=RESULTS, evicted=_Answer.use
+            RESULT_BYTES, lambda _, answer: answer.size_bytes, most_entries=RESULTS, evicted=_Answer.use
         )
         self._subscribers: Counter[bytes] = Counter()
         self._scouts: dict[bytes, asyncio.Task[None]] = {}
@@ -103,14 +103,18 @@ class SharedExecutions:
         """`make` executes the event in a fresh context and encodes what comes of it."""
         rights = viewer_key(caller)
         answer = self._answer((question, id(event)), event, rights, fresh, make)
-        told = await answer.told()
-        if not told.personal or answer.rights == rights:
-            return told
-        return await self._answer((question, id(event), rights), event, rights, fresh, make).told()
+        event_result = await answer.event_result()
+        if not event_result.personal or answer.rights == rights:
+            return event_result
+        return await self._answer((question, id(event), rights), event, rights, fresh, make).event_result()
 
     @contextmanager
     def subscriber(
-        self, stream: bytes, question: ExecutionKey, scout: Callable[[], AsyncGenerator[tuple[object, Make]]], fresh: Callable[[], Context]
+        self,
+        stream: bytes,
+        question: ExecutionKey,
+        prefetcher: Callable[[], AsyncGenerator[tuple[object, Make]]],
+        fresh: Callable[[], Context],
     ) -> Generator[None]:
         """Count a subscriber to a stream of new events (`resuming.stream_key`).
 
@@ -118,7 +122,7 @@ class SharedExecutions:
         """
         self._subscribers[stream] += 1
         if self._subscribers[stream] == PREFETCH_SUBSCRIBERS:
-            self._scouts[stream] = asyncio.create_task(self._prefetch(question, scout(), fresh))
+            self._scouts[stream] = asyncio.create_task(self._prefetch(question, prefetcher(), fresh))
         try:
             yield
         finally:
@@ -159,9 +163,9 @@ class SharedExecutions:
 
 
 async def _made(context: Context, make: Make) -> EventResult:
-    told = await make(context)
-    body = bytes(memoryview(told.body))  # orjson leaves room behind what it wrote: 4 kB, which would be kept.
-    return EventResult(body, told.errors, personal=context.personal or bool(told.errors), points=told.points)
+    event_result = await make(context)
+    body = bytes(memoryview(event_result.body))  # orjson leaves room behind what it wrote: 4 kB, which would be kept.
+    return EventResult(body, event_result.errors, personal=context.personal or bool(event_result.errors), points=event_result.points)
 
 
 def viewer_key(caller: Caller) -> ViewerKey:

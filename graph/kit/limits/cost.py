@@ -74,14 +74,14 @@ class FieldCost:
     size: int | Size
     below: Below
     named: Named
-    given: int | Size = 0
+    supplied: int | Size = 0
     """Points for arguments that are given."""
 
     def requested(self, variables: Variables, parent_size: int) -> int:
         rule, size = self.rule, self._elements(variables)
         inside = max([sum([charge.requested(variables, size) for charge in charges]) for charges in self.below], default=0)
         if rule.repeats is Repeats.ONCE:
-            return rule.weight + self._given(variables) + rule.each * size + rule.counted_rows // COUNTED_ROWS_A_POINT + inside
+            return rule.weight + self._supplied(variables) + rule.each * size + rule.counted_rows // COUNTED_ROWS_A_POINT + inside
         return (size if rule.repeats is Repeats.OWN_SIZE else parent_size) * (rule.weight + inside)
 
     def actual(self, variables: Variables, values: list[Any]) -> int:
@@ -89,13 +89,13 @@ class FieldCost:
         if self.rule.repeats is not Repeats.ONCE:
             values = [element for elements in values if elements for element in elements]
         each = self.rule.each and self.rule.each * self._elements(variables)
-        points = len(values) * (self.rule.weight + self._given(variables) + each)
+        points = len(values) * (self.rule.weight + self._supplied(variables) + each)
         if self.rule.counted_rows:
             points += sum([value // COUNTED_ROWS_A_POINT for value in values if isinstance(value, int)])
         return points + _actual(self.named, variables, [value for value in values if value]) if self.named else points
 
-    def _given(self, variables: Variables) -> int:
-        return self.given if isinstance(self.given, int) else self.given(variables)
+    def _supplied(self, variables: Variables) -> int:
+        return self.supplied if isinstance(self.supplied, int) else self.supplied(variables)
 
     def _elements(self, variables: Variables) -> int:
         return self.size if isinstance(self.size, int) else self.size(variables)
@@ -161,7 +161,7 @@ class CostEstimate:
 
 def _sizes(charges: FieldCosts) -> Iterator[Size]:
     for charge in charges:
-        yield from (size for size in (charge.size, charge.given) if not isinstance(size, int))
+        yield from (size for size in (charge.size, charge.supplied) if not isinstance(size, int))
         for below in charge.below:
             yield from _sizes(below)
 
@@ -219,9 +219,9 @@ class CostEstimator:
         sources = tuple(self._source(nodes[0], argument, field.args[argument]) for argument in rule.sizes)
         selections = [node.selection_set for node in nodes if node.selection_set]
         below = self._below(self._schema.type_map[type_name(field)], selections)
-        return FieldCost(key, nodes[0], rule, self._size(sources, rule.most), below, _named(below), self._given(nodes[0], rule.given))
+        return FieldCost(key, nodes[0], rule, self._size(sources, rule.most), below, _named(below), self._supplied(nodes[0], rule.supplied))
 
-    def _given(self, node: FieldNode, prices: Mapping[str, int]) -> int | Size:
+    def _supplied(self, node: FieldNode, prices: Mapping[str, int]) -> int | Size:
         """Points for the arguments of these that are given; for those by a variable, when it is known."""
         fixed, by_variable = 0, list[tuple[str, bool, int]]()
         for argument in node.arguments or ():
@@ -247,14 +247,14 @@ class CostEstimator:
 
     def _source(self, node: FieldNode, name: str, argument: GraphQLArgument) -> Source:
         """Where an argument's word on the number of elements comes from."""
-        given = next((given.value for given in node.arguments or () if given.name.value == name), None)
+        supplied = next((supplied.value for supplied in node.arguments or () if supplied.name.value == name), None)
         listed = is_list(argument)
         count = _length if listed else _number
         absent = count(coerce_default_value(argument))
-        if isinstance(given, VariableNode):
-            default = self._defaults.get(given.name.value)
-            return Source(given.name.value, absent if default is None else count(_untyped(default)), listed)
-        return Source(None, absent if given is None else count(_untyped(given)), listed)
+        if isinstance(supplied, VariableNode):
+            default = self._defaults.get(supplied.name.value)
+            return Source(supplied.name.value, absent if default is None else count(_untyped(default)), listed)
+        return Source(None, absent if supplied is None else count(_untyped(supplied)), listed)
 
     def _size(self, sources: tuple[Source, ...], most: int | None) -> int | Size:
         """Fields that ask in the same way share their size, so that it is worked out once for all of them."""

@@ -59,7 +59,7 @@ class Cost:
     size: str | None = None
     each: int = 0
     of_parent: bool = False
-    given: Mapping[str, int] = field(default_factory=dict[str, int])
+    supplied: Mapping[str, int] = field(default_factory=dict[str, int])
     """Points more for each of these arguments that is given and not null: what makes the field look at more rows."""
     counted_rows: int = 0
     """Of a number that is counted: how many rows at most. A point for each COUNTED_ROWS_A_POINT of them; afterwards, as many as were counted."""
@@ -78,7 +78,7 @@ class CostRule:
     sizes: tuple[str, ...] = ()
     most: int | None = None
     each: int = 0
-    given: Mapping[str, int] = field(default_factory=dict[str, int])
+    supplied: Mapping[str, int] = field(default_factory=dict[str, int])
     counted_rows: int = 0
 
 
@@ -107,7 +107,7 @@ class CostRules:
             return CostRule(weight, Repeats.PARENT_SIZE)
         repeats = Repeats.OWN_SIZE if is_list(definition) else Repeats.ONCE
         sizes = (cost.size,) if cost.size else tuple(name for name in PAGE_ARGUMENTS if paged and name in definition.args)
-        return CostRule(weight, repeats, sizes, MAX_PAGE_SIZE if paged else None, cost.each, cost.given, cost.counted_rows)
+        return CostRule(weight, repeats, sizes, MAX_PAGE_SIZE if paged else None, cost.each, cost.supplied, cost.counted_rows)
 
     def _weight(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> int:
         if parent in self._roots and not is_list(parent.fields[name]):

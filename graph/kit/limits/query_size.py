@@ -88,10 +88,13 @@ DEEPEST = ("depth", "introspection")  # Siblings have the greatest of these, and
 
 def violation(document: DocumentNode, limits: SizeLimits) -> list[GraphQLError]:
     """What is too big in the operations of a document: one error a limit, each with the place where the limit is passed."""
-    ruler = SizeCalculator(document)
+    calculator = SizeCalculator(document)
     try:
         return [
-            error for node in document.definitions if isinstance(node, OperationDefinitionNode) for error in ruler.violations(node, limits)
+            error
+            for node in document.definitions
+            if isinstance(node, OperationDefinitionNode)
+            for error in calculator.violations(node, limits)
         ]
     except GraphQLError as error:
         return [error]

@@ -44,11 +44,11 @@ class Plain:
 
 def reader(definition: GraphQLField, node: FieldNode, names: Mapping[str, str]) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
     """What makes a field's arguments of plain variables; None if it takes more than that. `names` are the arguments' in Python."""
-    given = {argument.name.value: argument.value for argument in node.arguments or ()}
+    supplied = {argument.name.value: argument.value for argument in node.arguments or ()}
     fixed: dict[str, Any] = {}
     taken: list[tuple[str, str]] = []
     for name, argument in definition.args.items():
-        value, kind = given.get(name), str(argument.type).rstrip("!")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] -- graphql-core's lists are generic
+        value, kind = supplied.get(name), str(argument.type).rstrip("!")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] -- graphql-core's lists are generic
         if value is None and coerce_default_value(argument) is None:
             fixed[names[name]] = None
         elif isinstance(value, VariableNode) and kind in FITS:

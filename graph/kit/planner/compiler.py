@@ -113,7 +113,7 @@ class Compiler:
                 raise Unplannable(f"{type_.name}.{name} is a resolver")
 
     def _computed(self, rows: RowBuilder, declared: EntityType, source: ComputedValue, definition: GraphQLField) -> Field:
-        if source.visible and source.compute is as_stored and _is_written(declared, source, definition):
+        if source.visible and source.compute is as_stored and _is_database_json(declared, source, definition):
             return rows.hole(PrivateFiller(source.visible), attributes_of(source), listed=True)
         kinds = [TYPES.get(declared.entity.kind(name)) for name in source.attributes]
         return rows.hole(ValueFiller(source, kinds, serializer(definition.type)), attributes_of(source), listed=True)  # pyright: ignore[reportUnknownMemberType] -- graphql-core's lists are generic
@@ -258,7 +258,7 @@ def _always(name: str) -> Show:
     return lambda _page: text
 
 
-def _is_written(declared: EntityType, source: ComputedValue, definition: GraphQLField) -> bool:
+def _is_database_json(declared: EntityType, source: ComputedValue, definition: GraphQLField) -> bool:
     """Whether the database writes the column's JSON as this field shows it."""
     [attribute] = source.attributes
     return declared.entity.kind(attribute) == notation(definition) and notation(definition) in {

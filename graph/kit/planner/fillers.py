@@ -117,9 +117,9 @@ async def fill_rows(
         return columns, [0] * len(columns[0])
     filled: dict[bytes, bytes] = {}
     points: dict[bytes, int] = {}
-    asked = [(number, sorted(each)) for number, each in found.items()]
-    answers = await together([fillers[number].fill(run, each) for number, each in asked])
-    for (number, each), answer in zip(asked, answers, strict=True):
+    requested = [(number, sorted(each)) for number, each in found.items()]
+    answers = await together([fillers[number].fill(run, each) for number, each in requested])
+    for (number, each), answer in zip(requested, answers, strict=True):
         for content, (text, cost) in zip(each, answer, strict=True):
             filled[b"%d:%b" % (number, content)], points[b"%d:%b" % (number, content)] = text, cost
     if not any(points.values()):

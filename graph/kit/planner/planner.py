@@ -18,7 +18,7 @@ from graphql import DocumentNode, ExecutionResult, FieldNode, FragmentDefinition
 from graph.kit.context import Context, Services
 from graph.kit.entity.declaration import shown_entity
 from graph.kit.entity.roots import FindByKey, ReadList
-from graph.kit.execution.engine import PLANS_KEPT, Engine, Operation
+from graph.kit.execution.engine import MAX_PLANS, Engine, Operation
 from graph.kit.fields import Planned
 from graph.kit.planner.arguments import Plain
 from graph.kit.planner.compiler import Compiler, Schema
@@ -98,7 +98,7 @@ class Planner:
         """Make the plans of an operation before it is asked for."""
         if operation.is_query and not operation.definition.directives:
             plans = self._plans(operation)
-            for conditions in islice(product((True, False), repeat=len(operation.conditions)), PLANS_KEPT):
+            for conditions in islice(product((True, False), repeat=len(operation.conditions)), MAX_PLANS):
                 self._plan(operation, plans, conditions)
 
     def _plans(self, operation: Operation) -> OperationPlans:
@@ -114,7 +114,7 @@ class Planner:
             plan = self._compiled(operation, dict(zip(operation.conditions, conditions, strict=True)))
             known[conditions] = plan if plan and plan.planned else None
             self._observer.plan("refused" if known[conditions] is None else "made")
-            if len(known) > PLANS_KEPT:
+            if len(known) > MAX_PLANS:
                 known.popitem(last=False)
         return known[conditions]
 
@@ -155,7 +155,7 @@ class Planner:
             return None
         if refused:
             results.append(await self._execute(plan, refused, operation, run))
-        return _joined(plan, found, results, operation, run)
+        return _combine(plan, found, results, operation, run)
 
     async def _one(
         self, root: RootPlan, run: Run, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation
@@ -199,7 +199,7 @@ def _conditions(operation: Operation, run: Run) -> tuple[bool, ...]:
     return cast("tuple[bool, ...]", found)
 
 
-def _joined(
+def _combine(
     plan: Plan, found: Mapping[str, Filled | None], results: Sequence[ExecutionResult], operation: Operation, run: Run
 ) -> PlannedAnswer:
     for result in results:
@@ -247,6 +247,6 @@ def check_roots(query: GraphQLObjectType) -> None:
             raise TypeError(f"Query.{name} has arguments that its plan does not know, or the other way round: {sorted(arguments ^ known)}")
         if declared.extensions or declared.permission_classes:
             raise TypeError(f"Query.{name} has a rule that its plan would leave out")
-        kept, shown = declared.metadata.get("cache"), shown_entity(definition)
-        if kept is not None and (shown is None or shown.entity.model.__tablename__ not in kept.tables):
+        dependencies, shown = declared.metadata.get("cache"), shown_entity(definition)
+        if dependencies is not None and (shown is None or shown.entity.model.__tablename__ not in dependencies.tables):
             raise TypeError(f"Query.{name} is kept until other tables change than the one that it reads: name that in cache=reads(…)")

@@ -19,7 +19,7 @@ class Price:
 
     weight: int
     below: Prices
-    given: int | Size = 0
+    supplied: int | Size = 0
     """For arguments that are given, by the variables; only of root fields."""
     counted: bool = False
     """Whether its value is a number of rows that were counted, which are priced too."""
@@ -37,13 +37,13 @@ class Prices:
         if not charges:
             return FREE
         first = charges[0]
-        if first.rule.each or (first.given and not self._of_roots) or any(not _equal(first, other) for other in charges[1:]):
+        if first.rule.each or (first.supplied and not self._of_roots) or any(not _equal(first, other) for other in charges[1:]):
             raise Unplannable("a price that depends on more than the number of objects")
-        return Price(first.rule.weight, Prices(first.named), first.given, bool(first.rule.counted_rows))
+        return Price(first.rule.weight, Prices(first.named), first.supplied, bool(first.rule.counted_rows))
 
 
 def _equal(one: FieldCost, other: FieldCost) -> bool:
-    return one.rule == other.rule and one.given == other.given and _equal_below(one.named, other.named)
+    return one.rule == other.rule and one.supplied == other.supplied and _equal_below(one.named, other.named)
 
 
 def _equal_below(one: Named, other: Named) -> bool:

@@ -115,14 +115,14 @@ class _FindNodes:
         return json, sum([self._weight + (0 if each is None else each[1]) for each in objects])
 
     async def _objects(self, run: Run, ids: Sequence[str]) -> Sequence[Filled | None]:
-        wanted: dict[str, list[int]] = {}
+        requested: dict[str, list[int]] = {}
         places = [split(id_) for id_ in ids]
         for place in places:
             if place is not None and entity_type(place[0]) is None and is_refetched(place[0]):
                 raise Unplannable(f"{place[0]} is no entity")
             if place is not None and entity_type(place[0]) is not None:
-                wanted.setdefault(place[0], []).append(place[1])
-        keys = {name: list(dict.fromkeys(each)) for name, each in wanted.items()}
+                requested.setdefault(place[0], []).append(place[1])
+        keys = {name: list(dict.fromkeys(each)) for name, each in requested.items()}
         compiled = [self._of(name) for name in keys]  # Before any of them reads: the next one may refuse.
         answers = await together([found.many(run, each) for found, each in zip(compiled, keys.values(), strict=True)])
         found = {
@@ -199,12 +199,12 @@ class _Value:
 class _Charged:
     """A root that costs more for some of its arguments."""
 
-    def __init__(self, plan: RootPlan, given: int | Size) -> None:
-        self._plan, self._given = plan, given
+    def __init__(self, plan: RootPlan, supplied: int | Size) -> None:
+        self._plan, self._supplied = plan, supplied
 
     async def run(self, run: Run) -> Filled:
         json, points = await self._plan.run(run)
-        return json, points + (self._given if isinstance(self._given, int) else self._given(run.variables))
+        return json, points + (self._supplied if isinstance(self._supplied, int) else self._supplied(run.variables))
 
 
 class _Permitted:
@@ -224,8 +224,8 @@ def compile_root(compiler: Compiler, definition: GraphQLField, nodes: Sequence[F
     if planned is None:
         raise Unplannable(f"{nodes[0].name.value} is a resolver")
     plan = _compiled(compiler, planned.root, definition, nodes, price)
-    if price.given:
-        plan = _Charged(plan, price.given)
+    if price.supplied:
+        plan = _Charged(plan, price.supplied)
     return plan if planned.scopes is None else _Permitted(plan, planned.scopes)
 
 

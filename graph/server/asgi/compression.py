@@ -34,17 +34,17 @@ class Compression:
     async def _plain(self, scope: Scope, receive: Receive, send: Send) -> None:
         """For who takes no gzip: nothing passes through Starlette's middleware, which costs as much as a small query."""
 
-        async def told(message: Message) -> None:
+        async def announced(message: Message) -> None:
             if message["type"] == "http.response.start":
                 _name_variants(message)
             await send(message)
 
-        await self._app(scope, receive, told)
+        await self._app(scope, receive, announced)
 
     async def _head(self, scope: Scope, receive: Receive, send: Send, least: int) -> None:
         """The fields that GET would have, as far as they are known without its body. Source: RFC 9110, section 9.3.2."""
 
-        async def told(message: Message) -> None:
+        async def announced(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 if message["status"] == HTTPStatus.OK and "content-encoding" not in headers and _compressible(headers, least):
@@ -53,7 +53,7 @@ class Compression:
                 _finish(message)
             await send(message)
 
-        await self._app(scope, receive, told)
+        await self._app(scope, receive, announced)
 
     async def _compressed(self, scope: Scope, receive: Receive, send: Send, least: int) -> None:
         async def judged(scope: Scope, receive: Receive, send: Send) -> None:

@@ -46,14 +46,14 @@ class GracefulShutdown:
 class ShutdownMiddleware:
     """Around requests during the departure: each connection's next answer is its last, and what is cut off at the deadline is told so."""
 
-    def __init__(self, app: ASGIApp, departure: GracefulShutdown) -> None:
-        self._app, self._departure = app, departure
+    def __init__(self, app: ASGIApp, shutdown: GracefulShutdown) -> None:
+        self._app, self._shutdown = app, shutdown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._app(scope, receive, _closing(send) if self._departure.in_progress else send)
+            await self._app(scope, receive, _closing(send) if self._shutdown.in_progress else send)
         except asyncio.CancelledError:
-            if not self._departure.in_progress or scope["type"] != "http":
+            if not self._shutdown.in_progress or scope["type"] != "http":
                 raise
             with suppress(RuntimeError):  # The server's word for an answer that has begun: that one breaks off.
                 await _cut_off(scope, send)

@@ -72,9 +72,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._backlog = bytearray()
         self._in_head, self._begun = True, False
         self._head_bytes = self._body_left = self._unframed = 0
-        self._joined = BufferedTransport(transport, self, self.loop)
-        self.app_state = {**self.app_state, CONNECTION: self._joined}
-        super().connection_made(cast("asyncio.Transport", self._joined))
+        self._buffered = BufferedTransport(transport, self, self.loop)
+        self.app_state = {**self.app_state, CONNECTION: self._buffered}
+        super().connection_made(cast("asyncio.Transport", self._buffered))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -126,14 +126,14 @@ class HttpProtocol(HttpToolsProtocol):
         """Reading goes on for a while, as only so the client's end is noticed."""
         self._backlog += data
         if len(self._backlog) >= READ_BYTES:
-            self._joined.hold(BY_BACKLOG)
+            self._buffered.hold(BY_BACKLOG)
 
     def _parse_backlog(self) -> None:
         data = bytes(self._backlog)
         self._backlog.clear()
         self._parse(data)
         if len(self._backlog) < READ_BYTES:
-            self._joined.release(BY_BACKLOG)
+            self._buffered.release(BY_BACKLOG)
 
     def _feed(self, piece: bytes) -> int:
         """The number of bytes that were parsed."""
@@ -261,7 +261,7 @@ class HttpProtocol(HttpToolsProtocol):
             if self.cycle is not self._running:
                 self.pipeline.popleft()[0].on_response = _nothing
             elif self.cycle.response_started:
-                self._joined.abort()
+                self._buffered.abort()
             else:
                 self._disconnect(self.cycle)
                 self._write_rejection(rejection)
@@ -278,17 +278,17 @@ class HttpProtocol(HttpToolsProtocol):
         fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text)), (b"connection", b"close")]
         head = b"".join(b"%b: %b\r\n" % field for field in [*self.server_state.default_headers, *fields])
         self.transport.write(STATUS_LINE[rejection.status] + head + b"\r\n" + text)
-        self._joined.write_eof()
+        self._buffered.write_eof()
         self._lingers_since = self.loop.time()
         self.flow.resume_reading()
-        self._joined.release(BY_BACKLOG)
+        self._buffered.release(BY_BACKLOG)
 
     # What takes too long.
 
     def look(self, now: float) -> None:
         if self._lingers_since is not None:
             if now - self._lingers_since >= self.limits.linger_seconds:
-                self._joined.abort()
+                self._buffered.abort()
         elif self._answer_due:
             pass  # The application has deadlines of its own for what it waits for.
         elif self._head_since is not None:

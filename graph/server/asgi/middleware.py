@@ -49,12 +49,12 @@ class CorsShortcut(CORSMiddleware):
             await super().__call__(scope, receive, send)
             return
 
-        async def told(message: Message) -> None:
+        async def announced(message: Message) -> None:
             if message["type"] == "http.response.start":
                 vary(message, b"Origin")
             await send(message)
 
-        await self.app(scope, receive, told)
+        await self.app(scope, receive, announced)
 
 
 class PathShortcut:

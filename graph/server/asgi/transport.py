@@ -21,7 +21,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-GATHERED_BYTES = 64 * 1024  # Of writes that wait; the transport itself says when its client does not keep up.
+BUFFERED_BYTES = 64 * 1024  # Of writes that wait; the transport itself says when its client does not keep up.
 READ_BYTES = 16 * 1024  # Read in one turn of the event loop, unless the protocol wants less or more.
 LARGEST_READ_BYTES = 64 * 1024
 UNSENT_BYTES = 128 * 1024  # In the kernel, beside what is on its way: it would take megabytes from us for a client that reads nothing.
@@ -81,9 +81,9 @@ class BufferedTransport(asyncio.BufferedProtocol):
     def __init__(self, transport: asyncio.Transport, protocol: ProtocolCallbacks, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._protocol, self._loop = transport, protocol, loop
         self._pieces: list[bytes] = []
-        self._size = self._written = 0
+        self._size = self._sent_bytes = 0
         self._held = 0
-        self._wanted = READ_BYTES
+        self._read_size = READ_BYTES
         self._reading = ReadRate(loop.time())
         self._when_closed: list[Callable[[], None]] = []
         self.is_closing, self.get_extra_info = transport.is_closing, transport.get_extra_info
@@ -101,12 +101,12 @@ class BufferedTransport(asyncio.BufferedProtocol):
             self._loop.call_soon(self.flush)
         self._pieces.append(data)
         self._size += len(data)
-        if self._size >= GATHERED_BYTES:
+        if self._size >= BUFFERED_BYTES:
             self.flush()
 
     def flush(self) -> None:
         if self._pieces:
-            pieces, self._written = self._pieces, self._written + self._size
+            pieces, self._sent_bytes = self._pieces, self._sent_bytes + self._size
             self._pieces, self._size = [], 0
             if not self.is_closing():
                 self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
@@ -157,11 +157,11 @@ class BufferedTransport(asyncio.BufferedProtocol):
     # What the transport tells.
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        self._wanted = self._protocol.read_bytes
-        return _buffer[: self._wanted]
+        self._read_size = self._protocol.read_bytes
+        return _buffer[: self._read_size]
 
     def buffer_updated(self, nbytes: int) -> None:
-        if nbytes == self._wanted:
+        if nbytes == self._read_size:
             # There is more, and libuv would read on: others have their turn first.
             self.hold(UNTIL_NEXT_TURN)
             self._loop.call_soon(self.release, UNTIL_NEXT_TURN)
@@ -190,12 +190,12 @@ class BufferedTransport(asyncio.BufferedProtocol):
             for callback in callbacks:
                 callback()
             # The two hold each other, and with them all that was read: nothing of it may wait for a garbage collection that is rare.
-            self._protocol = _NOBODY
+            self._protocol = _NO_CALLBACKS
 
     def _look(self) -> None:
         now, limits = self._loop.time(), self._protocol.limits
         unread = self._unread()
-        if self._reading.slow_for(now, self._written - unread, unread, limits.least_rate) >= limits.slow_seconds:
+        if self._reading.slow_for(now, self._sent_bytes - unread, unread, limits.least_rate) >= limits.slow_seconds:
             log.info("connection aborted: the client does not read", unread_bytes=unread, client=self.get_extra_info("peername"))
             self.abort()
         elif self._held & BY_BACKLOG and _is_gone(self.get_extra_info("socket")):
@@ -207,7 +207,7 @@ class BufferedTransport(asyncio.BufferedProtocol):
     def _unread(self) -> int:
         """Bytes that the client has not taken, here and in the kernel; 0 where so few are in the kernel alone that nobody waits for them to leave."""
         waiting, sent = self._transport.get_write_buffer_size(), _in_kernel(self.get_extra_info("socket"))
-        return waiting + sent if waiting or sent > GATHERED_BYTES else 0
+        return waiting + sent if waiting or sent > BUFFERED_BYTES else 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -250,7 +250,7 @@ def _is_gone(socket: Any) -> bool:
     return bool(poll.poll(0))
 
 
-class _Nobody:
+class _NoCallbacks:
     """In the place of a protocol whose connection is gone."""
 
     limits, read_bytes = WireLimits(), READ_BYTES
@@ -263,4 +263,4 @@ class _Nobody:
     def look(self, now: float) -> None: ...
 
 
-_NOBODY = _Nobody()
+_NO_CALLBACKS = _NoCallbacks()

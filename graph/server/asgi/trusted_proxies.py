@@ -36,9 +36,9 @@ class TrustedProxies:
         await self._app(scope, receive, send)
 
 
-def networks(written: Sequence[str]) -> tuple[Network, ...]:
+def networks(texts: Sequence[str]) -> tuple[Network, ...]:
     """Raises: ValueError, for what is no address and no network in CIDR notation."""
-    return tuple(ip_network(text) for text in written)
+    return tuple(ip_network(text) for text in texts)
 
 
 def client_address(peer: str, forwarded_for: Sequence[str], forwarded: Sequence[str], trusted: Sequence[Network]) -> str:

@@ -117,9 +117,9 @@ class Tokens:
     async def _check_status(self, known: VerifiedToken) -> None:
         """A refusal is kept as well: a token that is worth nothing costs no statement a request."""
         changes, now = self._changes, time.monotonic()
-        (standing,) = await self._standings([known.token])
-        known.principal = _principal(known.token, standing)
-        known.ended = standing is TokenRefusal.ENDED
+        (status,) = await self._standings([known.token])
+        known.principal = _principal(known.token, status)
+        known.ended = status is TokenRefusal.ENDED
         # What was read while somebody changed a standing may be older than the change: good for this request, not for the next.
         known.checked_at = now if changes == self._changes else -math.inf
 
@@ -128,7 +128,7 @@ class Tokens:
         found: list[Principal | None] = []
         for start in range(0, len(tokens), TOKENS_AT_ONCE):
             some = tokens[start : start + TOKENS_AT_ONCE]
-            found += [_principal(token, standing) for token, standing in zip(some, await self._standings(some), strict=True)]
+            found += [_principal(token, status) for token, status in zip(some, await self._standings(some), strict=True)]
         return found
 
     async def _standings(self, tokens: Sequence[AccessToken]) -> list[TokenStatus | TokenRefusal]:
@@ -145,11 +145,11 @@ class Tokens:
                     known.principal, known.checked_at = None, -math.inf
 
 
-def _principal(token: AccessToken, standing: TokenStatus | TokenRefusal) -> Principal | None:
-    if isinstance(standing, TokenRefusal):
+def _principal(token: AccessToken, status: TokenStatus | TokenRefusal) -> Principal | None:
+    if isinstance(status, TokenRefusal):
         return None
-    held = frozenset(scope for scope in token.scopes if scope.value in standing.scopes)
-    return Principal(token.user_id, standing.username, held, token.expires_at, token.token_id, token.family)
+    held = frozenset(scope for scope in token.scopes if scope.value in status.scopes)
+    return Principal(token.user_id, status.username, held, token.expires_at, token.token_id, token.family)
 
 
 def key_id(key: bytes) -> str:

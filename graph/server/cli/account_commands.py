@@ -18,12 +18,12 @@ from persistence.schema import upgrade
 
 async def grant(settings: Settings, username: str, scopes: Collection[Scope]) -> users.User | None:
     """None, if there is no such user."""
-    given = [scope.value for scope in scopes]
+    supplied = [scope.value for scope in scopes]
     async with _opened(settings) as database:
         try:
             async with database.transaction() as work:
-                user = await users.change_scopes(work, username, give=given)
-                await audit.write(work, "user.scopes_granted", actor_id=None, subject=("User", user.id), detail={"scopes": given})
+                user = await users.change_scopes(work, username, give=supplied)
+                await audit.write(work, "user.scopes_granted", actor_id=None, subject=("User", user.id), detail={"scopes": supplied})
         except NotFound:
             return None
     return user
@@ -37,8 +37,8 @@ async def token(settings: Settings, username: str, scopes: Collection[Scope] | N
         if user is None or not user.is_active:
             return None
         held = known_scopes(user.scopes)
-        asked = held if scopes is None else [scope for scope in held if scope in scopes]
-        return Tokens(database, settings.signing_key).issue(user.id, asked)
+        requested = held if scopes is None else [scope for scope in held if scope in scopes]
+        return Tokens(database, settings.signing_key).issue(user.id, requested)
 
 
 @asynccontextmanager

@@ -18,10 +18,10 @@ def grant(
     everything: Annotated[bool, typer.Option("--all", help="Every scope: for the first administrator.")] = False,
 ) -> None:
     """Let a user do more, such as the first administrator, whom nobody in the API can appoint."""
-    given = list(Scope) if everything else scopes or []
-    if not given:
+    supplied = list(Scope) if everything else scopes or []
+    if not supplied:
         raise typer.BadParameter("name the scopes, or say --all")
-    user = asyncio.run(account_commands.grant(loaded(), username, given))
+    user = asyncio.run(account_commands.grant(loaded(), username, supplied))
     if user is None:
         fail(f"There is no user {username!r}: they must sign up first.")
     typer.echo(f"{user.username} may now: {' '.join(user.scopes)}")

@@ -77,8 +77,8 @@ async def database(settings: Settings) -> Finding:
     found = await server_checks.of_database(settings.database_url, settings.pool)
     name = settings.database_url.split(":", 1)[0]
     if found.revision != found.newest_revision:
-        told = f"{name} {found.version}, at migration {found.revision or 'none'} instead of {found.newest_revision}"
-        return bad(told, "Run scripts/migrate; `serve` does so when it starts.")
+        reported = f"{name} {found.version}, at migration {found.revision or 'none'} instead of {found.newest_revision}"
+        return bad(reported, "Run scripts/migrate; `serve` does so when it starts.")
     if abs(found.clock_ahead) > CLOCK_APART:
         return bad(f"its clock is {found.clock_ahead.total_seconds():+.1f} s apart from this machine's", "Run NTP on both machines.")
     room = f", {found.connections} connections" if found.connections else ""

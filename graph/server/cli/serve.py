@@ -17,7 +17,7 @@ import uvicorn
 import graph
 import persistence
 from graph.server.cli.terminal import fail, loaded, whole
-from graph.server.pages.explorer import BUNDLE, NODE_WANTED
+from graph.server.pages.explorer import BUNDLE, NODE_REQUIRED
 from graph.server.process import server
 from graph.server.settings import Settings
 from graph.server.telemetry import logs, metric_values
@@ -44,7 +44,7 @@ THINGS_TO_TRY = """
 Ctrl-C stops it.
 """
 EXPLORER = "{url}/graphql in a browser: examples to run, the whole schema, live events"
-NO_EXPLORER = f"is not built: install {NODE_WANTED} (Debian: apt-get install nodejs npm), then run scripts/explorer"
+NO_EXPLORER = f"is not built: install {NODE_REQUIRED} (Debian: apt-get install nodejs npm), then run scripts/explorer"
 HIDDEN_EXPLORER = "is switched off by EXPLORER_ENABLED"
 
 
@@ -83,10 +83,10 @@ def _configuration(host: str, port: int, *, workers: int, reload: bool) -> uvico
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,
         proxy_headers=False,  # TRUSTED_PROXIES says whose word counts; uvicorn would take anybody's on this machine.
-        ws="graph.server.asgi.websocket_protocol:Protocol",
+        ws="graph.server.asgi.websocket_protocol:WebSocketProtocol",
         ws_max_size=SOCKET_BYTES,
         loop="uvloop",
-        http="graph.server.asgi.http_protocol:Protocol",
+        http="graph.server.asgi.http_protocol:HttpProtocol",
         ws_per_message_deflate=False,
         server_header=False,  # Nobody needs to know what to look up the weaknesses of.
     )

@@ -68,9 +68,9 @@ def loaded() -> settings.Settings:
 def whole(least: int = 1, most: int = parsing.WHOLE_MAX) -> Callable[[object], int]:
     """Reads a number of the command line as the API reads one: typer alone takes `1_0` and `+10` for 10."""
 
-    def read(given: object) -> int:
+    def read(supplied: object) -> int:
         try:
-            return parsing.whole_between(given, least, most)
+            return parsing.whole_between(supplied, least, most)
         except parsing.BadValue as error:
             raise typer.BadParameter(str(error)) from error
 

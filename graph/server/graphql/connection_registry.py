@@ -29,7 +29,7 @@ CHECK_SECONDS = 0.5
 # Streams that can end by themselves do so at once; what goes on after that, such as a wait for the next echo, is cut off.
 FLUSH_SECONDS = 0.5
 # How long a goodbye may take before the connection is dropped without one.
-GOODBYE_SECONDS = 1.0
+CLOSING_SECONDS = 1.0
 
 
 class Transport(Protocol):
@@ -199,9 +199,9 @@ class ConnectionRegistry:
 
     def _end(self, connection: OpenConnection, reason: str) -> None:
         """Say goodbye beside all else: a client that does not read delays nobody else's."""
-        goodbye = asyncio.create_task(self._within(connection, connection.end(reason)))
-        self._ending[connection] = goodbye
-        goodbye.add_done_callback(lambda _: self._ending.pop(connection, None))
+        closing = asyncio.create_task(self._within(connection, connection.end(reason)))
+        self._ending[connection] = closing
+        closing.add_done_callback(lambda _: self._ending.pop(connection, None))
 
     async def ended(self) -> None:
         """Wait for the goodbyes that are under way."""
@@ -215,18 +215,18 @@ class ConnectionRegistry:
             return
         goodbyes = [asyncio.ensure_future(connection.drain()) for connection in connections]
         done, late = await asyncio.wait(goodbyes, timeout=deadline_seconds)
-        for goodbye in done:
-            if not goodbye.cancelled() and (error := goodbye.exception()) is not None:
+        for closing in done:
+            if not closing.cancelled() and (error := closing.exception()) is not None:
                 log.warning("a connection could not be ended in order", error=repr(error))
-        for goodbye in late:
-            goodbye.cancel()
+        for closing in late:
+            closing.cancel()
         for connection in self if late else ():
             self.abort(connection)
 
-    async def _within(self, connection: OpenConnection, goodbye: Coroutine[None, None, None]) -> None:
+    async def _within(self, connection: OpenConnection, closing: Coroutine[None, None, None]) -> None:
         try:
-            async with asyncio.timeout(GOODBYE_SECONDS):
-                await goodbye
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await closing
         except TimeoutError:
             self.abort(connection)
         except Exception as error:  # noqa: BLE001 -- whatever breaks a goodbye, the connection is no use

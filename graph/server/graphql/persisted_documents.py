@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 TEXTS_BYTES = 16 * 2**20  # Of registered documents in one process.
 # The longest real ones, of Relay applications, have some 30 kB; a longer one runs but is not kept.
-KEPT_BYTES = 32_768
+CACHE_BYTES = 32_768
 SHARED_SECONDS = 7 * 24 * 3600
 # Anybody may register, so the places in Redis are counted: the first digits of a hash say which of 4,096 is the document's, whoever had it before.
 # They take 130 MB at worst.
@@ -111,7 +111,7 @@ class PersistedDocuments:
         shared: Cache | None = None,
     ) -> None:
         self.trusted, self._mode, self._mode_by_client = trusted or TrustedDocuments(), mode, mode_by_client or {}
-        self._kept = _Kept(shared)
+        self._registered = _DocumentCache(shared)
         self._logged = LruCache[str, str](2**20, lambda hash_, _: sys.getsizeof(hash_), most_entries=LOGGED_HASHES)
 
     async def source(self, request: GraphQLRequest, caller: Caller) -> str:
@@ -129,7 +129,7 @@ class PersistedDocuments:
     async def _find(self, identifier: str, mode: DocumentMode) -> str:
         text = self.trusted.by_id.get(identifier)
         if text is None and identifier.startswith(_SHA256) and mode is not DocumentMode.ENFORCE:
-            text = await self._kept.get(identifier)
+            text = await self._registered.get(identifier)
         if text is None:
             # Apollo's clients look for this very message, and then send the document itself.
             raise refusal(DOCUMENT_NOT_FOUND, "PersistedQueryNotFound")
@@ -148,10 +148,10 @@ class PersistedDocuments:
             return
         if identifier != f"{_SHA256}{sha256(text)}":
             raise refusal(BAD_USER_INPUT, "The sha256 is not that of the document.")
-        await self._kept.put(identifier, text)
+        await self._registered.put(identifier, text)
 
 
-class _Kept:
+class _DocumentCache:
     """Registered documents: in this process the last used ones, at most TEXTS_BYTES; in Redis, where there is one, those of all processes."""
 
     def __init__(self, shared: Cache | None) -> None:
@@ -171,7 +171,7 @@ class _Kept:
         return text
 
     async def put(self, identifier: str, text: str) -> None:
-        if identifier in self._texts or len(encoded := text.encode()) > KEPT_BYTES:
+        if identifier in self._texts or len(encoded := text.encode()) > CACHE_BYTES:
             return
         self._texts.put(identifier, text)
         if self._shared is not None:

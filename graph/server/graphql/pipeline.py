@@ -136,10 +136,10 @@ class Pipeline:
     async def _run(self, operation: Operation, request: GraphQLRequest, caller: Caller, seen: OperationRecord) -> EncodedResponse:
         grant = await self._limits.charge(operation, request.variables, caller)
         place = await self._responses.key(operation, request.variables, caller) if self._responses else None
-        if self._responses and place and (kept := await self._responses.lookup(place)):
-            grant.refund_unused(kept.cost)
+        if self._responses and place and (cached := await self._responses.lookup(place)):
+            grant.refund_unused(cached.cost)
             seen.cost = grant.actual
-            return self._response(operation, request, grant, kept.body, place)
+            return self._response(operation, request, grant, cached.body, place)
         return await self._execute(operation, request, caller, grant, seen, place)
 
     async def _execute(
@@ -148,7 +148,7 @@ class Pipeline:
         context = self.context(operation, caller)
         try:
             result, json, points = await self._result(operation, request, context)
-            _refuse_outage(result)
+            _refuse_transient(result)
         except Refused as refused:
             grant.refund_unused(1)
             refused.headers |= grant.headers
@@ -166,16 +166,16 @@ class Pipeline:
         return EncodedResponse(_with_extensions(body, context.extensions), grant.headers | retry_after(result) | replayed)
 
     async def replay(
-        self, asked: str, operation: Operation, request: GraphQLRequest, caller: Caller
+        self, question: str, operation: Operation, request: GraphQLRequest, caller: Caller
     ) -> tuple[CachedResponse, dict[str, str]] | None:
         """What is kept for a question that was asked before, charged and counted as a run is; None if nothing is. Raises: Refused."""
-        if self._responses is None or (kept := await self._responses.lookup_local(asked, operation)) is None:
+        if self._responses is None or (cached := await self._responses.lookup_local(question, operation)) is None:
             return None
         with MaskErrors(caller), self._telemetry.operation(operation, request, caller) as seen, self._telemetry.phase("execute", operation):
             grant = await self._limits.charge(operation, request.variables, caller)
-            grant.refund_unused(kept.cost)
+            grant.refund_unused(cached.cost)
             seen.cost = grant.actual
-            return kept, grant.headers
+            return cached, grant.headers
 
     def _response(
         self, operation: Operation, request: GraphQLRequest, grant: Charge, body: bytes, place: CacheKey | None
@@ -206,10 +206,10 @@ class Pipeline:
             extensions = {"cost": grant.figures} if wants_cost(request.extensions) else None
             try:
                 async with aclosing(self._events(operation, request, caller, purse)) as events:
-                    async for told in events:
-                        await purse.pay(told.points)
-                        seen.event(told.errors)
-                        yield EncodedResponse(_with_extensions(told.body, extensions), grant.headers)
+                    async for event_result in events:
+                        await purse.pay(event_result.points)
+                        seen.event(event_result.errors)
+                        yield EncodedResponse(_with_extensions(event_result.body, extensions), grant.headers)
                         extensions = None
             finally:
                 purse.close()
@@ -232,7 +232,7 @@ class Pipeline:
                     if isinstance(found, ExecutionResult):
                         yield EventResult(encode(found), found.errors or ())
                     else:
-                        make = partial(self._told, found, operation, request)
+                        make = partial(self._event_result, found, operation, request)
                         yield await self._sharing.result(question, found.event, fresh, caller, make)
 
     async def _prefetcher(self, operation: Operation, request: GraphQLRequest) -> AsyncGenerator[tuple[object, Make]]:
@@ -240,12 +240,12 @@ class Pipeline:
         async with aclosing(self._engine.subscribe(from_now(operation), request.variables, self._anonymous())) as events:
             async for found in events:
                 if isinstance(found, SubscriptionEvent):
-                    yield found.event, partial(self._told, found, operation, request)
+                    yield found.event, partial(self._event_result, found, operation, request)
 
     def _anonymous(self) -> Context:
         return Context.fresh(self._services, ANONYMOUS, cache=False)
 
-    async def _told(self, found: SubscriptionEvent, operation: Operation, request: GraphQLRequest, context: Context) -> EventResult:
+    async def _event_result(self, found: SubscriptionEvent, operation: Operation, request: GraphQLRequest, context: Context) -> EventResult:
         """One event's execution has the deadline of an operation: a subscription goes on after one that is late."""
         try:
             async with asyncio.timeout(self._seconds):
@@ -258,7 +258,7 @@ class Pipeline:
         )
 
 
-def _refuse_outage(result: ExecutionResult) -> None:
+def _refuse_transient(result: ExecutionResult) -> None:
     """Where nothing came of an operation because a part of the service is away, a status says it best. Raises: Refused."""
     if not result.errors or any(result.data.values() if result.data else ()):
         return

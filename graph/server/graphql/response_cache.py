@@ -68,31 +68,31 @@ class ResponseCache:
 
     async def key(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> CacheKey | None:
         """Where the answer belongs, to be asked before the data is read; None if it is not to be kept."""
-        if operation.reads is None or (asked := self._question_hash(operation, variables, caller)) is None:
+        if operation.reads is None or (question := self._question_hash(operation, variables, caller)) is None:
             return None
         versions = await self._versions.of(operation.reads.tables)
         if versions is None:
             self._lookups.add(1, "unknown")
             return None
-        return CacheKey(asked, versions)
+        return CacheKey(question, versions)
 
     async def lookup(self, place: CacheKey) -> CachedResponse | None:
-        kept = self._memory.peek(str(place))
-        if kept is None and self._shared and (packed := await self._shared.get(str(place))) is not None:
-            kept = CachedResponse.unpacked(packed)
-            await self._memory.put(str(place), kept, self._versions.lifetime_seconds)
-        self._lookups.add(1, "miss" if kept is None else "hit")
-        return kept
+        cached = self._memory.peek(str(place))
+        if cached is None and self._shared and (packed := await self._shared.get(str(place))) is not None:
+            cached = CachedResponse.unpacked(packed)
+            await self._memory.put(str(place), cached, self._versions.lifetime_seconds)
+        self._lookups.add(1, "miss" if cached is None else "hit")
+        return cached
 
-    async def lookup_local(self, asked: str, operation: Operation) -> CachedResponse | None:
+    async def lookup_local(self, question: str, operation: Operation) -> CachedResponse | None:
         """What this process keeps for a question that was asked before, if it is not large."""
         assert operation.reads is not None
         versions = await self._versions.of(operation.reads.tables)
-        kept = None if versions is None else self._memory.peek(str(CacheKey(asked, versions)))
-        if kept is None or len(kept) > MAX_LOCAL_BYTES:
+        cached = None if versions is None else self._memory.peek(str(CacheKey(question, versions)))
+        if cached is None or len(cached) > MAX_LOCAL_BYTES:
             return None
         self._lookups.add(1, "hit")
-        return kept
+        return cached
 
     async def store(self, place: CacheKey, answer: CachedResponse) -> None:
         if len(answer) > MAX_BYTES:
@@ -105,9 +105,9 @@ class ResponseCache:
 
     def _question_hash(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> str | None:
         """The question in a word of fixed length; None if it cannot be written down."""
-        given = {name: variables[name] for name in operation.variable_names if name in variables} if variables else None
+        supplied = {name: variables[name] for name in operation.variable_names if name in variables} if variables else None
         try:
-            question = orjson.dumps([operation.name, given or None, _viewer(operation, caller)], option=orjson.OPT_SORT_KEYS)
+            question = orjson.dumps([operation.name, supplied or None, _viewer(operation, caller)], option=orjson.OPT_SORT_KEYS)
         except orjson.JSONEncodeError:
             return None
         digest = blake2b(operation.digest, digest_size=16, key=self._edition)

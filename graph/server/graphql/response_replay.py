@@ -48,23 +48,23 @@ class ReplayEntry:
 
     hint: ReplayHint
     gzip_from: int | None
-    _kept: CachedResponse | None = None
+    _cached: CachedResponse | None = None
     _body: bytes = b""
     _encoding: Fields = ()
 
     @property
     def size_bytes(self) -> int:
         """What it keeps in memory. Its document and answer may be in other caches too, but may have left them."""
-        answer = len(self._kept or b"") + (len(self._body) if self._encoding else 0)
+        answer = len(self._cached or b"") + (len(self._body) if self._encoding else 0)
         return self.hint.operation.size_bytes + self.hint.request.size_bytes + answer
 
-    async def write(self, send: Send, kept: CachedResponse, more: Mapping[str, str]) -> bool:
+    async def write(self, send: Send, cached: CachedResponse, more: Mapping[str, str]) -> bool:
         """Whether the answer is another than last time."""
-        changed = kept is not self._kept
+        changed = cached is not self._cached
         if changed:
-            self._kept, self._body, self._encoding = kept, kept.body, ()
-            if self.gzip_from is not None and len(kept) >= self.gzip_from:
-                self._body, self._encoding = gzip.compress(kept.body, LEVEL), GZIP
+            self._cached, self._body, self._encoding = cached, cached.body, ()
+            if self.gzip_from is not None and len(cached) >= self.gzip_from:
+                self._body, self._encoding = gzip.compress(cached.body, LEVEL), GZIP
         headers = [*fields(self.hint.media_type, self._body, more), *self._encoding]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": self._body})

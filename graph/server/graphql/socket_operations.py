@@ -78,9 +78,7 @@ class SocketOperations:
     async def stop(self) -> None:
         """Nobody listens any longer."""
         self._speaking.clear()
-        self._write = (
-            _to_nobody  # The socket's own method held it as long as this did the socket: both would wait for a garbage collection.
-        )
+        self._write = _discard  # The socket's own method held it as long as this did the socket: both would wait for a garbage collection.
         for running in self._running:
             _cancel(running)
         await self._finished()
@@ -146,7 +144,7 @@ class SocketOperations:
                 yield answer
 
 
-async def _to_nobody(_text: str) -> None:
+async def _discard(_text: str) -> None:
     raise Disconnected
 
 

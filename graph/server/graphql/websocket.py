@@ -30,7 +30,7 @@ from graph.server.auth import callers
 from graph.server.auth.callers import Callers
 from graph.server.auth.tokens import bearer
 from graph.server.graphql import messages
-from graph.server.graphql.connection_registry import GOODBYE_SECONDS, ConnectionRegistry, Transport, transport_of
+from graph.server.graphql.connection_registry import CLOSING_SECONDS, ConnectionRegistry, Transport, transport_of
 from graph.server.graphql.messages import Closed, Message
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.requests import Malformed
@@ -230,10 +230,10 @@ class Socket:
         await self._close(4403, reason)
 
     async def drain(self) -> None:
-        all_told = await self._operations.drain()
+        total = await self._operations.drain()
         try:
-            async with asyncio.timeout(GOODBYE_SECONDS):
-                if all_told and self._connections.cursor:
+            async with asyncio.timeout(CLOSING_SECONDS):
+                if total and self._connections.cursor:
                     with suppress(Disconnected, OSError):
                         await self._write(messages.ping({"cursor": self._connections.cursor}))
                 await self._close(1012, "Service restart")

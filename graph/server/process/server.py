@@ -109,25 +109,25 @@ class Server(uvicorn.Server):
             return  # Ctrl-C reaches the whole group; the parent says to its workers what it means.
         super().handle_exit(sig, frame)
         if self.started:
-            self._departure.begin()
+            self._graceful_shutdown.begin()
         for number in STOPS:
             signal.signal(number, _end_at_once)
 
     @property
-    def _departure(self) -> GracefulShutdown:
-        return self.lifespan.state["departure"]
+    def _graceful_shutdown(self) -> GracefulShutdown:
+        return self.lifespan.state["shutdown"]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Before uvicorn's own: it would drop kept connections at once, and wait for subscriptions as long as they like."""
-        departure, began = self._departure, time.monotonic()
-        ends = began + departure.seconds * CLIENTS_SHARE
-        departure.begin()
-        _end_after(departure.seconds + LATE_SECONDS)
-        log.info("departure", seconds=departure.seconds, connections=len(self.server_state.connections))
+        graceful, began = self._graceful_shutdown, time.monotonic()
+        ends = began + graceful.seconds * CLIENTS_SHARE
+        graceful.begin()
+        _end_after(graceful.seconds + LATE_SECONDS)
+        log.info("shutting down", seconds=graceful.seconds, connections=len(self.server_state.connections))
         for listener in [*self.servers, *(sockets or ())]:
             listener.close()
-        await departure.drain(max(0.0, ends - CLEAN_UP_SECONDS - time.monotonic()))
-        await self._until_unused(ends - CLEAN_UP_SECONDS, idle_until=began + min(IDLE_SECONDS, departure.seconds / 4))
+        await graceful.drain(max(0.0, ends - CLEAN_UP_SECONDS - time.monotonic()))
+        await self._until_unused(ends - CLEAN_UP_SECONDS, idle_until=began + min(IDLE_SECONDS, graceful.seconds / 4))
         await self._cut_off(ends)
         self.config.timeout_graceful_shutdown = 1  # Nothing is left to wait for.
         await super().shutdown(sockets)

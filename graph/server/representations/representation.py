@@ -62,11 +62,11 @@ def _span(request: Request, current: Validators, size: int | None) -> ranges.Byt
 
 def not_modified(request: Request, headers: Mapping[str, str], *, media_type: str, size: int) -> Response:
     """Names the entity tag that the whole would have had, which is a weak one where it would have been compressed."""
-    kept = {name: headers[name] for name in NEWS if name in headers}
+    stored = {name: headers[name] for name in NEWS if name in headers}
     least = gzip_from(request.scope["headers"])
     if least is not None and size >= least and is_compressible(media_type) and "Content-Encoding" not in headers:
-        kept["ETag"] = weak(kept["ETag"])
-    return Response(None, HTTPStatus.NOT_MODIFIED, kept)
+        stored["ETag"] = weak(stored["ETag"])
+    return Response(None, HTTPStatus.NOT_MODIFIED, stored)
 
 
 def last_modified(timestamp: float) -> str:

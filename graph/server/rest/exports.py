@@ -21,15 +21,15 @@ EXPORT_POINTS = 2_000  # A second of sending keeps a processor half busy, and a 
 PACE = Pace(least_rate=65_536, most_seconds=600)
 
 
-def routes(shims: Routes) -> list[Route]:
+def routes(rest_routes: Routes) -> list[Route]:
     return [
-        shims.route(f"/api/v2/stream/items.{name}", items, scope=Scope.ITEMS_READ, limit="60/minute", points=EXPORT_POINTS)
+        rest_routes.route(f"/api/v2/stream/items.{name}", items, scope=Scope.ITEMS_READ, limit="60/minute", points=EXPORT_POINTS)
         for name in ("csv", "txt", "json")
     ]
 
 
 async def items(request: Request, context: Context) -> Response:
-    wanted = _wanted(request)
+    export = _export_request(request)
     name = request.url.path.rpartition(".")[2]
     form = FORMATS[name]
     headers = {
@@ -38,13 +38,15 @@ async def items(request: Request, context: Context) -> Response:
         "Cache-Control": "private, no-store",
     }
     select_part(request, headers, None)  # It has no validators, so a condition on them does not hold.
-    stream = AbortableStream(form.parts(context.database, wanted), media_type=form.media_type, headers=headers, pace=PACE)
+    stream = AbortableStream(form.parts(context.database, export), media_type=form.media_type, headers=headers, pace=PACE)
     return stream if request.method == "HEAD" else await stream.begin()
 
 
-def _wanted(request: Request) -> export_formats.ExportRequest:
+def _export_request(request: Request) -> export_formats.ExportRequest:
     """Raises: InvalidInput."""
-    given = Parameters(request.query_params)
-    filter_ = Filter(search=given.text("search"))
+    parameters = Parameters(request.query_params)
+    filter_ = Filter(search=parameters.text("search"))
     filter_.check()
-    return export_formats.ExportRequest(filter_, given.whole("limit", least=1), raw=given.switch("raw"), bom=given.switch("bom"))
+    return export_formats.ExportRequest(
+        filter_, parameters.whole("limit", least=1), raw=parameters.switch("raw"), bom=parameters.switch("bom")
+    )

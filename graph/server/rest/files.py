@@ -43,11 +43,13 @@ class FileRoutes:
         """`most_bytes` of one file, `quota_bytes` of all files of one user."""
         self._blobs, self._most_bytes, self._quota_bytes = blobs, most_bytes, quota_bytes
 
-    def routes(self, shims: Routes) -> list[Route]:
+    def routes(self, rest_routes: Routes) -> list[Route]:
         return [
-            shims.route("/api/v2/files/upload", self.upload, methods=["POST"], scope=Scope.FILES_WRITE, limit="60/minute", points=100),
-            shims.route(f"{DOWNLOAD}{{filename}}", self.download, scope=Scope.FILES_READ, limit="600/minute", points=10),
-            shims.route("/api/v2/files/list", self.list, scope=Scope.FILES_READ, limit="120/minute", points=20),
+            rest_routes.route(
+                "/api/v2/files/upload", self.upload, methods=["POST"], scope=Scope.FILES_WRITE, limit="60/minute", points=100
+            ),
+            rest_routes.route(f"{DOWNLOAD}{{filename}}", self.download, scope=Scope.FILES_READ, limit="600/minute", points=10),
+            rest_routes.route("/api/v2/files/list", self.list, scope=Scope.FILES_READ, limit="120/minute", points=20),
         ]
 
     async def upload(self, request: Request, context: Context) -> Response:
@@ -59,15 +61,15 @@ class FileRoutes:
         filename, key = files.validate_filename(await form.filename()), request.headers.get("idempotency-key")
         # With a key, the file may be there and take its room because this request came before.
         stored = await self._check_free(request, context, filename) if key is None else 0
-        written = await self._store(form, stored)
+        blob = await self._store(form, stored)
         try:
-            row = await self._list(context, filename, written, key)
+            row = await self._list(context, filename, blob, key)
         except DomainError:
-            await self._blobs.delete(written.key)
+            await self._blobs.delete(blob.key)
             raise
-        replayed = row.blob_key != written.key
+        replayed = row.blob_key != blob.key
         if replayed:
-            await self._blobs.delete(written.key)
+            await self._blobs.delete(blob.key)
         headers = {"Location": download_path(row.filename), **({"Idempotency-Replayed": "true"} if replayed else {})}
         return json_response(described(row), 201, headers)
 
@@ -97,14 +99,14 @@ class FileRoutes:
         except TooLarge as error:
             raise QuotaExceeded(self._quota_bytes, stored) if room < self._most_bytes else error from None
 
-    async def _list(self, context: Context, filename: str, written: StoredBlob, key: str | None) -> StoredFile:
+    async def _list(self, context: Context, filename: str, blob: StoredBlob, key: str | None) -> StoredFile:
         """Only a refusal proves that no row was written: after another failure the blob stays, for `sweep` to judge."""
         owner = context.require()
 
         async def command(work: UnitOfWork) -> StoredFile:
-            return await files.add(work, filename, written, owner_id=owner.user_id, quota_bytes=self._quota_bytes)
+            return await files.add(work, filename, blob, owner_id=owner.user_id, quota_bytes=self._quota_bytes)
 
-        return await context.once(command, files.REPLAY_FORMAT, key=key, operation="upload", arguments=[filename, written.sha256])
+        return await context.once(command, files.REPLAY_FORMAT, key=key, operation="upload", arguments=[filename, blob.sha256])
 
     async def download(self, request: Request, context: Context) -> Response:
         async with context.database.reading_latest() as session:
@@ -134,8 +136,8 @@ class FileRoutes:
             ) from None
 
     async def list(self, request: Request, context: Context) -> Response:
-        given = Parameters(request.query_params)
-        first, after = given.whole("first"), given.text("after")
+        parameters = Parameters(request.query_params)
+        first, after = parameters.whole("first"), parameters.text("after")
         async with context.database.reading_latest() as session:
             page = await files.page(session, PageArguments(first=MAX_PAGE_SIZE if first is None else first, after=after))
         following = page.listing.cursor(page.rows[-1]) if page.has_next and page.rows else None

@@ -26,8 +26,8 @@ PROBES = Budget(capacity=200, per_second=100)
 
 
 class HealthRoutes:
-    def __init__(self, vitals: HealthChecks, *, limited: bool = True) -> None:
-        self._vitals, self._limited, self._probes = vitals, limited, LocalTokenBucket(PROBES)
+    def __init__(self, checks: HealthChecks, *, limited: bool = True) -> None:
+        self._health_checks, self._limited, self._probes = checks, limited, LocalTokenBucket(PROBES)
         self.routes = [Route("/live", self.live), Route("/ready", self.ready), Route("/api/v2/health", self.ready)]
 
     async def live(self, request: Request) -> Response:
@@ -37,10 +37,10 @@ class HealthRoutes:
     async def ready(self, request: Request) -> Response:
         """503 when requests would fail or should go to another process; 200 when degraded."""
         await self._slow_down(request)
-        found = await self._vitals.run()
-        told = {name: value for name, value in vars(Health.of(found)).items() if name != "failing" or value}
-        told["status"] = Health.of(found).status.value
-        return json_response(told, HTTPStatus.OK if found.ready else HTTPStatus.SERVICE_UNAVAILABLE)
+        found = await self._health_checks.run()
+        report = {name: value for name, value in vars(Health.of(found)).items() if name != "failing" or value}
+        report["status"] = Health.of(found).status.value
+        return json_response(report, HTTPStatus.OK if found.ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def _slow_down(self, request: Request) -> None:
         if self._limited:

@@ -13,11 +13,11 @@ _SWITCH = {"0": False, "false": False, "1": True, "true": True}
 class Parameters:
     """Each method raises InvalidInput."""
 
-    def __init__(self, given: QueryParams) -> None:
-        self._given = given
+    def __init__(self, values: QueryParams) -> None:
+        self._values = values
 
     def text(self, name: str) -> str | None:
-        values = self._given.getlist(name)
+        values = self._values.getlist(name)
         if len(values) > 1:
             raise InvalidInput.at(name, "must be given once")
         return (values or [""])[0] or None

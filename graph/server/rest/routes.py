@@ -72,8 +72,8 @@ class Routes:
 
 
 class _RouteHandler:
-    def __init__(self, shims: Routes, endpoint: Endpoint, scope: Scope | None, gate: RouteLimit, points: int) -> None:
-        self._shims, self._endpoint, self._scope, self._gate, self._points = shims, endpoint, scope, gate, points
+    def __init__(self, rest_routes: Routes, endpoint: Endpoint, scope: Scope | None, gate: RouteLimit, points: int) -> None:
+        self._routes, self._endpoint, self._scope, self._gate, self._points = rest_routes, endpoint, scope, gate, points
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         body = Body(scope, receive)
@@ -89,8 +89,8 @@ class _RouteHandler:
 
     async def _answer(self, request: Request, body: Body) -> Response:
         try:
-            with Deadline(self._shims.seconds) as body.deadline:
-                context = await self._shims.context(request, self._scope)
+            with Deadline(self._routes.seconds) as body.deadline:
+                context = await self._routes.context(request, self._scope)
                 await self._gate(request, context.caller)
                 with reading_as(*context.caller.keys):
                     return await self._charged(request, context)
@@ -107,7 +107,7 @@ class _RouteHandler:
             body.deadline = None
 
     async def _charged(self, request: Request, context: Context) -> Response:
-        figures = await self._shims.limits.charge_fixed(context.caller, self._points)
+        figures = await self._routes.limits.charge_fixed(context.caller, self._points)
         response = await self._endpoint(request, context)
         response.headers.update(figures)
         return response

@@ -62,17 +62,17 @@ class SalesReportRoutes:
     def __init__(self, app_name: str) -> None:
         self._name = app_name
 
-    def routes(self, shims: Routes) -> list[Route]:
-        return [shims.route("/api/v2/reports/sales.svg", self.sales_chart, scope=None, limit="60/minute", points=CHART_POINTS)]
+    def routes(self, rest_routes: Routes) -> list[Route]:
+        return [rest_routes.route("/api/v2/reports/sales.svg", self.sales_chart, scope=None, limit="60/minute", points=CHART_POINTS)]
 
     async def sales_chart(self, request: Request, context: Context) -> Response:
         """Of all items for those who hold `users:read`, of their own items for everybody else."""
-        viewer, asked = context.require(), request.query_params
-        by = asked.get("by", Period.MONTH.value)
+        viewer, requested = context.require(), request.query_params
+        by = requested.get("by", Period.MONTH.value)
         if by not in {period.value for period in Period}:
             raise InvalidInput.at("by", f"must be one of {', '.join(period.value for period in Period)}")
         owner_id = None if context.holds(Scope.USERS_READ) else viewer.user_id
-        first, last = _day("from", asked.get("from")), _day("to", asked.get("to"))
+        first, last = _day("from", requested.get("from")), _day("to", requested.get("to"))
         async with context.database.reading() as session:
             made = await chart(session, self._name, first=first, last=last, by=Period(by), owner_id=owner_id)
         return Response(made.svg, headers=HEADERS, media_type=picture.MEDIA_TYPE)

@@ -20,11 +20,11 @@ class DeprecatedUsageRecorder:
 
     def __init__(self, meter: metric_values.Counter, database: Database) -> None:
         self._meter, self._database = meter, database
-        self._kept: Counter[ClientUse] = Counter()
+        self._flushed: Counter[ClientUse] = Counter()
 
     async def flush(self) -> None:
         counted = Counter({ClientUse(*labels): int(value) for labels, (value,) in self._meter.series.items()})
-        fresh = counted - self._kept
+        fresh = counted - self._flushed
         if not fresh:
             return
         try:
@@ -33,4 +33,4 @@ class DeprecatedUsageRecorder:
         except Exception as error:  # noqa: BLE001 -- nothing is lost: what is not kept now is kept the next time
             log.warning("deprecated uses are not kept", error=repr(error))
             return
-        self._kept = counted
+        self._flushed = counted

@@ -32,7 +32,7 @@ ANSWER_SECONDS = 2.0  # A scrape does not wait longer for the database: the othe
 class MetricsEndpoint:
     def __init__(self, metrics: Metrics, services: Services, supervisor: Supervisor, *, token: str | None) -> None:
         self._metrics, self._services, self._supervisor, self._token = metrics, services, supervisor, token
-        self._ledger = DeprecatedUsageRecorder(metrics.deprecated, services.database)
+        self._recorder = DeprecatedUsageRecorder(metrics.deprecated, services.database)
         self._task: SupervisedTask | None = None
 
     async def scrape(self, request: Request) -> Response:
@@ -51,7 +51,7 @@ class MetricsEndpoint:
         if self._task:
             await self._task.stop()
         self._metrics.write_snapshot()
-        await self._ledger.flush()
+        await self._recorder.flush()
 
     def _may_ask(self, request: Request) -> bool:
         if self._token is not None:
@@ -66,7 +66,7 @@ class MetricsEndpoint:
             self._metrics.write_snapshot()
             ticks += 1
             if ticks % FLUSH_TICKS == 0:
-                await self._ledger.flush()
+                await self._recorder.flush()
             await asyncio.sleep(SNAPSHOT_SECONDS)
 
     async def _read_tables(self) -> None:

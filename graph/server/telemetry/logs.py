@@ -47,7 +47,7 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stdout)
     formatter = structlog.stdlib.ProcessorFormatter
     handler.setFormatter(formatter(foreign_pre_chain=shared, processors=[formatter.remove_processors_meta, *renderers(settings)]))
-    handler.addFilter(_wanted)
+    handler.addFilter(_shown)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in NOISE:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
@@ -113,7 +113,7 @@ def _json(line: Any, **_: Any) -> str:
     return orjson.dumps(line, default=str).decode()
 
 
-def _wanted(record: logging.LogRecord) -> bool:
+def _shown(record: logging.LogRecord) -> bool:
     """Not uvicorn's lines on each WebSocket: they quote its address with the query string, in which careless clients put tokens."""
     return not (record.name == "uvicorn.error" and isinstance(record.msg, str) and '"WebSocket %s"' in record.msg)
 

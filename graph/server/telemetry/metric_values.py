@@ -157,23 +157,23 @@ def _locked(folder: Path) -> Generator[None]:
 
 def _read(folder: Path) -> tuple[list[Mapping[str, Any]], Mapping[str, Any]]:
     """The numbers of the other processes that live, and the sums of those that have ended, whose files go into one."""
-    kept = folder / ENDED
+    snapshot = folder / ENDED
     alive: list[Mapping[str, Any]] = []
-    ended: dict[str, Any] = orjson.loads(kept.read_bytes()) if kept.exists() else {}
+    ended: dict[str, Any] = orjson.loads(snapshot.read_bytes()) if snapshot.exists() else {}
     gone: list[Path] = []
     for file in folder.glob("*.json"):
         if not file.stem.isdigit() or int(file.stem) == os.getpid():
             continue
-        numbers, written_at = orjson.loads(file.read_bytes()), file.stat().st_mtime
-        if _process_alive(int(file.stem), written_at):
+        numbers, modified_at = orjson.loads(file.read_bytes()), file.stat().st_mtime
+        if _process_alive(int(file.stem), modified_at):
             alive.append(numbers)
         else:
             gone.append(file)
             ended = _sum(ended, numbers)
     if gone:
-        draft = kept.with_suffix(".new")
+        draft = snapshot.with_suffix(".new")
         draft.write_bytes(orjson.dumps(ended))
-        draft.replace(kept)
+        draft.replace(snapshot)
         for file in gone:
             file.unlink()
     return alive, ended
@@ -194,7 +194,7 @@ def _add(series: Series, more: Iterable[tuple[Sequence[str], Sequence[float]]]) 
         series[tuple(labels)] = list(numbers) if held is None else [sum(pair) for pair in zip(held, numbers, strict=True)]
 
 
-def _process_alive(pid: int, written_at: float) -> bool:
+def _process_alive(pid: int, modified_at: float) -> bool:
     """Whether the process that left a file still runs; another may have its number by now, and is younger than the file."""
     try:
         os.kill(pid, 0)
@@ -203,7 +203,7 @@ def _process_alive(pid: int, written_at: float) -> bool:
     except PermissionError:
         pass
     started_at = _started_at(pid)
-    return started_at is None or started_at <= written_at + CLOCK_SECONDS
+    return started_at is None or started_at <= modified_at + CLOCK_SECONDS
 
 
 def _started_at(pid: int) -> float | None:

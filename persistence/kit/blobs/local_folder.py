@@ -35,7 +35,7 @@ class LocalFolder(Blobs):
         try:
             file = await asyncio.to_thread(_opened, partial)
             try:
-                await _written(file, parts)
+                await _write_parts(file, parts)
                 await _uncancellable(_finish, file, partial, self._path(key))
             except asyncio.CancelledError:
                 await _uncancellable(self._path(key).unlink, missing_ok=True)  # It may have got its name by now, and nobody will list it.
@@ -105,7 +105,7 @@ def _opened(path: Path) -> BinaryIO:
     return path.open("xb")
 
 
-async def _written(file: BinaryIO, parts: AsyncIterable[bytes]) -> None:
+async def _write_parts(file: BinaryIO, parts: AsyncIterable[bytes]) -> None:
     """A part is written while the next one comes."""
     writing: asyncio.Task[None] | None = None
     try:

@@ -60,13 +60,13 @@ class SharedCache:
         # No time limit of its own: the outage has one, and knows to leave a Redis alone that does not keep it.
         self._backend: Any = _redis(serializer=NullSerializer(encoding=None), namespace=prefix, timeout=None)
         self._backend.client = redis  # The service's own, with the URL's every option.
-        self.outage = CircuitBreaker("cache", clock)
+        self.breaker = CircuitBreaker("cache", clock)
 
     async def get(self, key: str) -> bytes | None:
-        return await self.outage.call(lambda: self._backend.get(key))
+        return await self.breaker.call(lambda: self._backend.get(key))
 
     async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
-        await self.outage.call(lambda: self._backend.set(key, value, ttl=float(ttl_seconds)))
+        await self.breaker.call(lambda: self._backend.set(key, value, ttl=float(ttl_seconds)))
 
 
 class _Bounded(_memory):

@@ -110,9 +110,9 @@ class SharedVersions:
         """`namespace` keeps services apart that share a Redis."""
         self._redis: Any = redis  # Partly untyped.
         self._key = f"storegraph:versions:{blake2b(namespace.encode(), digest_size=6).hexdigest()}"
-        self._outage = CircuitBreaker("versions")
+        self._breaker = CircuitBreaker("versions")
         self._all_old = True  # Something may have changed that nobody was told of.
-        self._written: set[str] = set()
+        self._pending_tables: set[str] = set()
         self._look, self._tell = CallCoalescer(self._lookup), CallCoalescer(self._publish)
         self._mending: asyncio.Task[None] | None = None
 
@@ -123,7 +123,7 @@ class SharedVersions:
         return b",".join([versions[EPOCH.encode()], *[versions.get(table.encode(), b"") for table in tables]]).decode()
 
     async def renew(self, tables: Collection[str]) -> None:
-        self._written |= set(tables)
+        self._pending_tables |= set(tables)
         if not await self._tell.call():
             self._repair_later()
 
@@ -132,19 +132,19 @@ class SharedVersions:
             self._mending.cancel()
 
     async def _lookup(self) -> dict[bytes, bytes] | None:
-        if self._all_old and not await self._outage.call(self._new_epoch):
+        if self._all_old and not await self._breaker.call(self._new_epoch):
             return None
-        versions: dict[bytes, bytes] | None = await self._outage.call(lambda: self._redis.hgetall(self._key))
+        versions: dict[bytes, bytes] | None = await self._breaker.call(lambda: self._redis.hgetall(self._key))
         if not versions or EPOCH.encode() not in versions:  # Away, or it has forgotten everything.
             self._all_old = True
             return None
         return versions
 
     async def _publish(self) -> bool:
-        written, self._written = self._written, set()
-        told = await self._outage.call(lambda: self._set(written))
-        self._all_old = self._all_old or not told
-        return bool(told)
+        tables, self._pending_tables = self._pending_tables, set()
+        published = await self._breaker.call(lambda: self._set(tables))
+        self._all_old = self._all_old or not published
+        return bool(published)
 
     async def _new_epoch(self) -> bool:
         self._all_old = False  # What fails to be told while this is under way is old again.

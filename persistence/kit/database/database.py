@@ -99,7 +99,7 @@ class Database:
         *,
         write_turn: WriteLock | None = None,
         replica: Replica | None = None,
-        strokes: StatementExecutor | None = None,
+        single_writes: StatementExecutor | None = None,
         read_seconds: float | None = None,
     ) -> None:
         self.dialect = writer.dialect.name
@@ -110,7 +110,9 @@ class Database:
         self._table_listeners: list[TableListener] = []
         note_tables(writer)
         self._executor: StatementExecutor = raw
-        self.write_executor = WriteExecutor(strokes, self._notify_tables, self._after_commit, self._detached) if strokes else None
+        self.write_executor = (
+            WriteExecutor(single_writes, self._notify_tables, self._after_commit, self._detached) if single_writes else None
+        )
         self._writing = async_sessionmaker(writer, expire_on_commit=False)
         self._latest = reads(reader)
 
@@ -133,7 +135,7 @@ class Database:
             streamer,
             rows,
             replica=replica,
-            strokes=raw.AsyncpgExecutor(url, size, connections=WRITE_CONNECTIONS, readonly=False),
+            single_writes=raw.AsyncpgExecutor(url, size, connections=WRITE_CONNECTIONS, readonly=False),
             read_seconds=size.read_seconds,
         )
 
@@ -273,7 +275,7 @@ class Database:
     async def _note_position(self, replica: Replica) -> None:
         try:
             async with self.reading_latest() as session:
-                await replica.written(session)
+                await replica.note_write(session)
         except Exception:  # The change is durable, and whoever made it reads from the primary from now on.
             log.exception("how far the log has come is not known after a commit")
 

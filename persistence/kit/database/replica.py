@@ -33,7 +33,7 @@ ANSWER_SECONDS = 0.5
 PREFIX = "storegraph:written:"
 
 # Bytes since the beginning of the log. A replica that was promoted has its own.
-WRITTEN = text("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
+PRIMARY_POSITION = text("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
 REPLAYED = text("SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0')::bigint")
 UNKNOWN_POSITION = 2**62  # The position of a change that is known to have been made, and not where.
 
@@ -80,23 +80,23 @@ class LocalPositions:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._written: OrderedDict[str, tuple[int, float]] = OrderedDict()  # Each with the instant of its end.
+        self._positions: OrderedDict[str, tuple[int, float]] = OrderedDict()  # Each with the instant of its end.
 
     async def note(self, names: Sequence[str], position: int) -> None:
         """A position that is known takes the place of one that is not: it is of a later change, and so behind that one in the log."""
         ends_at = self._clock() + REMEMBERED_SECONDS
         for name in names:
             known = self._position(name)
-            self._written[name] = (position if known == UNKNOWN_POSITION else max(position, known)), ends_at
-            self._written.move_to_end(name)
-        while len(self._written) > WRITERS:
-            self._written.popitem(last=False)
+            self._positions[name] = (position if known == UNKNOWN_POSITION else max(position, known)), ends_at
+            self._positions.move_to_end(name)
+        while len(self._positions) > WRITERS:
+            self._positions.popitem(last=False)
 
     async def of(self, names: Sequence[str]) -> int:
         return max(self._position(name) for name in names)
 
     def _position(self, name: str) -> int:
-        position, ends_at = self._written.get(name, (0, 0.0))
+        position, ends_at = self._positions.get(name, (0, 0.0))
         return position if self._clock() < ends_at else 0
 
 
@@ -116,14 +116,14 @@ class SharedPositions:
         self._redis: Any = redis
         self._advance: Any = redis.register_script(ADVANCE)
         self._own = LocalPositions()
-        self.outage = CircuitBreaker("replica")
+        self.breaker = CircuitBreaker("replica")
 
     async def note(self, names: Sequence[str], position: int) -> None:
         await self._own.note(names, position)
-        await self.outage.call(lambda: self._note(names, position))
+        await self.breaker.call(lambda: self._note(names, position))
 
     async def of(self, names: Sequence[str]) -> int:
-        shared = await self.outage.call(lambda: asyncio.gather(*(self._redis.get(PREFIX + name) for name in names)))
+        shared = await self.breaker.call(lambda: asyncio.gather(*(self._redis.get(PREFIX + name) for name in names)))
         return UNKNOWN_POSITION if shared is None else max(await self._own.of(names), *(int(position or 0) for position in shared))
 
     async def _note(self, names: Sequence[str], position: int) -> None:
@@ -148,14 +148,14 @@ class Replica:
             await self._look()
         return not self._away and reader.needs <= self._replayed
 
-    async def written(self, primary: AsyncSession) -> None:
+    async def note_write(self, primary: AsyncSession) -> None:
         """The reader of this block has changed something on the primary."""
         reader = _reader.get()
         if reader is None:
             return
         reader.needs = position = UNKNOWN_POSITION
         try:
-            reader.needs = position = (await primary.execute(WRITTEN)).scalar_one()
+            reader.needs = position = (await primary.execute(PRIMARY_POSITION)).scalar_one()
         finally:
             await self._positions.note(reader.names, position)
 

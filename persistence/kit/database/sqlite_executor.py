@@ -64,40 +64,40 @@ class SqliteExecutor:
     async def fetch(self, prepared: PreparedStatement, values: Mapping[str, Any]) -> Sequence[Row]:
         if self._closed:
             raise sqlite3.ProgrammingError("the reads of this file have been closed")
-        asked = PendingRead(prepared.sql, prepared.arguments(values), asyncio.get_running_loop().create_future())
-        self._waiting.append(asked)
+        pending = PendingRead(prepared.sql, prepared.arguments(values), asyncio.get_running_loop().create_future())
+        self._waiting.append(pending)
         if self._worker is None:
             self._worker = asyncio.create_task(self._run())
-        return await asked.answer
+        return await pending.answer
 
     async def _run(self) -> None:
         try:
             while self._waiting:
-                errand, self._waiting = self._waiting, []
-                for asked, outcome in zip(errand, await self._results(errand), strict=True):
-                    asked.resolve(outcome)
+                batch, self._waiting = self._waiting, []
+                for pending, outcome in zip(batch, await self._results(batch), strict=True):
+                    pending.resolve(outcome)
         finally:
-            for asked in self._waiting:  # Of a task that was cancelled: nobody else would come for them.
-                asked.answer.cancel()
+            for pending in self._waiting:  # Of a task that was cancelled: nobody else would come for them.
+                pending.answer.cancel()
             self._waiting, self._worker = [], None
 
-    async def _results(self, errand: Sequence[PendingRead]) -> Sequence[ReadResult]:
+    async def _results(self, batch: Sequence[PendingRead]) -> Sequence[ReadResult]:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: [self._result(asked) for asked in errand])
+            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: [self._result(pending) for pending in batch])
         except RuntimeError as error:  # The machine has no thread to give: all of them must hear of it.
-            return [error] * len(errand)
+            return [error] * len(batch)
         except asyncio.CancelledError:
-            for asked in errand:
-                asked.answer.cancel()
+            for pending in batch:
+                pending.answer.cancel()
             raise
 
-    def _result(self, asked: PendingRead) -> ReadResult:
-        if asked.answer.cancelled():
+    def _result(self, pending: PendingRead) -> ReadResult:
+        if pending.answer.cancelled():
             return ()
         try:
             self._connection = self._connection or self._opened()
-            self._running, self._ends_at = asked, time.monotonic() + self._read_seconds
-            return self._connection.execute(asked.sql, asked.arguments).fetchall()
+            self._running, self._ends_at = pending, time.monotonic() + self._read_seconds
+            return self._connection.execute(pending.sql, pending.arguments).fetchall()
         except Exception as error:  # noqa: BLE001 -- it belongs to whoever asked for this
             return error
         finally:

@@ -39,10 +39,12 @@ class PreparedStatement:
     processors: Mapping[str, Process] = field(default_factory=dict[str, Process])
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        given = [values[name] if name in values else self.fixed[name] for name in self.names]
+        supplied = [values[name] if name in values else self.fixed[name] for name in self.names]
         if not self.processors:
-            return given
-        return [self.processors[name](value) if name in self.processors else value for name, value in zip(self.names, given, strict=True)]
+            return supplied
+        return [
+            self.processors[name](value) if name in self.processors else value for name, value in zip(self.names, supplied, strict=True)
+        ]
 
 
 class StatementExecutor(Protocol):

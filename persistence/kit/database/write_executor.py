@@ -30,32 +30,32 @@ class WriteExecutor:
     def __init__(
         self,
         statements: StatementExecutor,
-        wrote: Callable[[Collection[str]], Awaitable[None]],
+        notify_tables: Callable[[Collection[str]], Awaitable[None]],
         made: Callable[[Sequence[Change]], Awaitable[None]],
         detached: DetachedTasks,
     ) -> None:
         """`wrote` hears of the tables before anybody else can hear of the change, `made` of what is durable."""
-        self._statements, self._wrote, self._made, self._detached = statements, wrote, made, detached
+        self._statements, self._notify_tables, self._made, self._detached = statements, notify_tables, made, detached
 
-    async def execute(self, stroke: SingleStatementWrite, values: Mapping[str, Any]) -> Row | None:
+    async def execute(self, statement: SingleStatementWrite, values: Mapping[str, Any]) -> Row | None:
         """The row of a change that was made; None if its conditions did not hold, so that nothing is changed.
 
         The statement is its own commit, so a caller that is cancelled leaves it to end by itself.
         """
-        return await self._detached.run(self._make(stroke, values))
+        return await self._detached.run(self._make(statement, values))
 
-    async def _make(self, stroke: SingleStatementWrite, values: Mapping[str, Any]) -> Row | None:
+    async def _make(self, statement: SingleStatementWrite, values: Mapping[str, Any]) -> Row | None:
         rows: Sequence[Row] | None = None
         try:
             with committing() as commit:
-                rows = await self._statements.fetch(stroke.prepared, values)
+                rows = await self._statements.fetch(statement.prepared, values)
                 commit.changed = bool(rows)
         finally:
             if rows is None or rows:  # It may have been made although its answer was lost.
-                await self._wrote(stroke.tables)
+                await self._notify_tables(statement.tables)
         if not rows:
             return None
-        await self._made(stroke.changes(rows[0]))
+        await self._made(statement.changes(rows[0]))
         return rows[0]
 
     @property

@@ -41,7 +41,7 @@ class RedisBroker:
         self._client: Any = connect(url, patience_seconds=CONNECT_SECONDS)
         self._outgoing: deque[bytes] = deque(maxlen=WAITING_MESSAGES)
         self._waiting = asyncio.Event()
-        self._outage = CircuitBreaker("broker")
+        self._breaker = CircuitBreaker("broker")
         self._supervisor = supervisor or Supervisor()
         self._tasks: list[SupervisedTask] = []
         self._stopped = False
@@ -75,7 +75,7 @@ class RedisBroker:
             self._waiting.clear()
             while self._outgoing:
                 message = self._outgoing.popleft()
-                await self._outage.call(lambda message=message: self._client.publish(self._channel, message))
+                await self._breaker.call(lambda message=message: self._client.publish(self._channel, message))
 
     async def _receive(self) -> None:
         while not self._stopped:
@@ -90,18 +90,18 @@ class RedisBroker:
 
     async def _hear(self, subscription: Any) -> None:
         """Raises: one of TROUBLE, when the connection breaks or Redis stops answering."""
-        asked = False
+        requested = False
         while not self._stopped:
-            heard = await subscription.get_message(timeout=ANSWER_SECONDS if asked else QUIET_SECONDS)
-            if heard is not None:
-                asked = False
-                if heard["type"] == "message":
-                    self._deliver(heard["data"])
-            elif asked:
+            received = await subscription.get_message(timeout=ANSWER_SECONDS if requested else QUIET_SECONDS)
+            if received is not None:
+                requested = False
+                if received["type"] == "message":
+                    self._deliver(received["data"])
+            elif requested:
                 raise TimeoutError("Redis does not answer")
             else:
                 await subscription.ping()
-                asked = True
+                requested = True
 
     def _deliver(self, packed: bytes) -> None:
         origin, rest = packed[:ORIGIN_BYTES], packed[ORIGIN_BYTES:]

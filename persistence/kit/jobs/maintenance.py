@@ -28,13 +28,13 @@ class Maintenance:
             await self.run_once()
 
     async def run_once(self) -> None:
-        for what, chore in self._chores.items():
+        for what, task in self._chores.items():
             total = 0
-            while removed := await self._one(chore):
+            while removed := await self._one(task):
                 total += removed
             if total:
                 log.info("upkeep", removed=what, rows=total)
 
-    async def _one(self, chore: PruneTask) -> int:
+    async def _one(self, task: PruneTask) -> int:
         async with self._database.transaction() as work:
-            return await chore(work)
+            return await task(work)

@@ -78,9 +78,9 @@ class GuessThrottle:
         self._enabled, self._sleep = enabled, sleep
         self._pairs, self._networks, self._names = (_counts(redis, allowance) for allowance in (PAIR, NETWORK, NAME))
         self._known: OrderedDict[str, None] = OrderedDict()
-        self._lanes: dict[str, _Lane] = {}
+        self._queues: dict[str, _Lane] = {}
         self._in_progress = Counter[str]()
-        self.outage = CircuitBreaker("sign-ins")
+        self.breaker = CircuitBreaker("sign-ins")
 
     async def attempt(self, network: str, name: str, check: Callable[[], Awaitable[T]], failure: type[Exception]) -> T:
         """What `check` returns, or the `failure` that it raises, which is counted.
@@ -158,7 +158,7 @@ class GuessThrottle:
         )
 
     def _check_line(self, name: str, delay: float, width: int) -> None:
-        lane = self._lanes.get(name)
+        lane = self._queues.get(name)
         wait = delay * lane.inside / width if lane else 0.0
         if wait > LINE_SECONDS:
             seconds = math.ceil(wait)
@@ -167,7 +167,7 @@ class GuessThrottle:
     @asynccontextmanager
     async def _lane(self, name: str, width: int) -> AsyncGenerator[None]:
         """Kept only as long as somebody is in it."""
-        lane = self._lanes.setdefault(name, _Lane(width))
+        lane = self._queues.setdefault(name, _Lane(width))
         lane.inside += 1
         try:
             async with lane.places:
@@ -175,12 +175,12 @@ class GuessThrottle:
         finally:
             lane.inside -= 1
             if not lane.inside:
-                del self._lanes[name]
+                del self._queues[name]
 
     async def _is_known(self, pair: str) -> bool:
         if pair in self._known:
             return True
-        if self._redis is None or not await self.outage.call(lambda: self._redis.exists(PREFIX + pair)):
+        if self._redis is None or not await self.breaker.call(lambda: self._redis.exists(PREFIX + pair)):
             return False
         self._keep(pair)
         return True
@@ -188,7 +188,7 @@ class GuessThrottle:
     async def _remember(self, pair: str) -> None:
         self._keep(pair)
         if self._redis is not None:
-            await self.outage.call(lambda: self._redis.set(PREFIX + pair, b"1", ex=KNOWN_SECONDS))
+            await self.breaker.call(lambda: self._redis.set(PREFIX + pair, b"1", ex=KNOWN_SECONDS))
 
     def _keep(self, pair: str) -> None:
         self._known[pair] = None

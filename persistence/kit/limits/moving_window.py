@@ -19,7 +19,7 @@ from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
-from persistence.kit.limits.token_bucket import KEPT_SECONDS
+from persistence.kit.limits.token_bucket import EXPIRY_SECONDS
 from persistence.kit.lru_cache import LruCache
 from persistence.kit.redis.circuit_breaker import CircuitBreaker
 
@@ -91,12 +91,12 @@ class SharedMovingWindow:
         self._redis: Any = redis
         self._limiter = MovingWindowRateLimiter(storage)
         self._local = LocalMovingWindow()
-        self.outage = CircuitBreaker("rate limits", clock)
+        self.breaker = CircuitBreaker("rate limits", clock)
 
     async def hit(self, limit: str, *key: str) -> float:
         counted: list[RateLimitItem] = []
         for span in spans(limit):
-            wait = await self.outage.call(lambda span=span: self._wait(span, key))
+            wait = await self.breaker.call(lambda span=span: self._wait(span, key))
             if wait == 0.0:
                 counted.append(span)
                 continue
@@ -112,12 +112,12 @@ class SharedMovingWindow:
 
     async def _take_back(self, span: RateLimitItem, key: tuple[str, ...]) -> bool:
         # The library keeps a list of instants, the newest first, and offers no way to shorten it.
-        return await self.outage.call(lambda: self._redis.lpop(f"{PREFIX}:{span.key_for(*key)}")) is not None
+        return await self.breaker.call(lambda: self._redis.lpop(f"{PREFIX}:{span.key_for(*key)}")) is not None
 
     async def _wait(self, span: RateLimitItem, key: tuple[str, ...]) -> float:
         if await self._limiter.hit(span, *key):
             # The library lets it live as long as the span, which may be less than a cached response lives: a full Redis would evict it first.
-            await self._redis.expire(f"{PREFIX}:{span.key_for(*key)}", max(KEPT_SECONDS, span.get_expiry()))
+            await self._redis.expire(f"{PREFIX}:{span.key_for(*key)}", max(EXPIRY_SECONDS, span.get_expiry()))
             return 0.0
         window = await self._limiter.get_window_stats(span, *key)
         return max(0.001, window.reset_time - time.time())

@@ -31,7 +31,7 @@ BUCKETS_BYTES = 24 * 2**20
 BUCKET_BYTES = 120  # A list of two numbers.
 # In Redis. When that is full, it evicts first what has the shortest time to live (`volatile-ttl`): cached responses have a minute, so
 # nobody can buy a new budget by filling the cache.
-KEPT_SECONDS = 24 * 3600
+EXPIRY_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class SharedTokenBucket:
         self._local = LocalTokenBucket(budget)
         self._pending_refunds: dict[str, int] = {}  # Below zero: still to be taken. Emptied each PAYMENT_SECONDS.
         self._payment: asyncio.Task[None] | None = None
-        self.outage = CircuitBreaker("budget", clock)
+        self.breaker = CircuitBreaker("budget", clock)
 
     async def charge(self, caller: str, points: int) -> BucketState:
         owed = self._pending_refunds.pop(caller, 0)
@@ -194,6 +194,6 @@ class SharedTokenBucket:
                     self._local.take(caller, -points)
 
     async def _change(self, caller: str, points: int, *, always: bool = False) -> BucketState | None:
-        arguments = [self.budget.capacity, self.budget.per_second, points, int(always), KEPT_SECONDS]
-        answer = await self.outage.call(lambda: self._script(keys=[PREFIX + caller], args=arguments))
+        arguments = [self.budget.capacity, self.budget.per_second, points, int(always), EXPIRY_SECONDS]
+        answer = await self.breaker.call(lambda: self._script(keys=[PREFIX + caller], args=arguments))
         return None if answer is None else BucketState(self.budget, float(answer[1]), granted=bool(answer[0]))

@@ -21,21 +21,21 @@ class Batcher(Generic[K, V]):
     def __init__(self, fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], *, most: int) -> None:
         """`most` keys are fetched at once."""
         self._fetch, self._most = fetch, most
-        self._wanted: dict[K, list[asyncio.Future[V | None]]] = {}
+        self._queued: dict[K, list[asyncio.Future[V | None]]] = {}
         self._running: asyncio.Task[None] | None = None
         self._served: list[asyncio.Future[V | None]] = []
         self._first = copy_context()
 
     async def load(self, key: K) -> V | None:
         try:
-            return await self._asked(key)
+            return await self._enqueue(key)
         except asyncio.CancelledError:
             self._cancel_unwanted()
             raise
 
     async def many(self, keys: Sequence[K]) -> Sequence[V | None]:
         try:
-            return await asyncio.gather(*[self._asked(key) for key in keys])
+            return await asyncio.gather(*[self._enqueue(key) for key in keys])
         except asyncio.CancelledError:
             self._cancel_unwanted()
             raise
@@ -45,11 +45,11 @@ class Batcher(Generic[K, V]):
         if self._running is not None and self._served and all(each.done() for each in self._served):
             self._running.cancel()
 
-    def _asked(self, key: K) -> asyncio.Future[V | None]:
+    def _enqueue(self, key: K) -> asyncio.Future[V | None]:
         future: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
-        if not self._wanted:
+        if not self._queued:
             self._first = copy_context()
-        self._wanted.setdefault(key, []).append(future)
+        self._queued.setdefault(key, []).append(future)
         if self._running is None:
             self._begin()
         return future
@@ -61,28 +61,28 @@ class Batcher(Generic[K, V]):
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
         self._running = None
-        if self._wanted:
+        if self._queued:
             self._begin()
 
     async def _run(self) -> None:
         await asyncio.sleep(0)  # What the loop has read from other connections by now joins: a tenth less work for each under load.
-        await self._serve({key: self._wanted.pop(key) for key in list(islice(self._wanted, self._most))})
+        await self._serve({key: self._queued.pop(key) for key in list(islice(self._queued, self._most))})
 
-    async def _serve(self, wanted: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
-        self._served = [future for futures in wanted.values() for future in futures]
+    async def _serve(self, requested: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
+        self._served = [future for futures in requested.values() for future in futures]
         try:
-            found = await self._fetch(list(wanted))
+            found = await self._fetch(list(requested))
         except Exception as error:  # noqa: BLE001 -- it belongs to whoever asked, each of whom is told
-            for future in _waiting(wanted.values()):
+            for future in _waiting(requested.values()):
                 future.set_exception(error)
             return
         except asyncio.CancelledError:
-            for future in _waiting(wanted.values()):
+            for future in _waiting(requested.values()):
                 future.cancel()
             raise
         finally:
             self._served = []
-        for key, futures in wanted.items():
+        for key, futures in requested.items():
             for future in _waiting([futures]):
                 future.set_result(found.get(key))
 
@@ -92,7 +92,7 @@ class BatcherByTarget(Generic[P, K, V]):
 
     def __init__(self, fetch: Callable[[P, Sequence[K]], Awaitable[Mapping[K, V]]], *, most: int) -> None:
         self._fetch, self._most = fetch, most
-        self._gatherings: dict[P, Batcher[K, V]] = {}
+        self._batchers: dict[P, Batcher[K, V]] = {}
 
     async def load(self, place: P, key: K) -> V | None:
         return await self._at(place).load(key)
@@ -101,10 +101,10 @@ class BatcherByTarget(Generic[P, K, V]):
         return await self._at(place).many(keys)
 
     def _at(self, place: P) -> Batcher[K, V]:
-        gathering = self._gatherings.get(place)
-        if gathering is None:
-            gathering = self._gatherings[place] = Batcher(partial(self._fetch, place), most=self._most)
-        return gathering
+        batcher = self._batchers.get(place)
+        if batcher is None:
+            batcher = self._batchers[place] = Batcher(partial(self._fetch, place), most=self._most)
+        return batcher
 
 
 def _waiting(askers: Iterable[Sequence[asyncio.Future[V | None]]]) -> Iterator[asyncio.Future[V | None]]:

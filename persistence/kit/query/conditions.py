@@ -74,35 +74,35 @@ def containing(values: Sequence[str], name: str) -> Mapping[str, Any]:
 
 def matches(id_: Any, words: Any, query: str) -> ColumnElement[bool]:
     """Rows of a table with a `<table>_search` index in which each word of the query begins a word."""
-    fts5, tsquery, *_ = _given(searching(query))
+    fts5, tsquery, *_ = _parameter(searching(query))
     return _Matches(id_, words, fts5, cast(tsquery, Text))
 
 
 def shows(words: Any, query: str) -> ColumnElement[bool]:
     """The same of a row that is read anyway: a look at its words, at no index."""
-    _, _, *shown = _given(searching(query))
+    _, _, *shown = _parameter(searching(query))
     return and_(*(literal(" ").concat(words).like(each) for each in shown)) if shown else false()
 
 
 def indexed_any(id_: Any, column: Any, values: Sequence[str], name: str) -> ColumnElement[bool]:
     """Rows of a table with a `<table>_<column>_search` index whose column has one of the values."""
-    return _IndexedAny(id_, column, *_given(containing(values, name)))
+    return _IndexedAny(id_, column, *_parameter(containing(values, name)))
 
 
 def indexed_all(id_: Any, column: Any, values: Sequence[str], name: str) -> ColumnElement[bool]:
-    return _IndexedAll(id_, column, *_given(containing(values, name)))
+    return _IndexedAll(id_, column, *_parameter(containing(values, name)))
 
 
 def contains_any(column: Any, values: Sequence[str], name: str) -> ColumnElement[bool]:
     """The same of a row that is read anyway."""
-    return _ContainsAny(column, *_given(containing(values, name)))
+    return _ContainsAny(column, *_parameter(containing(values, name)))
 
 
 def contains_all(column: Any, values: Sequence[str], name: str) -> ColumnElement[bool]:
-    return _ContainsAll(column, *_given(containing(values, name)))
+    return _ContainsAll(column, *_parameter(containing(values, name)))
 
 
-def _given(values: Mapping[str, Any]) -> list[Any]:
+def _parameter(values: Mapping[str, Any]) -> list[Any]:
     return [bindparam(name, value, type_=ARRAY(String) if isinstance(value, list) else String()) for name, value in values.items()]
 
 
@@ -121,54 +121,54 @@ def _matches_postgresql(element: _Matches, compiler: Any, **kw: Any) -> str:
 
 @compiles(_ContainsAny, "sqlite")
 def _any_sqlite(element: _ContainsAny, compiler: Any, **kw: Any) -> str:
-    column, wanted, _ = (compiler.process(clause, **kw) if place < 2 else "" for place, clause in enumerate(element.clauses))
-    return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE value IN (SELECT value FROM json_each({wanted})))"  # noqa: S608 -- values are bound
+    column, requested, _ = (compiler.process(clause, **kw) if place < 2 else "" for place, clause in enumerate(element.clauses))
+    return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE value IN (SELECT value FROM json_each({requested})))"  # noqa: S608 -- values are bound
 
 
 @compiles(_ContainsAll, "sqlite")
 def _all_sqlite(element: _ContainsAll, compiler: Any, **kw: Any) -> str:
-    column, wanted, _ = (compiler.process(clause, **kw) if place < 2 else "" for place, clause in enumerate(element.clauses))
-    met = f"(SELECT count(DISTINCT value) FROM json_each({column}) WHERE value IN (SELECT value FROM json_each({wanted})))"  # noqa: S608 -- values are bound
-    return f"{met} = (SELECT count(*) FROM json_each({wanted}))"  # noqa: S608 -- values are bound
+    column, requested, _ = (compiler.process(clause, **kw) if place < 2 else "" for place, clause in enumerate(element.clauses))
+    met = f"(SELECT count(DISTINCT value) FROM json_each({column}) WHERE value IN (SELECT value FROM json_each({requested})))"  # noqa: S608 -- values are bound
+    return f"{met} = (SELECT count(*) FROM json_each({requested}))"  # noqa: S608 -- values are bound
 
 
 @compiles(_IndexedAny, "sqlite")
 def _indexed_any_sqlite(element: _IndexedAny, compiler: Any, **kw: Any) -> str:
-    id_, index, wanted = _indexed(element, compiler, kw)
-    return f"{id_} IN (SELECT item_id FROM {index} WHERE tag IN (SELECT value FROM json_each({wanted})))"  # noqa: S608 -- values are bound
+    id_, index, requested = _indexed(element, compiler, kw)
+    return f"{id_} IN (SELECT item_id FROM {index} WHERE tag IN (SELECT value FROM json_each({requested})))"  # noqa: S608 -- values are bound
 
 
 @compiles(_IndexedAll, "sqlite")
 def _indexed_all_sqlite(element: _IndexedAll, compiler: Any, **kw: Any) -> str:
-    id_, index, wanted = _indexed(element, compiler, kw)
-    found = f"SELECT item_id FROM {index} WHERE tag IN (SELECT value FROM json_each({wanted})) GROUP BY item_id"  # noqa: S608 -- values are bound
-    return f"{id_} IN ({found} HAVING count(*) = (SELECT count(*) FROM json_each({wanted})))"  # noqa: S608 -- values are bound
+    id_, index, requested = _indexed(element, compiler, kw)
+    found = f"SELECT item_id FROM {index} WHERE tag IN (SELECT value FROM json_each({requested})) GROUP BY item_id"  # noqa: S608 -- values are bound
+    return f"{id_} IN ({found} HAVING count(*) = (SELECT count(*) FROM json_each({requested})))"  # noqa: S608 -- values are bound
 
 
 def _indexed(element: _IndexedAny, compiler: Any, kw: Mapping[str, Any]) -> tuple[str, str, str]:
-    id_, column, wanted, _ = element.clauses
-    return compiler.process(id_, **kw), f"{column.table.name}_{column.name}_search", compiler.process(wanted, **kw)
+    id_, column, requested, _ = element.clauses
+    return compiler.process(id_, **kw), f"{column.table.name}_{column.name}_search", compiler.process(requested, **kw)
 
 
 @compiles(_IndexedAny, "postgresql")
 def _indexed_any_postgresql(element: _IndexedAny, compiler: Any, **kw: Any) -> str:
-    _, column, _, wanted = element.clauses
-    return f"{compiler.process(column, **kw)} ?| {compiler.process(wanted, **kw)}"
+    _, column, _, requested = element.clauses
+    return f"{compiler.process(column, **kw)} ?| {compiler.process(requested, **kw)}"
 
 
 @compiles(_IndexedAll, "postgresql")
 def _indexed_all_postgresql(element: _IndexedAll, compiler: Any, **kw: Any) -> str:
-    _, column, _, wanted = element.clauses
-    return f"{compiler.process(column, **kw)} ?& {compiler.process(wanted, **kw)}"
+    _, column, _, requested = element.clauses
+    return f"{compiler.process(column, **kw)} ?& {compiler.process(requested, **kw)}"
 
 
 @compiles(_ContainsAny, "postgresql")
 def _any_postgresql(element: _ContainsAny, compiler: Any, **kw: Any) -> str:
-    column, _, wanted = element.clauses
-    return f"{compiler.process(column, **kw)} ?| {compiler.process(wanted, **kw)}"
+    column, _, requested = element.clauses
+    return f"{compiler.process(column, **kw)} ?| {compiler.process(requested, **kw)}"
 
 
 @compiles(_ContainsAll, "postgresql")
 def _all_postgresql(element: _ContainsAll, compiler: Any, **kw: Any) -> str:
-    column, _, wanted = element.clauses
-    return f"{compiler.process(column, **kw)} ?& {compiler.process(wanted, **kw)}"
+    column, _, requested = element.clauses
+    return f"{compiler.process(column, **kw)} ?& {compiler.process(requested, **kw)}"

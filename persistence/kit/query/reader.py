@@ -121,13 +121,13 @@ class Lookup:
         rows = select(form.entity.model).where(*form.entity.present, among)
         fields = (*form.texts, JsonColumn(attribute))
         self._prepared = reader.aggregated(("lookup", form.entity, attribute), form.entity, fields, lambda aggregate: aggregate(rows))
-        self._gatherings: BatcherByTarget[Any, Any, tuple[bytes, ...]] = BatcherByTarget(self._fetch, most=ROWS_AT_ONCE)
+        self._batchers: BatcherByTarget[Any, Any, tuple[bytes, ...]] = BatcherByTarget(self._fetch, most=ROWS_AT_ONCE)
 
     async def one(self, key: Any) -> tuple[bytes, ...] | None:
-        return await self._gatherings.load(await self._reader.raw(), key)
+        return await self._batchers.load(await self._reader.raw(), key)
 
     async def many(self, keys: Sequence[Any]) -> Sequence[tuple[bytes, ...] | None]:
-        return await self._gatherings.many(await self._reader.raw(), keys)
+        return await self._batchers.many(await self._reader.raw(), keys)
 
     async def _fetch(self, raw: StatementExecutor, keys: Sequence[Any]) -> Mapping[Any, tuple[bytes, ...]]:
         [[text]] = await raw.fetch(self._prepared, {"keys": self._reader.listed(keys)})
@@ -153,8 +153,8 @@ class _Bounds:
             values += listing.position(getattr(window, end), end)
         return tuple(values)
 
-    def rows(self, listing: OrderedQuery[Any], given: Callable[[str, Any], ColumnElement[Any]]) -> Select[Any]:
-        value = {name: given(name, type_) for name, type_ in self.types.items()}
+    def rows(self, listing: OrderedQuery[Any], supplied: Callable[[str, Any], ColumnElement[Any]]) -> Select[Any]:
+        value = {name: supplied(name, type_) for name, type_ in self.types.items()}
         after, before = ((value[f"{end}_key"], value[f"{end}_id"]) if end in self._ends else None for end in ("after", "before"))
         return listing.selected(after, before, backward=self._backward, count=value["size"])
 
@@ -248,22 +248,22 @@ class _Together(_Whole):
 
     def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery, window: PageArguments) -> None:
         super().__init__(reader, form, query, window)
-        self._gatherings: BatcherByTarget[Any, Any, Any] = BatcherByTarget(self._fetch, most=PAGES_AT_ONCE)
+        self._batchers: BatcherByTarget[Any, Any, Any] = BatcherByTarget(self._fetch, most=PAGES_AT_ONCE)
 
     def _statement(self, aggregate: Aggregate) -> Select[Any]:
         return _for_each(self._reader.requested(self.bounds.types), self._columns(aggregate(self.bounds.rows(self.listing, _column))))
 
     async def row(self, bounds: tuple[Any, ...], _values: Mapping[str, Any]) -> Row:
-        return await self._gatherings.load(await self._reader.raw(), bounds)
+        return await self._batchers.load(await self._reader.raw(), bounds)
 
-    async def _fetch(self, raw: StatementExecutor, wanted: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
-        rows = await raw.fetch(self._prepared, dict(zip(self.bounds.types, map(list, zip(*wanted, strict=True)), strict=True)))
-        return dict(zip(wanted, rows, strict=True))
+    async def _fetch(self, raw: StatementExecutor, requests: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
+        rows = await raw.fetch(self._prepared, dict(zip(self.bounds.types, map(list, zip(*requests, strict=True)), strict=True)))
+        return dict(zip(requests, rows, strict=True))
 
 
-def _for_each(wanted: Any, one: Select[Any]) -> Select[Any]:
+def _for_each(requests: Any, one: Select[Any]) -> Select[Any]:
     """The columns of a statement for each row of what is wanted, in its order."""
-    return one.select_from(wanted).order_by(wanted.c.key)
+    return one.select_from(requests).order_by(requests.c.key)
 
 
 class ChildPages:
@@ -292,7 +292,7 @@ class _Children(_Statement):
         self._children = children
         self.marked = form.cursors or window.after is not None or window.before is not None
         super().__init__(reader, form, children.listing_of(literal_column(f"{REQUESTED}.{parent}", BigInteger())), window, children)
-        self._gatherings: BatcherByTarget[Any, Any, Any] = BatcherByTarget(self._fetch, most=CHILD_PAGES_AT_ONCE)
+        self._batchers: BatcherByTarget[Any, Any, Any] = BatcherByTarget(self._fetch, most=CHILD_PAGES_AT_ONCE)
 
     def listing_of(self, parent: int) -> OrderedQuery[Any]:
         """With its own mark, which stands in cursors; the statement is that of all parents."""
@@ -313,10 +313,10 @@ class _Children(_Statement):
     async def rows(self, parents: Sequence[int], bounds: Sequence[tuple[Any, ...]]) -> Sequence[Row]:
         raw = await self._reader.raw()
         if not self._reader.sqlite:
-            return await self._gatherings.many(raw, [(parent, *each) for parent, each in zip(parents, bounds, strict=True)])
+            return await self._batchers.many(raw, [(parent, *each) for parent, each in zip(parents, bounds, strict=True)])
         values = {"value": self._reader.listed(parents), **dict(zip(self.bounds.types, bounds[0], strict=True))}
         return await raw.fetch(self._prepared, values)
 
-    async def _fetch(self, raw: StatementExecutor, wanted: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
-        rows = await raw.fetch(self._prepared, dict(zip(self._types, map(list, zip(*wanted, strict=True)), strict=True)))
-        return dict(zip(wanted, rows, strict=True))
+    async def _fetch(self, raw: StatementExecutor, requests: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
+        rows = await raw.fetch(self._prepared, dict(zip(self._types, map(list, zip(*requests, strict=True)), strict=True)))
+        return dict(zip(requests, rows, strict=True))

@@ -103,7 +103,7 @@ class RowWriter:
 
     def __init__(self, entity: Entity, *, sqlite: bool) -> None:
         self._sqlite, self._root = sqlite, _Rows(entity)
-        self._joined: dict[tuple[str, str], _Rows] = {}
+        self._join_texts: dict[tuple[str, str], _Rows] = {}
         self._from: Any = self._root.table
 
     def line(self, fields: Sequence[Field]) -> str:
@@ -113,7 +113,7 @@ class RowWriter:
     @property
     def joins(self) -> tuple[tuple[str, str, Entity], ...]:
         """What the lines written so far need: the table, its foreign key, and the entity that this points to."""
-        return tuple((*key, rows.entity) for key, rows in self._joined.items())
+        return tuple((*key, rows.entity) for key, rows in self._join_texts.items())
 
     def aggregate(self, rows: Select[Any]) -> Select[Any]:
         """A statement for the entity's rows becomes one for a single text of all their lines, in whose SQL `LINE` stands for the line's.
@@ -173,10 +173,10 @@ class RowWriter:
 
     def _join(self, rows: _Rows, edge: JsonEdge) -> _Rows:
         key = (rows.name, edge.foreign_key)
-        if key not in self._joined:
-            target = self._joined[key] = _Rows(edge.target, f"edge_{len(self._joined)}")
+        if key not in self._join_texts:
+            target = self._join_texts[key] = _Rows(edge.target, f"edge_{len(self._join_texts)}")
             self._from = self._from.outerjoin(target.table, rows.column(edge.foreign_key) == target.column("id"))
-        return self._joined[key]
+        return self._join_texts[key]
 
     def _global_id(self, column: str, type_name: str) -> Piece:
         """SQLite has no base64: an id stands between two marks until the rows are split."""

@@ -75,14 +75,14 @@ class SupervisedTask:
         self._restarted(self.name)
         if self.failures & (self.failures - 1):  # Only the first, second, fourth … in a row are worth a line.
             return
-        told = {"task": self.name, "failures": self.failures, "error": repr(error)}
-        log.error("background task failed and is started again", **told, exc_info=None if expected else error)
+        reported = {"task": self.name, "failures": self.failures, "error": repr(error)}
+        log.error("background task failed and is started again", **reported, exc_info=None if expected else error)
 
 
 class Supervisor:
     def __init__(self, *, restarted: Callable[[str], None] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         """`restarted` hears the name of a task each time that it is to be started again."""
-        self._restarted, self._clock = restarted or _nobody, clock
+        self._restarted, self._clock = restarted or _no_task, clock
         self._tasks: list[SupervisedTask] = []
 
     def start(self, name: str, work: Work) -> SupervisedTask:
@@ -105,5 +105,5 @@ class Supervisor:
         await asyncio.gather(*(task.stop(seconds) for task in self._tasks))
 
 
-def _nobody(_name: str) -> None:
+def _no_task(_name: str) -> None:
     pass

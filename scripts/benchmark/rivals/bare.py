@@ -55,8 +55,8 @@ async def owned_items(request: Request) -> Response:
 
 
 async def purchase(request: Request) -> Response:
-    wanted: dict[str, Any] = await request.json()
-    item_id, quantity = wanted["item"], wanted["quantity"]
+    requested: dict[str, Any] = await request.json()
+    item_id, quantity = requested["item"], requested["quantity"]
     async with request.app.state.pool.acquire() as connection, connection.transaction():
         cents = await connection.fetchval(TAKE, item_id, quantity)
         sold = await connection.fetchval(SELL, item_id, BUYER, quantity, cents)

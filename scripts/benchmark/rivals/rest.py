@@ -84,9 +84,9 @@ async def _rows() -> AsyncGenerator[str]:
 @app.post("/files")
 async def upload(file: UploadFile) -> dict[str, int]:
     size = 0
-    with (FOLDER / "rest.bin").open("wb") as kept:
+    with (FOLDER / "rest.bin").open("wb") as stored:
         while piece := await file.read(PIECE):
-            size += kept.write(piece)
+            size += stored.write(piece)
     return {"size": size}
 
 

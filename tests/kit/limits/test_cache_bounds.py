@@ -273,7 +273,7 @@ async def test_cached_responses_stay_within_their_bytes() -> None:
 
 async def test_answers_to_events_stay_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     bound = 2**20
-    monkeypatch.setattr(shared_execution, "KEPT_BYTES", bound)
+    monkeypatch.setattr(shared_execution, "RESULT_BYTES", bound)
     kept: Any = SharedExecutions()
     nothing: Any = None
 
@@ -295,18 +295,18 @@ async def test_answers_to_events_stay_within_their_bytes(monkeypatch: pytest.Mon
 def test_events_and_echoes_stay_within_their_bytes() -> None:
     def fill() -> LruCache[Any, Any]:
         for number in range(3_000):
-            echo.heard(f"{number:0100}", echo.EchoMessage.of("a", "x" * 999 + WIDE).packed())
+            echo.received(f"{number:0100}", echo.EchoMessage.of("a", "x" * 999 + WIDE).packed())
         return heard._heard
 
     heard._heard.clear()
     grown, _ = growth(fill)
     heard._heard.clear()
-    assert echo.HEARD_BYTES / 2 < grown <= echo.HEARD_BYTES
+    assert echo.RECEIVED_BYTES / 2 < grown <= echo.RECEIVED_BYTES
     event = events.ItemUpdated(
         cursor="c" * 30, occurred_at=events.utc_now(), item_id=cast("Any", "i" * 30), key=2**40, data={"fields": ["name"] * 6}
     )
-    assert retained_bytes(vars(event)) < events.TOLD_EVENT_BYTES
-    assert told._events_told.most_bytes == events.TOLD_BYTES
+    assert retained_bytes(vars(event)) < events.EVENT_OBJECT_BYTES
+    assert told._events_told.most_bytes == events.EVENT_CACHE_BYTES
 
 
 def test_metrics_take_so_many_labels_from_clients_and_no_more() -> None:

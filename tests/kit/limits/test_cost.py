@@ -126,7 +126,7 @@ class Query:
         info.context.points += 10
         return Batch(size=size)
 
-    @strawberry.field(metadata={"cost": Cost(weight=7, given={"words": 100, "limit": 30})})
+    @strawberry.field(metadata={"cost": Cost(weight=7, supplied={"words": 100, "limit": 30})})
     def looked(self, words: str | None = None, limit: int | None = None, other: str | None = None) -> int:
         return 1
 

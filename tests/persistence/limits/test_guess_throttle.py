@@ -196,7 +196,7 @@ async def test_keeps_no_more_than_it_says(monkeypatch: pytest.MonkeyPatch) -> No
     for number in range(300):
         await door.right(HOME, f"user{number}")
     assert len(door.throttle._known) == 100  # pyright: ignore[reportPrivateUsage]
-    assert door.throttle._lanes == {}  # pyright: ignore[reportPrivateUsage]
+    assert door.throttle._queues == {}  # pyright: ignore[reportPrivateUsage]
     assert not door.throttle._in_progress  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(guess_throttle, "WAITING", 10)
     outcomes = await asyncio.gather(*(door.right(HOME) for _ in range(12)), return_exceptions=True)
@@ -211,7 +211,7 @@ async def test_leaves_nothing_behind_of_who_went_away() -> None:
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    assert door.throttle._lanes == {}  # pyright: ignore[reportPrivateUsage]
+    assert door.throttle._queues == {}  # pyright: ignore[reportPrivateUsage]
     assert await door.right(HOME) == "in"
 
 

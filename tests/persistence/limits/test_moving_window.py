@@ -110,12 +110,12 @@ async def test_is_kept_by_each_process_while_redis_is_away_and_shared_again_afte
             server.stop()
             assert await windows.hit("1/minute", "a") == 0
             assert await windows.hit("1/minute", "a") > 0
-            assert windows.outage.failures == 1
+            assert windows.breaker.failures == 1
             server.start()
             clock.now += RETRY_SECONDS
             assert await windows.hit("1/minute", "a") == 0
             assert await windows.hit("1/minute", "a") > 0
-            assert windows.outage.failures == 1
+            assert windows.breaker.failures == 1
 
 
 async def test_keeps_only_so_many_keys_in_a_process():

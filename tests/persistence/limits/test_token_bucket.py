@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from graph.server.graphql.response_cache import SHARED_SECONDS
 from persistence.kit.cache.store import SharedCache
 from persistence.kit.limits.moving_window import SharedMovingWindow
-from persistence.kit.limits.token_bucket import BUCKETS, KEPT_SECONDS, Budget, LocalTokenBucket, SharedTokenBucket, TokenBucket
+from persistence.kit.limits.token_bucket import BUCKETS, EXPIRY_SECONDS, Budget, LocalTokenBucket, SharedTokenBucket, TokenBucket
 from persistence.kit.redis.circuit_breaker import RETRY_SECONDS
 from persistence.kit.redis.client import connect
 from tests.support import servers
@@ -146,7 +146,7 @@ async def test_is_one_for_all_processes_that_share_a_redis(redis: Redis):
 
 async def test_is_forgotten_by_redis_a_day_after_its_last_use(redis: Redis):
     await SharedTokenBucket(redis, BUDGET).charge("ada", 50)
-    assert KEPT_SECONDS - 2 < await redis.ttl("storegraph:budget:ada") <= KEPT_SECONDS
+    assert EXPIRY_SECONDS - 2 < await redis.ttl("storegraph:budget:ada") <= EXPIRY_SECONDS
     await SharedTokenBucket(redis, Budget(capacity=100_000_000, per_second=10)).charge("slow", 50_000_000)
     assert 5_000_000 - 2 < await redis.ttl("storegraph:budget:slow") <= 5_000_001
 
@@ -184,7 +184,7 @@ async def test_outlives_every_cached_response_in_a_redis_that_is_full():
 def test_is_evicted_last_by_the_redis_that_is_shipped():
     compose = (Path(__file__).parents[3] / "docker-compose.yml").read_text()
     assert f"--maxmemory-policy {FullRedis.settings['maxmemory-policy']}" in compose
-    assert SHARED_SECONDS < 60 < KEPT_SECONDS
+    assert SHARED_SECONDS < 60 < EXPIRY_SECONDS
 
 
 async def test_keeps_only_so_many_callers_in_a_process():
@@ -205,11 +205,11 @@ async def test_is_kept_by_each_process_while_redis_is_away_and_shared_again_afte
             assert (await quota.charge("ada", 30)).remaining == 70
             assert (await quota.charge("ada", 30)).remaining == 40
             # The second one did not try: within a second nobody waits for a server that is away.
-            assert quota.outage.failures == 1
+            assert quota.breaker.failures == 1
             server.start()
             clock.now += RETRY_SECONDS
             assert (await quota.charge("ada", 1)).remaining == 99
-            assert quota.outage.failures == 1
+            assert quota.breaker.failures == 1
 
 
 async def test_does_not_wait_for_a_redis_that_hangs():

@@ -39,7 +39,7 @@ async def works(url: str) -> None:
         assert await windows[1].hit("1/hour", "a field", caller) > 0
         await windows[1].undo("1/hour", "a field", caller)
         assert await windows[1].hit("1/hour", "a field", caller) == 0
-    assert [use.outage.failures for use in (*quotas, *windows)] == [0, 0, 0, 0]
+    assert [use.breaker.failures for use in (*quotas, *windows)] == [0, 0, 0, 0]
     async with two_brokers(url):
         pass  # They have found each other.
     await one.aclose()
@@ -118,7 +118,7 @@ async def test_finds_its_way_in_a_cluster_and_goes_on_alone_without_it() -> None
         for node in nodes:
             node.stop()
         assert (await quota.charge("eve", 6)).granted
-        assert quota.outage.failures == 1
+        assert quota.breaker.failures == 1
         await client.aclose()
 
 

@@ -215,7 +215,7 @@ async def test_is_only_the_request_id_of_a_fault_which_is_logged_once(
 
 
 @pytest.mark.parametrize(
-    ("path", "part"), [("/api/v2/files/list", "persistence.files.page"), ("/ready", "persistence.health_checks.Vitals.look")]
+    ("path", "part"), [("/api/v2/files/list", "persistence.files.page"), ("/ready", "persistence.health_checks.HealthChecks.run")]
 )
 async def test_is_only_the_request_id_of_a_fault_on_a_route(broken: Service, path: str, part: str, monkeypatch: pytest.MonkeyPatch):
     headers = {"X-Request-ID": ID, "Authorization": f"Bearer {await broken.sign_in()}"}

@@ -456,7 +456,7 @@ async def test_leaves_nothing_to_the_garbage_collector(sent: bytes) -> None:
     class Seen(Impatient):
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
-            made.extend([weakref.ref(self), weakref.ref(self._joined)])
+            made.extend([weakref.ref(self), weakref.ref(self._buffered)])
 
     served = Served(app, Seen)
     gc.collect()

@@ -14,7 +14,7 @@ from sqlalchemy import event
 from graph.kit.auth import Caller, Scope
 from graph.kit.errors import Refused
 from graph.server.auth.tokens import KNOWN_BYTES, TOKEN_BYTES
-from graph.server.graphql.connection_registry import CHECK_SECONDS, GOODBYE_SECONDS
+from graph.server.graphql.connection_registry import CHECK_SECONDS, CLOSING_SECONDS
 from persistence import logins, users
 from tests.echo.test_echo import ECHO
 from tests.server.auth.test_tokens import ME, REVOKE
@@ -114,7 +114,7 @@ async def test_ends_its_sockets_within_a_second_among_hundreds_of_which_some_do_
         assert (opened[0].socket.close_code, opened[0].socket.close_reason) == (4403, "Token revoked")
         assert took < 1 + LATE_SECONDS
         await until(lambda: all(each.unread.aborted for each in silent))
-        assert time.monotonic() - began < CHECK_SECONDS + GOODBYE_SECONDS + 1 + LATE_SECONDS
+        assert time.monotonic() - began < CHECK_SECONDS + CLOSING_SECONDS + 1 + LATE_SECONDS
         assert [each for each in opened[1:] if each.socket.close_code is not None] == []
     for each in silent:
         connections.unregister(each)

@@ -174,7 +174,7 @@ ECHO = 'subscription { echo(channel: "flood") { text } }'
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket_protocol.WebSocketProtocol, "limits", LIMITS)
     monkeypatch.setattr(http_protocol.HttpProtocol, "limits", LIMITS)
-    monkeypatch.setattr(registry, "GOODBYE_SECONDS", 0.1)
+    monkeypatch.setattr(registry, "CLOSING_SECONDS", 0.1)
 
 
 def of(connections: ConnectionRegistry, before: set[Any]) -> Socket:

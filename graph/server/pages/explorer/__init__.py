@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 STATIC = Path(__file__).parent / "static"
-NODE_WANTED = "Node.js 18 or newer, with npm"
+NODE_REQUIRED = "Node.js 18 or newer, with npm"
 # Outside the packages, with the npm packages that it is made of: a search through the code would go through all of them.
 BUNDLE = Path(graph.__path__[0]).parent / "build" / "explorer" / "dist"
 
@@ -81,7 +81,7 @@ class Explorer:
 
 
 def _missing(request: Request) -> Representation:
-    words = {"node": NODE_WANTED, "address": escape(str(request.url.replace(query="")))}
+    words = {"node": NODE_REQUIRED, "address": escape(str(request.url.replace(query="")))}
     return html(Template((STATIC / "missing.html").read_text()).substitute(words))
 
 
