@@ -194,7 +194,7 @@ class UserList:
         return tuple(self.values)
 
     @property
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         return f"users {self.search!r}"
 
     def listing(self) -> OrderedQuery[User]:
@@ -202,7 +202,7 @@ class UserList:
         walk = None if words is None else OrderedScan(true(), shows(User.search_words, words))
         if words is not None:
             statement = statement.where(matches(User.id, User.search_words, words))
-        return OrderedQuery(statement, User.username_key, User.id, descending=False, fingerprint=self.mark, scan=walk)
+        return OrderedQuery(statement, User.username_key, User.id, descending=False, fingerprint=self.fingerprint, scan=walk)
 
 
 async def page(session: AsyncSession, query: str | None, window: PageArguments) -> Page[User]:

@@ -172,7 +172,7 @@ class ItemList:
         return self.filter.values
 
     @property
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         return fingerprint(self.filter, self.order)
 
     def check(self) -> None:

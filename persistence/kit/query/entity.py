@@ -63,7 +63,7 @@ class ListQuery(Protocol):
         ...
 
     @property
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         """Tells the list's cursors from those of any other."""
         ...
 
@@ -79,11 +79,11 @@ class WholeTable:
     """A list of all rows in one order; `listing_of` is given the list's mark."""
 
     listing_of: Callable[[str], OrderedQuery[Any]]
-    mark: str
+    fingerprint: str
 
     @property
     def form(self) -> Hashable:
-        return self.mark
+        return self.fingerprint
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -93,7 +93,7 @@ class WholeTable:
         """There is nothing to be out of bounds."""
 
     def listing(self) -> OrderedQuery[Any]:
-        return self.listing_of(self.mark)
+        return self.listing_of(self.fingerprint)
 
 
 async def page(session: AsyncSession, query: ListQuery, window: PageArguments) -> Page[Any]:
@@ -121,7 +121,7 @@ class ChildList:
     """
 
     listing_of: Callable[[Any], OrderedQuery[Any]]
-    mark_of: Callable[[int], str]
+    fingerprint_of: Callable[[int], str]
 
     async def pages(
         self, session: AsyncSession, keys: Sequence[tuple[int, PageArguments]]

@@ -187,7 +187,7 @@ class Pages:
         if known is None:
             known = self._reader.statements[key] = self._made(query, window)
         # Lists of one form may have marks of their own: a blank search searches for nothing.
-        listing = known.listing if known.query == query else replace(known.listing, mark=query.mark)
+        listing = known.listing if known.query == query else replace(known.listing, fingerprint=query.fingerprint)
         return known.page(await known.row(known.bounds.values(listing, window), query.values), listing, window)
 
     def _made(self, query: ListQuery, window: PageArguments) -> _Alone | _Together:
@@ -228,7 +228,7 @@ class _Whole(_Statement):
 
     def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery, window: PageArguments) -> None:
         self.query = query  # Whose mark its listing has.
-        super().__init__(reader, form, replace(reader.listing(query), mark=query.mark), window, (type(query), query.form))
+        super().__init__(reader, form, replace(reader.listing(query), fingerprint=query.fingerprint), window, (type(query), query.form))
 
 
 class _Alone(_Whole):
@@ -296,7 +296,7 @@ class _Children(_Statement):
 
     def listing_of(self, parent: int) -> OrderedQuery[Any]:
         """With its own mark, which stands in cursors; the statement is that of all parents."""
-        return replace(self.listing, mark=self._children.mark_of(parent))
+        return replace(self.listing, fingerprint=self._children.fingerprint_of(parent))
 
     def _count(self) -> Select[Any]:
         return counted(self.listing)  # A bound would need a subquery of its own, which cannot see the parent.
