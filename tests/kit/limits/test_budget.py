@@ -63,7 +63,7 @@ async def restored(service: Service) -> None:
     """Everybody's budget full, and nobody's use counted."""
     for port in (service.services.ports[BudgetMeter]._quota, service.services.ports[MovingWindow]):
         for store in (port, getattr(port, "_local", port)):
-            for kept in ("_buckets", "_owed", "_uses"):
+            for kept in ("_buckets", "_pending_refunds", "_uses"):
                 getattr(store, kept, {}).clear()
     if service.settings.redis_url:
         async with connected(service.settings.redis_url) as client:
@@ -219,7 +219,7 @@ async def test_are_local_while_redis_is_away(limited: Service):
         # Two for reading 24 characters for the first time.
         assert left(await service.send(COUNT)) == "r=968"
         assert left(await service.send(COUNT)) == "r=938"
-        assert service.services.ports[BudgetMeter]._quota.outage.failures == 1
+        assert service.services.ports[BudgetMeter]._quota.breaker.failures == 1
 
 
 async def test_pay_for_rest_routes_from_the_same_budget(limited: Service):

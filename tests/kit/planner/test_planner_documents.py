@@ -29,9 +29,9 @@ from persistence.kit.database.database import Base
 from persistence.purchases import table as purchases
 from scripts.benchmark import corpus
 from tests.conftest import settings_for
-from tests.planner_documents import Document, documents
-from tests.planning import STRANGER, Ways, answer, in_order
 from tests.support.fuzzing import counted, fuzzed
+from tests.support.planner_documents import Document, documents
+from tests.support.planning import STRANGER, Ways, answer, in_order
 from tests.support.service import running
 
 NAME = re.compile(r"\{(\w+)\}")

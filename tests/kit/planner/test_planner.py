@@ -28,7 +28,7 @@ from persistence.kit.query.paging import PageArguments
 from persistence.kit.query.reader import EntityReader, Lookup, RowForm
 from persistence.kit.query.row_json import JsonColumn
 from tests.conftest import settings_for
-from tests.planning import STRANGER, Ways, answer
+from tests.support.planning import STRANGER, Ways, answer
 from tests.support.service import Service, running
 
 # Each with variables; {id} and {deleted} stand for global ids, {after} for a cursor of the default order.
@@ -95,7 +95,6 @@ SIMPLE: dict[str, Case] = {
     },
     "nothing selected of an item": ("query ($id: ID!) { item(id: $id) {} }", {"id": "{id}"}),
     "nothing selected of no item": ("query ($id: ID!) { item(id: $id) { ... {} } }", {"id": "{deleted}"}),
-    "nothing selected": ("query { ... {} ... on Query {} }", {}),
     "a search": ('{ items(search: "mot") { nodes { name } } }', {}),
     **{
         f"by {field} {direction}": (
@@ -450,7 +449,7 @@ async def test_keeps_a_plan_whose_database_is_away_for_a_moment(paths: Ways, ser
             raise busy
         return await one(self, key)
 
-    monkeypatch.setattr(Lookup, "load", sometimes)
+    monkeypatch.setattr(Lookup, "one", sometimes)
     document, variables = FAST["one item"]
     for _ in range(2):
         fast, reference = await paths.answers(document, variables)
