@@ -1,4 +1,4 @@
-"""`python -m graph`, or `scripts/storegraph`: the service on the command line."""
+"""Command-line entry point: `python -m graph`, or `scripts/storegraph`."""
 
 from graph.server.cli import cli
 

@@ -1,4 +1,4 @@
-"""The audit log as clients see it."""
+"""GraphQL types and fields of the audit log."""
 
 from datetime import datetime
 

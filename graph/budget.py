@@ -1,4 +1,4 @@
-"""What a caller may spend, as the caller sees it."""
+"""The `rateLimit` query: a caller's budget of cost points, and the cost of a document without running it."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Echo: the smallest thing that goes from one client to another, through whatever processes lie between."""
+"""The `echo` subscription and `sendEcho` mutation: the smallest message between two clients, across processes."""
 
 from collections.abc import AsyncGenerator
 from datetime import datetime

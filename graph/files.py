@@ -1,4 +1,4 @@
-"""Stored files as clients see them. Their contents go in and out by HTTP alone: GraphQL carries no bytes."""
+"""GraphQL types and fields of stored files. Their contents travel by REST alone: GraphQL carries no bytes."""
 
 from datetime import datetime
 from typing import Annotated

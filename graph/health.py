@@ -1,4 +1,4 @@
-"""How the service is, for people and monitors."""
+"""The `health` query: the state of the service and of what it depends on."""
 
 from enum import Enum
 from typing import Any, Self

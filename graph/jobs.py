@@ -1,4 +1,4 @@
-"""Background work that failed too often, for operators."""
+"""The `parkedJobs` query: background jobs that used up their attempts, for operators."""
 
 from datetime import datetime
 from typing import Self

@@ -1,4 +1,4 @@
-"""The service about itself: objects by global id, health, and honest work."""
+"""The `node`, `nodes` and `compute` queries: objects by global id, and CPU work off the event loop."""
 
 import asyncio
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Purchases as clients see them: buying, looking back, and hearing when all is done."""
+"""GraphQL types and fields of purchases: the `purchaseItem` mutation and the `purchaseStatus` subscription."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing

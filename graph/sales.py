@@ -1,4 +1,4 @@
-"""Sales figures: revenue and units by day, week or month."""
+"""The `salesReport` query: revenue and units by day, week or month."""
 
 from datetime import datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""The whole API: each root is the sum of the entities' shares."""
+"""The GraphQL schema: each root type is the sum of the entities' fields."""
 
 import strawberry
 from strawberry.schema.config import StrawberryConfig

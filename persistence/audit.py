@@ -1,4 +1,4 @@
-"""The audit log: who did what to whom, for the changes that somebody may have to answer for. Entries are written in the change's own transaction."""
+"""The audit log: who changed what. Entries are written in the transaction of the change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who still uses what is deprecated in the schema: counted by day, so that a field is removed once its last user is gone."""
+"""Usage of deprecated schema elements, counted by day and client, so that a field is removed once nobody uses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the parts are that requests need: the database and its tables, files, Redis where it is used, and whether this process is about to end."""
+"""Health checks: the database and its migrations, files, Redis, and whether this process is shutting down."""
 
 from __future__ import annotations
 

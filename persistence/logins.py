@@ -1,4 +1,4 @@
-"""Logins: what begins with a password, goes on through refresh tokens, and can be ended.
+"""Logins: sessions that begin with a password, continue by refresh tokens, and can be ended.
 
 A refresh token works once, and its use makes the next one. One that comes again is in two hands: nobody can tell which is the owner's, so the
 whole login ends, with every token that came from it. Two uses at the same moment are no exception. Tokens are kept as hashes only, and of the used

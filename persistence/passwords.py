@@ -1,4 +1,4 @@
-"""Passwords, kept as argon2id hashes only.
+"""Password hashing: argon2id only, off the event loop, with a bounded queue.
 
 A hash takes 19 MiB and tens of milliseconds on purpose, so hashes are made in a few threads of their own: the event loop goes on, and a flood of
 sign-ins waits in line instead of filling the memory.

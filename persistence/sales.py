@@ -1,4 +1,4 @@
-"""What was sold, by day, week or month: counted and added up in the database. Times are UTC; weeks begin on Monday, as in ISO 8601."""
+"""Sales totals by day, week or month, computed in the database. Times are UTC; weeks begin on Monday, as in ISO 8601."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bringing the database to this version's tables, or to an earlier one's, and writing what leads to the next."""
+"""Runs Alembic migrations: upgrade, downgrade, and writing new revisions."""
 
 from __future__ import annotations
 

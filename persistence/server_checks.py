@@ -1,4 +1,4 @@
-"""How the servers behind the service are: for `doctor`. Nothing is changed, but for a transaction that is rolled back."""
+"""State of the database and Redis servers for `doctor`. Nothing is changed, but for a transaction that is rolled back."""
 
 from __future__ import annotations
 

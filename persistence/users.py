@@ -1,4 +1,4 @@
-"""Users: who they are and what they may do."""
+"""Users: their table, look-ups and commands."""
 
 from __future__ import annotations
 

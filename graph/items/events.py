@@ -1,4 +1,4 @@
-"""What happens to items, as it happens and from any point of the kept history."""
+"""The `itemEvents` subscription: live item events, resumable from any cursor of the kept history."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing

@@ -1,4 +1,4 @@
-"""Changing the catalogue: inputs, results and mutations of items."""
+"""Mutations of items: inputs, result unions and resolvers."""
 
 from collections.abc import Sequence
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""An item's price and stock, each from its own source, both asked at the same time."""
+"""The `itemSummary` query: an item's price and stock, fetched concurrently from their own sources."""
 
 import asyncio
 from collections.abc import Awaitable

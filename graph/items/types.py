@@ -1,4 +1,4 @@
-"""Items as clients see them: the type, and the fields that read."""
+"""The `Item` type, its filters and orders, and the queries for items."""
 
 from datetime import datetime
 from decimal import Decimal

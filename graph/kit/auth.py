@@ -1,4 +1,4 @@
-"""Who is asking, and what they may do."""
+"""Authentication types: scopes, principals, callers, and the interface of access tokens."""
 
 from __future__ import annotations
 

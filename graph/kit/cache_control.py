@@ -1,4 +1,4 @@
-"""What an answer is made of, so that it can be kept until that changes.
+"""Cache control: which tables a field reads and whether it depends on the viewer, so that responses can be cached until these change.
 
 A field says so where it is declared, by the tables that it reads and whether it looks at who asks; a plain attribute of an object was read with it:
 

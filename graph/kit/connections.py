@@ -1,4 +1,4 @@
-"""Connections: pages of a list, with cursors. Source: GraphQL Cursor Connections Specification (Relay)."""
+"""Relay connections: pages of a list, with cursors. Source: GraphQL Cursor Connections Specification (Relay)."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Generic, TypeVar

@@ -1,4 +1,4 @@
-"""What a resolver can reach: services that live as long as the process, the caller, and loaders that live as long as one operation.
+"""The GraphQL context: services that live as long as the process, the caller, and DataLoaders that live as long as one operation.
 
 There is no database session here: resolvers of one operation run side by side, and a session serves one statement at a time.
 """

@@ -1,4 +1,4 @@
-"""Which deprecated parts of the schema an operation uses, as schema coordinates: `Item.oldName`, `Query.items(old:)`, `ItemFilter.old`, `Color.RED`.
+"""Finds the deprecated schema elements that an operation uses, as schema coordinates: `Item.oldName`, `Query.items(old:)`, `ItemFilter.old`, `Color.RED`.
 
 What stands in variables is not looked at: a value there is seen only as the type that it must have.
 """

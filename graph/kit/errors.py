@@ -1,4 +1,4 @@
-"""The one catalogue of refusals: what each becomes for a client.
+"""The catalogue of GraphQL errors: how each domain error and each refusal reaches a client.
 
 An expected refusal (`DomainError`) is data in a mutation: a member of the result union that implements `Error`. Elsewhere it is a top-level
 error with `extensions.code`. Anything else is our fault: it is masked, and logged with its traceback.

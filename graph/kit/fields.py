@@ -1,4 +1,4 @@
-"""How fields that need a rule are declared. Scope and description are required, so nobody forgets them.
+"""Decorators that declare root fields. Scope and description are required arguments, so authorization cannot be forgotten.
 
 `scope=None` says that a field is public, `scope=()` that any signed-in user may ask it. The scopes are printed in the schema as `@requiresScopes`.
 `cost` is for what the tariff's general rules do not price right, `limit` for what may be asked so often and no more, whatever it costs, and `cache`

@@ -1,4 +1,4 @@
-"""Global ids: base64 of `Item:42`. Source: GraphQL Global Object Identification (Relay)."""
+"""Relay global ids: base64 of `Item:42`, and the types that `node` resolves. Source: GraphQL Global Object Identification (Relay)."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""The argument that makes a mutation safe to send again."""
+"""The `idempotencyKey` argument, which makes a mutation safe to send again."""
 
 from typing import Annotated
 

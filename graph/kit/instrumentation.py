@@ -1,4 +1,4 @@
-"""Who watches operations run: told of their steps, never of a caller's values."""
+"""The interface of instrumentation: hooks around the phases of an operation. It never sees a caller's values."""
 
 from __future__ import annotations
 

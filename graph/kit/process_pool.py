@@ -1,4 +1,4 @@
-"""Work that keeps a processor busy, in processes of its own: a thread would hold Python's lock and slow every other request.
+"""A pool of worker processes for CPU-bound work: a thread would hold Python's lock and slow every other request.
 
 Light on imports: each of those processes imports this file.
 """

@@ -1,4 +1,4 @@
-"""Scalars beyond the specification's five, each with its form on the wire."""
+"""Custom scalars, with the format of each on the wire."""
 
 from __future__ import annotations
 

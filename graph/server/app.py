@@ -1,4 +1,4 @@
-"""The one composition root: what is made at start, in what order requests pass, and which route answers."""
+"""The composition root: creates every service, orders the middleware, and registers the routes."""
 
 from __future__ import annotations
 

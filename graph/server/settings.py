@@ -1,4 +1,4 @@
-"""Settings from the environment and `.env`, read once at start. Nothing else in the project reads the environment."""
+"""Settings from the environment and `.env`, validated once at start. Nothing else in the project reads the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changing who there is and what they may do: sign-up, scopes and activity."""
+"""Mutations of users: sign-up, scopes and activation."""
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass

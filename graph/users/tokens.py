@@ -1,4 +1,4 @@
-"""Signing in, staying signed in and signing out."""
+"""Mutations of tokens: `token`, `refreshToken` and `revokeToken`."""
 
 from datetime import datetime
 from typing import Annotated, Self

@@ -1,4 +1,4 @@
-"""Users as clients see them: the type, and the fields that read."""
+"""The `User` type, and the queries for users."""
 
 from collections.abc import Collection
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Filling a database with the shop of `demo`. Doing it again adds only what is missing."""
+"""Seeds a database with the demo shop. Seeding again adds only what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shop that never was, believable enough to try things on: made from words and a number, the same every time.
+"""Generates a demo shop from a seed: the same items, users and sales every time.
 
 Nothing here tells truth from invention for anybody but `seeding`: whoever reads a row sees an item like any other.
 """

@@ -1,4 +1,4 @@
-"""The catalogue as CSV, byte for byte the same on both databases. PostgreSQL makes it itself; of SQLite's rows it is made here, in half the time.
+"""CSV export of the catalogue, byte for byte the same on both databases: PostgreSQL writes it by itself, SQLite's rows are formatted here.
 
 Sources: RFC 4180; RFC 3339 for instants. Cells that a spreadsheet would run are made harmless: see `persistence.kit.parsing.csv_formulas`.
 """

@@ -1,4 +1,4 @@
-"""Items out of a file, row by row: CSV or JSON Lines, under the rules that the API has. A bad row is refused by its line and keeps no other from loading.
+"""Imports items from CSV or JSON Lines, row by row. An invalid row is reported by its line number and does not stop the others.
 
 Nothing is altered in silence: what is read is what the file says, or the row is refused. Only blanks around tags do not count, as in the API.
 """

@@ -1,4 +1,4 @@
-"""Which items a list shows, and in what order: filter, search, pages by key, pages by number, and streams."""
+"""Lists of items: filter, search and order; keyset pages, numbered pages, and streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an item's price and stock are asked for: two ports, which a shop may answer from other systems, and the tables' own answers."""
+"""Sources of an item's price and stock: two interfaces, which a shop may implement by other systems, and the tables' own."""
 
 from __future__ import annotations
 

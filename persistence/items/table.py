@@ -1,4 +1,4 @@
-"""Items: their table, look-ups and changes. Which items a list shows is said in `catalogue`.
+"""Items: their table, look-ups and commands. Lists are in `listing`.
 
 A deleted item leaves every list and look-up, but its row stays, since purchases point to it.
 """

@@ -1,4 +1,4 @@
-"""Copies of a SQLite database: taken of one instant while others write, and put in its place again.
+"""Online backups of a SQLite database, and restoring them.
 
 A restored log is another history: what came after the copy never happened for it. So it gets a new identity, and subscribers who bring a cursor of
 the old one are told.

@@ -1,4 +1,4 @@
-"""What a user can be refused for. Each refusal carries fields, not only a sentence; the graph turns it into data.
+"""Domain errors: expected refusals, each with fields beside its message; the graph turns them into data.
 
 DomainError
 ├── InvalidInput      a value is out of its bounds: one problem a field

@@ -1,4 +1,4 @@
-"""A write that may be sent again: the key, what was asked and what was answered live in the transaction of the effect.
+"""Idempotency keys: the key, the request's fingerprint and the stored answer share the transaction of the effect.
 
 A repeat finds the stored answer. A repeat that comes while the first is still at work waits for it: on PostgreSQL on the unique key, on SQLite for
 the write lock. A refusal rolls back and leaves no key, so that the caller may repeat once the cause is gone. Keys are kept for 24 hours.

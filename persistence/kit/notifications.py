@@ -1,4 +1,4 @@
-"""Telling somebody outside: a port, whose default writes a line to the log."""
+"""Notifications to the outside: an interface, and a default that writes a log line."""
 
 from __future__ import annotations
 

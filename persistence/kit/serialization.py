@@ -1,4 +1,4 @@
-"""Answers as plain JSON and back, for those that must be given again word for word after the rows have changed."""
+"""Serializes results as plain JSON and back, for answers that must be repeated word for word after the rows have changed."""
 
 from __future__ import annotations
 

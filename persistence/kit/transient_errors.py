@@ -1,4 +1,4 @@
-"""Which errors mean that the database, or a bucket, is away, busy or full: the same request may succeed later, and no mistake in the code need be sought."""
+"""Classifies errors of the database and of object stores that are transient: the same request may succeed later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A purchase in one statement, where the database has such statements: what `purchases.purchase` does, in one round trip instead of six.
+"""A purchase as one SQL statement, where the database supports it: what `table.purchase` does, in one round trip instead of six.
 
 The event's id is drawn after the item's row is locked, as the event log wants it: `told` is made of `sold`, and that of `taken`. Under an idempotency
 key the answer is kept with it, as `purchases.ANSWER` would have it.

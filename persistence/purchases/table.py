@@ -1,4 +1,4 @@
-"""Purchases: units sold, at the price of that moment.
+"""Purchases: their table, look-ups and commands. Each keeps the price of its moment.
 
 Stock cannot be oversold: one conditional UPDATE takes the units, or takes nothing.
 """

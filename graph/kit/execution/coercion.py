@@ -1,4 +1,4 @@
-"""From what graphql-core makes of arguments to what resolvers take: input objects, enumerations, lists of them.
+"""Converts graphql-core's coerced arguments to what resolvers take: input objects, enums, and lists of them.
 
 Strawberry's `convert_arguments` does the same, but asks each time for the name and the type of all that might be given, which takes 200 µs for a filter.
 """

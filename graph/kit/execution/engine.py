@@ -1,4 +1,4 @@
-"""From text to results: parse, measure, validate and price once for each document, then run it.
+"""The GraphQL engine: parses, measures, validates and prices each document once, then executes its operations.
 
 Strawberry builds the schema; graphql-core runs it directly, so that no hook stands between an operation and its fields, and each event of a
 subscription gets a fresh context.

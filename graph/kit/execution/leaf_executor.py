@@ -1,4 +1,4 @@
-"""Completing plain leaf fields without the ceremony that only other fields need.
+"""An executor that completes plain scalar fields directly, without graphql-core's work for resolvers.
 
 For a field that is an attribute of its object and holds a scalar, graphql-core builds a path, a resolve info and a call, and looks four times
 whether the value is awaitable. `LeafExecutor` reads the attribute and checks its type. Whatever is not exactly as expected (null, another type, an

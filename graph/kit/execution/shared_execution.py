@@ -1,4 +1,4 @@
-"""One execution and one encoding of an event for all subscribers who ask the same.
+"""Shares subscription executions: each event is executed and encoded once for all subscribers with the same selection.
 
 A source that gives the same object to several subscribers (as `item_events` does) is executed once for each selection, wherever they
 resume and whichever events they filter (`graph.kit.execution.resume`).

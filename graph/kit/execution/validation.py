@@ -1,4 +1,4 @@
-"""From text to a document that is safe to execute, at a cost that a hostile text cannot raise.
+"""Parses and validates documents at a cost that a hostile text cannot raise.
 
 Cheap refusals come first: characters, then tokens, comments and nesting while parsing, then the size of the operations, and only then the
 rules of the specification. Of those, the comparison of fields under one response name is the only one that grows faster than the document

@@ -1,4 +1,4 @@
-"""What one operation costs by the tariff: before it runs, with these variables, and after, by what came back.
+"""Static cost analysis of an operation: the requested cost before it runs, the actual cost from its response.
 
 `requested` counts fields under @skip and @include as well. `actual` is counted on the answer: shorter pages, nulls, skipped fields and the
 union members that did not come up cost nothing.

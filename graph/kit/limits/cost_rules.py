@@ -1,4 +1,4 @@
-"""What each field costs, in points: one for each object that it may load, which is about 0.03 ms of a processor.
+"""The cost of each field in points: one for each object that it may load, which is about 0.03 ms of a processor.
 
     scalars, enums, __typename         0
     an object                          1

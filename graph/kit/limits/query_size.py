@@ -1,4 +1,4 @@
-"""How big an operation is with its fragments written out, and the limits on that.
+"""The size of an operation with its fragments expanded, and the limits on it: depth, selections, aliases, directives, root fields.
 
 Measured on the syntax alone and before validation, so that nothing is taken for granted: fields may be unknown, fragments missing or circular.
 Each selection set is measured once and its figures are added wherever it is spread, so the work is linear in the document though what it

@@ -1,4 +1,4 @@
-"""How often one field may be asked, and who is counted as one. A budget in points counts for everything; this is for a few fields beside it.
+"""Rate limits of single fields: at most n calls in t, by address, caller or argument, beside the budget that counts everything.
 
     @query(…, limit=Limit("3/60seconds", by=ADDRESS))
     @mutation(…, limit=(Limit("100/hour", by=ADDRESS, failures=True), …))

@@ -1,4 +1,4 @@
-"""The arguments of a planned root field, without a walk through types where there is nothing to find out.
+"""Coerces the arguments of planned root fields, with a shortcut for plain ids, cursors and numbers.
 
 Most variables are an id, a cursor or a number, and arrive as what they must be. Whatever is not exactly so, a missing variable, a number for an id, an
 input object, is coerced by the reference executor's functions, so that every value and every error is theirs.

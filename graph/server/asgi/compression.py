@@ -1,4 +1,4 @@
-"""gzip for what becomes smaller by it, and never where it would break something: ranges, event streams, exact validators."""
+"""gzip compression of responses, except where it would break ranges, event streams or strong validators."""
 
 from __future__ import annotations
 

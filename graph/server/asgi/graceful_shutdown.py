@@ -1,4 +1,4 @@
-"""How a process takes its leave: it is not ready any more, ends its subscriptions where they can be taken up again, and finishes what it has begun.
+"""Graceful shutdown: the process stops being ready, hands subscriptions over, and finishes running requests.
 
 uvicorn waits for open connections before it tells the application of its end, so this begins with the signal: see `process`.
 """

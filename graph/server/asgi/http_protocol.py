@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: uvicorn's protocol over a `Joined` transport, within `WireLimits`. A WebSocket takes the connection over from it.
+"""uvicorn's HTTP protocol with buffered writes: what is written in one turn of the event loop leaves in one system call.
 
 It differs from uvicorn's where that one trusts its clients: a head has a size and a time, no request is parsed while another's answer is due, `Host` is
 checked, a response without a length ends an HTTP/1.0 connection, and a refusal never falls into a response that has begun.

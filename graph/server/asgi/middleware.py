@@ -1,4 +1,4 @@
-"""What a request need not pass: most go to `/graphql`, come from no page of another site, and some take no gzip."""
+"""Shortcuts around middleware that a request does not need: routing, CORS, compression."""
 
 from __future__ import annotations
 

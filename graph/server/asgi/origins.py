@@ -1,4 +1,4 @@
-"""May a page from this origin talk to us? For HTTP requests and for WebSocket handshakes, which CORS does not cover.
+"""Checks the origin of requests and WebSocket handshakes; CORS does not cover the latter.
 
 Source: Fetch Metadata (Sec-Fetch-Site) first, as a browser cannot be made to lie there; then Origin (RFC 6454).
 A request with neither comes from no browser, and there is no cookie that a page could borrow.

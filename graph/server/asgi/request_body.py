@@ -1,4 +1,4 @@
-"""Bodies of requests as they arrive: no slower than a bound, and answered early without the client losing the answer."""
+"""Request bodies as streams: a least rate, a size limit, and early error responses that the client can still read."""
 
 from __future__ import annotations
 

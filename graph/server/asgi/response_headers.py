@@ -1,4 +1,4 @@
-"""What every HTTP response has, whoever made it: an id, its time, headers that keep browsers from helping an attacker, and a masked answer for want of any.
+"""Middleware that gives every HTTP response its request id, process time and security headers, and masks unhandled exceptions.
 
 Source: OWASP Secure Headers Project and REST Security Cheat Sheet, section "Security Headers". Strict-Transport-Security is the business of whoever
 ends TLS.

@@ -1,4 +1,4 @@
-"""Responses as they are written: in one piece where they come whole, to the connection's end for HTTP/1.0, and by uvicorn's own cycle otherwise.
+"""Writes a complete response, head and body, in one system call.
 
 uvicorn searches each field by itself, for what would break out of its line, and writes head and body one after the other. Here the head is made and searched
 as one text, and leaves with the body.

@@ -1,4 +1,4 @@
-"""Where a request comes from, when proxies may stand between.
+"""The client's address behind trusted proxies, from `X-Forwarded-For` or `Forwarded`.
 
 Any client can send `X-Forwarded-For` or `Forwarded`; only what a trusted proxy added to them is true. So they are read from the right, from
 the proxy that spoke to us outward, and the first address that is no trusted proxy's is the client's: whatever stands left of it is its word.

@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol within limits: frames have a rate, a failed handshake gets an answer and its end. And with less to carry.
+"""uvicorn's WebSocket protocol with less memory for each connection.
 
 What only the handshake needs goes after it, and nothing waits in a queue of its own kind: most sockets are subscribers to whom nothing happens, thousands
 of them in a process. asyncio's queue and event take 4.5 kB, the request and its answer another 4.

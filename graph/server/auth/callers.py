@@ -1,4 +1,4 @@
-"""Who sent this request: the token in its headers, its address, its id. The same for HTTP, event streams and sockets."""
+"""Identifies the caller of a request: its token, address and request id, alike for HTTP, event streams and WebSockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Access tokens: signed, short-lived, and checked against the user's present standing.
+"""Access tokens (JWT): issued, verified, and checked against the user's current status.
 
 A signature is checked once for each token, and standing is read from the database at most every half second for each token, so a request with a
 known token costs two look-ups in memory. A change of standing made by this process counts at once, one made elsewhere within that half second.

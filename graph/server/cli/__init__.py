@@ -1,4 +1,4 @@
-"""The command line, one module a noun. This page is its whole table of contents."""
+"""The command line: registers every command."""
 
 from __future__ import annotations
 

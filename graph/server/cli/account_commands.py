@@ -1,4 +1,4 @@
-"""What an operator does to accounts from the command line, without a token: whoever can read the settings may do anything anyway."""
+"""Account operations of the command line, without a token: an operator who can read the settings may do anything anyway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`grant` and `token`."""
+"""Commands `grant` and `token`."""
 
 from __future__ import annotations
 

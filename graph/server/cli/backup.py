@@ -1,4 +1,4 @@
-"""`backup` and `restore`."""
+"""Commands `backup` and `restore`."""
 
 from __future__ import annotations
 

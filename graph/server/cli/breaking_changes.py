@@ -1,4 +1,4 @@
-"""What the schema promised before, and what of it is broken without a word.
+"""Detects breaking changes of the schema that CHANGELOG.md does not announce.
 
 The promise is the schema of the last release: of the newest tag. Before the first there is only the last commit's, so that nobody breaks a client by
 accident. A change that is meant is announced in CHANGELOG.md, in the words that the check prints.

@@ -1,4 +1,4 @@
-"""Looks at everything the service needs, and says of each thing that is not well what to do about it."""
+"""The checks of `doctor`: each dependency and setting, with advice where something is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`doctor`."""
+"""Command `doctor`: checks everything the service needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`import` and `export`: items in from a file, and out into one."""
+"""Commands `import` and `export`: items from and to files."""
 
 from __future__ import annotations
 

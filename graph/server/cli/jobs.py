@@ -1,4 +1,4 @@
-"""`jobs list` and `jobs retry`: background work that failed too often."""
+"""Commands `jobs list` and `jobs retry`: background jobs that used up their attempts."""
 
 from __future__ import annotations
 

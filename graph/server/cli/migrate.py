@@ -1,4 +1,4 @@
-"""`migrate`."""
+"""Command `migrate`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`report`: sales as a picture."""
+"""Command `report`: draws a sales chart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`schema` and `deprecations`: what is promised to clients, and who still needs what is to go."""
+"""Commands `schema` and `deprecations`: write and check schema.graphql, report who still uses what is deprecated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`seed`: a shop to try things on."""
+"""Command `seed`: fills the database with demo data."""
 
 from __future__ import annotations
 

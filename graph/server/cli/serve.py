@@ -1,4 +1,4 @@
-"""`serve`."""
+"""Command `serve`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, settings, the database, output files, numbers with their nouns, progress.
+"""What the commands share: loading settings, opening an up-to-date database, progress, and exit codes.
 
 Exit codes: 0 done; 1 refused, or a problem was found; 2 the command or a setting is wrong; 130 interrupted.
 """

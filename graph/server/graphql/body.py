@@ -1,4 +1,4 @@
-"""The bytes of a GraphQL request: whole, bounded and in time, or not at all. They are few, so they are not streamed as a file's are."""
+"""Reads the body of a GraphQL request whole, within a size and a time limit."""
 
 from __future__ import annotations
 

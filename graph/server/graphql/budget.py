@@ -1,4 +1,4 @@
-"""What a caller may spend: one budget of points for everything it asks, on every transport and in every process.
+"""The caller's budget: charges cost points before an operation runs and refunds what it did not use.
 
 Charged before the work and given back after, so that requests side by side cannot overdraw it; what only the work itself tells, such as the
 length of an answer, is taken after it, and the budget may fall below zero. Figures in headers, in `extensions.cost` and in `Query.rateLimit` come

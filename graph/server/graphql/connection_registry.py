@@ -1,4 +1,4 @@
-"""The registry of sockets and event streams: counted by caller key, looked at each half second, ended together when the process stops.
+"""The registry of open WebSockets and event streams: caps per caller, token checks each half second, and their end at shutdown.
 
 A connection outlives the moment at which its token was verified, so somebody has to look again: here, once for all of them. It has its place from its
 acceptance until its transport is gone, whatever the application does meanwhile. That a client does not read is seen below: see `transport`.

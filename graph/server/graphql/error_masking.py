@@ -1,4 +1,4 @@
-"""Whatever breaks around an operation, the client learns its request id, and the log the rest."""
+"""Masks unexpected errors around an operation: the client gets its request id, the log everything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: POST, QUERY (RFC 10008) and, for queries, GET. Its audit suite and its text are the referees.
+"""GraphQL over HTTP: POST, QUERY (RFC 10008) and, for queries, GET, as the GraphQL-over-HTTP specification defines them.
 
 Reads a request, asks the pipeline, writes the response. It must never decide what a caller may see or spend.
 """

@@ -1,4 +1,4 @@
-"""The messages of graphql-transport-ws, read and written. Whatever is not one of them closes the socket with 4400.
+"""Messages of the graphql-transport-ws protocol: parsing and encoding. Anything else closes the socket with 4400.
 
 Source: graphql-ws PROTOCOL.md, "Message types" and "Invalid message".
 """

@@ -1,4 +1,4 @@
-"""Documents that are known by an identifier instead of being sent: by agreement at run time, or by a list made at build time.
+"""Persisted documents: automatic persisted queries, and trusted documents from a manifest.
 
 - Automatic persisted queries: the client sends a hash; if it is unknown, the document once with it. Saves bandwidth and makes
   GET cacheable; it is no allow list, as anybody may register. Processes share them through Redis, which they do without while it is away.

@@ -1,4 +1,4 @@
-"""From JSON or a query string to a `GraphQLRequest`; what is not well formed is `Malformed`, with a sentence that says why.
+"""Parses GraphQL requests from JSON or a query string; a malformed one raises `Malformed` with the reason.
 
 Source: GraphQL over HTTP, sections "Request Parameters", "GET" and "JSON Encoding"; appendix "Persisted Documents".
 """

@@ -1,4 +1,4 @@
-"""Answers to queries, kept until something that they were made of changes.
+"""The response cache: stores responses of queries until a table that they depend on changes.
 
 It stands behind authentication, limits and budget, so a hit is charged and counted as a run is. Only whole answers are kept, of operations all of
 whose fields say what they read (`graph.kit.cache_control`): public ones once for everybody, personal ones for a user with these very scopes.

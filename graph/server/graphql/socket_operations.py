@@ -1,4 +1,4 @@
-"""What runs on one socket: operations by the ids that the client chose, each in its own task."""
+"""The operations that run on one WebSocket, each in its own task, by the ids that the client chose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GraphQL over server-sent events: the graphql-sse protocol's "distinct connections mode", one stream for one operation.
+"""GraphQL over server-sent events: the graphql-sse protocol in "distinct connections mode", one stream for one operation.
 
 Two things go beyond the protocol: an event that has a cursor carries it as its `id:`, as does the end when the process stops, and a client
 that reconnects with `Last-Event-ID` (browsers do it by themselves) goes on after it.

@@ -1,4 +1,4 @@
-"""GraphQL over WebSocket: the graphql-transport-ws protocol, to the letter. The older `graphql-ws` subprotocol is not spoken.
+"""GraphQL over WebSocket: the graphql-transport-ws protocol. The older `graphql-ws` subprotocol is not offered.
 
 Two things go beyond the protocol, within what it leaves open:
 - A `ping` whose payload has an `Authorization` replaces the token of the open socket before the old one expires. It must be

@@ -1,4 +1,4 @@
-"""The project's pages of Markdown, as HTML at `/docs`, at the paths they have in the repository so that their links hold.
+"""Serves the project's Markdown documentation as HTML at `/docs`, under the paths of the repository so that its links work.
 
 Nothing else in the project's folder can be read here.
 """

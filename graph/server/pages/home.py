@@ -1,4 +1,4 @@
-"""What stands at `/`: an invitation for people, the same addresses as JSON for programs; and the schema as text."""
+"""The home page at `/` (HTML for people, JSON for programs), and the schema as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sales as an SVG chart: revenue above, units below, one bar for each period.
+"""Renders the sales chart: revenue above, units below, one bar a period.
 
 The same figures give the same bytes, whatever the day, the machine or its language. Nothing in it runs or is loaded from elsewhere.
 """

@@ -1,4 +1,4 @@
-"""The processes that serve: what each runs, and how it ends.
+"""Server processes: what each runs, how signals end it, and how several workers share one port.
 
 A first SIGTERM or SIGINT begins the departure, a second one ends the process at once, and so does the end of the time that a departure may take.
 As process 1 of a container nothing ends by the kernel's default, so each has a handler.

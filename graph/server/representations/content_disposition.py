@@ -1,4 +1,4 @@
-"""Content-Disposition, in which a file's name must end neither the quotes nor the header. Source: RFC 6266, RFC 8187."""
+"""The Content-Disposition header with any file name. Source: RFC 6266, RFC 8187."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which media types a request is written in and which its client can read (RFC 9110, sections 8.3 and 12.5.1).
+"""Content negotiation: the media type of a request and those that its client accepts (RFC 9110, sections 8.3 and 12.5.1).
 
 Pure functions of a header's text, kept in small bounded caches: clients send the same few headers for ever.
 """

@@ -1,4 +1,4 @@
-"""Parts of a file. Source: RFC 9110, section 14: one range; a request for several gets the whole, as section 14.2 allows."""
+"""Byte range requests (RFC 9110, section 14): one range; a request for several gets the whole representation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses that are sent as they are made, from start to end or not at all: what cannot be finished breaks the connection off.
+"""Streaming responses that abort the connection when they cannot be completed, so that a client never takes a part for the whole.
 
 So does a client that does not read: see `transport`. It would hold a snapshot of the database, or a file, for nothing.
 """

@@ -1,4 +1,4 @@
-"""The catalogue as a stream of text: CSV for spreadsheets and for import, plain lines to read, JSON for programs."""
+"""Export formats of the catalogue: CSV, plain text, JSON and JSON Lines."""
 
 from __future__ import annotations
 

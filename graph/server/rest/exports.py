@@ -1,4 +1,4 @@
-"""The whole catalogue in one answer: `GET /api/v2/stream/items.csv`, `.txt` and `.json`, from one instant and at constant memory."""
+"""Streaming exports: `GET /api/v2/stream/items.csv`, `.txt` and `.json`, from one snapshot at constant memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files in and out by HTTP: `POST /api/v2/files/upload`, `GET /api/v2/files/download/{filename}`, `GET /api/v2/files/list`."""
+"""File routes: `POST /api/v2/files/upload`, `GET /api/v2/files/download/{filename}`, `GET /api/v2/files/list`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For supervisors and proxies: `/live` touches nothing, `/ready` says whether to send requests here, `/api/v2/health` tells how the parts are.
+"""Health routes: `/live` touches nothing, `/ready` says whether to send requests here, `/api/v2/health` reports each dependency.
 
 A probe is always answered, also when its address asks far too often, as a flood from there must not take the service out of its balancer. What is
 over the rate is held up instead: a connection that waits asks nothing else.

@@ -1,4 +1,4 @@
-"""One file out of a form, as it arrives. Source: RFC 7578, RFC 2046, section 5.1.1.
+"""Streams one file out of a multipart form. Source: RFC 7578.
 
 Starlette's own reader of forms waits for the whole body and keeps it in a temporary file; here each piece goes on to where it is kept. What a form
 has beside the file is read and dropped: other fields, and text before the first boundary and after the last.

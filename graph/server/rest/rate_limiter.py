@@ -1,4 +1,4 @@
-"""How often one caller may use a REST route: slowapi's limits, never on the event loop where they could wait.
+"""Rate limits of REST routes by slowapi, kept off the event loop where they could wait for Redis.
 
 slowapi is synchronous. Its memory storage answers in microseconds and is asked directly. Its Redis storage waits for the network, so a thread asks
 it: a Redis that hangs then delays one caller, not the loop. While Redis is away each process counts for itself; with a Redis Cluster it always

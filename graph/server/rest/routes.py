@@ -1,4 +1,4 @@
-"""REST beside GraphQL, for what `curl` does better: one form of errors, one table of statuses, and what every route does before its own work."""
+"""REST routes: the caller, scope, rate limit, budget and error form that every route shares."""
 
 from __future__ import annotations
 

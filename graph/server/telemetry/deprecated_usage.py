@@ -1,4 +1,4 @@
-"""Carries what one process counted of deprecated uses into the table where all processes' counts add up."""
+"""Flushes this process's counts of deprecated usage into their table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus, and what has to happen in the background for its numbers to be right in every process.
+"""The `/metrics` endpoint for Prometheus, and the background work that keeps its figures right in every process.
 
 It tells about the shop's business, so it is not for strangers: with METRICS_TOKEN set, it wants that as a bearer token; without, it answers whoever
 comes from a private address and through no proxy, as a scraper on the same network does.

@@ -1,4 +1,4 @@
-"""The log: one JSON object a line outside development, readable text in development; uvicorn's own lines among ours.
+"""Structured logging: one JSON object a line outside development, readable text in development, uvicorn's lines included.
 
 A line never holds a token, a password or a variable: operations are logged by the few fields named here, database errors without their parameters
 (see `persistence.kit.database.database`), and tracebacks without the values of local variables.

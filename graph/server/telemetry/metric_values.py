@@ -1,4 +1,4 @@
-"""Counters, gauges and histograms that cost next to nothing to feed: a list of numbers for each set of labels.
+"""Counters, gauges and histograms as plain lists of numbers, cheap enough for every request.
 
 prometheus_client writes the answer of `/metrics`, but does not count: its own values take 5 µs each, 14 µs with several processes (measured), and an
 operation has five of them. With several processes on one machine, each leaves its numbers in a file, and whichever is asked adds them up.

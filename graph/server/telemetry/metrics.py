@@ -1,4 +1,4 @@
-"""What is counted, under the names of the GraphQL OpenTelemetry working group in Prometheus' spelling; what it has no name for begins with `storegraph_`.
+"""The service's metrics, named after the GraphQL OpenTelemetry working group in Prometheus' spelling; others begin with `storegraph_`.
 
 No caller can make labels at will. An operation's name is its first root field, which the schema bounds: the name that a client gives an operation goes
 to the log. Clients' names and versions are as long as their meter's bound allows, then "other".

@@ -1,4 +1,4 @@
-"""What is seen of each operation: a line in the log and numbers. It is told steps and outcomes, never a token, a password or variables."""
+"""Records each operation as a log line and metrics. It sees phases and outcomes, never a token, a password or variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans, sent by OTLP: one for each operation or event, and loader batches and SQL below it.
+"""OpenTelemetry tracing: a span for each operation or event, with loader batches and SQL below it, exported by OTLP.
 
 Imported only where OTEL_EXPORTER_OTLP_ENDPOINT is set, so that tracing costs nothing where it is off. The SDK itself reads its other variables, such as
 OTEL_EXPORTER_OTLP_HEADERS and OTEL_TRACES_SAMPLER. Source: the GraphQL working group's names of spans and attributes.

@@ -1,4 +1,4 @@
-"""Contents of files, under keys that are made here: no name that a user chose ever becomes a path.
+"""The interface of blob storage. Keys are generated here: no name that a user chose ever becomes a path.
 
 A blob is there whole or not at all: a folder's is written beside its place, synced and renamed, an object store's appears when its last part is in.
 """

@@ -1,4 +1,4 @@
-"""Where blobs are kept, by URL: `file:///folder`, or an object store such as `s3://bucket/prefix?region=…&endpoint=…`.
+"""Opens blob storage by URL: `file:///folder`, or an object store such as `s3://bucket/prefix?region=…&endpoint=…`.
 
 What the URL does not say, obstore reads from the environment under the providers' own names, such as AWS_ACCESS_KEY_ID.
 """

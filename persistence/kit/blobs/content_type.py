@@ -1,4 +1,4 @@
-"""What a file is, by its name and its first bytes together: neither alone is believed."""
+"""Detects a file's content type from its name and its first bytes together: neither alone is trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of files: a name that is safe to show, to send in a header and to save anywhere, or a sentence that says why it is not."""
+"""Validates file names: safe to show, to send in a header and to save anywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blobs in an object store: S3 and what speaks its language, Google Cloud Storage, Azure."""
+"""Blobs in an object store: S3 and compatible servers, Google Cloud Storage, Azure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Versions of what tables hold, by which whoever keeps an answer knows whether it is still true.
+"""Table versions: each commit gives the tables that it wrote a new version, by which cached responses are known to be current.
 
 A version is new after every commit that wrote to its table, before whoever wrote hears of the success. So: read the versions, then the data, and keep
 the answer under those versions. If they are the same at a later look, that began after the question for the answer came in, then no change that

@@ -1,4 +1,4 @@
-"""Many rows in one statement.
+"""Bulk inserts: many rows in one statement.
 
 A statement for each takes several times as long: on PostgreSQL for its messages, and on SQLite since an index of words, which triggers keep, writes
 itself out before each statement.

@@ -1,4 +1,4 @@
-"""A few connections to PostgreSQL for single statements.
+"""A small pool of PostgreSQL connections for single statements.
 
 asyncpg's own pool does more: it wraps each connection, and resets and shields it when it comes back, which takes as long as a small query.
 """

@@ -1,4 +1,4 @@
-"""Connections: short reads, consistent snapshots, and one transaction for each change.
+"""The database: short reads, consistent snapshots, and one transaction for each change.
 
 A session is never shared by two tasks: `AsyncSession` allows one statement at a time, and GraphQL resolves sibling fields together.
 """

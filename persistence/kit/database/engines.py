@@ -1,4 +1,4 @@
-"""Engines of SQLAlchemy for each kind of database: their pools, and how a connection of each is set up."""
+"""SQLAlchemy engines for SQLite and PostgreSQL: their pools, and how each connection is set up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads from a replica, which is behind by a moment: never for a caller whose own last change has not reached it yet.
+"""Reads from a streaming replica, except for callers whose own last change has not reached it yet.
 
 After a commit the primary tells how far its log has come. That position is kept for the caller, in Redis for all processes; a later read of the
 same caller asks how far the replica has replayed the log, and goes to the primary until that is as far. Nobody ever waits. When it is not

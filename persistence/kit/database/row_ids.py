@@ -1,4 +1,4 @@
-"""Row ids taken before the rows are written, for many rows at once.
+"""Reserves row ids before the rows are written, for many rows at once.
 
 An INSERT that gives ids back cannot be one call for many rows on SQLite, which promises no order of what it returns; one call a row is 20 times as slow.
 """

@@ -1,4 +1,4 @@
-"""Many rows at constant memory, as the drivers give them: from PostgreSQL as CSV that this process only passes on, from SQLite as tuples."""
+"""Streams many rows at constant memory: from PostgreSQL as CSV by COPY, from SQLite as tuples."""
 
 from __future__ import annotations
 

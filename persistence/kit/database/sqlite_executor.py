@@ -1,4 +1,4 @@
-"""Hot reads of an SQLite file, in one thread. What is asked for while it works gathers, and goes to it in one errand: that costs as much as a small statement."""
+"""Executes hot reads of a SQLite file in one thread; reads that arrive while it works go to it as one batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads without the ORM and its result objects: a statement compiled once, and rows as the driver gives them.
+"""Executes compiled statements without the ORM: rows come as the driver gives them.
 
 For hot reads only, whose columns are numbers or JSON (`persistence.kit.query`), text of SQLite is given as bytes; `RawReads` keeps a few
 connections of its own, on which nothing is ever written and no transaction is opened.

@@ -1,4 +1,4 @@
-"""Changes that are one statement each: its own transaction, in one round trip. Only where a statement can change several tables; on SQLite none does."""
+"""Executes single-statement writes, each its own transaction in one round trip; PostgreSQL only, where one statement can change several tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose turn it is to write, where there is one writer."""
+"""The write lock of SQLite, which has one writer at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivers the event log: read once in each process for all its subscribers, from any event that is kept, and on with what comes, without a seam.
+"""The event feed: reads the log once in each process for all its subscribers, first history, then live events, without a seam.
 
 A subscriber is a position in the log and holds no queue. One that keeps up is served from memory, one that is behind from the table, and one that
 fell out of the kept history is told so: it gets `Missed`.

@@ -1,4 +1,4 @@
-"""The event log: what happened, in an order that everybody sees alike, from any point that is still kept.
+"""The event log: what happened, in one order for every reader, resumable from any event that is still kept.
 
 `record` writes an event in the transaction of the change. Its id is drawn while the changed row is locked, so for one row ids follow the changes;
 `watermark` says up to which id the log is final, and `feed` delivers it.

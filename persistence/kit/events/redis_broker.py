@@ -1,4 +1,4 @@
-"""The broker of several processes: what is published goes to this one's listeners at once, and through Redis to the others'.
+"""The broker of several processes: messages reach this process's listeners directly and the others' through Redis pub/sub.
 
 Publishing never waits for Redis: messages leave from a bounded queue, and while Redis is away they are dropped, as the broker promises nothing more.
 All messages share one Redis channel, so that listening needs no word with Redis either.

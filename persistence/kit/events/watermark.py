@@ -1,4 +1,4 @@
-"""Up to which event the log is final: no event with a smaller id can appear any more.
+"""The watermark of the event log: up to which id it is final, since no event with a smaller id can appear any more.
 
 Ids are not drawn in commit order: a reader that has seen 11 may see 10 appear later. On PostgreSQL an id is therefore released only when every
 transaction that may hold a smaller one has ended. A transaction gets its number before it draws its first event id (the id's default in the table

@@ -1,4 +1,4 @@
-"""Takes out what nobody needs any more, a little at a time: in each process, now and then, for as long as it lives."""
+"""Maintenance: prunes expired rows a little at a time, in each process, for as long as it runs."""
 
 from __future__ import annotations
 

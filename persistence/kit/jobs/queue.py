@@ -1,4 +1,4 @@
-"""Background work that cannot get lost: it is queued in the transaction of the change that asks for it.
+"""The job queue: a table of background jobs, each enqueued in the transaction of the change that needs it.
 
 A job is done in two steps. `perform` reaches outside and may happen more than once; `finish` changes rows in the transaction that removes the job,
 so it happens exactly once. A claim is a lease: it puts the job's next turn off, and work whose process died is taken up when the lease runs out.

@@ -1,4 +1,4 @@
-"""Does the background work that waits in the table: one runner in each process, woken by this process's commits and by a clock."""
+"""The job runner: one in each process, woken by this process's commits and by a timer."""
 
 from __future__ import annotations
 

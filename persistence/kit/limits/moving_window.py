@@ -1,4 +1,4 @@
-"""So many times in so many seconds, in the syntax of the `limits` library: `3/60seconds`, `10/minute; 100/day`.
+"""Moving-window rate limits: n in t seconds, in the syntax of the `limits` library: `3/60seconds`, `10/minute; 100/day`.
 
 Moving windows: each use counts for the whole span from when it happened, so there is no edge at which the number doubles. In Redis they are
 the library's; in memory they are our own, as the library's look through all keys on every use: 4 ms of the event loop with 5,000 callers.

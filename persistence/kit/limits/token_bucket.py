@@ -1,4 +1,4 @@
-"""A budget of points for each caller, that refills steadily: charged before the work, and given back what the work did not take.
+"""Token buckets: a budget of points for each caller that refills steadily, charged before the work and refunded after it.
 
 A token bucket of our own, since the `limits` library has windows only: a window lets its amount through twice around its edge, then nothing
 until the next, and takes nothing back. Shared through Redis a change is one script, hence one step: callers in many processes cannot

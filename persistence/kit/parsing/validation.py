@@ -1,4 +1,4 @@
-"""Bounds of values that come from outside, gathered field by field, so that a form shows all its problems at once."""
+"""Validates values from outside field by field, so that a form shows all its problems at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look-ups that come at the same time, whoever asks, share a statement. A DataLoader does the same, but for one operation.
+"""Batches look-ups of different operations that arrive in the same event-loop turn. A DataLoader does the same within one operation.
 
 One batch is under way at a time, and what is asked for meanwhile gathers into the next: the busier the process, the less each look-up takes of it.
 """

@@ -1,4 +1,4 @@
-"""Conditions that each database writes in its own way.
+"""SQL conditions for word search and tags, written for each dialect.
 
 Their values are parameters with names that begin with the condition's own, so that a statement made for one value can be run for another:
 `searching` and `containing` tell the values by these names. Where the names are the same, so is the statement.

@@ -1,4 +1,4 @@
-"""Pages by key: `WHERE (key, id) > (…) ORDER BY key, id LIMIT n`, which costs the same at the end of a table as at its start.
+"""Keyset pagination: `WHERE (key, id) > (…) ORDER BY key, id LIMIT n`, which costs the same at the end of a table as at its start.
 
 A cursor holds the sort key and id of one row, and a mark of the list that it was made for: used with another filter or order it is refused,
 since it would silently skip rows there.

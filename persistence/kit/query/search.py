@@ -1,4 +1,4 @@
-"""Search by words, with the same answers on every database.
+"""Word search with the same results on every database.
 
 Words are made here, in Python: both databases only index them. A query finds the rows in which each of its words begins a word.
 

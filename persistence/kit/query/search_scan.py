@@ -1,4 +1,4 @@
-"""Pages of a list that is searched by words: quick for common words and for rare ones, whatever the order, and without any statistics.
+"""Pages of a searched list: one statement that scans in order or looks words up in the index, whichever is quicker, without statistics.
 
 There are two ways to a page. Common words are soon met by whoever reads the list in its order; rare ones are looked up in the index of words, and
 what is found is sorted. Each is slow where the other is quick. One statement chooses: it looks at the first rows in order, and if these promise

@@ -1,4 +1,4 @@
-"""What to do while a shared service is away: leave it alone for a second at a time, so that not every request waits for a timeout."""
+"""A circuit breaker for Redis: after a failure, calls are skipped for a second, so that not every request waits for a timeout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place that makes clients of Redis, from a URL: `redis://`, encrypted `rediss://`, and with `+cluster` behind it for a Redis Cluster.
+"""Creates Redis clients from a URL: `redis://`, encrypted `rediss://`, and with `+cluster` for a Redis Cluster.
 
 What the URL's query says goes to the client, as in `rediss://host:6379/0?ssl_ca_certs=/etc/redis/ca.pem`.
 """
