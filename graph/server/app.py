@@ -21,11 +21,10 @@ from graph.kit.planner.planner import Planner
 from graph.kit.process_pool import ProcessPool
 from graph.schema import executable, schema
 from graph.server.asgi.compression import Compression
-from graph.server.asgi.graceful_shutdown import GracefulShutdown, ShutdownMiddleware
+from graph.server.asgi.graceful_shutdown import GracefulShutdown, ShutdownMiddleware, ShutdownStack
 from graph.server.asgi.middleware import CorsShortcut, PathShortcut, PlainStarlette
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.response_headers import ResponseHeadersMiddleware
-from graph.server.asgi.shutdown_stack import ShutdownStack
 from graph.server.asgi.trusted_proxies import TrustedProxies, networks
 from graph.server.auth.callers import Callers
 from graph.server.auth.tokens import Tokens

@@ -1,4 +1,4 @@
-"""`scripts/bench`: everything beside everybody on one machine, in interleaved rounds, and what came of it as a table and a picture."""
+"""`scripts/bench`: everything beside everybody on one machine, in interleaved rounds, and what came of it as a table and a chart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.benchmark import ground, picture, trials
+from scripts.benchmark import chart, ground, trials
 from scripts.benchmark.contestants import ROOT
 from scripts.benchmark.findings import HEAD, Finding, line
 from scripts.benchmark.ground import Ground
@@ -32,7 +32,7 @@ def main() -> None:
         findings = _measured(laid, pace, requested)
     target = arguments.picture or (PICTURE if requested == set(CASES) and not arguments.quick else None)
     if target:
-        target.write_text(picture.drawn(findings))
+        target.write_text(chart.drawn(findings))
 
 
 def _measured(laid: Ground, pace: Pace, requested: set[str]) -> list[Finding]:

@@ -30,9 +30,9 @@ from graph.kit.global_ids import global_id
 from persistence.items import table as items
 from persistence.items.table import ItemValues
 from tests.conftest import settings_for
+from tests.support.endpoints import until
 from tests.support.processes import PROGRAM, Process, serving
 from tests.support.service import Service, running
-from tests.support.wire import until
 
 IMPATIENT = [PROGRAM[0], "-m", "tests.support.impatient"]
 ROWS, LINE = 300, "x" * 9_000

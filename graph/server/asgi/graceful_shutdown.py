@@ -6,10 +6,12 @@ uvicorn waits for open connections before it tells the application of its end, s
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 import orjson
+import structlog
 
 from graph.kit.errors import UNAVAILABLE
 from graph.server.asgi.error_responses import error_response
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from graph.server.graphql.connection_registry import ConnectionRegistry
     from persistence.kit.events.feed import Feed
 
+log = structlog.get_logger(__name__)
+
+STEP_SECONDS = 5.0
 MESSAGE = "The service ends here before it could answer: repeat the request. A mutation with an idempotency key is safe to repeat."
 
 
@@ -76,3 +81,19 @@ async def _cut_off(scope: Scope, send: Send) -> None:
         response.headers["Content-Length"] = str(len(body))
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": body})
+
+
+class ShutdownStack(AsyncExitStack):
+    """The shutdown of the service's parts, in the reverse order of their start: a step that fails or hangs keeps no other from being taken."""
+
+    def step(self, name: str, end: Callable[[], Awaitable[object]], *, seconds: float = STEP_SECONDS) -> None:
+        """Call `end` when the stack is left, and wait `seconds` for it."""
+        self.push_async_callback(_taken, name, end, seconds)
+
+
+async def _taken(name: str, end: Callable[[], Awaitable[object]], seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await end()
+    except Exception:  # Of a step, not of the shutdown: the next ones are taken as well.
+        log.exception("a step of the shutdown failed", step=name)

@@ -12,8 +12,7 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from graph.server.asgi.codings import gzip_from
-from graph.server.asgi.compression import vary
+from graph.server.asgi.compression import gzip_from, vary
 
 
 class PlainStarlette(Starlette):

@@ -1,15 +1,24 @@
-"""Commands `grant` and `token`."""
+"""Commands `grant` and `token`: without a token of their own, since an operator who can read the settings may do anything anyway."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import typer
 
 from graph.kit.auth import Scope
-from graph.server.cli import account_commands
+from graph.server.auth.tokens import Tokens
 from graph.server.cli.terminal import fail, loaded
+from graph.server.settings import Settings
+from graph.users.types import known_scopes
+from persistence import audit, users
+from persistence.kit.cache.table_versions import publishing_versions
+from persistence.kit.database.database import Database
+from persistence.kit.errors import NotFound
+from persistence.schema import upgrade
 
 
 def grant(
@@ -21,7 +30,7 @@ def grant(
     supplied = list(Scope) if everything else scopes or []
     if not supplied:
         raise typer.BadParameter("name the scopes, or say --all")
-    user = asyncio.run(account_commands.grant(loaded(), username, supplied))
+    user = asyncio.run(grant_scopes(loaded(), username, supplied))
     if user is None:
         fail(f"There is no user {username!r}: they must sign up first.")
     typer.echo(f"{user.username} may now: {' '.join(user.scopes)}")
@@ -32,7 +41,43 @@ def token(
     scopes: Annotated[list[Scope] | None, typer.Option("--scope", help="Carry only this; may be given several times.")] = None,
 ) -> None:
     """Print an access token of a user, good for 30 minutes: for scripts on this machine and for finding faults."""
-    issued = asyncio.run(account_commands.token(loaded(), username, scopes))
+    issued = asyncio.run(issue_token(loaded(), username, scopes))
     if issued is None:
         fail(f"There is no active user {username!r}.")
     typer.echo(issued)
+
+
+async def grant_scopes(settings: Settings, username: str, scopes: Collection[Scope]) -> users.User | None:
+    """None, if there is no such user."""
+    supplied = [scope.value for scope in scopes]
+    async with _opened(settings) as database:
+        try:
+            async with database.transaction() as work:
+                user = await users.change_scopes(work, username, give=supplied)
+                await audit.write(work, "user.scopes_granted", actor_id=None, subject=("User", user.id), detail={"scopes": supplied})
+        except NotFound:
+            return None
+    return user
+
+
+async def issue_token(settings: Settings, username: str, scopes: Collection[Scope] | None) -> str | None:
+    """An access token without a login, so it ends by itself. None, if there is no such user who may sign in."""
+    async with _opened(settings) as database:
+        async with database.reading_latest() as session:
+            user = (await users.by_username(session, [username])).get(username)
+        if user is None or not user.is_active:
+            return None
+        held = known_scopes(user.scopes)
+        requested = held if scopes is None else [scope for scope in held if scope in scopes]
+        return Tokens(database, settings.signing_key).issue(user.id, requested)
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncGenerator[Database]:
+    await upgrade(settings.database_url)
+    database = Database.connect(settings.database_url, pool=settings.pool.unhurried)
+    try:
+        async with publishing_versions(database, settings.redis_url, settings.database_url):
+            yield database
+    finally:
+        await database.close()

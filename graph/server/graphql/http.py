@@ -34,10 +34,9 @@ from graph.kit.execution.engine import Operation
 from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.asgi.error_responses import PRECONDITION_FAILED
 from graph.server.asgi.origins import Origins
-from graph.server.asgi.request_body import ClientGone
+from graph.server.asgi.request_body import BodyTooLarge, BodyTooSlow, ClientGone, read_whole
 from graph.server.auth import callers
 from graph.server.auth.callers import Callers, Headers
-from graph.server.graphql import body as payloads
 from graph.server.graphql import requests
 from graph.server.graphql.pipeline import EncodedResponse, Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
@@ -222,12 +221,12 @@ class HttpEndpoint:
         limit = self._limits.bytes_signed_in if caller.principal else self._limits.bytes
         try:
             announced = int(headers.get(b"content-length", b"0"))
-            return await payloads.read(receive, announced, limit=limit, seconds=self._limits.seconds)
-        except payloads.BodyTooLarge as error:
+            return await read_whole(receive, announced, limit=limit, seconds=self._limits.seconds)
+        except BodyTooLarge as error:
             # The connection cannot serve another request: what is left of this one is not read.
             message = f"The body may have {limit} bytes at most."
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, Connection="close") from error
-        except payloads.BodyTooSlow as error:
+        except BodyTooSlow as error:
             message = f"The body took longer than {self._limits.seconds:.0f} s."
             raise Refusal(HTTPStatus.REQUEST_TIMEOUT, message, Connection="close") from error
 

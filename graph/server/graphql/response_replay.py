@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.kit.errors import Refused
-from graph.server.asgi.codings import gzip_from
-from graph.server.asgi.compression import LEVEL
+from graph.server.asgi.compression import LEVEL, gzip_from
 from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
+from graph.server.asgi.request_body import arrived_message
 from graph.server.auth import callers
 from graph.server.auth.callers import Callers
-from graph.server.graphql import body
 from graph.server.graphql.http import REPLAY_HINT, ReplayHint, fields, refuse
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.requests import GraphQLRequest
@@ -80,7 +79,7 @@ class ResponseReplay:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         depends = _depends(scope) if scope["type"] == "http" and scope["path"] == self._path else None
-        message = body.present(receive) if depends is not None else None
+        message = arrived_message(receive) if depends is not None else None
         if message is None or depends is None:
             await self._app(scope, receive, send)
             return

@@ -16,8 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from graph.kit.errors import Refused, refusal
-from graph.server.asgi.codings import gzip_from
-from graph.server.asgi.compression import LEVEL, is_compressible
+from graph.server.asgi.compression import LEVEL, gzip_from, is_compressible
 from graph.server.asgi.error_responses import NO_SUCH_RANGE, PRECONDITION_FAILED, refusal_response
 from graph.server.representations import conditions, ranges
 from graph.server.representations.conditions import Validators

@@ -6,6 +6,7 @@ same form at the same time shares a run of it, whatever documents ask. On SQLite
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -195,7 +196,7 @@ class Pages:
         return make(self._reader, self._form, query, window)
 
 
-class _Statement:
+class _Statement(ABC):
     def __init__(self, reader: EntityReader, form: RowForm, listing: OrderedQuery[Any], window: PageArguments, key: Hashable) -> None:
         self._reader, self.listing, self.bounds = reader, listing, _Bounds(listing, window)
         fields = _fields(form, listing)
@@ -203,8 +204,8 @@ class _Statement:
         known = (type(self), key, form.total, window.after is None, window.before is None, window.backward)
         self._prepared = reader.aggregated(known, form.entity, fields, self._statement)
 
-    def _statement(self, aggregate: Aggregate) -> Select[Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _statement(self, aggregate: Aggregate) -> Select[Any]: ...
 
     def _columns(self, page: Select[Any]) -> Select[Any]:
         """The page's single text, and how many rows its whole list has, where that is asked for."""

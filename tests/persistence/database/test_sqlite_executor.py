@@ -14,7 +14,7 @@ import pytest
 
 from persistence.kit.database.sqlite_executor import SqliteExecutor
 from persistence.kit.database.statement_executor import PreparedStatement, Row
-from tests.support.wire import until
+from tests.support.endpoints import until
 
 DOUBLE = PreparedStatement("SELECT ? * 2", ("number",), {})
 WRONG = PreparedStatement("SELECT * FROM absent", (), {})

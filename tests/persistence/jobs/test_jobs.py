@@ -18,7 +18,7 @@ from persistence.purchases import table as purchases
 from tests.conftest import settings_for
 from tests.server.cli.test_commands import run
 from tests.server.telemetry.test_metrics import labels, samples
-from tests.support.wire import until
+from tests.support.endpoints import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

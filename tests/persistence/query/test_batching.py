@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 
 from persistence.kit.query.batching import Batcher, BatcherByTarget
-from tests.support.wire import until
+from tests.support.endpoints import until
 
 
 class Shelf:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from graph.server.asgi.shutdown_stack import ShutdownStack
+from graph.server.asgi.graceful_shutdown import ShutdownStack
 from persistence.kit.events.redis_broker import RedisBroker
 from persistence.kit.tasks.supervisor import WELL_SECONDS, Supervisor
 from tests.server.telemetry.test_metrics import labels, scraped
 from tests.support import servers
-from tests.support.wire import until
+from tests.support.endpoints import until
 
 if TYPE_CHECKING:
     from tests.support.service import Service

@@ -19,10 +19,10 @@ from websockets.exceptions import ConnectionClosed
 from persistence.kit.events import log as events
 from tests.conftest import settings_for
 from tests.support import servers
+from tests.support.endpoints import until
 from tests.support.listening import PROTOCOL
 from tests.support.processes import Process, serving
 from tests.support.service import Service, running
-from tests.support.wire import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from graph.server.asgi.http_protocol import HttpProtocol
+from tests.support.endpoints import until
 from tests.support.impatient import LIMITS
-from tests.support.wire import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

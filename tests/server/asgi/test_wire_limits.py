@@ -13,7 +13,7 @@ import pytest
 from graph.server.asgi.http_protocol import HttpProtocol, is_host
 from graph.server.asgi.transport import BufferedTransport, ReadRate, WireLimits
 from tests.server.asgi.test_http_protocol import ANSWERS, DATE, LAST, LAST_ANSWER, Impatient, Served, answers, body, get, start
-from tests.support.wire import stop_reading, until
+from tests.support.endpoints import stop_reading, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

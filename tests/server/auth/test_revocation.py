@@ -18,8 +18,8 @@ from graph.server.graphql.connection_registry import CHECK_SECONDS, CLOSING_SECO
 from persistence import logins, users
 from tests.echo.test_echo import ECHO
 from tests.server.auth.test_tokens import ME, REVOKE
+from tests.support.endpoints import until
 from tests.support.listening import listening
-from tests.support.wire import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

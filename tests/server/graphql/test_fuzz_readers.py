@@ -21,7 +21,7 @@ from starlette.datastructures import Headers
 from graph.kit.errors import Refused
 from graph.kit.global_ids import global_id, split
 from graph.kit.scalars import SCALARS
-from graph.server.asgi.codings import choose
+from graph.server.asgi.compression import choose_coding
 from graph.server.asgi.trusted_proxies import client_address, networks
 from graph.server.auth.tokens import ALGORITHM, Tokens, bearer
 from graph.server.graphql import messages, requests
@@ -79,7 +79,7 @@ def test_header_fields(field: str, more: str):
         assert conditions.evaluate("GET", conditional, Validators('"a"', datetime(2026, 1, 1, tzinfo=UTC))) in {None, 304, 412}
     assert conditions.range_applies(Headers({"if-range": "x"}), Validators(field)) is False
     assert conditions.http_date(field) is None or field.endswith(("GMT", *"0123456789"))
-    assert choose(field, ("br", "gzip")) in {"br", "gzip", "identity"}
+    assert choose_coding(field, ("br", "gzip")) in {"br", "gzip", "identity"}
     with suppress(ranges.UnsatisfiableRange):
         span = ranges.requested_range(field, 10)
         assert span is None or 0 <= span.start < span.end <= 10

@@ -13,7 +13,7 @@ import pytest
 
 from graph.server.graphql.http import HttpLimits
 from graph.server.graphql.pipeline import EncodedResponse
-from tests.support.wire import Wire
+from tests.support.endpoints import Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -21,9 +21,9 @@ from graph.server.graphql import connection_registry as registry
 from graph.server.graphql.socket_operations import SocketOperations
 from graph.server.graphql.websocket import Socket
 from tests.server.graphql.test_websocket import bearer, talking
+from tests.support.endpoints import go_on_reading, stop_reading, until
 from tests.support.impatient import LIMITS
 from tests.support.slow_clients import INIT, Target, frame, message
-from tests.support.wire import go_on_reading, stop_reading, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

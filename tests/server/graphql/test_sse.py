@@ -14,9 +14,9 @@ import pytest
 from graph.echo import EchoMessage, topic
 from graph.server.asgi import http_protocol
 from graph.server.graphql import sse
+from tests.support.endpoints import stop_reading, until
 from tests.support.impatient import LIMITS
 from tests.support.slow_clients import Target
-from tests.support.wire import stop_reading, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

@@ -17,7 +17,7 @@ from graph.kit.auth import Caller, Scope
 from graph.kit.errors import Refused
 from graph.server.graphql.websocket import SocketLimits
 from persistence import users
-from tests.support.wire import Wire, until
+from tests.support.endpoints import Wire, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -16,12 +16,12 @@ from sqlalchemy import text
 from persistence.kit.events import log as events
 from tests.conftest import settings_for
 from tests.server.telemetry.test_metrics import labels, samples
+from tests.support.endpoints import until
 from tests.support.processes import Process, serving
 from tests.support.servers import Postgres, free_port
 from tests.support.service import Service, running
 from tests.support.shopping import BUYERS, NAMES, PURCHASE, STOCK, Shopping, Uploading
 from tests.support.subscribers import Subscriber
-from tests.support.wire import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import graph
-from graph.server.asgi.codings import IDENTITY, choose
+from graph.server.asgi.compression import IDENTITY, choose_coding
 from graph.server.representations.representation import Representation, last_modified
 
 if TYPE_CHECKING:
@@ -118,5 +118,5 @@ def _read(path: Path, encoding: str | None, media_type: str, cache_control: str,
 def _packed(path: Path, accept_encoding: str | None) -> tuple[Path, str | None]:
     """The smallest copy of a file that the client can read."""
     copies = {encoding: path.with_name(path.name + suffix) for encoding, suffix in ENCODINGS.items()}
-    encoding = choose(accept_encoding, tuple(encoding for encoding, copy in copies.items() if copy.is_file()))
+    encoding = choose_coding(accept_encoding, tuple(encoding for encoding, copy in copies.items() if copy.is_file()))
     return (path, None) if encoding == IDENTITY else (copies[encoding], encoding)

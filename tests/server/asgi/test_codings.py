@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from graph.server.asgi.codings import choose
-from graph.server.asgi.compression import Compression
+from graph.server.asgi.compression import Compression, choose_coding
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -82,12 +81,12 @@ TAKE_GZIP = [
 
 @pytest.mark.parametrize("accept", REFUSE_GZIP)
 def test_are_not_chosen_where_they_are_refused_or_liked_less(accept: str) -> None:
-    assert choose(accept, ("gzip",)) == "identity"
+    assert choose_coding(accept, ("gzip",)) == "identity"
 
 
 @pytest.mark.parametrize("accept", TAKE_GZIP)
 def test_are_chosen_where_they_are_taken(accept: str) -> None:
-    assert choose(accept, ("gzip",)) == "gzip"
+    assert choose_coding(accept, ("gzip",)) == "gzip"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_are_chosen_where_they_are_taken(accept: str) -> None:
     ],
 )
 def test_are_weighed(accept: str | None, chosen: str) -> None:
-    assert choose(accept, ("br", "gzip")) == chosen
+    assert choose_coding(accept, ("br", "gzip")) == chosen
 
 
 ROUTES = ["/schema.graphql", "/docs/README.md", "/explorer/page.css"]
