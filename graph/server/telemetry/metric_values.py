@@ -31,7 +31,7 @@ CLOCK_SECONDS = 2.0  # A file system's clock may be behind the system's by a mom
 
 
 class Instrument(ABC):
-    """Numbers by labels. `adds` says when one process's numbers are added to another's."""
+    """Numbers by labels. `aggregation` says when one process's numbers are added to another's."""
 
     aggregation: Literal["always", "while it lives", "never"] = "always"
 
@@ -69,7 +69,7 @@ class Counter(Instrument):
 class Gauge(Counter):
     """Goes up and down. The sum over all processes that live."""
 
-    adds = "while it lives"
+    aggregation = "while it lives"
 
     def set(self, value: float, *labels: str) -> None:
         self.series_for(*labels)[0] = value
@@ -84,7 +84,7 @@ class Gauge(Counter):
 class SampledGauge(Gauge):
     """What every process sees alike, such as the length of a queue in the database."""
 
-    adds = "never"
+    aggregation = "never"
 
 
 class Histogram(Instrument):

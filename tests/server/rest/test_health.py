@@ -34,7 +34,7 @@ def told(service: Service, **changed: Any) -> dict[str, Any]:
     return {"status": "ok", "database": True, "migrated": True, "files": True, "redis": redis, "draining": False, **changed}
 
 
-KEPT = {name: getattr(health_checks, name) for name in ("KEPT_SECONDS", "TROUBLE_SECONDS")}
+KEPT = {name: getattr(health_checks, name) for name in ("CACHE_SECONDS", "TROUBLE_SECONDS")}
 
 
 @pytest.fixture(autouse=True)
