@@ -162,7 +162,7 @@ async def refresh(work: UnitOfWork, refresh_token: str, *, paced: bool = True) -
         return None
     token = await work.session.get_one(RefreshToken, hashed(refresh_token))
     if token.used_at is not None:
-        log.warning("a refresh token came again", user_id=login.user_id)
+        log.warning("a refresh token was reused", user_id=login.user_id)
         await _end(work, login, "login.ended_by_reuse", actor_id=None)
         return None
     if paced:

@@ -152,7 +152,7 @@ def internal(request_id: str) -> GraphQLError:
 
 def unavailable(cause: Exception) -> GraphQLError:
     """It promises nothing about a mutation: its transaction may have been committed when the connection broke."""
-    log.warning("the database or the bucket of files is away or overloaded", error=repr(cause))
+    log.warning("the database or the object store is unavailable or overloaded", error=repr(cause))
     return GraphQLError(
         "The service cannot reach its database or its files just now, or has too much to do: repeat the request in a moment. "
         "A mutation with an idempotency key is safe to repeat.",

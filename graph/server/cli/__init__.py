@@ -21,11 +21,11 @@ cli = typer.Typer(
 
 for panel, commands in {
     "Run": (serve.serve, migrate.migrate, doctor.doctor),
-    "Keep": (backup.backup, backup.restore),
-    "People": (accounts.grant, accounts.token),
-    "The catalogue": (import_export.import_items, import_export.export_items, report.report),
-    "Try": (seed.seed,),
-    "The schema": (schema.schema, schema.deprecations),
+    "Backups": (backup.backup, backup.restore),
+    "Accounts": (accounts.grant, accounts.token),
+    "Catalogue": (import_export.import_items, import_export.export_items, report.report),
+    "Demo data": (seed.seed,),
+    "Schema": (schema.schema, schema.deprecations),
 }.items():
     for command in commands:
         # The first word: `import` alone cannot be the name of a function.

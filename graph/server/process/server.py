@@ -141,7 +141,7 @@ class Server(uvicorn.Server):
 
     async def _cut_off(self, deadline: float) -> None:
         if tasks := set(self.server_state.tasks):
-            log.warning("requests are cut off", count=len(tasks))
+            log.warning("running requests are cancelled at the end of the shutdown time", count=len(tasks))
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=max(0.0, deadline - time.monotonic()))

@@ -76,9 +76,9 @@ class AbortableStream(Response):
                 async for part in self._parts:
                     await self._write(send, part)
         except (TimeoutError, TooSlow) as error:
-            log.warning("a stream was broken off: its client reads too slowly, or its source hangs", error=repr(error))
+            log.warning("a streaming response was aborted: its client reads too slowly, or its source hangs", error=repr(error))
         except Exception:
-            log.exception("a stream was broken off")
+            log.exception("a streaming response was aborted")
         else:
             await send({"type": "http.response.body", "body": b""})
 

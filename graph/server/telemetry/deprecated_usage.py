@@ -31,6 +31,6 @@ class DeprecatedUsageRecorder:
             async with self._database.transaction() as work:
                 await deprecated_usage.add(work, fresh, utc_now())
         except Exception as error:  # noqa: BLE001 -- nothing is lost: what is not kept now is kept the next time
-            log.warning("deprecated uses are not kept", error=repr(error))
+            log.warning("uses of deprecated elements could not be stored", error=repr(error))
             return
         self._flushed = counted

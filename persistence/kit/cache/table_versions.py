@@ -69,7 +69,7 @@ class FileVersions:
             self._connection = self._connection or sqlite3.connect(f"file:{quote(self._file)}?mode=rw", timeout=0, uri=True)
             (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         except sqlite3.Error as error:
-            log.warning("the database file does not tell its version", error=repr(error))
+            log.warning("the data version of the database file cannot be read", error=repr(error))
             return None
         return str(version)
 

@@ -277,7 +277,7 @@ class Database:
             async with self.reading_latest() as session:
                 await replica.note_write(session)
         except Exception:  # The change is durable, and whoever made it reads from the primary from now on.
-            log.exception("how far the log has come is not known after a commit")
+            log.exception("the watermark of the event log could not be read after a commit")
 
     def watch(self, watch: StatementHook) -> None:
         """Call `watch` before each statement, and what it returns after it."""
@@ -302,7 +302,7 @@ class Database:
             try:
                 await listener(changes)
             except Exception:  # The change is durable: whoever made it must hear of that, not of a listener's trouble.
-                log.exception("a listener failed after a commit")
+                log.exception("a commit listener failed")
 
     async def close(self) -> None:
         await self._detached.close(CLOSE_SECONDS)

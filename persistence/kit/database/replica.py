@@ -166,11 +166,11 @@ class Replica:
                 self._replayed = (await session.execute(REPLAYED)).scalar_one()
         except Exception as error:  # noqa: BLE001 -- whatever keeps it from answering, there is the primary
             if not self._away:
-                log.warning("the replica is away, reading from the primary", error=repr(error))
+                log.warning("the replica is unavailable; reading from the primary", error=repr(error))
             self._away = True
             return
         if self._away:
-            log.info("the replica is back")
+            log.info("the replica is available again")
         self._away = False
 
     async def close(self) -> None:

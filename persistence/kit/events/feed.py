@@ -189,7 +189,7 @@ class Feed:
             try:
                 await self._advance()
             except LogReset:
-                log.warning("the event log was set back: subscribers are told")
+                log.warning("the event log was reset to an earlier state; subscribers are told")
                 self._released = NOTHING_YET
                 continue
             await asyncio.sleep(REST_SECONDS)

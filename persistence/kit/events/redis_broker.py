@@ -85,7 +85,7 @@ class RedisBroker:
                     await subscription.subscribe(self._channel)
                     await self._hear(subscription)
             except REDIS_ERRORS as error:
-                log.warning("no messages from other processes for now", error=repr(error))
+                log.warning("Redis pub/sub is unavailable; no messages from other processes", error=repr(error))
             await asyncio.sleep(RETRY_SECONDS * random.uniform(0.5, 1))  # noqa: S311 -- spreads processes
 
     async def _hear(self, subscription: Any) -> None:

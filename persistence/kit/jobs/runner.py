@@ -128,7 +128,7 @@ class JobRunner:
             async with self._database.transaction() as work:
                 await jobs.reschedule(work, job, delay=None if last else self._delay(job.attempts), error=repr(error))
         except Exception:
-            log.exception("a failed job could not be put off; it comes up again when its lease runs out", kind=job.kind, key=job.key)
+            log.exception("a failed job could not be rescheduled; it is retried when its lease expires", kind=job.kind, key=job.key)
 
     def _delay(self, attempts: int) -> timedelta:
         """Twice as long each time, and somewhere between half and all of that, so that jobs which failed together do not come back together."""

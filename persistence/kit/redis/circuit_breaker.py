@@ -40,12 +40,12 @@ class CircuitBreaker:
             self._began(error)
             return None
         if self._until is not None:
-            log.info("shared service is back", use=self._use)
+            log.info("a shared service is available again", use=self._use)
             self._until = None
         return result
 
     def _began(self, error: Exception) -> None:
         self.failures += 1
         if self._until is None:
-            log.warning("shared service is away, going on alone", use=self._use, error=repr(error))
+            log.warning("a shared service is unavailable; going on without it", use=self._use, error=repr(error))
         self._until = self._clock() + RETRY_SECONDS

@@ -60,6 +60,6 @@ class DetachedTasks:
 async def _afterwards(task: asyncio.Future[Any], abandoned: Callable[[], Awaitable[object]] | None) -> None:
     await asyncio.wait([task])
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.debug("work ended badly after its caller had left", error=repr(error))
+        log.debug("a detached task failed after its caller had left", error=repr(error))
     if abandoned is not None:
         await abandoned()

@@ -305,7 +305,7 @@ async def test_keeps_its_log_out_of_what_it_was_asked_for(tmp_path: Path) -> Non
     settings = await settings_for("sqlite", tmp_path, redis_url="redis://127.0.0.1:1")
     seeded = await run(settings, tmp_path, "seed", "--items", "1")
     assert (seeded.code, seeded.out) == (0, "Added 1 item and 1 user with 0 purchases.\n")
-    assert "shared service is away" in seeded.err
+    assert "a shared service is unavailable" in seeded.err
     assert "\x1b" not in seeded.err
     exported = await run(settings, tmp_path, "export", "-")
     assert (exported.code, exported.out.count("\n"), exported.err) == (0, 2, "")
