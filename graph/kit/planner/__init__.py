@@ -19,6 +19,6 @@ a plan would leave out. On any doubt a root goes to the reference executor: an u
 list. So the planner never makes an error of its own, and one root's doubt does not take its neighbours off their plans. A plan that raises what it
 should not is dropped and counted, and an error in the tests. Limits, budgets and caches stand before it, in the pipeline.
 
-FAST_PATH_ENABLED=false turns it off; tests/kit/planner/test_planner.py and the documents that tests/kit/planner/test_planner_documents.py makes of the schema compare both
-ways byte by byte.
+FAST_PATH_ENABLED=false turns it off. `tests/kit/planner` compares both ways byte by byte, with documents of real clients and with others made of the
+schema.
 """
