@@ -17,7 +17,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import ClassVar, NoReturn, Self
@@ -104,7 +104,8 @@ class Server(ABC):
         # The parent first: it must not see a child die and put another in its place.
         family = [parent, *parent.children(recursive=True)]
         for process in family:
-            process.send_signal(number)
+            with suppress(psutil.NoSuchProcess):  # A helper process of the server may end by itself meanwhile.
+                process.send_signal(number)
         if number is signal.SIGKILL:
             psutil.wait_procs(family, timeout=10)
 

@@ -327,7 +327,8 @@ def _watch(engine: Engine, watch: StatementHook) -> None:
 
     @event.listens_for(engine, "after_cursor_execute")
     def end(_connection: Any, _cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool) -> None:
-        context.watched()
+        if (watched := getattr(context, "watched", None)) is not None:  # None of a statement that was under way when watching began.
+            watched()
 
     @event.listens_for(engine, "handle_error")
     def fail(error: ExceptionContext) -> None:
