@@ -11,7 +11,7 @@ all of them. In order:
     size, cost   depth, aliases, selections; points by the cost rules    graph/kit/limits/query_size.py, cost.py
     budget       charged now, what is not used is refunded at the end    graph/server/graphql/budget.py
     cache        a response whose tables have not changed since          graph/server/graphql/response_cache.py
-    execute      a planned read, or else the reference executor          graph/kit/planner/plans.py, graph/kit/execution/engine.py
+    execute      a planned read, or else the reference executor          graph/kit/planner/planner.py, graph/kit/execution/engine.py
     encode       JSON, with errors masked and cost figures on request    graph/server/graphql/error_masking.py
 
 A mutation passes the same phases; its fields commit before their payloads are resolved. A subscription passes them once up to the budget, and the

@@ -127,7 +127,7 @@ ATTRIBUTES: list[tuple[str, Callable[[], Any], str]] = [
     ("graph/server/process/server.py", lambda: multiprocess, "Process Multiprocess"),
     ("graph/server/process/server.py", lambda: Multiprocess, "handle_term handle_int terminate_all run"),
     ("graph/server/process/server.py", lambda: ChangeReload, "run"),
-    ("graph/schema.py, graph/kit/planner/plans.py", lambda: schema, "_schema"),
+    ("graph/schema.py, graph/kit/planner/planner.py", lambda: schema, "_schema"),
     (
         "graph/kit/execution/engine.py",
         lambda: StrawberryGraphQLCoreExecutionContext,
@@ -135,7 +135,7 @@ ATTRIBUTES: list[tuple[str, Callable[[], Any], str]] = [
     ),
     ("graph/kit/execution/engine.py", lambda: execution, "create_source_event_stream execute_subscription_event"),
     ("graph/kit/execution/validation.py", lambda: validation, "OverlappingFieldsCanBeMergedRule ValidationContext specified_rules"),
-    ("graph/kit/planner/plans.py, fields.py, inputs.py", lambda: StrawberryField, "base_resolver arguments resolve_type"),
+    ("graph/kit/execution/coercion.py, graph/kit/fields.py", lambda: StrawberryField, "base_resolver arguments resolve_type"),
     ("graph/kit/execution/coercion.py", lambda: schema.schema_converter, "scalar_registry"),
     ("graph/kit/execution/coercion.py", lambda: schema.config.name_converter, "get_graphql_name from_field"),
     ("graph/kit/execution/validation.py", RuleContext, "remaining_complexity_budget"),
@@ -179,8 +179,8 @@ SIGNATURES: list[tuple[str, Callable[..., Any], str]] = [
         StrawberryGraphQLCoreExecutionContext.execute_fields,
         "self parent_type source_value path grouped_field_set position_context",
     ),
-    ("graph/kit/planner/plans.py", get_argument_values, "type_def node variable_values fragment_variable_values hide_suggestions"),
-    ("graph/kit/planner/plans.py", get_variable_values, "schema var_def_nodes inputs max_errors hide_suggestions"),
+    ("graph/kit/planner/fillers.py", get_argument_values, "type_def node variable_values fragment_variable_values hide_suggestions"),
+    ("graph/kit/planner/fillers.py", get_variable_values, "schema var_def_nodes inputs max_errors hide_suggestions"),
     ("graph/kit/planner/arguments.py, bill.py", coerce_default_value, "input_value"),
     ("graph/kit/execution/coercion.py", convert_argument, "value type_ scalar_registry config info path"),
     (
