@@ -16,8 +16,8 @@ from graph.server.asgi.response_headers import REQUEST_ID
 from graph.server.settings import Settings
 from persistence.kit.database.statement_executor import InstrumentedExecutor
 from persistence.schema import upgrade
+from tests.support import dropped_coroutines, servers
 from tests.support import node as nodejs
-from tests.support import servers
 from tests.support.service import SECRET, Service, running
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 
 Planner.strict = True  # A plan that fails is an error here, though the reference executor could hide it.
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure() -> None:
+    dropped_coroutines.expect()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
