@@ -103,7 +103,7 @@ async def test_ends_its_sockets_within_a_second_among_hundreds_of_which_some_do_
         silent = await stalled(service, connections)
         with looks(service) as sent:
             await connections.check(datetime.now(UTC))
-        assert len(sent) == 1
+        assert 1 <= len(sent) <= 2  # One statement a check; the service's own may come meanwhile.
         async with service.database.transaction() as work:
             await users.set_active(work, "stalled", active=False)
         began = time.monotonic()
