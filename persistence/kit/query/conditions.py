@@ -62,9 +62,15 @@ class _IndexedAll(_IndexedAny):
 
 def searching(query: str) -> Mapping[str, Any]:
     """Words hold letters, marks and digits only, so nothing needs escaping."""
-    prefixes = search.prefixes(query)
-    shown = {f"search_{place}": f"% {word}%" for place, word in enumerate(prefixes)}
-    return {"search_fts5": search.fts5(query) or '""', "search_tsquery": search.tsquery(query), **shown}
+    return {"search_fts5": search.fts5(query) or '""', "search_tsquery": search.tsquery(query), **_patterns(query), **_run_patterns(query)}
+
+
+def _patterns(query: str) -> Mapping[str, Any]:
+    return {f"search_{place}": f"% {word}%" for place, word in enumerate(search.prefixes(query))}
+
+
+def _run_patterns(query: str) -> Mapping[str, Any]:
+    return {f"search_run_{place}": f"% {run}%" for place, run in enumerate(search.runs(query))}
 
 
 def containing(values: Sequence[str], name: str) -> Mapping[str, Any]:
@@ -75,13 +81,19 @@ def containing(values: Sequence[str], name: str) -> Mapping[str, Any]:
 def matches(id_: Any, words: Any, query: str) -> ColumnElement[bool]:
     """Rows of a table with a `<table>_search` index in which each word of the query begins a word."""
     fts5, tsquery, *_ = _parameter(searching(query))
-    return _Matches(id_, words, fts5, cast(tsquery, Text))
+    found = _Matches(id_, words, fts5, cast(tsquery, Text))
+    # The index knows of each window that a row has it, not where.
+    return and_(found, *_like(words, _run_patterns(query)))
 
 
 def shows(words: Any, query: str) -> ColumnElement[bool]:
     """The same of a row that is read anyway: a look at its words, at no index."""
-    _, _, *shown = _parameter(searching(query))
-    return and_(*(literal(" ").concat(words).like(each) for each in shown)) if shown else false()
+    shown = _like(words, {**_patterns(query), **_run_patterns(query)})
+    return and_(*shown) if shown else false()
+
+
+def _like(words: Any, patterns: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    return [literal(" ").concat(words).like(each) for each in _parameter(patterns)]
 
 
 def indexed_any(id_: Any, column: Any, values: Sequence[str], name: str) -> ColumnElement[bool]:

@@ -3,17 +3,18 @@
 Words are made here, in Python: both databases only index them. A query finds the rows in which each of its words begins a word.
 
 A word is one of UAX #29, without its punctuation: letters, marks and digits; format characters, such as a soft hyphen or a joiner, belong to it and
-are ignored. Hyphens, full stops and apostrophes part words, so that `example` is found in `ada@example.com`. Text of scripts that put no spaces between
-words (Han, kana, Thai, Lao, Khmer, Burmese) is indexed from each of its letters on, so that it is found from the middle.
+are ignored. So does an apostrophe between letters, straight or curly: `don't` and `dont` are one word; what follows it is a word too, so that `eau`
+is found in `l'eau`. Hyphens and full stops part words, so that `example` is found in `ada@example.com`. Text of scripts that put no spaces
+between words (Han, kana, Thai, Lao, Khmer, Burmese) is indexed from each of its letters on, so that it is found from the middle.
 
-Who changes what a text's words are re-indexes the rows that there are by a migration, as 0006 does.
+Who changes what a text's words are re-indexes the rows that there are by a migration, as 0014 does.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import regex
 
@@ -23,7 +24,7 @@ QUERY_LENGTH = 200  # Characters of a query.
 QUERY_WORDS = 16  # Each costs an index look-up.
 WORD_LENGTH = 64  # Characters of a word that are indexed, and that a query's word may have; PostgreSQL refuses lexemes of 2 kB.
 WINDOW = 4  # Letters of unspaced text, with their marks, that are indexed from each place: most of its words are shorter.
-STEP = WINDOW - 1  # Windows of a query share a letter, so that a row has them side by side.
+STEP = WINDOW - 1  # Windows of a query that are looked up share a letter; that a row has them side by side is told by its `runs`.
 REMEMBERED = 20_000  # Folded characters: 2 MB. More are in no shop's texts, but anybody may send all of Unicode.
 
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
@@ -31,7 +32,12 @@ _ASCII_WORD = re.compile(r"[a-z0-9]+")
 _LETTER = regex.compile(r"[\p{L}\p{M}\p{N}\p{Cn}\p{Co}]")
 _UNSPACED = r"[[\p{Line_Break=Complex_Context}\p{Ideographic}\p{Han}\p{Hiragana}\p{Bopomofo}\p{Word_Break=Katakana}]&&[\p{L}\p{M}\p{N}]]"
 _MARK = regex.compile(r"\p{M}")
+_APOSTROPHE = "'"
+# Those that UAX #29 has within words, and what is typed in their place; the last three are of Catalan and Hebrew.
+_APOSTROPHES = frozenset("'’‘‛`′‧·׳״")  # noqa: RUF001 -- look-alikes are the point
 _LETTER_WITH_MARKS = regex.compile(r".\p{M}*")
+_SPACED_LETTER = rf"[[\p{{L}}\p{{M}}]--{_UNSPACED}]"
+_OUTSIDE_WORDS = regex.compile(rf"(?<!{_SPACED_LETTER}){_APOSTROPHE}|{_APOSTROPHE}(?!{_SPACED_LETTER})", regex.VERSION1)
 _NOT_PARTED_BY_SPACES_ALONE = regex.compile(rf"[{_UNSPACED}\u200b]", regex.VERSION1)
 _WORD = regex.compile(rf"(?P<unspaced>{_UNSPACED}[{_UNSPACED}\p{{M}}\u200b]*)|[^\s\u200b{_UNSPACED}]+", regex.VERSION1)
 # But for the zero-width space, which parts words; Thai and Khmer text has it where others put a space, or has it not.
@@ -65,17 +71,34 @@ def check(checks: Checks, path: str, query: str | None) -> None:
 
 def words(text: str) -> list[str]:
     """The words by which a text is found, in order: `Motörhead (Live)` gives `motorhead`, `live`; `日本語` gives `日本語`, `本語`, `語`."""
-    return [part for word, unspaced in _parted(text) for part in (_from_each_place(word) if unspaced else (word[:WORD_LENGTH],))]
+    return [word for entry in _entries(text) for word in entry.split(" ")]
 
 
 def indexed(*texts: str | None) -> str:
-    """Each word of the texts once, separated by spaces: the content of a `search_words` column."""
-    return " ".join(dict.fromkeys(word for text in texts if text for word in words(text)))
+    """Each word and each run of the texts once, separated by spaces: the content of a `search_words` column."""
+    return " ".join(dict.fromkeys(entry for text in texts if text for entry in _entries(text)))
+
+
+def _entries(text: str) -> Iterable[str]:
+    """Words, and for text without spaces the words of all its letters side by side, so that longer text than a window is found by these."""
+    for word, unspaced in _parted(text):
+        if unspaced:
+            yield " ".join(_from_each_place(word))
+        else:
+            yield from _with_tails(word)
 
 
 def prefixes(query: str) -> list[str]:
     """What must each begin a word of a row that the query finds."""
-    return list(dict.fromkeys(part for word, unspaced in _parted(query) for part in (_windows(word) if unspaced else (word,))))
+    return list(
+        dict.fromkeys(part for word, unspaced in _parted(query) for part in (_windows(word) if unspaced else (_without_apostrophes(word),)))
+    )
+
+
+def runs(query: str) -> list[str]:
+    """Of text without spaces that is longer than a window: what a row that the query finds has in its words, after a space."""
+    found = (_LETTER_WITH_MARKS.findall(word) for word, unspaced in _parted(query) if unspaced)
+    return list(dict.fromkeys(" ".join(_at(letters, range(len(letters) - STEP))) for letters in found if len(letters) > WINDOW))
 
 
 def fts5(query: str) -> str:
@@ -88,24 +111,42 @@ def tsquery(query: str) -> str:
     return " & ".join(f"'{word}':*" for word in prefixes(query))
 
 
+def _without_apostrophes(word: str) -> str:
+    return word.replace(_APOSTROPHE, "")
+
+
+def _with_tails(word: str) -> list[str]:
+    """`l'eau` gives `leau` and `eau`."""
+    if _APOSTROPHE not in word:
+        return [word[:WORD_LENGTH]]
+    parts = word.split(_APOSTROPHE)
+    return ["".join(parts[place:])[:WORD_LENGTH] for place in range(len(parts))]
+
+
 def _from_each_place(word: str) -> list[str]:
     if not _MARK.search(word):
         return [word[place : place + WINDOW] for place in range(len(word))]
     letters: list[str] = _LETTER_WITH_MARKS.findall(word)
-    return ["".join(letters[place : place + WINDOW])[:WORD_LENGTH] for place in range(len(letters))]
+    return [window[:WORD_LENGTH] for window in _at(letters, range(len(letters)))]
 
 
 def _windows(word: str) -> list[str]:
     letters: list[str] = _LETTER_WITH_MARKS.findall(word)
     last = max(len(letters) - WINDOW, 0)
-    return ["".join(letters[place : place + WINDOW]) for place in (*range(0, last, STEP), last)]
+    return _at(letters, (*range(0, last, STEP), last))
+
+
+def _at(letters: Sequence[str], places: Iterable[int]) -> list[str]:
+    return ["".join(letters[place : place + WINDOW]) for place in places]
 
 
 def _parted(text: str) -> Iterable[tuple[str, bool]]:
-    """Folded words, and whether they are text without spaces."""
-    if text.isascii():
+    """Folded words, with the apostrophes between their letters, and whether they are text without spaces."""
+    if text.isascii() and _APOSTROPHES.isdisjoint(text):
         return [(word, False) for word in _ASCII_WORD.findall(text.lower())]
     plain = unicodedata.normalize("NFKD", text).translate(_FOLDING)
+    if _APOSTROPHE in plain:
+        plain = _OUTSIDE_WORDS.sub(" ", plain)
     if _NOT_PARTED_BY_SPACES_ALONE.search(plain) is None:
         return [(word, False) for word in plain.split()]
     return [(_composed(found[0]), True) if found["unspaced"] else (found[0], False) for found in _WORD.finditer(plain)]
@@ -136,6 +177,8 @@ def _simple(text: str) -> str:
 
 def _plain(char: str) -> str:
     """A small letter without what readers leave out; empty for what is nothing but that, and a space for what is in no word."""
+    if char in _APOSTROPHES:
+        return _APOSTROPHE
     if _IGNORED.match(char) or unicodedata.combining(char) in _ACCENTS:
         return ""
     if not _LETTER.match(char):
