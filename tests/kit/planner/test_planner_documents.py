@@ -117,7 +117,7 @@ async def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 async def compare(shop: Shop, document: Document, viewer: str) -> set[str]:
-    """Twice, since the first run makes the plan. Returns the tables that were read."""
+    """The planner twice, since the first run makes the plan. Returns the tables that were read."""
     counted()
     query = shop.fill(document.query)
     variables = {name: shop.fill(value) for name, value in document.variables.items()}
@@ -125,9 +125,8 @@ async def compare(shop: Shop, document: Document, viewer: str) -> set[str]:
     request.query, request.variables, request.extensions = query, variables, {"cost": True}
     sent = list[str]()
     READING.set(sent)
-    for _ in range(2):
-        seen = [in_order(await answer_of(shop, way, request, viewer)) for way in ("fast", "reference")]
-        assert seen[0] == seen[1], (query, variables, viewer)
+    first, again, wanted = [in_order(await answer_of(shop, way, request, viewer)) for way in ("fast", "fast", "reference")]
+    assert first == wanted == again, (query, variables, viewer)
     await judge_tables(shop, request, sent)
     return tables(sent)
 
@@ -149,11 +148,11 @@ async def answer_of(shop: Shop, way: str, request: Any, viewer: str) -> bytes:
     return await answer(getattr(shop, way), request, shop.viewers[viewer])
 
 
-@pytest.mark.parametrize("viewer", ["nobody", "ada", "bob", "auditor"])
 @fuzzed(0.5)
 @given(document=documents())
-async def test_answers_any_document_as_the_reference_executor_does(shop: Shop, document: Document, viewer: str) -> None:
-    await compare(shop, document, viewer)
+async def test_answers_any_document_as_the_reference_executor_does(shop: Shop, document: Document) -> None:
+    for viewer in shop.viewers:  # To make the document takes longer than to answer it.
+        await compare(shop, document, viewer)
 
 
 RESOLVED = {"items-page"}
