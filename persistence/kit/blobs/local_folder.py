@@ -101,8 +101,24 @@ def _check(root: Path) -> None:
 
 
 def _opened(path: Path) -> BinaryIO:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     return path.open("xb")
+
+
+def _make_folder(folder: Path) -> None:
+    """A new folder is on the disk once the one above it is synced."""
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 async def _write_parts(file: BinaryIO, parts: AsyncIterable[bytes]) -> None:
@@ -129,15 +145,12 @@ def _append(file: BinaryIO, part: bytes) -> None:
 
 
 def _finish(file: BinaryIO, partial: Path, path: Path) -> None:
-    """Only what is on the disk may be acknowledged: the content first, then its name."""
+    """Only what is on the disk may be acknowledged: the content first, then its name, then that of its folder, which another upload may be making."""
     file.flush()
     os.fsync(file.fileno())
     partial.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    _sync_folder(path.parent)
+    _sync_folder(path.parent.parent)
 
 
 def _discard(file: BinaryIO, partial: Path) -> None:
