@@ -16,6 +16,7 @@ from strawberry.dataloader import DataLoader
 from graph.kit.auth import Caller, Principal, Scope
 from graph.kit.errors import FORBIDDEN, UNAUTHENTICATED
 from graph.kit.instrumentation import Observer
+from persistence.kit.cache.table_versions import EPOCH
 from persistence.kit.database.database import Batch, Database, UnitOfWork
 from persistence.kit.events.broker import Broker
 from persistence.kit.events.feed import Feed
@@ -144,6 +145,8 @@ class Context:
                 return await command(work)
             if earlier := await attempt.earlier(work.session):
                 self.extensions["idempotency"] = {"replayed": True}
+                # The process of the first attempt may have died between its commit and the new versions of its tables.
+                work.tables.add(EPOCH)
                 return stored.load(earlier.answer)
             answer = await command(work)
             await work.session.flush()

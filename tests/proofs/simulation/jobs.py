@@ -33,6 +33,17 @@ class ModelJob:
     key: str = ""
 
 
+@dataclass
+class _Work:
+    """What a transaction sees and changes; others see it once it is committed."""
+
+    jobs: dict[int, ModelJob]
+    finished: Counter[int]
+
+    def is_ours(self, job: ModelJob) -> bool:
+        return job.id in self.jobs and self.jobs[job.id].attempts == job.attempts
+
+
 class ModelQueue:
     """One transaction at a time, as on SQLite; what a block changed is there at its end, or not at all."""
 
@@ -40,66 +51,58 @@ class ModelQueue:
 
     def __init__(self, loop: SimulatedLoop, *, checks_claims: bool) -> None:
         self._loop, self._checks_claims, self._turn = loop, checks_claims, asyncio.Lock()
-        self.jobs = {number: ModelJob(number, "work", 0, 0.0) for number in range(JOBS)}
-        self.finished: Counter[int] = Counter()
+        self.committed = _Work({number: ModelJob(number, "work", 0, 0.0) for number in range(JOBS)}, Counter())
 
     def listen(self, _: Any) -> None:
         pass
 
     @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[ModelQueue]:
+    async def reading(self) -> AsyncGenerator[_Work]:
         await self._loop.pause(0.01)
-        yield self
+        yield self.committed
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[ModelQueue]:
+    async def transaction(self) -> AsyncGenerator[_Work]:
         if self._loop.random.random() < 0.05:
             await asyncio.sleep(CONFIG.lease_seconds * 1.5)  # A process that was frozen: its leases have run out meanwhile.
         async with self._turn:
-            before = dict(self.jobs), Counter(self.finished)
-            try:
-                await self._loop.pause(0.02)
-                yield self
-                await self._loop.pause(0.02)
-                self._fail()
-            except BaseException:
-                self.jobs, self.finished = before
-                raise
-
-    def _fail(self) -> None:
-        if self._loop.random.random() < 0.03:
-            raise ConnectionResetError
+            work = _Work(dict(self.committed.jobs), Counter(self.committed.finished))
+            await self._loop.pause(0.02)
+            yield work
+            await self._loop.pause(0.02)
+            if self._loop.random.random() < 0.03:
+                raise ConnectionResetError
+            self.committed = work
 
     def functions(self) -> SimpleNamespace:
-        async def is_due(_: ModelQueue) -> bool:
-            return any(job.due_at <= self._loop.now() for job in self.jobs.values())
+        """What the runner calls of the queue, answered by the model."""
 
-        async def claim(_: ModelQueue, *, most: int, lease: timedelta) -> Sequence[ModelJob]:
+        async def is_due(work: _Work) -> bool:
+            return any(job.due_at <= self._loop.now() for job in work.jobs.values())
+
+        async def claim(work: _Work, *, most: int, lease: timedelta) -> Sequence[ModelJob]:
             now = self._loop.now()
-            due = [job for job in self.jobs.values() if job.due_at <= now][:most]
+            due = [job for job in work.jobs.values() if job.due_at <= now][:most]
             claimed = [replace(job, attempts=job.attempts + 1, due_at=now + lease.total_seconds()) for job in due]
-            self.jobs |= {job.id: job for job in claimed}
+            work.jobs |= {job.id: job for job in claimed}
             return claimed
 
-        async def end(_: ModelQueue, performed: Sequence[ModelJob]) -> Sequence[ModelJob]:
-            ours = [job for job in performed if not self._checks_claims or self._is_ours(job)]
+        async def end(work: _Work, performed: Sequence[ModelJob]) -> Sequence[ModelJob]:
+            ours = [job for job in performed if not self._checks_claims or work.is_ours(job)]
             for job in ours:
-                self.jobs.pop(job.id, None)
+                work.jobs.pop(job.id, None)
             return ours
 
-        async def reschedule(_: ModelQueue, job: ModelJob, *, delay: timedelta | None, error: str) -> None:
-            if self._is_ours(job) and delay is not None:
-                self.jobs[job.id] = replace(job, due_at=self._loop.now() + delay.total_seconds())
+        async def reschedule(work: _Work, job: ModelJob, *, delay: timedelta | None, error: str) -> None:
+            if work.is_ours(job) and delay is not None:
+                work.jobs[job.id] = replace(job, due_at=self._loop.now() + delay.total_seconds())
 
         return SimpleNamespace(is_due=is_due, claim=claim, end=end, reschedule=reschedule, QUEUED=queue.QUEUED)
 
-    def _is_ours(self, job: ModelJob) -> bool:
-        return job.id in self.jobs and self.jobs[job.id].attempts == job.attempts
-
 
 class _Handler:
-    def __init__(self, loop: SimulatedLoop, queue: ModelQueue) -> None:
-        self._loop, self._queue = loop, queue
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self._loop = loop
         self.performed: Counter[int] = Counter()
 
     async def perform(self, job: ModelJob) -> None:
@@ -109,13 +112,13 @@ class _Handler:
         self.performed[job.id] += 1
 
     async def finish(self, work: Any, ended: Sequence[ModelJob]) -> None:
-        self._queue.finished.update(job.id for job in ended)
+        work.finished.update(job.id for job in ended)
 
 
 async def scenario(loop: SimulatedLoop, *, checks_claims: bool = True) -> list[str]:
     """`checks_claims` False plants an end that does not ask whether the job is still ours."""
     model = ModelQueue(loop, checks_claims=checks_claims)
-    handler = _Handler(loop, model)
+    handler = _Handler(loop)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "jobs", model.functions())
         runners = [await _started(loop, model, handler) for _ in range(3)]
@@ -125,11 +128,12 @@ async def scenario(loop: SimulatedLoop, *, checks_claims: bool = True) -> list[s
             await runners[victim].stop(seconds=0.0)  # As a process that dies: what it was at is cut off anywhere.
             runners[victim] = await _started(loop, model, handler)
         async with asyncio.timeout(600):
-            while model.jobs:  # noqa: ASYNC110 -- a model has no bell
+            while model.committed.jobs:  # noqa: ASYNC110 -- a model has no bell
                 await asyncio.sleep(1)
         await asyncio.gather(*(each.stop(seconds=10) for each in runners))
-    faults = [f"job {id_} had its effect {count} times" for id_, count in model.finished.items() if count != 1]
-    return faults + [f"job {id_} was lost" for id_ in range(JOBS) if not (model.finished[id_] and handler.performed[id_])]
+    finished = model.committed.finished
+    faults = [f"job {id_} had its effect {count} times" for id_, count in finished.items() if count != 1]
+    return faults + [f"job {id_} was lost" for id_ in range(JOBS) if not (finished[id_] and handler.performed[id_])]
 
 
 async def _started(loop: SimulatedLoop, model: ModelQueue, handler: _Handler) -> JobRunner:

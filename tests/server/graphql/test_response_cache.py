@@ -359,6 +359,20 @@ async def test_made_by_one_process_are_found_by_another_and_never_outlive_a_chan
                 assert (await each.ask(ITEM))["item"]["name"] == f"Pot {number}"
 
 
+async def test_do_not_outlive_a_change_whose_process_died_before_it_could_say_so_once_the_change_is_repeated(tmp_path: Path) -> None:
+    settings = await settings_for("postgresql", tmp_path)
+    update = """mutation ($id: ID!) { updateItem(id: $id, input: {name: "Cup"}, idempotencyKey: "once") { ... on Item { name } } }"""
+    name = "query ($id: ID!) { item(id: $id) { name } }"
+    async with running(settings) as dying, running(settings) as other:
+        token, item = await dying.sign_in(), {"id": await dying.make_item("Pot")}
+        assert await other.ask(name, item) == {"item": {"name": "Pot"}}
+        dying.database._table_listeners.clear()  # pyright: ignore[reportPrivateUsage] -- as if it died after the commit
+        committed = await dying.ask(update, item, token=token)
+        assert await other.ask(name, item) == {"item": {"name": "Pot"}}  # Nobody was told of the change yet.
+        assert await other.ask(update, item, token=token) == committed
+        assert await other.ask(name, item) == {"item": {"name": "Cup"}}
+
+
 async def test_do_not_outlive_an_import_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text("name,price\nCup,1\n")
     settings = await settings_for("postgresql", tmp_path)
