@@ -5,24 +5,21 @@ from datetime import datetime
 import strawberry
 
 from graph.kit.auth import Scope
-from graph.kit.connections import After, Before, Connection, First, Last, listed
-from graph.kit.context import Info
+from graph.kit.connections import Connection
 from graph.kit.entity.declaration import computed, entity, to_one
-from graph.kit.entity.roots import read_all
 from graph.kit.entity.visibility import Visibility
-from graph.kit.fields import query
 from graph.kit.global_ids import Node, global_id
+from graph.kit.lists import read_list
 from graph.kit.scalars import JsonObject
 from graph.users.types import User
 from persistence import audit, users
-from persistence.kit.query.paging import PageArguments
 
 
 def _subject(kind: str | None, id_: int | None) -> strawberry.ID | None:
     return None if kind is None or id_ is None else global_id(kind, id_)
 
 
-@entity(audit.ENTITY, find=audit.by_id, visible=Visibility(Scope.AUDIT_READ))
+@entity(audit.ENTITY, visible=Visibility(Scope.AUDIT_READ))
 @strawberry.type(description="One entry of the audit log: somebody changed something.")
 class Audit(Node):
     action: str = strawberry.field(description="What was done, such as `user.scopes_granted` or `item.deleted`.")
@@ -33,16 +30,13 @@ class Audit(Node):
     at: datetime = strawberry.field(description="When.")
     actor: User | None = to_one(
         "actor_id",
-        find=users.by_id,
-        entity=users.ENTITY,
+        users.ENTITY,
         description="Who did it; null for an operator at the command line, and for the service itself.",
     )
 
 
 @strawberry.type
 class AuditQuery:
-    @query(scope=Scope.AUDIT_READ, description="Who changed what, the newest first.", plan=read_all(audit.ALL))
-    async def audit_log(
-        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> Connection[Audit]:
-        return await listed(info, audit.ALL, PageArguments(first, after, last, before), of=Audit.of)
+    audit_log: Connection[Audit] = read_list(
+        audit.ALL, scope=Scope.AUDIT_READ, description="Who changed what, the newest first.", cached=False
+    )

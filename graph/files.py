@@ -8,22 +8,20 @@ import strawberry
 import structlog
 
 from graph.kit.auth import Scope
-from graph.kit.cache_control import reads
-from graph.kit.connections import After, Before, Connection, First, Last, listed
+from graph.kit.connections import Connection
 from graph.kit.context import Context, Info
 from graph.kit.entity.declaration import computed, entity, to_one
-from graph.kit.entity.roots import read_all
 from graph.kit.entity.visibility import Visibility
 from graph.kit.errors import IdempotencyKeyReused, InvalidInput, NotFound
-from graph.kit.fields import mutation, query
+from graph.kit.fields import mutation
 from graph.kit.global_ids import Node, global_id
 from graph.kit.idempotency import IdempotencyKey
+from graph.kit.lists import read_list
 from graph.kit.scalars import ByteCount
 from graph.users.types import User
 from persistence import files, users
 from persistence.kit.blobs.blobs import Blobs
 from persistence.kit.database.database import UnitOfWork
-from persistence.kit.query.paging import PageArguments
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +32,7 @@ def download_path(filename: str) -> str:
     return DOWNLOAD + quote(filename, safe="")
 
 
-@entity(files.ENTITY, find=files.by_id, visible=Visibility(Scope.FILES_READ))
+@entity(files.ENTITY, visible=Visibility(Scope.FILES_READ))
 @strawberry.type(description="A file that somebody uploaded.")
 class StoredFile(Node):
     filename: str = strawberry.field(description="Unique: 1 to 255 bytes, safe as a file's name on every system.")
@@ -49,9 +47,7 @@ class StoredFile(Node):
         compute=download_path,
         description="The path to download it from, on this host, with a token that carries files:read.",
     )
-    owner: User | None = to_one(
-        "owner_id", find=users.by_id, entity=users.ENTITY, description="Who uploaded it; null if the account is gone."
-    )
+    owner: User | None = to_one("owner_id", users.ENTITY, description="Who uploaded it; null if the account is gone.")
 
 
 @strawberry.type(description="The file is gone.")
@@ -68,16 +64,7 @@ DeleteFileResult = Annotated[
 
 @strawberry.type
 class FileQuery:
-    @query(
-        scope=Scope.FILES_READ,
-        description="The files, in the order they were uploaded.",
-        cache=reads(files.StoredFile),
-        plan=read_all(files.ALL),
-    )
-    async def files(
-        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> Connection[StoredFile]:
-        return await listed(info, files.ALL, PageArguments(first, after, last, before), of=StoredFile.of)
+    files: Connection[StoredFile] = read_list(files.ALL, scope=Scope.FILES_READ, description="The files, in the order they were uploaded.")
 
 
 @strawberry.type

@@ -41,7 +41,7 @@ class PurchaseStatus(Enum):
 VISIBLE = Visibility(Scope.USERS_READ, own="buyer_id")
 
 
-@entity(purchases.ENTITY, find=purchases.by_id, visible=VISIBLE)
+@entity(purchases.ENTITY, visible=VISIBLE)
 @strawberry.type(description="Units of one item that somebody bought. Visible to the buyer and with `users:read`.")
 class Purchase(Node):
     quantity: int = strawberry.field(description="How many units.")
@@ -51,11 +51,10 @@ class Purchase(Node):
     created_at: datetime = strawberry.field(description="When it was bought.")
     item: Item = to_one(
         "item_id",
-        find=items.by_id_even_deleted,
-        entity=items.ENTITY,
+        items.ENTITY,
         description="What was bought, as it is now; also when it has left the catalogue since.",
     )
-    buyer: User = to_one("buyer_id", find=users.by_id, entity=users.ENTITY, description="Who bought it.")
+    buyer: User = to_one("buyer_id", users.ENTITY, description="Who bought it.")
 
 
 def is_visible(context: Context, row: purchases.Purchase) -> bool:

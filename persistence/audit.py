@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, insert, select
+from sqlalchemy import ForeignKey, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.kit.column_types import Document, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.query import entity
-from persistence.kit.query.entity import Entity, WholeTable
-from persistence.kit.query.paging import OrderedQuery
+from persistence.kit.query.entity import Entity
+from persistence.kit.query.entity_list import EntityList, SortOrder
 
 
 class AuditEntry(Base):
@@ -64,12 +64,7 @@ def _row(entry: NewAuditEntry) -> dict[str, Any]:
     return {"actor_id": entry.actor_id, "subject_kind": kind, "subject_id": id_, "detail": dict(entry.detail)}
 
 
-async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, AuditEntry]:
-    rows = await session.scalars(select(AuditEntry).where(AuditEntry.id.in_(ids)))
-    return {entry.id: entry for entry in rows}
-
-
-ALL = WholeTable(lambda mark: OrderedQuery(select(AuditEntry), AuditEntry.id, AuditEntry.id, descending=True, fingerprint=mark), "audit")
+ALL = EntityList(ENTITY, SortOrder(descending=True))
 """The newest first."""
 
 

@@ -7,7 +7,7 @@ two is a blob without a row, which `sweep` deletes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
@@ -25,8 +25,9 @@ from persistence.kit.database.database import Base, Database, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.events.log import record
 from persistence.kit.query import entity
-from persistence.kit.query.entity import Entity, WholeTable
-from persistence.kit.query.paging import OrderedQuery, Page, PageArguments
+from persistence.kit.query.entity import Entity
+from persistence.kit.query.entity_list import EntityList
+from persistence.kit.query.paging import Page, PageArguments
 from persistence.kit.serialization import row_of
 from persistence.users import User
 
@@ -79,18 +80,13 @@ def validate_filename(filename: str) -> str:
     return name
 
 
-async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, StoredFile]:
-    rows = await session.scalars(select(StoredFile).where(StoredFile.id.in_(ids)))
-    return {file.id: file for file in rows}
-
-
 async def by_filename(session: AsyncSession, filename: str) -> StoredFile | None:
     name = filenames.normalize(filename)
     # A file may have a name that today's rules refuse: only what is no text to PostgreSQL is not looked for.
     return None if not filenames.is_text(name) else await session.scalar(select(StoredFile).where(StoredFile.filename == name))
 
 
-ALL = WholeTable(lambda mark: OrderedQuery(select(StoredFile), StoredFile.id, StoredFile.id, descending=False, fingerprint=mark), "files")
+ALL = EntityList(ENTITY)
 """In the order of upload."""
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Text, cast, select, true, update
+from sqlalchemy import Text, cast, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -20,10 +19,9 @@ from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.parsing.blank import has_invisible, is_blank
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import entity, search
-from persistence.kit.query.conditions import matches, searching, shows
 from persistence.kit.query.entity import Entity
-from persistence.kit.query.paging import OrderedQuery, Page, PageArguments
-from persistence.kit.query.search_scan import OrderedScan
+from persistence.kit.query.entity_list import EntityList, SortOrder
+from persistence.kit.query.paging import Page, PageArguments
 from persistence.kit.serialization import row_of
 
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,31}")  # No look-alikes, nothing that needs escaping in a URL or a log.
@@ -48,7 +46,9 @@ class User(Base):
     search_words: Mapped[str] = mapped_column(Text)
 
 
-ENTITY = Entity(User)
+ENTITY = Entity(User, words="search_words")
+ALL = EntityList(ENTITY, SortOrder("username_key"))
+by_id = ENTITY.by_id
 REPLAY_FORMAT = row_of(User, without=("password_hash", "search_words"))
 
 
@@ -87,11 +87,6 @@ def _is_address(text: str) -> bool:
     if len(text) > EMAIL_LENGTH or not text.isprintable() or has_invisible(text):
         return False
     return EMAIL.fullmatch(text) is not None and not any(map(is_blank, re.split("[@.]", text)))
-
-
-async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, User]:
-    rows = await session.scalars(select(User).where(User.id.in_(ids)))
-    return {user.id: user for user in rows}
 
 
 def username_key(username: str) -> str | None:
@@ -169,42 +164,6 @@ async def check_another_administers(work: UnitOfWork, username: str) -> None:
         raise InvalidInput.at("username", f"must not be the last who holds {ADMINISTRATION}: give it to somebody else first")
 
 
-@dataclass(frozen=True)
-class UserList:
-    """All users, or those in whose username, full name or e-mail words are found, in order of name."""
-
-    search: str | None = None
-
-    def check(self) -> None:
-        checks = Checks()
-        search.check(checks, "search", self.search)
-        checks.finish()
-
-    @property
-    def words(self) -> str | None:
-        """What is searched for, if anything is."""
-        return self.search if self.search and self.search.strip() else None
-
-    @property
-    def values(self) -> Mapping[str, Any]:
-        return {} if self.words is None else searching(self.words)
-
-    @property
-    def form(self) -> tuple[str, ...]:
-        return tuple(self.values)
-
-    @property
-    def fingerprint(self) -> str:
-        return f"users {self.search!r}"
-
-    def listing(self) -> OrderedQuery[User]:
-        words, statement = self.words, select(User)
-        walk = None if words is None else OrderedScan(true(), shows(User.search_words, words))
-        if words is not None:
-            statement = statement.where(matches(User.id, User.search_words, words))
-        return OrderedQuery(statement, User.username_key, User.id, descending=False, fingerprint=self.fingerprint, scan=walk)
-
-
 async def page(session: AsyncSession, query: str | None, window: PageArguments) -> Page[User]:
-    """Users in order of name. Raises: InvalidInput, if query, window or cursor are out of their bounds."""
-    return await entity.page(session, UserList(query), window)
+    """Raises: InvalidInput, if query, window or cursor are out of their bounds."""
+    return await entity.page(session, replace(ALL, search=query), window)

@@ -17,6 +17,7 @@ from graph.kit.fields import query
 from graph.kit.global_ids import Node, row_id
 from graph.kit.limits.cost_rules import FILTER_POINTS, SEARCH_POINTS, Cost
 from graph.kit.limits.rate_limits import ADDRESS, RateLimitRule
+from graph.kit.lists import OrderDirection
 from graph.users.types import User
 from persistence import users
 from persistence.items import listing
@@ -28,7 +29,7 @@ PAGE_SIZE = 100
 LOOKING = {"search": SEARCH_POINTS, "filter": FILTER_POINTS}
 
 
-@entity(items.ENTITY, find=items.by_id)
+@entity(items.ENTITY)
 @strawberry.type(description="Something in the catalogue.")
 class Item(Node):
     name: str = strawberry.field(description="1 to 200 characters.")
@@ -42,7 +43,7 @@ class Item(Node):
     version: int = strawberry.field(description="Begins at 1 and grows with each change, purchases included: give it as `expectedVersion`.")
     created_at: datetime = strawberry.field(description="When it was added.")
     updated_at: datetime = strawberry.field(description="When it last changed.")
-    owner: User | None = to_one("owner_id", find=users.by_id, entity=users.ENTITY, description="Who added it; null for what was imported.")
+    owner: User | None = to_one("owner_id", users.ENTITY, description="Who added it; null for what was imported.")
 
 
 @strawberry.enum(description="What a list of items can be ordered by.")
@@ -51,12 +52,6 @@ class ItemOrderField(Enum):
     PRICE = strawberry.enum_value("price", description="By the price of one unit.")
     CREATED_AT = strawberry.enum_value("created_at", description="By when they were added.")
     INVENTORY = strawberry.enum_value("inventory", description="By the units left.")
-
-
-@strawberry.enum(description="Which way a list runs.")
-class OrderDirection(Enum):
-    ASC = strawberry.enum_value("asc", description="Smallest first.")
-    DESC = strawberry.enum_value("desc", description="Largest first.")
 
 
 @strawberry.input(description="The order of a list. Objects with equal values follow in the order they were added.")

@@ -8,18 +8,17 @@ import strawberry
 
 from graph.kit.auth import Scope
 from graph.kit.cache_control import reads
-from graph.kit.connections import After, Before, Connection, First, Last, listed
+from graph.kit.connections import Connection
 from graph.kit.context import Info
 from graph.kit.entity.declaration import entity, private, to_many
-from graph.kit.entity.roots import FindByKey, FindViewer, ReadList
+from graph.kit.entity.roots import FindByKey, FindViewer
 from graph.kit.entity.visibility import Visibility
 from graph.kit.fields import query
 from graph.kit.global_ids import Node
-from graph.kit.limits.cost_rules import SEARCH_POINTS, Cost
+from graph.kit.lists import read_list
 from persistence import users
 from persistence.items import listing
 from persistence.items import table as items
-from persistence.kit.query.paging import PageArguments
 from persistence.purchases import table as purchases
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def known_scopes(stored: Collection[str]) -> list[Scope]:
     return [scope for scope in Scope if scope.value in stored]
 
 
-@entity(users.ENTITY, find=users.by_id, visible=FOUND)
+@entity(users.ENTITY, visible=FOUND)
 @strawberry.type(description="Somebody with an account.")
 class User(Node):
     username: str = strawberry.field(description="Unique, whatever its case; the name to sign in with.")
@@ -57,22 +56,13 @@ class User(Node):
     )
     items: Connection[Annotated["Item", strawberry.lazy("graph.items.types")]] = to_many(
         listing.BY_OWNER,
-        entity=items.ENTITY,
         description="What this user added to the catalogue and is there still, in the order it was added.",
     )
     purchases: Connection[Annotated["Purchase", strawberry.lazy("graph.purchases")]] = to_many(
         purchases.BY_BUYER,
-        entity=purchases.ENTITY,
         visible=PRIVATE,
         description="What this user bought, oldest first. Empty unless it is you, or you hold `users:read`.",
     )
-
-
-def user_list(
-    search: str | None = None, first: int | None = None, after: str | None = None, last: int | None = None, before: str | None = None
-) -> tuple[users.UserList, PageArguments]:
-    """What the arguments of `users` mean."""
-    return users.UserList(search), PageArguments(first, after, last, before)
 
 
 @strawberry.type
@@ -93,26 +83,10 @@ class UserQuery:
         row = await info.context.load(users.by_username, username)
         return User.of(row) if row else None
 
-    @query(
+    users: Connection[User] = read_list(
+        users.ALL,
         scope=Scope.USERS_READ,
         description="All users in order of their names, page by page.",
-        cost=Cost(supplied={"search": SEARCH_POINTS}),
-        cache=reads(users.User),
-        plan=ReadList(user_list),
+        search="Up to 16 words of up to 64 characters: each must begin a word of the username, full name or e-mail, whatever its case"
+        " and accents. In Chinese, Japanese, Thai, Lao, Khmer and Burmese any part of a text is found, and each 3 letters count as a word.",
     )
-    async def users(
-        self,
-        info: Info,
-        search: Annotated[
-            str | None,
-            strawberry.argument(
-                description="Up to 16 words of up to 64 characters: each must begin a word of the username, full name or e-mail, whatever its case"
-                " and accents. In Chinese, Japanese, Thai, Lao, Khmer and Burmese any part of a text is found, and each 3 letters count as a word."
-            ),
-        ] = None,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-    ) -> Connection[User]:
-        return await listed(info, *user_list(search, first, after, last, before), of=User.of)

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, false, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.items.table import Item
+from persistence.items.table import ENTITY, Item
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import entity, search
 from persistence.kit.query.conditions import containing, contains_all, contains_any, indexed_all, indexed_any, matches, searching, shows
@@ -202,7 +202,7 @@ def listing_of_owner(owner_id: Any) -> OrderedQuery[Item]:
     return listing(Filter(owner_id=owner_id), Order())
 
 
-BY_OWNER = ChildList(listing_of_owner, lambda owner_id: fingerprint(Filter(owner_id=owner_id), Order()))
+BY_OWNER = ChildList(ENTITY, listing_of_owner, lambda owner_id: fingerprint(Filter(owner_id=owner_id), Order()))
 
 
 async def numbered_page(session: AsyncSession, filter_: Filter, *, number: int, size: int) -> Sequence[Item]:

@@ -70,7 +70,8 @@ class Item(Base):
     )
 
 
-ENTITY = Entity(Item, gone="deleted_at")
+ENTITY = Entity(Item, gone="deleted_at", words="search_words")
+by_id = ENTITY.by_id
 REPLAY_FORMAT = row_of(Item, without=("search_words",))
 
 
@@ -114,17 +115,6 @@ def _check_tags(checks: Checks, tags: Sequence[str]) -> None:
             checks.report("tags", "must not contain a semicolon: it separates tags in CSV files", str(place))
         if tag in tags[:place]:
             checks.report("tags", f"must not hold {tag[:TAG_LENGTH]!r} twice", str(place))
-
-
-async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, Item]:
-    rows = await session.scalars(select(Item).where(Item.id.in_(ids), Item.deleted_at.is_(None)))
-    return {item.id: item for item in rows}
-
-
-async def by_id_even_deleted(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, Item]:
-    """For what points to an item and outlives it."""
-    rows = await session.scalars(select(Item).where(Item.id.in_(ids)))
-    return {item.id: item for item in rows}
 
 
 async def are_owners(session: AsyncSession, user_ids: Sequence[int]) -> Mapping[int, bool]:

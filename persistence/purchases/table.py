@@ -5,13 +5,11 @@ Stock cannot be oversold: one conditional UPDATE takes the units, or takes nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy import ForeignKey, Index, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence import audit
@@ -25,8 +23,8 @@ from persistence.kit.jobs import queue as jobs
 from persistence.kit.jobs.queue import Job
 from persistence.kit.notifications import Notification, Notifier
 from persistence.kit.parsing.validation import Checks
-from persistence.kit.query.entity import ChildList, Entity
-from persistence.kit.query.paging import OrderedQuery
+from persistence.kit.query.entity import Entity
+from persistence.kit.query.entity_list import EntityList, children
 from persistence.kit.serialization import row_of
 
 QUEUED = "QUEUED"  # Sold; its background work is still to do.
@@ -58,6 +56,8 @@ class Purchase(Base):
 
 
 ENTITY = Entity(Purchase)
+ALL = EntityList(ENTITY)
+by_id = ENTITY.by_id
 REPLAY_FORMAT = row_of(Purchase)
 
 
@@ -67,22 +67,8 @@ class OutOfStock(DomainError):
         self.available = available
 
 
-async def by_id(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, Purchase]:
-    rows = await session.scalars(select(Purchase).where(Purchase.id.in_(ids)))
-    return {purchase.id: purchase for purchase in rows}
-
-
-def listing_of_buyer(buyer_id: Any) -> OrderedQuery[Purchase]:
-    """Oldest first."""
-    statement = select(Purchase).where(Purchase.buyer_id == buyer_id)
-    return OrderedQuery(statement, Purchase.id, Purchase.id, descending=False, fingerprint=_mark_of_buyer(buyer_id))
-
-
-def _mark_of_buyer(buyer_id: Any) -> str:
-    return f"purchases of {buyer_id}"
-
-
-BY_BUYER = ChildList(listing_of_buyer, _mark_of_buyer)
+BY_BUYER = children(ALL, "buyer_id")
+"""Oldest first."""
 
 
 def check(quantity: int) -> None:

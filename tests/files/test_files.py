@@ -281,7 +281,7 @@ async def test_ignore_what_else_stands_in_their_folder(service: Service, tmp_pat
     assert await sweep(service) == 0
     assert (secret / key[3:]).read_bytes() == b"not ours"
     async with service.database.transaction() as work:
-        row = (await files.by_id(work.session, [1])).get(1) or await files.by_filename(work.session, "kept.txt")
+        row = (await files.ENTITY.by_id(work.session, [1])).get(1) or await files.by_filename(work.session, "kept.txt")
         assert row is not None
         row.blob_key = str(pipe.relative_to(service.folder))
     assert (await asyncio.wait_for(get(service, token, "kept.txt"), 5)).status_code == 404

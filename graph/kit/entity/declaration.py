@@ -1,13 +1,13 @@
 """The declaration of an entity: the table behind a type, and for each field that is no plain column, where it comes from.
 
-    @entity(items.ENTITY, find=items.by_id)
+    @entity(items.ENTITY)
     @strawberry.type(description="Something in the catalogue.")
     class Item(Node):
         name: str = strawberry.field(description=…)                           # the column of that name
         url: str = computed("filename", compute=download_path, description=…)  # made of columns by Python
         email: str | None = private("email", visible=PRIVATE, description=…)   # null for those who may not see it
-        owner: User | None = to_one("owner_id", find=users.by_id, …)          # the row that a foreign key points to
-        items: Connection[Item] = to_many(catalogue.BY_OWNER, …)              # the rows that point here
+        owner: User | None = to_one("owner_id", users.ENTITY, description=…)   # the row that a foreign key points to
+        items: Connection[Item] = to_many(listing.BY_OWNER, description=…)     # the rows that point here
 
 From it come the resolvers, which read by DataLoaders, and the plans of `graph.kit.planner`, which read by as few statements as there are levels. Whatever
 else a type has is a resolver of its own, and leaves the roots above it to the executor. `check` holds at start that a plan would leave no rule out.
@@ -30,7 +30,7 @@ from graph.kit.context import Context, Info
 from graph.kit.entity.visibility import Visibility
 from graph.kit.global_ids import Node, global_id, node_type
 from graph.kit.limits.cost_rules import notation
-from persistence.kit.database.database import Base, Batch
+from persistence.kit.database.database import Base
 from persistence.kit.query.entity import ChildList, Entity
 from persistence.kit.query.paging import PageArguments
 
@@ -78,7 +78,7 @@ class ToOne:
     """The row of another entity, also one that has left its lists, whose id is in an attribute."""
 
     foreign_key: str
-    entity: Entity
+    entity: Entity[Any]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,6 @@ class ToMany:
     """The rows of another entity that point to this one; with `visible`, none of them for those who may not see them."""
 
     children: ChildList
-    entity: Entity
     visible: Visibility | None = None
 
 
@@ -98,7 +97,7 @@ class EntityType:
     """A type of the schema and the table behind it."""
 
     name: str
-    entity: Entity
+    entity: Entity[Any]
     visible: Visibility | None
     """Who finds an object by its global id; everybody without a rule."""
     sources: dict[str, Source] = field(default_factory=dict[str, "Source"])
@@ -113,13 +112,18 @@ def entity_type(name: str) -> EntityType | None:
     return _types.get(name)
 
 
+def name_of(entity: Entity[Any]) -> str:
+    """Of the type whose objects stand for the entity's rows."""
+    return _classes[entity.model].__name__
+
+
 def object_of(row: Base) -> Node:
     """The object of the graph that stands for a row."""
     return _classes[type(row)].of(row)
 
 
-def entity(rows: Entity, *, find: Batch[int, Any], visible: Visibility | None = None) -> Callable[[T], T]:
-    """Declare what is behind a type; `find` loads rows by their ids, for DataLoaders."""
+def entity(rows: Entity[Any], *, visible: Visibility | None = None) -> Callable[[T], T]:
+    """Declare what is behind a type, and who finds its objects by their global ids."""
 
     def register(cls: T) -> T:
         async def seen(info: Info, row: Any) -> Any:
@@ -129,7 +133,7 @@ def entity(rows: Entity, *, find: Batch[int, Any], visible: Visibility | None = 
         _types[cls.__name__] = EntityType(cls.__name__, rows, visible)
         _classes[rows.model] = cls
         cls.values_of = _reader_of_rows(cls)
-        return node_type(find, seen)(cls)
+        return node_type(rows.by_id, seen)(cls)
 
     return register
 
@@ -174,26 +178,28 @@ def private(attribute: str, *, visible: Visibility, description: str, compute: C
     return strawberry.field(resolver=resolve, description=description, metadata=metadata)
 
 
-def to_one(foreign_key: str, *, find: Batch[int, Any], entity: Entity, description: str) -> Any:
-    """`find` must find rows that have left, too, as the edge stays."""
+def to_one(foreign_key: str, entity: Entity[Any], *, description: str) -> Any:
+    """The row that a foreign key points to, also when it has left its lists."""
 
     async def resolve(self: Any, info: Info) -> Any:
         key = getattr(self.row, foreign_key)
-        row = None if key is None else await info.context.load(find, key)
+        row = None if key is None else await info.context.load(entity.by_id_even_gone, key)
         return None if row is None else object_of(row)
 
     metadata = {"source": ToOne(foreign_key, entity), "cache": reads(entity.model)}
     return strawberry.field(resolver=resolve, description=description, metadata=metadata)
 
 
-def to_many(children: ChildList, *, entity: Entity, description: str, visible: Visibility | None = None) -> Any:
+def to_many(children: ChildList, *, description: str, visible: Visibility | None = None) -> Any:
+    """The rows that point to this one; with `visible`, none of them for those who may not see them."""
+
     async def resolve(self: Any, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None) -> Any:
         window = PageArguments(first, after, last, before)
         if visible is not None and not is_open(self, info.context, visible):
             return empty_connection(children.listing_of(self.row.id), window)
         return await connection_by_parent(info, children.pages, children.counts, self.row.id, window, of=object_of)
 
-    metadata = {"source": ToMany(children, entity, visible), "cache": reads(entity.model, personal=visible is not None)}
+    metadata = {"source": ToMany(children, visible), "cache": reads(children.entity.model, personal=visible is not None)}
     return strawberry.field(resolver=resolve, description=description, metadata=metadata)
 
 
@@ -238,13 +244,13 @@ def _objection(declared: EntityType, each: GraphQLField, source: Source) -> str 
             nullable = not notation(each).endswith("!")
             fits = _is_of(each, target) and nullable == declared.entity.is_nullable(foreign_key)
             return None if fits else "is of another entity, or may be null where its column may not, or the other way round"
-        case ToMany(_, target, visible):
+        case ToMany(children, visible):
             if visible and visible.own not in {None, "id"}:
                 return "is seen by a rule that looks at more than the row's id"
-            return None if notation(each).endswith("Connection!") and _is_of(each, target) else "is no connection of its entity"
+            return None if notation(each).endswith("Connection!") and _is_of(each, children.entity) else "is no connection of its entity"
 
 
-def _is_of(each: GraphQLField, target: Entity) -> bool:
+def _is_of(each: GraphQLField, target: Entity[Any]) -> bool:
     """Whether the field shows objects of the entity, by itself or as a connection."""
     return (declared := shown_entity(each)) is not None and declared.entity == target
 
@@ -256,7 +262,7 @@ def shown_entity(each: GraphQLField) -> EntityType | None:
     return _types.get(named.name if nodes is None else named_type(nodes).name)
 
 
-def _mismatch(entity: Entity, attribute: str, each: GraphQLField) -> str | None:
+def _mismatch(entity: Entity[Any], attribute: str, each: GraphQLField) -> str | None:
     if not entity.has(attribute):
         return "is no column"
     shown, kind = notation(each), entity.kind(attribute)

@@ -54,15 +54,4 @@ class ReadObject:
     values: Mapping[str, Callable[[Context, int], Awaitable[Any]]]
 
 
-def read_all(query: ListQuery) -> ReadList:
-    """A page of one list that takes no other arguments."""
-
-    def query_of(
-        first: int | None = None, after: str | None = None, last: int | None = None, before: str | None = None
-    ) -> tuple[ListQuery, PageArguments]:
-        return query, PageArguments(first, after, last, before)
-
-    return ReadList(query_of)
-
-
 Root: TypeAlias = "FindByGlobalId | FindAllByGlobalId | FindViewer | FindByKey | ReadList | ReadObject"

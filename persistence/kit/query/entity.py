@@ -6,16 +6,19 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import BigInteger, ColumnElement, Select, column, func, inspect, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.kit.database.database import Base
+from persistence.kit.database.database import Base, Batch
 from persistence.kit.errors import InvalidInput
 from persistence.kit.query import connection_by_parent, paging
 from persistence.kit.query.paging import OrderedQuery, Page, PageArguments, fetch
+
+R = TypeVar("R", bound=Base)
 
 _KINDS: Mapping[type[Any], str] = {
     str: "String",
@@ -27,11 +30,14 @@ _KINDS: Mapping[type[Any], str] = {
 
 
 @dataclass(frozen=True)
-class Entity:
-    """One table. `gone` names the column that is set once a row has left all lists and look-ups, if rows stay when that happens."""
+class Entity(Generic[R]):
+    """One table, and which of its columns mean something to every list."""
 
-    model: type[Base]
+    model: type[R]
     gone: str | None = None
+    """Set once a row has left all lists and look-ups, if rows stay when that happens."""
+    words: str | None = None
+    """The words by which rows are found, made by `persistence.kit.query.search`, if they can be searched."""
 
     def has(self, attribute: str) -> bool:
         return attribute in inspect(self.model).columns
@@ -42,6 +48,26 @@ class Entity:
 
     def is_nullable(self, attribute: str) -> bool:
         return bool(inspect(self.model).columns[attribute].nullable)
+
+    @cached_property
+    def by_id(self) -> Batch[int, R]:
+        """Loads the rows that have not left."""
+        return self._batch("by_id", *self.present)
+
+    @cached_property
+    def by_id_even_gone(self) -> Batch[int, R]:
+        """For what points to a row and outlives it."""
+        return self.by_id if self.gone is None else self._batch("by_id_even_gone")
+
+    def _batch(self, name: str, *conditions: ColumnElement[bool]) -> Batch[int, R]:
+        id_: Any = inspect(self.model).columns["id"]
+
+        async def load(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, R]:
+            rows: Sequence[Any] = (await session.scalars(select(self.model).where(id_.in_(ids), *conditions))).all()
+            return {row.id: row for row in rows}
+
+        load.__module__, load.__qualname__ = self.model.__module__, name  # As metrics and traces call it.
+        return load
 
     @property
     def present(self) -> Sequence[ColumnElement[bool]]:
@@ -74,28 +100,6 @@ class ListQuery(Protocol):
     def listing(self) -> OrderedQuery[Any]: ...
 
 
-@dataclass(frozen=True)
-class WholeTable:
-    """A list of all rows in one order; `listing_of` is given the list's mark."""
-
-    listing_of: Callable[[str], OrderedQuery[Any]]
-    fingerprint: str
-
-    @property
-    def form(self) -> Hashable:
-        return self.fingerprint
-
-    @property
-    def values(self) -> Mapping[str, Any]:
-        return {}
-
-    def check(self) -> None:
-        """There is nothing to be out of bounds."""
-
-    def listing(self) -> OrderedQuery[Any]:
-        return self.listing_of(self.fingerprint)
-
-
 async def page(session: AsyncSession, query: ListQuery, window: PageArguments) -> Page[Any]:
     """Raises: InvalidInput, if query, window or cursor are out of their bounds."""
     query.check()
@@ -117,9 +121,10 @@ def counted(listing: OrderedQuery[Any]) -> Select[Any]:
 class ChildList:
     """The rows that point to one parent, such as the items of an owner, in an order of their own.
 
-    `listing_of` is given the parent's id, as a number or as SQL; `mark_of` tells the mark of a parent's listing without making it.
+    `listing_of` is given the parent's id, as a number or as SQL; `fingerprint_of` tells that of a parent's listing without making it.
     """
 
+    entity: Entity[Any]
     listing_of: Callable[[Any], OrderedQuery[Any]]
     fingerprint_of: Callable[[int], str]
 

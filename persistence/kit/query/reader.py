@@ -38,7 +38,7 @@ Aggregate = Callable[[Select[Any]], Select[Any]]
 class RowForm:
     """What is read of each row: texts, in this order, and its place in the list, where cursors are asked for; and how many rows the list has."""
 
-    entity: Entity
+    entity: Entity[Any]
     texts: tuple[Field, ...]
     cursors: bool = False
     total: bool = False
@@ -77,7 +77,7 @@ class EntityReader:
         return prepare(statement, self._dialect)
 
     def aggregated(
-        self, key: Hashable, entity: Entity, fields: Sequence[Field], statement_of: Callable[[Aggregate], Select[Any]]
+        self, key: Hashable, entity: Entity[Any], fields: Sequence[Field], statement_of: Callable[[Aggregate], Select[Any]]
     ) -> PreparedStatement:
         """A statement for texts of rows; `key` tells those apart that differ in more than the texts."""
         writer = RowWriter(entity, sqlite=self.sqlite)

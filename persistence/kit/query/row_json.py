@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Boolean, Integer, Select, Text, cast, func, inspect, literal_column, select
 
 from persistence.kit.column_types import Document, Money, UtcDateTime
+from persistence.kit.database.database import Base
 from persistence.kit.query.entity import Entity
 from persistence.kit.query.holes import BROKEN, HOLE, LINE_END, MARK
 
@@ -72,7 +73,7 @@ class JsonEdge:
     """The object in another table that a foreign key points to; null without one, a broken row where there must be one."""
 
     foreign_key: str
-    target: Entity
+    target: Entity[Any]
     object: JsonObject
     nullable: bool
 
@@ -84,12 +85,13 @@ Piece: TypeAlias = tuple[str, Sequence[str]]  # Of a format, and the SQL of what
 class _Rows:
     """A table, or one that is joined under another name."""
 
-    def __init__(self, entity: Entity, name: str | None = None) -> None:
+    def __init__(self, entity: Entity[Any], name: str | None = None) -> None:
         table: Any = entity.model.__table__
         self.entity = entity
         self.table = table if name is None else table.alias(name)
         self.name: str = self.table.name
-        self._attributes = inspect(entity.model).columns
+        model: type[Base] = entity.model
+        self._attributes = inspect(model).columns
 
     def column(self, attribute: str) -> Any:
         return self.table.c[self._attributes[attribute].key]
@@ -101,7 +103,7 @@ class _Rows:
 class RowWriter:
     """The SQL of rows of one entity, and the joins that it turns out to need."""
 
-    def __init__(self, entity: Entity, *, sqlite: bool) -> None:
+    def __init__(self, entity: Entity[Any], *, sqlite: bool) -> None:
         self._sqlite, self._root = sqlite, _Rows(entity)
         self._join_texts: dict[tuple[str, str], _Rows] = {}
         self._from: Any = self._root.table
@@ -111,7 +113,7 @@ class RowWriter:
         return self._call(LINE_END.join("%s" for _ in fields), [self._text(self._root, each) for each in fields])
 
     @property
-    def joins(self) -> tuple[tuple[str, str, Entity], ...]:
+    def joins(self) -> tuple[tuple[str, str, Entity[Any]], ...]:
         """What the lines written so far need: the table, its foreign key, and the entity that this points to."""
         return tuple((*key, rows.entity) for key, rows in self._join_texts.items())
 

@@ -18,7 +18,7 @@ from graph.kit.cache_control import reads
 from graph.kit.connections import Connection
 from graph.kit.entity import declaration
 from graph.kit.entity.declaration import check, computed, entity, entity_type, stored, to_many, to_one
-from graph.kit.entity.roots import FindByGlobalId, ReadList, read_all
+from graph.kit.entity.roots import FindByGlobalId, ReadList
 from graph.kit.entity.visibility import Visibility
 from graph.kit.fields import RequiresScopes, query
 from graph.kit.global_ids import Node
@@ -47,7 +47,7 @@ def declared(**fields: tuple[Any, Any]) -> GraphQLSchema:
     """The schema of an entity `Thing` over the table of items, with these fields beside its id: their types and what declares them."""
     namespace: dict[str, Any] = {name: field for name, (_, field) in fields.items()}
     thing = type("Thing", (Node,), {"__annotations__": {name: kind for name, (kind, _) in fields.items()}, **namespace})
-    made: Any = entity(items.ENTITY, find=items.by_id)(strawberry.type(thing))
+    made: Any = entity(items.ENTITY)(strawberry.type(thing))
 
     def resolve(self: Any) -> Any:
         return None
@@ -68,7 +68,7 @@ GOOD: dict[str, tuple[Any, Any]] = {
     "tags": (list[str], plain()),
     "stock": (int, stored("inventory", description="")),
     "shout": (str, computed("name", compute=str.upper, description="")),
-    "owner": (User | None, to_one("owner_id", find=users.by_id, entity=users.ENTITY, description="")),
+    "owner": (User | None, to_one("owner_id", users.ENTITY, description="")),
 }
 
 
@@ -108,22 +108,22 @@ BAD: dict[str, tuple[Any, Any, str]] = {
     "made of nothing": (str, computed("colour", compute=str, description=""), "names colour, which is no column"),
     "an edge that must be there": (
         User,
-        to_one("owner_id", find=users.by_id, entity=users.ENTITY, description=""),
+        to_one("owner_id", users.ENTITY, description=""),
         "is of another entity, or may be null where its column may not",
     ),
     "a list that may be null": (
         Connection[User] | None,
-        to_many(listing.BY_OWNER, entity=items.ENTITY, description=""),
+        to_many(listing.BY_OWNER, description=""),
         "is no connection of its entity",
     ),
     "an edge to another table": (
         User | None,
-        to_one("owner_id", find=users.by_id, entity=items.ENTITY, description=""),
+        to_one("owner_id", items.ENTITY, description=""),
         "is of another entity",
     ),
     "a list of another table": (
         Connection[User],
-        to_many(listing.BY_OWNER, entity=items.ENTITY, description=""),
+        to_many(listing.BY_OWNER, description=""),
         "is no connection of its entity",
     ),
 }
@@ -157,7 +157,7 @@ def test_refuses_a_root_whose_plan_does_not_know_its_arguments() -> None:
     def by_id(id: str) -> tuple[listing.ItemList, PageArguments]:
         return listing.ItemList(), PageArguments()
 
-    for plan in (FindByGlobalId(), read_all(listing.ItemList()), ReadList(by_id)):
+    for plan in (FindByGlobalId(), ReadList(by_id)):
         with pytest.raises(TypeError, match="has arguments that its plan does not know"):
             check_roots(root(query(scope=None, description="", plan=plan)(with_more)))
 

@@ -1,0 +1,192 @@
+"""Lists of an entity's rows: conditions, words to search for, and an order, each declared by the names of attributes.
+
+A list is a value, and clients choose nothing but values in it: lists of one form share a statement, whose parameters are bound.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from enum import Enum
+from operator import eq, ge, gt, le, lt
+from typing import Any
+
+from sqlalchemy import Boolean, ColumnElement, and_, bindparam, false, select, true
+
+from persistence.kit.parsing.validation import Checks
+from persistence.kit.query import search
+from persistence.kit.query.conditions import (
+    containing,
+    contains_all,
+    contains_any,
+    indexed_all,
+    indexed_any,
+    matches,
+    searching,
+    shows,
+)
+from persistence.kit.query.entity import ChildList, Entity
+from persistence.kit.query.paging import OrderedQuery
+from persistence.kit.query.search_scan import OrderedScan
+
+TEXT_LENGTH = 200  # Longer than any value that a list is filtered by.
+LISTED = 20  # Values of a condition on a column that holds a list.
+
+
+class Comparison(Enum):
+    """How an attribute is compared with a value. The last two are of a column that holds a list of texts, and of several values."""
+
+    EQUAL = "equal"
+    AT_LEAST = "at least"
+    AT_MOST = "at most"
+    ABOVE = "above"
+    BELOW = "below"
+    ANY_OF = "any of"
+    ALL_OF = "all of"
+
+
+_HOLDS: Mapping[Comparison, Callable[[Any, Any], ColumnElement[bool]]] = {
+    Comparison.EQUAL: eq,
+    Comparison.AT_LEAST: ge,
+    Comparison.AT_MOST: le,
+    Comparison.ABOVE: gt,
+    Comparison.BELOW: lt,
+}
+_INDEXED = {Comparison.ANY_OF: indexed_any, Comparison.ALL_OF: indexed_all}
+_CONTAINS = {Comparison.ANY_OF: contains_any, Comparison.ALL_OF: contains_all}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`name` is the value's, as it is called in the code: `price_min`."""
+
+    name: str
+    attribute: str
+    comparison: Comparison
+    value: Any
+
+    @property
+    def is_listed(self) -> bool:
+        return self.comparison in _INDEXED
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the value is part of the statement: there are two of them, or none."""
+        return isinstance(self.value, bool) or self.value == ()
+
+    @property
+    def form(self) -> Hashable:
+        return self.name, self.attribute, self.comparison, self.value if self.is_fixed else None
+
+    def check(self, checks: Checks) -> None:
+        name = re.sub(r"_([a-z])", lambda letter: letter[1].upper(), self.name)  # As clients call it.
+        if self.is_listed and len(self.value) > LISTED:
+            checks.report(name, f"must be at most {LISTED} {self.attribute}")
+        for place, text in enumerate(self.value if self.is_listed else ()):
+            checks.text(name, text, most=TEXT_LENGTH, deeper=(str(place),))
+        if isinstance(self.value, str):
+            checks.text(name, self.value, most=TEXT_LENGTH)
+        if isinstance(self.value, Decimal):
+            checks.price(name, self.value)
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        if self.is_fixed:
+            return {}
+        return containing(self.value, self.name) if self.is_listed else {self.name: self.value}
+
+    def holds(self, entity: Entity[Any], *, indexed: bool) -> ColumnElement[bool]:
+        """The condition in SQL; with `indexed`, one that an index of the column's elements answers."""
+        model: Any = entity.model
+        column = getattr(model, self.attribute)
+        if self.value == ():
+            return false() if self.comparison is Comparison.ANY_OF else true()
+        if self.is_listed and indexed:
+            return _INDEXED[self.comparison](model.id, column, self.value, self.name)
+        if self.is_listed:
+            return _CONTAINS[self.comparison](column, self.value, self.name)
+        if isinstance(column.type, Boolean):
+            return column.is_(self.value)
+        return _HOLDS[self.comparison](column, bindparam(self.name, self.value, column.type))
+
+
+@dataclass(frozen=True)
+class SortOrder:
+    """By an attribute that is never null; rows with equal values follow by their ids."""
+
+    attribute: str = "id"
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class EntityList:
+    """The rows of an entity that fulfil all conditions and hold the words, in an order."""
+
+    entity: Entity[Any]
+    order: SortOrder = SortOrder()
+    conditions: tuple[Condition, ...] = ()
+    search: str | None = None
+
+    @property
+    def words(self) -> str | None:
+        """What is searched for, if anything is."""
+        return self.search if self.search and self.search.strip() else None
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The values of the statement's parameters."""
+        values = {name: value for condition in self.conditions for name, value in condition.values.items()}
+        return values if self.words is None else {**values, **searching(self.words)}
+
+    @property
+    def form(self) -> Hashable:
+        return self.entity, self.order, *(condition.form for condition in self.conditions), *self.values
+
+    @property
+    def fingerprint(self) -> str:
+        return repr((self.entity.model.__tablename__, self.order, self.conditions, self.search))
+
+    def check(self) -> None:
+        """Raises: InvalidInput, with a problem for each value that is out of its bounds."""
+        checks = Checks()
+        search.check(checks, "search", self.search)
+        for condition in self.conditions:
+            condition.check(checks)
+        checks.finish()
+
+    def listing(self) -> OrderedQuery[Any]:
+        model: Any = self.entity.model
+        rows = select(model).where(*self.entity.present, *self._holds(indexed=True))
+        key = getattr(model, self.order.attribute)
+        return OrderedQuery(rows, key, model.id, self.order.descending, self.fingerprint, self._scan())
+
+    def _holds(self, *, indexed: bool) -> Sequence[ColumnElement[bool]]:
+        found = [condition.holds(self.entity, indexed=indexed) for condition in self.conditions]
+        if self.words is None:
+            return found
+        model: Any = self.entity.model
+        column = getattr(model, self.entity.words or "")
+        return [matches(model.id, column, self.words) if indexed else shows(column, self.words), *found]
+
+    def _scan(self) -> OrderedScan | None:
+        """What few rows may fit, wherever they stand in the list's order: reading along it could take the whole table."""
+        if self.words is None and all(condition.is_fixed for condition in self.conditions):
+            return None
+        return OrderedScan(and_(true(), *self.entity.present), and_(*self._holds(indexed=False)))
+
+
+def children(rows: EntityList, foreign_key: str) -> ChildList:
+    """The rows of a list that point to one parent by this attribute."""
+    assert rows.search is None and not rows.conditions, "the statement of a filtered list scans the whole table"  # noqa: PT018 -- one reason
+    column = getattr(rows.entity.model, foreign_key)
+
+    def fingerprint(parent: Any) -> str:
+        return f"{rows.fingerprint} {foreign_key} {parent}"
+
+    def listing(parent: Any) -> OrderedQuery[Any]:
+        whole = rows.listing()
+        return replace(whole, statement=whole.statement.where(column == parent), fingerprint=fingerprint(parent))
+
+    return ChildList(rows.entity, listing, fingerprint)
