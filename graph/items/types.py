@@ -3,13 +3,13 @@
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
 from graph.kit.auth import Scope
 from graph.kit.cache_control import reads
-from graph.kit.connections import After, Before, Connection, First, Last, listed
+from graph.kit.connections import After, Before, First, Last, listed
 from graph.kit.context import Info
 from graph.kit.entity.declaration import entity, stored, to_one
 from graph.kit.entity.roots import FindByGlobalId, ReadList
@@ -24,6 +24,9 @@ from persistence.items import listing
 from persistence.items import table as items
 from persistence.kit.errors import InvalidInput
 from persistence.kit.query.paging import PageArguments
+
+if TYPE_CHECKING:
+    from graph.items.connection import ItemConnection
 
 PAGE_SIZE = 100
 LOOKING = {"search": SEARCH_POINTS, "filter": FILTER_POINTS}
@@ -136,8 +139,9 @@ class ItemQuery:
         after: After = None,
         last: Last = None,
         before: Before = None,
-    ) -> Connection[Item]:
-        return await listed(info, *item_list(search, filter, order_by, first, after, last, before), of=Item.of)
+    ) -> Annotated["ItemConnection", strawberry.lazy("graph.items.connection")]:
+        page: Any = await listed(info, *item_list(search, filter, order_by, first, after, last, before), of=Item.of)
+        return page
 
     @query(
         scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE),

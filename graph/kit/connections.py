@@ -8,13 +8,21 @@ import strawberry
 from graph.kit.cache_control import reads
 from graph.kit.context import Info
 from graph.kit.limits.cost_rules import COUNT_POINTS, Cost
-from persistence.kit.database.database import Batch
 from persistence.kit.query import entity
-from persistence.kit.query.entity import ListQuery
+from persistence.kit.query.entity import ChildList, ListQuery
 from persistence.kit.query.paging import COUNT_ROWS, MAX_PAGE_SIZE, PAGE_SIZE, OrderedQuery, Page, PageArguments
 
 T = TypeVar("T")
 Row = TypeVar("Row")
+
+
+def spliced(*attributes: str, **metadata: Any) -> dict[str, Any]:
+    """The metadata of a connection's or an edge's own field, whose resolver a plan runs too.
+
+    It looks at nothing but the list in `self.query` and, on an edge, at these attributes of `self.row`.
+    """
+    return {"spliced": attributes, "cache": reads(), **metadata}
+
 
 First = Annotated[
     int | None,
@@ -47,6 +55,8 @@ class Connection(Generic[T]):
     page: strawberry.Private[Page[Any]]
     of: strawberry.Private[Callable[[Any], Any]]
     count: strawberry.Private[Callable[[], Awaitable[int]]]
+    query: strawberry.Private[ListQuery | None] = None
+    """The list of which this is a page, where it is a whole one."""
 
     @strawberry.field(description="The objects with their cursors, in the list's order.", metadata={"cache": reads()})
     def edges(self) -> list[Edge[T]]:
@@ -76,15 +86,15 @@ class Connection(Generic[T]):
 
 
 async def connection_by_parent(
-    info: Info, pages: Batch[Any, Any], counts: Batch[int, int], owner_id: int, window: PageArguments, *, of: Callable[[Any], Any]
+    info: Info, children: ChildList, owner_id: int, window: PageArguments, *, of: Callable[[Any], Any]
 ) -> Connection[Any]:
     """A page of what one owner has; beside the pages of other owners it costs no statement of its own."""
 
     async def count() -> int:
-        return await info.context.load(counts, owner_id) or 0
+        return await info.context.load(children.counts, owner_id) or 0
 
-    page: Any = await info.context.load(pages, (owner_id, window))
-    return Connection[Any](page=page, of=of, count=count)
+    page: Any = await info.context.load(children.pages, (owner_id, window))
+    return Connection[Any](page=page, of=of, count=count, query=children.query_of(owner_id) if children.query_of else None)
 
 
 async def listed(info: Info, query: ListQuery, window: PageArguments, *, of: Callable[[Any], Any]) -> Connection[Any]:
@@ -95,7 +105,8 @@ async def listed(info: Info, query: ListQuery, window: PageArguments, *, of: Cal
             return await entity.count(session, query)
 
     async with info.context.database.reading() as session:
-        return Connection[Any](page=await entity.page(session, query, window), of=of, count=count)
+        page = await entity.page(session, query, window)
+    return Connection[Any](page=page, of=of, count=count, query=query)
 
 
 def empty_connection(listing: OrderedQuery[Any], window: PageArguments) -> Connection[Any]:

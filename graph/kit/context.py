@@ -80,6 +80,8 @@ class Context:
     extensions: dict[str, Any] = field(default_factory=dict[str, Any])
     personal: bool = False
     """Whether something looked at who asks: what came out may be for their eyes only."""
+    scanned: int = 0
+    """Points for what fields did beside giving objects, as far as that is known only afterwards."""
     pay: Callable[[int], Awaitable[None]] | None = None
     """Of a subscription: charges for what its source does beside its events, waiting where the budget is empty."""
 

@@ -66,6 +66,7 @@ from persistence.kit.events import log as events
 from persistence.kit.events.broker import Broker, LocalBroker
 from persistence.kit.events.feed import Feed
 from persistence.kit.events.redis_broker import RedisBroker
+from persistence.kit.finding.facet_cache import FacetCache
 from persistence.kit.jobs.maintenance import Maintenance
 from persistence.kit.jobs.runner import JobRunner
 from persistence.kit.limits.guess_throttle import GuessThrottle
@@ -179,6 +180,7 @@ def create_ports(settings: Settings, stores: Stores, tokens: Tokens, limits: Bud
         SignupPolicy: SignupPolicy(settings.scopes_at_signup),
         HealthChecks: checks,
         MovingWindow: moving_window(stores.redis, enabled=settings.rate_limits_enabled),
+        FacetCache: FacetCache(stores.versions if keeps_responses(settings) else None),
         GuessThrottle: GuessThrottle(stores.redis, enabled=settings.rate_limits_enabled),
         sources.PriceSource: sources.TablePrices(stores.database),
         sources.InventorySource: sources.TableInventory(stores.database),

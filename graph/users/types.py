@@ -22,7 +22,7 @@ from persistence.items import table as items
 from persistence.purchases import table as purchases
 
 if TYPE_CHECKING:
-    from graph.items.types import Item
+    from graph.items.connection import ItemConnection
     from graph.purchases import Purchase
 
 
@@ -54,7 +54,7 @@ class User(Node):
         compute=known_scopes,
         description="What the user may do; a token may carry less. Null unless it is you, or you hold `users:read`.",
     )
-    items: Connection[Annotated["Item", strawberry.lazy("graph.items.types")]] = to_many(
+    items: Annotated["ItemConnection", strawberry.lazy("graph.items.connection")] = to_many(
         listing.BY_OWNER,
         description="What this user added to the catalogue and is there still, in the order it was added.",
     )

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from functools import cached_property
 from operator import eq, ge, le, lt
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, false, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items.table import ENTITY, Item
+from persistence.kit.finding.facets import Facet
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import entity, search
 from persistence.kit.query.conditions import containing, contains_all, contains_any, indexed_all, indexed_any, matches, searching, shows
 from persistence.kit.query.entity import ChildList
 from persistence.kit.query.paging import OrderedQuery, Page, PageArguments
+from persistence.kit.query.search import Words
 from persistence.kit.query.search_scan import OrderedScan
 
 TAG_LENGTH = 200  # Longer than any tag.
@@ -55,6 +57,8 @@ class Filter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     owner_id: int | None = None
+    near: Words | None = field(default=None, repr=False)
+    """What is searched for in place of `search`, which found nothing; the list's cursors are those of `search`."""
 
     def __post_init__(self) -> None:
         for name in ("tags_any", "tags_all"):
@@ -74,10 +78,10 @@ class Filter:
                 checks.text(name, tag, most=TAG_LENGTH, deeper=(str(place),))
         checks.finish()
 
-    @property
-    def words(self) -> str | None:
+    @cached_property
+    def words(self) -> Words | None:
         """What is searched for, if anything is."""
-        return self.search if self.search and self.search.strip() else None
+        return self.near or (Words.of(self.search) if self.search and self.search.strip() else None)
 
     @cached_property
     def values(self) -> Mapping[str, Any]:
@@ -156,12 +160,23 @@ def fingerprint(filter_: Filter, order: Order) -> str:
     return repr((filter_, order))
 
 
+FACETS: Mapping[str, Facet] = {
+    "tags": Facet(Item.tags, ("tags_any", "tags_all")),
+    "price": Facet(Item.price, ("price_min", "price_max")),
+    "stock": Facet(Item.in_stock, ("in_stock",)),
+}
+
+
 @dataclass(frozen=True)
 class ItemList:
     """The catalogue, or what a filter leaves of it, in an order."""
 
     filter: Filter = NO_FILTER
     order: Order = Order()
+    facets: ClassVar[Mapping[str, Facet]] = FACETS
+
+    def without(self, facet: Facet) -> ItemList:
+        return replace(self, filter=replace(self.filter, **dict.fromkeys(facet.selected_by)))
 
     @property
     def form(self) -> Hashable:
@@ -202,7 +217,12 @@ def listing_of_owner(owner_id: Any) -> OrderedQuery[Item]:
     return listing(Filter(owner_id=owner_id), Order())
 
 
-BY_OWNER = ChildList(ENTITY, listing_of_owner, lambda owner_id: fingerprint(Filter(owner_id=owner_id), Order()))
+BY_OWNER = ChildList(
+    ENTITY,
+    listing_of_owner,
+    lambda owner_id: fingerprint(Filter(owner_id=owner_id), Order()),
+    lambda owner_id: ItemList(Filter(owner_id=owner_id)),
+)
 
 
 async def numbered_page(session: AsyncSession, filter_: Filter, *, number: int, size: int) -> Sequence[Item]:

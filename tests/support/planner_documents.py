@@ -26,6 +26,7 @@ VALUES: dict[str, list[Any]] = {
     "search": [None, "moth", "a", " ", "x" * 300],
     "filter": [None, {}, {"inStock": True}, {"inStock": False}, {"priceMin": "1", "priceMax": "5"}, {"tagsAny": []}, {"priceMin": "-1"}],
     "orderBy": [None, *({"field": name, "direction": way} for name in ("NAME", "PRICE") for way in ("ASC", "DESC"))],
+    "bounds": [None, [], ["1", "5.01"], ["5", "1"], ["0.001"]],
     "n": [5, 9, -1],
 }
 

@@ -197,7 +197,7 @@ def to_many(children: ChildList, *, description: str, visible: Visibility | None
         window = PageArguments(first, after, last, before)
         if visible is not None and not is_open(self, info.context, visible):
             return empty_connection(children.listing_of(self.row.id), window)
-        return await connection_by_parent(info, children.pages, children.counts, self.row.id, window, of=object_of)
+        return await connection_by_parent(info, children, self.row.id, window, of=object_of)
 
     metadata = {"source": ToMany(children, visible), "cache": reads(children.entity.model, personal=visible is not None)}
     return strawberry.field(resolver=resolve, description=description, metadata=metadata)

@@ -81,8 +81,9 @@ class FieldCost:
         rule, size = self.rule, self._elements(variables)
         inside = max([sum([charge.requested(variables, size) for charge in charges]) for charges in self.below], default=0)
         if rule.repeats is Repeats.ONCE:
-            return rule.weight + self._supplied(variables) + rule.each * size + rule.counted_rows // COUNTED_ROWS_A_POINT + inside
-        return (size if rule.repeats is Repeats.OWN_SIZE else parent_size) * (rule.weight + inside)
+            counted = rule.counted_rows // COUNTED_ROWS_A_POINT
+            return rule.weight + self._supplied(variables) + rule.each * size + counted + rule.scanned + inside
+        return (size if rule.repeats is Repeats.OWN_SIZE else parent_size) * (rule.weight + inside) + rule.scanned
 
     def actual(self, variables: Variables, values: list[Any]) -> int:
         """For all values of this field at once: an answer has few fields and many rows."""
@@ -159,6 +160,10 @@ class CostEstimate:
         return max(self._charges, key=lambda charge: charge.requested(variables or {}, 1)).node
 
 
+def _costs(charge: FieldCost) -> bool:
+    return bool(charge.rule.weight or charge.rule.each or charge.rule.scanned or charge.below)
+
+
 def _sizes(charges: FieldCosts) -> Iterator[Size]:
     for charge in charges:
         yield from (size for size in (charge.size, charge.supplied) if not isinstance(size, int))
@@ -190,7 +195,7 @@ class CostEstimator:
             for selection_set in selections:
                 self._collect(type_, selection_set, fields, seen)
             drawn = [self._charge(type_, key, nodes) for key, nodes in fields.items()]
-            charges = self._drawn[key] = tuple(charge for charge in drawn if charge.rule.weight or charge.rule.each or charge.below)
+            charges = self._drawn[key] = tuple(charge for charge in drawn if _costs(charge))
         return charges
 
     def _collect(self, type_: GraphQLObjectType, selections: SelectionSetNode, fields: dict[str, list[FieldNode]], seen: set[str]) -> None:

@@ -63,6 +63,8 @@ class Cost:
     """Points more for each of these arguments that is given and not null: what makes the field look at more rows."""
     counted_rows: int = 0
     """Of a number that is counted: how many rows at most. A point for each COUNTED_ROWS_A_POINT of them; afterwards, as many as were counted."""
+    scanned: int = 0
+    """Points at most for what the field does beside its objects; what it has cost is told to the context (`Context.scanned`)."""
 
 
 class Repeats(Enum):
@@ -80,6 +82,7 @@ class CostRule:
     each: int = 0
     supplied: Mapping[str, int] = field(default_factory=dict[str, int])
     counted_rows: int = 0
+    scanned: int = 0
 
 
 class CostRules:
@@ -107,7 +110,8 @@ class CostRules:
             return CostRule(weight, Repeats.PARENT_SIZE)
         repeats = Repeats.OWN_SIZE if is_list(definition) else Repeats.ONCE
         sizes = (cost.size,) if cost.size else tuple(name for name in PAGE_ARGUMENTS if paged and name in definition.args)
-        return CostRule(weight, repeats, sizes, MAX_PAGE_SIZE if paged else None, cost.each, cost.supplied, cost.counted_rows)
+        most = MAX_PAGE_SIZE if paged else None
+        return CostRule(weight, repeats, sizes, most, cost.each, cost.supplied, cost.counted_rows, cost.scanned)
 
     def _weight(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> int:
         if parent in self._roots and not is_list(parent.fields[name]):

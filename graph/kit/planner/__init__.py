@@ -8,6 +8,7 @@ which stand only declared fields, is compiled once by `compiler`:
     prices      what each object of a level costs, taken from the operation's bill
     fillers     what fills the holes that a statement leaves in its rows: nested lists, computed values, private fields
     connections pages as JSON: nodes, edges, cursors, page info, totals
+    splices     resolvers of a page or its edges that are run beside its statement, such as facets
     roots       running a root: find by id, by key, the viewer, or a page of a list
 
 A to-one edge is joined to the statement of its level. A to-many field leaves a hole in the row's JSON with the row's id; the next level's statement

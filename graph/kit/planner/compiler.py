@@ -30,6 +30,7 @@ from graph.kit.planner.connections import ChildrenFiller, ConnectionShape, Show
 from graph.kit.planner.fillers import FieldArguments, Filler, PrivateFiller, ValueFiller, attributes_of
 from graph.kit.planner.prices import Price, Prices
 from graph.kit.planner.selection import Selection, Unplannable
+from graph.kit.planner.splices import ResolvedField, Splice, attributes_to_splice
 from persistence.kit.query.reader import EntityReader, JsonPage, RowForm
 from persistence.kit.query.row_json import Field, JsonChoice, JsonColumn, JsonEdge, JsonGlobalId, JsonHole, JsonLiteral, JsonObject
 
@@ -135,7 +136,7 @@ class Compiler:
 
     def _to_many(self, rows: RowBuilder, source: ToMany, definition: GraphQLField, nodes: Sequence[FieldNode], price: Price) -> Field:
         """The hole's filling bears the whole price: where the row is missing there is neither."""
-        shape = self.connection(named_type(definition).name, nodes, price)
+        shape = self.connection(named_type(definition).name, nodes, price, whole=False)
         reader = self.schema.reader
         filler = ChildrenFiller(
             shape,
@@ -145,31 +146,37 @@ class Compiler:
         )
         return rows.hole(filler, ("id",), listed=False)
 
-    def connection(self, name: str, nodes: Sequence[FieldNode], price: Price) -> ConnectionShape:
-        """Raises: Unplannable."""
+    def connection(self, name: str, nodes: Sequence[FieldNode], price: Price, *, whole: bool = True) -> ConnectionShape:
+        """A page of a whole list, or of the rows of one parent. Raises: Unplannable."""
         type_ = self.type_of(name)
         target = entity_of(type_.fields["nodes"]) if "nodes" in type_.fields else None
         if target is None:
             raise Unplannable(f"{name} is no connection of an entity")
-        building = _Connection(self, type_, target)
+        building = _Connection(self, type_, target, whole=whole)
         for response_name, selected in self.selection.below(type_, nodes).items():
-            building.add(response_name, selected, price.below.of(response_name))
+            building.add(response_name, selected, price.below)
         return building.shape(price.weight)
 
 
 class _Connection:
     """One connection, while its fields are looked at."""
 
-    def __init__(self, compiler: Compiler, type_: GraphQLObjectType, target: EntityType) -> None:
-        self._compiler, self._type, self._target = compiler, type_, target
+    def __init__(self, compiler: Compiler, type_: GraphQLObjectType, target: EntityType, *, whole: bool) -> None:
+        self._compiler, self._type, self._target, self._whole = compiler, type_, target, whole
+        self._splices: list[Splice] = []
         self._rows = RowBuilder(target)
         self._shows: dict[str, Show] = {}
         self._points = self._points_of_row = self._counts = 0
 
     def shape(self, weight: int) -> ConnectionShape:
-        return ConnectionShape(self._rows.form, self._rows.fillers, self._shows, weight + self._points, self._points_of_row, self._counts)
+        points = weight + self._points
+        return ConnectionShape(self._rows.form, self._rows.fillers, self._shows, points, self._points_of_row, self._counts, self._splices)
 
-    def add(self, response_name: str, nodes: Sequence[FieldNode], price: Price) -> None:
+    def add(self, response_name: str, nodes: Sequence[FieldNode], prices: Prices) -> None:
+        if self._is_spliced(self._type, nodes):
+            self._shows[response_name] = self._spliced(self._type, response_name, nodes, prices)
+            return
+        price = prices.of(response_name)
         match nodes[0].name.value:
             case "nodes":
                 self._shows[response_name] = _list_of(self._node(nodes, price.below))
@@ -190,6 +197,26 @@ class _Connection:
             case other:
                 raise Unplannable(f"{self._type.name}.{other} is a resolver")
 
+    def _is_spliced(self, type_: GraphQLObjectType, nodes: Sequence[FieldNode]) -> bool:
+        return nodes[0].name.value in type_.fields and attributes_to_splice(type_.fields[nodes[0].name.value]) is not None
+
+    def _spliced(self, type_: GraphQLObjectType, response_name: str, nodes: Sequence[FieldNode], prices: Prices) -> Any:
+        """What shows a field that is a resolver. Raises: Unplannable."""
+        if not self._whole:
+            raise Unplannable("a resolver that asks for the whole list")
+        attributes = attributes_to_splice(type_.fields[nodes[0].name.value]) or ()
+        places = [self._rows.place(JsonColumn(attribute)) for attribute in attributes] if type_ is not self._type else None
+        value = ResolvedField(self._compiler, type_, nodes)
+        self._splices.append(
+            Splice(value, dict(zip(attributes, places, strict=True)) if places is not None else None, prices.charges(response_name))
+        )
+        number = len(self._splices) - 1
+
+        def shown(page: JsonPage) -> Any:
+            return page.spliced[number]
+
+        return shown
+
     def _node(self, nodes: Sequence[FieldNode], prices: Prices) -> int:
         """The place of the objects' texts in a page."""
         object_, points = self._compiler.object(self._rows, self._target, nodes, prices)
@@ -199,7 +226,7 @@ class _Connection:
     def _edges(self, nodes: Sequence[FieldNode], prices: Prices) -> Show:
         type_ = named_type(self._type.fields["edges"])
         fields = self._compiler.selection.below(cast("GraphQLObjectType", type_), nodes)
-        columns = {name: self._edge(type_.name, selected, prices.of(name)) for name, selected in fields.items()}
+        columns = {name: self._edge(cast("GraphQLObjectType", type_), name, selected, prices) for name, selected in fields.items()}
         shape = b"{%b}" % b",".join([b'"%b":%%b' % name.encode() for name in columns])
         of_rows = list(columns.values())
         if not of_rows:  # All of them are skipped.
@@ -211,8 +238,13 @@ class _Connection:
 
         return show
 
-    def _edge(self, type_name: str, nodes: Sequence[FieldNode], price: Price) -> Callable[[JsonPage], Sequence[bytes]]:
+    def _edge(
+        self, type_: GraphQLObjectType, response_name: str, nodes: Sequence[FieldNode], prices: Prices
+    ) -> Callable[[JsonPage], Sequence[bytes]]:
         """What a field of an edge is in each row."""
+        if self._is_spliced(type_, nodes):
+            return self._spliced(type_, response_name, nodes, prices)
+        price = prices.of(response_name)
         match nodes[0].name.value:
             case "node":
                 place = self._node(nodes, price.below)
@@ -222,10 +254,10 @@ class _Connection:
                 self._rows.cursors = True
                 return lambda page: [b'"%b"' % page.cursor(place) for place in range(len(page))]
             case "__typename":
-                name = b'"%b"' % type_name.encode()
+                name = b'"%b"' % type_.name.encode()
                 return lambda page: [name] * len(page)
             case other:
-                raise Unplannable(f"{type_name}.{other} is a resolver")
+                raise Unplannable(f"{type_.name}.{other} is a resolver")
 
     def _page_info(self, nodes: Sequence[FieldNode]) -> Show:
         type_ = cast("GraphQLObjectType", named_type(self._type.fields["pageInfo"]))

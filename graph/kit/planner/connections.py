@@ -8,7 +8,8 @@ from typing import Any
 
 from graph.kit.entity.visibility import Visibility
 from graph.kit.limits.cost_rules import COUNTED_ROWS_A_POINT
-from graph.kit.planner.fillers import FieldArguments, Filled, Filler, Run, fill_rows
+from graph.kit.planner.fillers import FieldArguments, Filled, Filler, Run, fill_rows, together
+from graph.kit.planner.splices import Splice
 from persistence.kit.query.paging import PageArguments
 from persistence.kit.query.reader import ChildPages, JsonPage, RowForm
 
@@ -28,6 +29,7 @@ class ConnectionShape:
     points_of_row: int
     counts: int
     """How many of its fields show the number of all rows, whose counting has a price."""
+    splices: Sequence[Splice] = ()
     _prefixes: Sequence[tuple[bytes, Show]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,7 +45,15 @@ class ConnectionShape:
             pages, costs = await self._filled(run, pages, ends)
         else:
             costs = [0] * len(pages)
+        if self.splices:
+            pages, costs = await self._spliced(run, pages, costs)
         return [(self._page(page), cost + self._points_of(page)) for page, cost in zip(pages, costs, strict=True)]
+
+    async def _spliced(self, run: Run, pages: Sequence[JsonPage], costs: Sequence[int]) -> tuple[Sequence[JsonPage], Sequence[int]]:
+        """With what resolvers make for each page."""
+        made = [await together([splice.of(run, page) for splice in self.splices]) for page in pages]
+        spliced = [replace(page, spliced=dict(enumerate([json for json, _ in each]))) for page, each in zip(pages, made, strict=True)]
+        return spliced, [cost + sum([points for _, points in each]) for cost, each in zip(costs, made, strict=True)]
 
     def _points_of(self, page: JsonPage) -> int:
         return self.points + len(page) * self.points_of_row + self.counts * (page.total // COUNTED_ROWS_A_POINT)

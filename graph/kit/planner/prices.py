@@ -41,6 +41,10 @@ class Prices:
             raise Unplannable("a price that depends on more than the number of objects")
         return Price(first.rule.weight, Prices(first.named), first.supplied, bool(first.rule.counted_rows))
 
+    def charges(self, response_name: str) -> Sequence[FieldCost]:
+        """For a field whose value is priced as the reference executor's is: by what it holds."""
+        return self._named.get(response_name, ())
+
 
 def _equal(one: FieldCost, other: FieldCost) -> bool:
     return one.rule == other.rule and one.supplied == other.supplied and _equal_below(one.named, other.named)

@@ -154,7 +154,7 @@ class Pipeline:
             refused.headers |= grant.headers
             raise
         body = encode(result, json=json)
-        grant.refund_unused(max(points, answer_points(len(body))))
+        grant.refund_unused(max(points + context.scanned, answer_points(len(body))))
         seen.errors, seen.cost = result.errors or (), grant.actual
         if operation.reads is not None and not result.errors:
             if self._responses and place:
@@ -253,9 +253,8 @@ class Pipeline:
         except TimeoutError as error:
             result = ExecutionResult(errors=[unavailable(error)])
         body = encode(result)
-        return EventResult(
-            body, result.errors or (), points=max(operation.cost.event(request.variables, result.data), answer_points(len(body)))
-        )
+        points = operation.cost.event(request.variables, result.data) + context.scanned
+        return EventResult(body, result.errors or (), points=max(points, answer_points(len(body))))
 
 
 def _refuse_transient(result: ExecutionResult) -> None:

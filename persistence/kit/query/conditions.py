@@ -10,12 +10,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from sqlalchemy import Boolean, ColumnElement, String, Text, and_, bindparam, cast, false, literal
+from sqlalchemy import Boolean, ColumnElement, String, Text, and_, bindparam, cast, false, literal, or_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from persistence.kit.query import search
+from persistence.kit.query.search import Words
 
 
 class _Matches(FunctionElement[bool]):
@@ -60,17 +60,19 @@ class _IndexedAll(_IndexedAny):
     name = "indexed_all"
 
 
-def searching(query: str) -> Mapping[str, Any]:
+def searching(query: str | Words) -> Mapping[str, Any]:
     """Words hold letters, marks and digits only, so nothing needs escaping."""
-    return {"search_fts5": search.fts5(query) or '""', "search_tsquery": search.tsquery(query), **_patterns(query), **_run_patterns(query)}
+    words = _words(query)
+    beginnings = {f"search_{name}": f"% {word}%" for name, word in words.named()}
+    return {"search_fts5": words.fts5() or '""', "search_tsquery": words.tsquery(), **beginnings, **_run_patterns(words)}
 
 
-def _patterns(query: str) -> Mapping[str, Any]:
-    return {f"search_{place}": f"% {word}%" for place, word in enumerate(search.prefixes(query))}
+def _words(query: str | Words) -> Words:
+    return Words.of(query) if isinstance(query, str) else query
 
 
-def _run_patterns(query: str) -> Mapping[str, Any]:
-    return {f"search_run_{place}": f"% {run}%" for place, run in enumerate(search.runs(query))}
+def _run_patterns(words: Words) -> Mapping[str, Any]:
+    return {f"search_run_{place}": f"% {run}%" for place, run in enumerate(words.runs)}
 
 
 def containing(values: Sequence[str], name: str) -> Mapping[str, Any]:
@@ -78,22 +80,26 @@ def containing(values: Sequence[str], name: str) -> Mapping[str, Any]:
     return {f"{name}_json": json.dumps(distinct), f"{name}_array": distinct}
 
 
-def matches(id_: Any, words: Any, query: str) -> ColumnElement[bool]:
-    """Rows of a table with a `<table>_search` index in which each word of the query begins a word."""
+def matches(id_: Any, words: Any, query: str | Words) -> ColumnElement[bool]:
+    """Rows of a table with a `<table>_search` index in which a word of each of the query's groups begins a word."""
     fts5, tsquery, *_ = _parameter(searching(query))
     found = _Matches(id_, words, fts5, cast(tsquery, Text))
     # The index knows of each window that a row has it, not where.
-    return and_(found, *_like(words, _run_patterns(query)))
+    return and_(found, *_runs(words, _words(query)))
 
 
-def shows(words: Any, query: str) -> ColumnElement[bool]:
+def shows(words: Any, query: str | Words) -> ColumnElement[bool]:
     """The same of a row that is read anyway: a look at its words, at no index."""
-    shown = _like(words, {**_patterns(query), **_run_patterns(query)})
-    return and_(*shown) if shown else false()
+    searched, padded = _words(query), literal(" ").concat(words)
+    shown = [
+        or_(*(padded.like(_bound(f"search_{place}_{way}", f"% {word}%")) for way, word in enumerate(group)))
+        for place, group in enumerate(searched.groups)
+    ]
+    return and_(*shown, *_runs(words, searched)) if shown else false()
 
 
-def _like(words: Any, patterns: Mapping[str, Any]) -> list[ColumnElement[bool]]:
-    return [literal(" ").concat(words).like(each) for each in _parameter(patterns)]
+def _runs(words: Any, query: Words) -> list[ColumnElement[bool]]:
+    return [literal(" ").concat(words).like(_bound(name, pattern)) for name, pattern in _run_patterns(query).items()]
 
 
 def indexed_any(id_: Any, column: Any, values: Sequence[str], name: str) -> ColumnElement[bool]:
@@ -115,7 +121,11 @@ def contains_all(column: Any, values: Sequence[str], name: str) -> ColumnElement
 
 
 def _parameter(values: Mapping[str, Any]) -> list[Any]:
-    return [bindparam(name, value, type_=ARRAY(String) if isinstance(value, list) else String()) for name, value in values.items()]
+    return [_bound(name, value) for name, value in values.items()]
+
+
+def _bound(name: str, value: Any) -> Any:
+    return bindparam(name, value, type_=ARRAY(String) if isinstance(value, list) else String())
 
 
 @compiles(_Matches, "sqlite")

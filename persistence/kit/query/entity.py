@@ -127,6 +127,8 @@ class ChildList:
     entity: Entity[Any]
     listing_of: Callable[[Any], OrderedQuery[Any]]
     fingerprint_of: Callable[[int], str]
+    query_of: Callable[[int], ListQuery] | None = None
+    """One parent's rows as a list of its own, for what is asked of whole lists alone."""
 
     async def pages(
         self, session: AsyncSession, keys: Sequence[tuple[int, PageArguments]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -54,6 +54,10 @@ class JsonPage:
     has_previous: bool
     total: int = 0
     """Of the whole list, where that is asked for."""
+    query: ListQuery | None = None
+    """The list, where it is a whole one."""
+    spliced: Mapping[int, Any] = field(default_factory=dict[int, Any])
+    """What was made in Python for the page, or for each of its rows, by its number."""
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -189,7 +193,8 @@ class Pages:
             known = self._reader.statements[key] = self._made(query, window)
         # Lists of one form may have marks of their own: a blank search searches for nothing.
         listing = known.listing if known.query == query else replace(known.listing, fingerprint=query.fingerprint)
-        return known.page(await known.row(known.bounds.values(listing, window), query.values), listing, window)
+        page = known.page(await known.row(known.bounds.values(listing, window), query.values), listing, window)
+        return replace(page, query=query)
 
     def _made(self, query: ListQuery, window: PageArguments) -> _Alone | _Together:
         make = _Alone if query.values or self._reader.sqlite else _Together

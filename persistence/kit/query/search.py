@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import regex
 
@@ -101,14 +102,29 @@ def runs(query: str) -> list[str]:
     return list(dict.fromkeys(" ".join(_at(letters, range(len(letters) - STEP))) for letters in found if len(letters) > WINDOW))
 
 
-def fts5(query: str) -> str:
-    """SQLite's form: `"motor"* AND "live"*`. Words hold letters, marks and digits only, so nothing needs escaping."""
-    return " AND ".join(f'"{word}"*' for word in prefixes(query))
+@dataclass(frozen=True)
+class Words:
+    """What a row must have: of each group one of its words, or the beginning of one. A group of several is a word and what may be meant by it."""
 
+    groups: tuple[tuple[str, ...], ...]
+    runs: tuple[str, ...] = ()
+    """Of text without spaces that is longer than a window: what the row has in its words, after a space."""
 
-def tsquery(query: str) -> str:
-    """PostgreSQL's form: `'motorhead':* & 'live':*`."""
-    return " & ".join(f"'{word}':*" for word in prefixes(query))
+    @classmethod
+    def of(cls, query: str) -> Words:
+        return cls(tuple((word,) for word in prefixes(query)), tuple(runs(query)))
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Each word with a name of its own: `0_0`, `1_0`, `1_1`."""
+        return ((f"{place}_{way}", word) for place, group in enumerate(self.groups) for way, word in enumerate(group))
+
+    def fts5(self) -> str:
+        """SQLite's form: `("motor"*) AND ("live"* OR "life"*)`. Words hold letters, marks and digits only, so nothing needs escaping."""
+        return " AND ".join("(" + " OR ".join(f'"{word}"*' for word in group) + ")" for group in self.groups)
+
+    def tsquery(self) -> str:
+        """PostgreSQL's form: `('motor':*) & ('live':* | 'life':*)`."""
+        return " & ".join("(" + " | ".join(f"'{word}':*" for word in group) + ")" for group in self.groups)
 
 
 def _without_apostrophes(word: str) -> str:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from graph import health, sales
-from graph.items import events, summary
+from graph.items import connection, events, summary
 from graph.kit.execution.engine import Engine
 from graph.kit.limits import cost_rules
 from graph.schema import executable
@@ -16,6 +16,7 @@ from graph.server.graphql import budget
 from graph.server.graphql.http import HttpLimits
 from graph.server.graphql.websocket import SocketLimits
 from persistence.kit.events.feed import PAGE_EVENTS
+from persistence.kit.finding.facets import FACET_ROWS
 from persistence.kit.query.paging import COUNT_ROWS, PAGE_SIZE
 from tests.kit.limits.test_cache_bounds import Untold
 
@@ -38,6 +39,7 @@ def test_prices_are_those_of_the_page():
         f"| a field of `Query`, `Mutation` or `Subscription` | {cost_rules.ROOT_WEIGHT} |",
         f"({PAGE_SIZE} without `first` or `last`)",
         f"| `totalCount` | {cost_rules.COUNT_POINTS}, and 1 for each {cost_rules.COUNTED_ROWS_A_POINT} that are counted; counting ends at {COUNT_ROWS:,},",
+        f"or {cost_rules.COUNT_POINTS}; and 1 for each {connection.SCANNED_ROWS_A_POINT} items that are counted, at most {FACET_ROWS:,} |",
         f"| `search` and `filter` of a list | {cost_rules.SEARCH_POINTS} each, if given |",
         f"| `token` and `signup`, which hash a password | {cost_rules.PASSWORD_POINTS} |",
         f"| {summary.SUMMARY_POINTS}, {health.HEALTH_POINTS}, {price('{ itemsPage { total } }')}, {price('{ compute(n: 1) }'):,}, {sales.SALES_POINTS:,} |",

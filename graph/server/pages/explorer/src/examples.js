@@ -95,7 +95,7 @@ export const examples = [
   example(
     "Search and page",
     `
-    # 4. Search and page.
+    # 4. Search and page, with counts of all that was found.
     # For the next page, give endCursor as "after".
     query SearchItems($search: String, $first: Int!, $after: String) {
       items(search: $search, first: $first, after: $after) {
@@ -114,6 +114,20 @@ export const examples = [
         pageInfo {
           hasNextPage
           endCursor
+        }
+        facets {
+          tags(first: 5) {
+            tag
+            count
+          }
+          price {
+            min
+            max
+          }
+          stock {
+            inStock
+            outOfStock
+          }
         }
       }
     }

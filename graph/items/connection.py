@@ -1,0 +1,137 @@
+"""`ItemConnection`: a page of items, and what a shop shows beside it: facets of the whole list."""
+
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any, cast
+
+import strawberry
+
+from graph.items.types import Item
+from graph.kit.connections import Connection, spliced
+from graph.kit.context import Context, Info
+from graph.kit.limits.cost_rules import COUNT_POINTS, Cost
+from persistence.items import table as items
+from persistence.items.listing import ItemList
+from persistence.kit.finding import facets
+from persistence.kit.finding.facet_cache import FacetCache
+from persistence.kit.finding.facets import FACET_ROWS, MAX_BOUNDS, MAX_VALUES, CountFlags, CountRanges, CountRows, CountValues, FacetRequest
+
+SCANNED_ROWS_A_POINT = 10  # Each is read, and looked at by its tags, price and stock: 5 µs.
+SCAN = FACET_ROWS // SCANNED_ROWS_A_POINT
+BOUNDS = tuple(Decimal(step) * 10**power for power in range(6) for step in (1, 2, 5))
+"""Between which prices are counted, where nobody says: as prices spread by their logarithm, so do these."""
+
+
+@strawberry.enum(description="How exact counts are.")
+class Precision(Enum):
+    EXACT = strawberry.enum_value("exact", description="Each is the number of all objects.")
+    AT_LEAST = strawberry.enum_value(
+        "at_least", description=f"Counting ended at {FACET_ROWS:,} objects: there are so many of each, or more."
+    )
+
+
+@strawberry.type(description="How many items have a tag.")
+class TagFacet:
+    tag: str = strawberry.field(description="The tag.")
+    count: int = strawberry.field(description="How many items have it.")
+    selected: bool = strawberry.field(description="Whether the filter names it, in `tagsAny` or `tagsAll`.")
+
+
+@strawberry.type(description="How many items have a price in a range.")
+class PriceBucket:
+    from_: Decimal | None = strawberry.field(name="from", description="The least price in it; null for any below `to`.")
+    to: Decimal | None = strawberry.field(description="The least price above it; null for any from `from` on.")
+    count: int = strawberry.field(description="How many items have such a price.")
+
+
+@strawberry.type(description="What items cost.")
+class PriceFacet:
+    min: Decimal | None = strawberry.field(description="The lowest price; null without items.")
+    max: Decimal | None = strawberry.field(description="The highest price; null without items.")
+    buckets: list[PriceBucket] = strawberry.field(
+        description="From the lowest to the highest; together they have all items.",
+        metadata={"cost": Cost(weight=0)},
+    )
+
+
+@strawberry.type(description="How many items can be bought now.")
+class StockFacet:
+    in_stock: int = strawberry.field(description="How many have units left.")
+    out_of_stock: int = strawberry.field(description="How many have none.")
+
+
+SCANS: Any = {"cost": Cost(weight=COUNT_POINTS, scanned=SCAN)}
+
+
+@strawberry.type(
+    description="Counts of all items that search and filter leave, not of the page alone. Each facet ignores what the filter says about itself,"
+    " so that it shows what another choice would give: `tags` ignores `tagsAny` and `tagsAll`, `price` ignores `priceMin` and `priceMax`, `stock`"
+    f" ignores `inStock`. Counted up to {FACET_ROWS:,} items; beyond, `precision` is `AT_LEAST`."
+)
+class ItemFacets:
+    query: strawberry.Private[ItemList]
+
+    @strawberry.field(
+        description="The tags that most items have: by count, then by tag.",
+        metadata={"cost": Cost(size="first", scanned=SCAN)},
+    )
+    async def tags(
+        self, info: Info, first: Annotated[int, strawberry.argument(description=f"How many tags: 0 to {MAX_VALUES}.")] = 20
+    ) -> list[TagFacet]:
+        chosen = {*(self.query.filter.tags_any or ()), *(self.query.filter.tags_all or ())}
+        counted = await _counted(info.context, self.query, CountValues("tags", first))
+        return [TagFacet(tag=tag, count=count, selected=tag in chosen) for tag, count in counted]
+
+    @strawberry.field(description="Prices, and how many items lie in which range of them.", metadata=SCANS)
+    async def price(
+        self,
+        info: Info,
+        bounds: Annotated[
+            list[Decimal] | None,
+            strawberry.argument(
+                description=f"Where one range ends and the next begins, rising, at most {MAX_BOUNDS}: `[10, 20]` counts below 10, from 10 to below 20, and"
+                " from 20 on. Without them 1, 2, 5, 10, 20, 50 and so on, as far as there are prices."
+            ),
+        ] = None,
+    ) -> PriceFacet:
+        limits = BOUNDS if bounds is None else tuple(bounds)
+        found = await _counted(info.context, self.query, CountRanges("price", limits))
+        return PriceFacet(min=found.least, max=found.greatest, buckets=_buckets(limits, found, trimmed=bounds is None))
+
+    @strawberry.field(description="Whether items can be bought now.", metadata=SCANS)
+    async def stock(self, info: Info) -> StockFacet:
+        in_stock, out_of_stock = await _counted(info.context, self.query, CountFlags("stock"))
+        return StockFacet(in_stock=in_stock, out_of_stock=out_of_stock)
+
+    @strawberry.field(description="Whether these counts are exact.", metadata=SCANS)
+    async def precision(self, info: Info) -> Precision:
+        return Precision.AT_LEAST if await _counted(info.context, self.query, CountRows()) >= FACET_ROWS else Precision.EXACT
+
+
+async def _counted(context: Context, query: ItemList, what: facets.What) -> Any:
+    """Raises: InvalidInput."""
+    request = FacetRequest.of(query, what)
+
+    async def count() -> facets.Counted:
+        return cast("facets.Counted", await context.load(facets.counts, request))
+
+    found = await context.port(FacetCache).find(request, (items.Item.__tablename__,), count)
+    context.scanned += found.rows // SCANNED_ROWS_A_POINT
+    return found.value
+
+
+def _buckets(bounds: tuple[Decimal, ...], found: facets.Ranges, *, trimmed: bool) -> list[PriceBucket]:
+    """With `trimmed`, without the empty ranges below the lowest and above the highest price."""
+    ends = [None, *bounds, None]
+    buckets = [PriceBucket(from_=ends[place], to=ends[place + 1], count=count) for place, count in enumerate(found.counts)]
+    if not trimmed:
+        return buckets
+    filled = [place for place, bucket in enumerate(buckets) if bucket.count]
+    return buckets[filled[0] : filled[-1] + 1] if filled else []
+
+
+@strawberry.type(description="A page of items.")
+class ItemConnection(Connection[Item]):
+    @strawberry.field(description="What the whole list holds, counted.", metadata=spliced())
+    async def facets(self) -> ItemFacets:
+        return ItemFacets(query=cast("ItemList", self.query))
