@@ -15,6 +15,7 @@ from sqlalchemy import Connection, NullPool, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from persistence.kit.database import hosts
 from persistence.kit.database.database import Database
 from persistence.kit.database.engines import UNPREPARED
 
@@ -45,7 +46,11 @@ async def reach(url: str) -> None:
     place = make_url(url)
     is_sqlite = place.get_backend_name() == "sqlite"
     # To SQLite it is how long to wait for a lock: another process may be migrating.
-    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": REACH_SECONDS, **({} if is_sqlite else UNPREPARED)})
+    engine = create_async_engine(
+        url,
+        poolclass=NullPool,
+        connect_args={"timeout": REACH_SECONDS, **({} if is_sqlite else UNPREPARED | {"async_creator_fn": hosts.connect})},
+    )
     try:
         if is_sqlite and place.database:
             Path(place.database).parent.mkdir(parents=True, exist_ok=True)

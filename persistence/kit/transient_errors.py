@@ -10,6 +10,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 PASSING_STATES = (
     "08",  # connection exceptions
+    "25006",  # read only: the primary has just become a standby
     "40",  # deadlocks and other transactions that were rolled back for a neighbour's sake
     "53",  # insufficient resources: disk full, out of memory, too many connections
     "55P03",  # lock not available

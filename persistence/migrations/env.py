@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import persistence
 from persistence.kit import column_types
+from persistence.kit.database import hosts
 from persistence.kit.database.database import Base
 from persistence.kit.database.engines import UNPREPARED
 from persistence.schema import MIGRATION_LOCK
@@ -33,7 +34,7 @@ def included(_thing: Any, name: str | None, kind: str, _reflected: bool, _other:
 
 def connected(url: str) -> AsyncEngine:
     if not url.startswith("sqlite"):
-        return create_async_engine(url, poolclass=pool.NullPool, connect_args=UNPREPARED)
+        return create_async_engine(url, poolclass=pool.NullPool, connect_args=UNPREPARED | {"async_creator_fn": hosts.connect})
     # The driver would begin by itself, and only before a change of rows: tables would be made outside any transaction.
     engine = create_async_engine(url, poolclass=pool.NullPool, connect_args={"isolation_level": None, "timeout": TURN_SECONDS})
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import asyncpg
 
+from persistence.kit.database.hosts import is_current
+
 PooledConnection = Any  # asyncpg.Connection, which is generic for type checkers alone.
 
 CLOSE_SECONDS = 2.0  # Then a connection is dropped without a farewell.
@@ -46,6 +48,9 @@ class ConnectionPool:
             link, since = self._idle_connection() or (await self._connect(), time.monotonic())
             try:
                 yield link
+            except asyncpg.ReadOnlySQLTransactionError:  # The server was the primary and is a standby now.
+                close_in_background(link)
+                raise
             except asyncpg.PostgresError:  # The server's word on the statement, which ended with it.
                 self._idle.append((link, since))
                 raise
@@ -61,7 +66,7 @@ class ConnectionPool:
         oldest = time.monotonic() - self._recycle_seconds
         while self._idle:
             link, since = self._idle.pop()
-            if since > oldest and not link.is_closed():
+            if since > oldest and not link.is_closed() and is_current(link):
                 return link, since
             close_in_background(link)
         return None

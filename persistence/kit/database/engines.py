@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from persistence.kit.database import hosts
 from persistence.kit.database.connection_pool import close_in_background
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 SQLITE_WRITER_KILOBYTES = 32_768  # Of pages, taken as they are needed: what a large import changes must else be written again and again.
 MAPPED_BYTES = 2**28
 UNHURRIED_SECONDS = 30.0
+READ_ONLY = "25006"
 SLACK_SECONDS = 1.0  # The server's own limit on a statement is to be met first: its answer leaves the connection in order.
 
 
@@ -156,6 +158,7 @@ def postgresql(url: str, pool: PoolSize) -> AsyncEngine:
         pool_use_lifo=True,
         hide_parameters=True,  # An error's text goes to the log, and parameters hold names, addresses and password hashes.
         connect_args={
+            "async_creator_fn": hosts.connect,
             "server_settings": pool.session_settings,
             "timeout": pool.connect_seconds,
             "command_timeout": pool.command_seconds,
@@ -163,7 +166,9 @@ def postgresql(url: str, pool: PoolSize) -> AsyncEngine:
         },
     )
     _terminate(engine, close_in_background)
+    event.listen(engine.sync_engine, "checkout", _give_up_former_host)
     event.listen(engine.sync_engine, "handle_error", _give_up_what_is_silent)
+    event.listen(engine.sync_engine, "handle_error", _give_up_what_only_reads)
     return engine.execution_options(unprepared=not pool.statement_cache)
 
 
@@ -187,6 +192,17 @@ def _give_up_what_is_silent(error: ExceptionContext) -> None:
     """A statement that the server did not answer in time leaves its connection in the midst of it. Others may be well."""
     if isinstance(error.original_exception, TimeoutError):
         error.is_disconnect, error.invalidate_pool_on_disconnect = True, False
+
+
+def _give_up_former_host(connection: Any, _record: Any, _proxy: Any) -> None:
+    if not hosts.is_current(connection.driver_connection):
+        raise DisconnectionError
+
+
+def _give_up_what_only_reads(error: ExceptionContext) -> None:
+    """A primary that has become a standby: every connection to it must be made anew, to the host that is primary now."""
+    if getattr(error.original_exception, "sqlstate", None) == READ_ONLY:
+        error.is_disconnect = True
 
 
 def reads(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import asyncpg
 from sqlalchemy import Select, make_url
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 
+from persistence.kit.database import hosts
 from persistence.kit.database.connection_pool import ConnectionPool, PooledConnection
 from persistence.kit.database.engines import PoolSize
 from persistence.kit.database.sqlite_executor import SqliteExecutor
@@ -67,7 +67,8 @@ class AsyncpgExecutor:
 
     def __init__(self, url: str, pool: PoolSize, *, connections: int = CONNECTIONS, readonly: bool = True) -> None:
         self.dialect: Dialect = postgresql.asyncpg.dialect()
-        self._dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        _, self._options = self.dialect.create_connect_args(make_url(url))
+        self._options.pop("prepared_statement_cache_size", None)  # SQLAlchemy's, in a URL that both read.
         self._statement_cache, self._readonly = pool.statement_cache, readonly
         self._pool = pool.of_reads if readonly else pool
         self._links = ConnectionPool(self._connect, connections, recycle_seconds=pool.recycle_seconds, wait_seconds=pool.wait_seconds)
@@ -87,8 +88,8 @@ class AsyncpgExecutor:
 
     async def _connect(self) -> PooledConnection:
         statements = STATEMENTS if self._statement_cache else 0
-        return await asyncpg.connect(
-            self._dsn,
+        return await hosts.connect(
+            **self._options,
             statement_cache_size=statements,
             server_settings=self._pool.session_settings,
             timeout=self._pool.connect_seconds,

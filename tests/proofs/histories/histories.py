@@ -13,6 +13,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,7 +143,7 @@ class Run:
             task.cancel()
         await asyncio.gather(*faults, return_exceptions=True)
         await asyncio.gather(*(client.close() for client in clients))
-        await self._settle(crowd)
+        await newest_events(self._settings, crowd)
         for task in listening:
             task.cancel()
         await asyncio.gather(*listening, return_exceptions=True)
@@ -182,13 +183,6 @@ class Run:
         self.injected[kind] += 1
         await asyncio.shield(server.kill() if kind == "kill" else server.freeze(random.uniform(0.2, self._plan.fault_seconds * 2)))
 
-    async def _settle(self, crowd: list[Roamer]) -> None:
-        """Until every subscriber has the newest event, or long enough."""
-        deadline = time.monotonic() + SETTLE_SECONDS
-        newest = (await _log(self._settings))[-1:]
-        while time.monotonic() < deadline and any(_ids(subscriber)[-1:] != newest for subscriber in crowd):  # noqa: ASYNC110 -- a subscriber has no bell
-            await asyncio.sleep(0.05)
-
 
 async def run(backend: str, folder: Path, plan: Plan) -> Outcome:
     began = time.monotonic()
@@ -214,15 +208,15 @@ async def run(backend: str, folder: Path, plan: Plan) -> Outcome:
 async def _checked(
     settings: Settings, this: Run, crowd: list[Roamer], registers: list[str], shops: list[str], start: str, began: float
 ) -> Outcome:
-    history, log = this.history, [id_ for id_ in await _log(settings) if id_ > events.parse(start)[1]]
-    effects, purchases, sold = await _effects(settings, shops)
+    history, log = this.history, [id_ for id_ in await newest_events(settings) if id_ > events.parse(start)[1]]
+    by_key, purchases, sold = await effects(settings, shops)
     faults = register_faults(history.operations, dict.fromkeys(registers, (1, None)))
     stale = stale_reads(history.operations)
     excused = [read for read, _ in stale if any(began <= read.ended and read.began <= ended for began, ended in this.redis_away)]
     faults += [fault for read, fault in stale if read not in excused]
-    faults += key_faults(history.answers, effects)
+    faults += key_faults(history.answers, by_key)
     for number, subscriber in enumerate(crowd):
-        faults += [f"subscriber {number}: {fault}" for fault in stream_faults(_ids(subscriber), log, _gaps(subscriber, start))]
+        faults += [f"subscriber {number}: {fault}" for fault in stream_faults(event_ids(subscriber), log, gaps(subscriber, start))]
     if not purchases == sold == len(history.bought):
         faults.append(f"{len(history.bought)} purchases were acknowledged, {purchases} are there, and {sold} units are gone")
     return Outcome(
@@ -238,11 +232,11 @@ async def _checked(
     )
 
 
-def _ids(subscriber: Roamer) -> list[int]:
+def event_ids(subscriber: Roamer) -> list[int]:
     return [events.parse(event["cursor"])[1] for event in subscriber.heard if event["__typename"] != "Gap"]
 
 
-def _gaps(subscriber: Roamer, start: str) -> list[tuple[int, int]]:
+def gaps(subscriber: Roamer, start: str) -> list[tuple[int, int]]:
     gaps, after = list[tuple[int, int]](), events.parse(start)[1]
     for event in subscriber.heard:
         until = events.parse(event["cursor"])[1]
@@ -250,6 +244,14 @@ def _gaps(subscriber: Roamer, start: str) -> list[tuple[int, int]]:
             gaps.append((after, until))
         after = until
     return gaps
+
+
+async def newest_events(settings: Settings, crowd: Sequence[Roamer] = ()) -> list[int]:
+    """The ids of the log, once every subscriber has the newest one, or long enough."""
+    deadline, log = time.monotonic() + SETTLE_SECONDS, await _log(settings)
+    while time.monotonic() < deadline and any(event_ids(subscriber)[-1:] != log[-1:] for subscriber in crowd):  # noqa: ASYNC110 -- a subscriber has no bell
+        await asyncio.sleep(0.05)
+    return log
 
 
 async def _log(settings: Settings) -> list[int]:
@@ -262,7 +264,7 @@ async def _log(settings: Settings) -> list[int]:
         await database.close()
 
 
-async def _effects(settings: Settings, shops: list[str]) -> tuple[dict[str, int], int, int]:
+async def effects(settings: Settings, shops: list[str]) -> tuple[dict[str, int], int, int]:
     """Effects by key, purchases, and units that are gone from the stock."""
     database = Database.connect(settings.database_url)
     try:

@@ -1,0 +1,80 @@
+"""Connects to the right one of several PostgreSQL hosts, as libpq does with `target_session_attrs`, though one of them may hang.
+
+asyncpg asks one host after the other within one time-out, which a frozen first one uses up. Here the next is asked as well after a moment, and the one
+that answered last goes first: a connection costs one attempt in good times, and none waits for a host that is silent.
+
+When a new connection finds another host than the last one did, the older ones are of a host that is the right one no more: pools ask `is_current`, so
+that not each of their connections has to find out by a time-out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import asyncpg
+
+HEAD_START_SECONDS = 0.3  # Of each host before the next one; a connection in one network takes some milliseconds.
+PREFER_STANDBY = "prefer-standby"
+
+Address = tuple[str, int]
+Connection = Any  # asyncpg.Connection, which is generic for type checkers alone.
+
+
+async def connect(*, host: Any = None, port: Any = None, **options: Any) -> Connection:
+    """As `asyncpg.connect`; several hosts are a list, and so are their ports. Raises: what it raises, of the host that failed last."""
+    if not isinstance(host, list):
+        return await asyncpg.connect(host=host, port=port, **options)
+    addresses: list[Address] = list(zip(host, port, strict=True))  # pyright: ignore[reportUnknownArgumentType]
+    if options.get("target_session_attrs") == PREFER_STANDBY:
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InternalClientError):
+            return await _first(addresses, options | {"target_session_attrs": "standby"})
+        options = options | {"target_session_attrs": "any"}
+    return await _first(addresses, options)
+
+
+Place = tuple[tuple[Address, ...], str]  # The hosts, and what is wanted of one.
+
+_last: dict[Place, Address] = {}  # As many as there are settings with several hosts: two.
+_connected: WeakKeyDictionary[Connection, tuple[Place, Address]] = WeakKeyDictionary()
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether its host is still the one that new connections go to."""
+    place, address = _connected.get(connection, (None, None))
+    return place is None or _last[place] == address
+
+
+async def _first(addresses: Sequence[Address], options: dict[str, Any]) -> Connection:
+    place = tuple(addresses), str(options.get("target_session_attrs"))
+    waiting = sorted(addresses, key=lambda address: address != _last.get(place))
+    attempts: dict[asyncio.Task[Connection], Address] = {}
+    error: BaseException = OSError("no host is given")
+    try:
+        while waiting or attempts:
+            if waiting:
+                address = waiting.pop(0)
+                attempts[asyncio.create_task(asyncpg.connect(host=address[0], port=address[1], **options))] = address
+            head_start = HEAD_START_SECONDS if waiting else None
+            done, _ = await asyncio.wait(attempts, timeout=head_start, return_when=asyncio.FIRST_COMPLETED)
+            for attempt in done:
+                address = attempts.pop(attempt)
+                if (failed := attempt.exception()) is None:
+                    _last[place] = address
+                    _connected[attempt.result()] = place, address
+                    return attempt.result()
+                error = failed
+        raise error
+    finally:
+        for attempt in attempts:
+            attempt.cancel()
+            attempt.add_done_callback(_drop)
+
+
+def _drop(attempt: asyncio.Task[Connection]) -> None:
+    """One that succeeded all the same is not needed."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().terminate()

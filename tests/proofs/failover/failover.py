@@ -1,0 +1,154 @@
+"""Failover: the primary of three PostgreSQL nodes is killed or frozen, again and again, under edits, purchases and subscribers through two processes.
+
+With synchronous replication nothing that was acknowledged may be lost, nothing happen twice, no event be missed; and each process must write again
+within seconds, without a restart. `scripts/prove failover` runs it; tests/proofs/failover/test_failover.py runs two failovers where the packages are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from persistence.kit.events import log as events
+from persistence.schema import upgrade
+from tests.conftest import settings_for
+from tests.proofs.failover.cluster import Cluster, cluster
+from tests.proofs.histories.checker import key_faults, register_faults, stale_reads, stream_faults
+from tests.proofs.histories.clients import BUY, Client, History, Roamer
+from tests.proofs.histories.histories import STOCK, effects, event_ids, gaps, newest_events
+from tests.support.processes import Process, serving
+from tests.support.service import running
+
+if TYPE_CHECKING:
+    from graph.server.settings import Settings
+
+PROCESSES = 2
+CLIENTS = 8
+BACK_SECONDS = 15.0
+CALM_SECONDS = 2.0  # Of work before a failover, and after it.
+
+
+@dataclass
+class Outcome:
+    failovers: int
+    back_seconds: list[float]
+    """Until both processes had written again."""
+    operations: int
+    unanswered: int
+    purchases: int
+    events: int
+    faults: list[str] = field(default_factory=list[str])
+
+
+class Failover:
+    def __init__(self, settings: Settings, made: Cluster, folder: Path) -> None:
+        self._settings, self._cluster, self._folder = settings, made, folder
+        self._processes: list[Process] = []
+        self._token, self._shop = "", ""
+        self.history, self.back = History(), list[float]()
+
+    def addresses(self) -> list[str]:
+        return [process.url for process in self._processes]
+
+    async def run(self, failovers: int, subscribers: int) -> Outcome:
+        async with running(self._settings) as service:
+            self._token, self._shop = await service.sign_in(), await service.make_item("Shop", inventory=STOCK)
+            registers = [await service.make_item(f"Register {number}") for number in range(4)]
+            async with service.database.reading() as session:
+                start = events.cursor(await events.identity(session), await events.newest(session))
+        with ExitStack() as stack:
+            for _ in range(PROCESSES):
+                self._processes.append(stack.enter_context(serving(self._settings, self._folder, LOG_LEVEL="ERROR")))
+            crowd = await self._work(failovers, subscribers, registers, start)
+        return await self._checked(crowd, registers, start, failovers)
+
+    async def _work(self, failovers: int, subscribers: int, registers: list[str], start: str) -> list[Roamer]:
+        crowd = [Roamer("", start, None, addresses=self.addresses) for _ in range(subscribers)]
+        listening = [asyncio.create_task(subscriber.listen()) for subscriber in crowd]
+        clients = [Client(number, self.addresses, self._token, self.history) for number in range(CLIENTS)]
+        stop = asyncio.Event()
+        working = [asyncio.create_task(_until(stop, client, registers, [self._shop])) for client in clients]
+        for number in range(failovers):
+            await asyncio.sleep(CALM_SECONDS)
+            await self._fail_over(number)
+        await asyncio.sleep(CALM_SECONDS)
+        stop.set()
+        async with asyncio.timeout(60):
+            await asyncio.gather(*working)
+        await asyncio.gather(*(client.close() for client in clients))
+        await newest_events(self._settings, crowd)
+        for task in listening:
+            task.cancel()
+        await asyncio.gather(*listening, return_exceptions=True)
+        return crowd
+
+    async def _fail_over(self, number: int) -> None:
+        frozen = bool(number % 2)
+        node = await asyncio.to_thread(self._cluster.freeze_primary if frozen else self._cluster.kill_primary)
+        began = time.monotonic()
+        await asyncio.gather(*(self._writes(address, f"probe {number} {place}") for place, address in enumerate(self.addresses())))
+        self.back.append(round(time.monotonic() - began, 1))
+        if frozen:
+            node.signal(signal.SIGCONT)
+        await asyncio.to_thread(self._cluster.is_whole)
+
+    async def _writes(self, address: str, key: str) -> None:
+        """Until the process has made a purchase."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with httpx.AsyncClient(base_url=address, timeout=30, headers=headers) as http, asyncio.timeout(120):
+            while True:
+                answer = (await http.post("/graphql", json={"query": BUY, "variables": {"id": self._shop, "key": key}})).json()
+                if "errors" not in answer:
+                    self.history.bought.add(key)
+                    return
+                await asyncio.sleep(0.1)
+
+    async def _checked(self, crowd: list[Roamer], registers: list[str], start: str, failovers: int) -> Outcome:
+        history, log = self.history, [id_ for id_ in await newest_events(self._settings) if id_ > events.parse(start)[1]]
+        by_key, purchases, sold = await effects(self._settings, [self._shop])
+        faults = register_faults(history.operations, dict.fromkeys(registers, (1, None)))
+        faults += [fault for _, fault in stale_reads(history.operations)] + key_faults(history.answers, by_key)
+        for number, subscriber in enumerate(crowd):
+            faults += [f"subscriber {number}: {fault}" for fault in stream_faults(event_ids(subscriber), log, gaps(subscriber, start))]
+        if not purchases == sold == len(history.bought):
+            faults.append(f"{len(history.bought)} purchases were acknowledged, {purchases} are there, and {sold} units are gone")
+        faults += [f"a process wrote again only after {seconds} s" for seconds in self.back if seconds > BACK_SECONDS]
+        operations = len(history.operations) + len(history.bought)
+        return Outcome(failovers, self.back, operations, history.lost, purchases, len(log), faults)
+
+
+async def _until(stop: asyncio.Event, client: Client, registers: list[str], shops: list[str]) -> None:
+    while not stop.is_set():
+        await client.work(registers, shops)
+
+
+async def run(folder: Path, *, failovers: int, subscribers: int, **options: Any) -> Outcome:
+    with cluster(synchronous=True) as made:
+        await upgrade(made.url)
+        settings = await settings_for("postgresql", folder, connections_per_caller=10_000, **options)
+        urls = {"database_url": made.url, "database_replica_url": made.replica_url}
+        return await Failover(settings.model_copy(update=urls), made, folder).run(failovers, subscribers)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/prove failover", description=__doc__)
+    parser.add_argument("--failovers", type=int, default=20)
+    parser.add_argument("--subscribers", type=int, default=50)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="storegraph-failover-") as folder:
+        outcome = asyncio.run(run(Path(folder), failovers=arguments.failovers, subscribers=arguments.subscribers))
+    print(outcome)  # noqa: T201
+    raise SystemExit(bool(outcome.faults))
+
+
+if __name__ == "__main__":
+    main()
