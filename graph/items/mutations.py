@@ -1,6 +1,6 @@
 """Mutations of items: inputs, result unions and resolvers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, Self
@@ -10,7 +10,7 @@ import strawberry
 from graph.items.types import Item
 from graph.kit.auth import Scope
 from graph.kit.context import Info
-from graph.kit.errors import Error, IdempotencyKeyReused, InvalidInput, NotFound, VersionConflict
+from graph.kit.errors import Error, IdempotencyKeyReused, InvalidInput, NotFound, VersionConflict, member_for
 from graph.kit.fields import mutation
 from graph.kit.global_ids import required_row_id
 from graph.kit.idempotency import IdempotencyKey
@@ -22,9 +22,14 @@ from persistence.kit.database.database import UnitOfWork
 from persistence.kit.serialization import NO_RESULT
 
 BULK_ROWS = 10_000
+ANOTHER_WAS_BAD = "Good, but another row was bad and onError is REJECT_ALL."
 
+EXTERNAL_ID = "What it is called in another system: 1 to 200 visible characters, unique in the catalogue."
 ExpectedVersion = Annotated[
     int | None, strawberry.argument(description="The `version` that you read: if it has changed since, nothing happens.")
+]
+ExpectedInventory = Annotated[
+    int | None, strawberry.argument(description="The `inventory` that you read: if something was sold or added since, nothing happens.")
 ]
 
 
@@ -38,6 +43,7 @@ class CreateItemInput:
         description="At most 20 different ones of 1 to 50 characters without semicolons; blanks around them do not count.",
     )
     inventory: int = strawberry.field(default=0, description="Units in stock, from 0.")
+    external_id: str | None = strawberry.field(default=None, description=EXTERNAL_ID)
 
     def draft(self) -> items.ItemValues:
         return items.ItemValues(**vars(self))
@@ -50,6 +56,7 @@ class UpdateItemInput:
     price: Decimal | None = strawberry.field(default=strawberry.UNSET, description="0 to 9999999999.99, with at most two decimal places.")
     tags: list[str] | None = strawberry.field(default=strawberry.UNSET, description="Replaces all tags.")
     inventory: int | None = strawberry.field(default=strawberry.UNSET, description="Units in stock, from 0.")
+    external_id: str | None = strawberry.field(default=strawberry.UNSET, description=f"{EXTERNAL_ID} Null for none.")
 
     def changes(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if value is not strawberry.UNSET}
@@ -79,6 +86,16 @@ class BulkCreateItems:
     )
 
 
+@member_for(items.InventoryConflict)
+@strawberry.type(description="The stock changed since you read it.")
+class InventoryConflict(Error):
+    current_inventory: int = strawberry.field(description="The units in stock now.")
+
+    @classmethod
+    def of(cls, error: items.InventoryConflict) -> Self:
+        return cls(message=error.message, current_inventory=error.current_inventory)
+
+
 @strawberry.type(description="The item is gone from the catalogue. Purchases of it stay.")
 class DeletedItem:
     id: strawberry.ID = strawberry.field(description="The id that it had.")
@@ -88,7 +105,7 @@ CreateItemResult = Annotated[
     Item | InvalidInput | IdempotencyKeyReused, strawberry.union("CreateItemResult", description="The new item, or why there is none.")
 ]
 UpdateItemResult = Annotated[
-    Item | InvalidInput | NotFound | VersionConflict | IdempotencyKeyReused,
+    Item | InvalidInput | NotFound | VersionConflict | InventoryConflict | IdempotencyKeyReused,
     strawberry.union("UpdateItemResult", description="The item as it is now, or why it was not changed."),
 ]
 DeleteItemResult = Annotated[
@@ -122,16 +139,18 @@ class ItemMutation:
         id: strawberry.ID,
         input: UpdateItemInput,
         expected_version: ExpectedVersion = None,
+        expected_inventory: ExpectedInventory = None,
         idempotency_key: IdempotencyKey = None,
     ) -> UpdateItemResult:
         actor, item_id, changes = info.context.require(), required_row_id("Item", id), input.changes()
 
         async def command(work: UnitOfWork) -> items.Item:
-            item = await items.change(work, item_id, changes, expected_version=expected_version)
+            expected = {"expected_version": expected_version, "expected_inventory": expected_inventory}
+            item = await items.change(work, item_id, changes, **expected)
             await audit.write(work, "item.updated", actor_id=actor.user_id, subject=("Item", item_id), detail={"fields": sorted(changes)})
             return item
 
-        arguments = [item_id, changes, expected_version]
+        arguments = [item_id, changes, expected_version, expected_inventory]
         row = await info.context.once(command, items.REPLAY_FORMAT, key=idempotency_key, operation="updateItem", arguments=arguments)
         return Item.of(row)
 
@@ -162,31 +181,61 @@ class ItemMutation:
     ) -> BulkCreateItemsResult:
         if not 1 <= len(inputs) <= BULK_ROWS:
             raise errors.InvalidInput.at("inputs", f"must be 1 to {BULK_ROWS} rows, not {len(inputs)}")
-        drafts = [checked(draft.draft(), str(place)) for place, draft in enumerate(inputs)]
+        drafts = [checked(draft.draft(), place) for place, draft in enumerate(inputs)]
         good = [draft for draft in drafts if isinstance(draft, items.ItemValues)]
         if dry_run:
             return _uncreated(drafts, "Good, but this was a dry run.")
         if len(good) < len(drafts) and on_error is BulkErrorPolicy.REJECT_ALL:
-            return _uncreated(drafts, "Good, but another row was bad and onError is REJECT_ALL.")
+            return _uncreated(drafts, ANOTHER_WAS_BAD)
         owner = info.context.require()
 
-        async def command(work: UnitOfWork) -> Sequence[items.Item]:
-            created = await items.create_all(work, good, owner_id=owner.user_id)
-            await audit.write(work, "items.created", actor_id=owner.user_id, detail={"count": len(good)})
-            return created
+        async def command(work: UnitOfWork) -> items.BulkCreation:
+            refused = await items.refusals(work, good)
+            if refused and on_error is BulkErrorPolicy.REJECT_ALL:
+                raise _RejectedAll(refused)
+            new = [draft for place, draft in enumerate(good) if place not in refused]
+            created = await items.create_all(work, new, owner_id=owner.user_id)
+            await audit.write(work, "items.created", actor_id=owner.user_id, detail={"count": len(created)})
+            return items.BulkCreation(created, refused)
 
         stored = items.bulk_answer(good, owner_id=owner.user_id)
         arguments = [[vars(draft) for draft in inputs], on_error.value]
-        created = iter(await info.context.once(command, stored, key=idempotency_key, operation="bulkCreateItems", arguments=arguments))
-        results: list[BulkItemResult] = [Item.of(next(created)) if isinstance(draft, items.ItemValues) else draft for draft in drafts]
-        return BulkCreateItems(created=len(good), results=results)
+        try:
+            made = await info.context.once(command, stored, key=idempotency_key, operation="bulkCreateItems", arguments=arguments)
+        except _RejectedAll as rejected:
+            return _uncreated(_with_refusals(drafts, rejected.refused), ANOTHER_WAS_BAD)
+        created = iter(made.created)
+        rows = _with_refusals(drafts, made.refused)
+        results: list[BulkItemResult] = [Item.of(next(created)) if isinstance(row, items.ItemValues) else row for row in rows]
+        return BulkCreateItems(created=len(made.created), results=results)
 
 
-def checked(draft: items.ItemValues, place: str) -> items.ItemValues | InvalidInput:
+class _RejectedAll(Exception):
+    """Some rows cannot be created beside what is there: the others must not be either."""
+
+    def __init__(self, refused: Mapping[int, errors.InvalidInput]) -> None:
+        super().__init__()
+        self.refused = refused
+
+
+def _with_refusals(
+    drafts: Sequence[items.ItemValues | InvalidInput], refused: Mapping[int, errors.InvalidInput]
+) -> Sequence[items.ItemValues | InvalidInput]:
+    """`refused` counts the drafts that are in order by themselves."""
+    places = [place for place, draft in enumerate(drafts) if isinstance(draft, items.ItemValues)]
+    by_place = {places[number]: in_row(error, "inputs", places[number]) for number, error in refused.items()}
+    return [by_place.get(place, draft) for place, draft in enumerate(drafts)]
+
+
+def in_row(error: errors.InvalidInput, argument: str, place: int) -> InvalidInput:
+    return InvalidInput.of(errors.InvalidInput(*(problem.below(argument, str(place)) for problem in error.problems)))
+
+
+def checked(draft: items.ItemValues, place: int) -> items.ItemValues | InvalidInput:
     try:
         draft.check()
     except errors.InvalidInput as error:
-        return InvalidInput.of(errors.InvalidInput(*(problem.below("inputs", place) for problem in error.problems)))
+        return in_row(error, "inputs", place)
     return draft
 
 

@@ -12,7 +12,7 @@ from graph.kit.cache_control import reads
 from graph.kit.connections import After, Before, First, Last, listed
 from graph.kit.context import Info
 from graph.kit.entity.declaration import entity, stored, to_one
-from graph.kit.entity.roots import FindByGlobalId, ReadList
+from graph.kit.entity.roots import FindByGlobalId, FindByKey, ReadList
 from graph.kit.fields import query
 from graph.kit.global_ids import Node, row_id
 from graph.kit.limits.cost_rules import FILTER_POINTS, SEARCH_POINTS, Cost
@@ -20,7 +20,7 @@ from graph.kit.limits.rate_limits import ADDRESS, RateLimitRule
 from graph.kit.lists import OrderDirection
 from graph.users.types import User
 from persistence import users
-from persistence.items import listing
+from persistence.items import external_ids, listing
 from persistence.items import table as items
 from persistence.kit.errors import InvalidInput
 from persistence.kit.query.paging import PageArguments
@@ -43,10 +43,15 @@ class Item(Node):
     )
     inventory: int = strawberry.field(description="Units that can be bought now.")
     in_stock: bool = stored("in_stock", value=lambda row: row.inventory > 0, description="Whether `inventory` is above 0.")
-    version: int = strawberry.field(description="Begins at 1 and grows with each change, purchases included: give it as `expectedVersion`.")
+    version: int = strawberry.field(
+        description="Begins at 1 and grows with each edit: give it as `expectedVersion`. Purchases and adjustments of the stock leave it alone."
+    )
     created_at: datetime = strawberry.field(description="When it was added.")
     updated_at: datetime = strawberry.field(description="When it last changed.")
     owner: User | None = to_one("owner_id", users.ENTITY, description="Who added it; null for what was imported.")
+    external_id: str | None = strawberry.field(
+        description="What it is called in another system: 1 to 200 visible characters, unique in the catalogue."
+    )
 
 
 @strawberry.enum(description="What a list of items can be ordered by.")
@@ -120,6 +125,18 @@ class ItemQuery:
     async def item(self, info: Info, id: strawberry.ID) -> Item | None:
         key = row_id("Item", id)
         row = None if key is None else await info.context.load(items.by_id, key)
+        return Item.of(row) if row else None
+
+    @query(
+        scope=None,
+        description="One item by what it is called in another system, or null if there is none.",
+        cache=reads(items.Item),
+        plan=FindByKey("external_id", external_ids.key),
+    )
+    async def item_by_external_id(
+        self, info: Info, external_id: Annotated[str, strawberry.argument(description="Its `externalId`, exactly.")]
+    ) -> Item | None:
+        row = await info.context.load(items.by_external_id, external_id)
         return Item.of(row) if row else None
 
     @query(

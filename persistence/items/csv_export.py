@@ -20,7 +20,7 @@ from persistence.items.table import TAGS, Item
 from persistence.kit.database.row_stream import stream_copy, stream_rows
 from persistence.kit.parsing import csv_formulas as formulas
 
-COLUMNS = ("name", "description", "price", "tags", "inventory", "id", "createdAt")
+COLUMNS = ("name", "description", "price", "tags", "inventory", "externalId", "id", "createdAt")
 HEADER = ",".join(COLUMNS).encode() + b"\r\n"
 SEPARATOR = ";"  # Between tags, which hold none.
 ROW_END = "\x1f"  # In no text: `Checks` refuses it. PostgreSQL ends rows with LF, which texts may hold too, where the standard wants CR LF.
@@ -41,14 +41,14 @@ async def lines(session: AsyncSession, filter_: Filter, *, limit: int | None, ra
 
 
 async def _sqlite_lines(session: AsyncSession, filter_: Filter, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
-    columns = (Item.name, Item.description, Item.price, Item.tags, Item.inventory, Item.id, Item.created_at)
+    columns = (Item.name, Item.description, Item.price, Item.tags, Item.inventory, Item.external_id, Item.id, Item.created_at)
     statement: Any = selected(filter_, limit).with_only_columns(*columns)
     async with aclosing(stream_rows(session, statement, most=STREAM_ROWS)) as batches:
         async for rows in batches:
             lines = [
                 f"{_quoted(name)},{_quoted(description)},{cents // 100}.{cents % 100:02d},"
-                f"{_quoted(_tags(tags))},{inventory},{_global_id(id_)},{_created(at)}\r\n"
-                for name, description, cents, tags, inventory, id_, at in rows
+                f"{_quoted(_tags(tags))},{inventory},{_quoted(external_id)},{_global_id(id_)},{_created(at)}\r\n"
+                for name, description, cents, tags, inventory, external_id, id_, at in rows
             ]
             piece = "".join(lines).encode()
             yield (
@@ -108,6 +108,7 @@ _POSTGRESQL_CELLS = (
     "items.price_cents::numeric(14, 0) * 0.01",
     f"CASE WHEN items.tags->{_FEW_TAGS} IS NULL THEN nullif({_picked(_FEW_TAGS)}, '') ELSE {_picked(TAGS)} END",
     "items.inventory",
+    "items.external_id",
     "encode(('Item:' || items.id)::bytea, 'base64')",
     _POSTGRESQL_CREATED,
 )

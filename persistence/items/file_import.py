@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import Any, BinaryIO, cast
@@ -26,12 +26,14 @@ from persistence.kit.parsing.text_lines import LINE_CHARACTERS
 
 BATCH_ROWS = 1_000  # Of one transaction: readers and other writers wait for less than a second.
 DELIMITERS = (",", ";", "\t")
-FIELDS = frozenset(ItemValues.__dataclass_fields__)
+FIELDS = {items.PATHS.get(name, name): name for name in ItemValues.__dataclass_fields__}
+"""The columns that are read, by the API's names, and the attributes that they give."""
 REQUIRED = ("name", "price")
 
 _OF_EXPORTS = frozenset(name.casefold() for name in COLUMNS)
+_ATTRIBUTES = {name.casefold(): attribute for name, attribute in FIELDS.items()}
 _NUMBERS: Mapping[str, Callable[[object], Any]] = {"price": parsing.decimal_number, "inventory": parsing.whole_number}
-_JSON_TYPES: Mapping[str, Any] = {"name": str, "description": str | None, "tags": list, "inventory": int | float}
+_JSON_TYPES: Mapping[str, Any] = {"name": str, "description": str | None, "tags": list, "inventory": int | float, "external_id": str | None}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\1*[\r\n]*', re.IGNORECASE)  # Of spreadsheets, which take it for no row either.
 
 
@@ -77,11 +79,16 @@ async def load(database: Database, rows: Iterable[ImportRow], *, owner_id: int |
 
 
 async def _create(database: Database, rows: Sequence[ImportRow], owner_id: int | None) -> ImportBatch:
-    good, refused = [row.draft for row in rows if row.draft], [row for row in rows if row.draft is None]
-    if good:
-        async with database.transaction() as work:
-            await items.create_all(work, good, owner_id=owner_id)
-    return ImportBatch(len(good), refused)
+    good, refused = [row for row in rows if row.draft], [row for row in rows if row.draft is None]
+    if not good:
+        return ImportBatch(0, refused)
+    drafts = [row.draft for row in good if row.draft]
+    async with database.transaction() as work:
+        taken = await items.refusals(work, drafts)
+        new = [draft for place, draft in enumerate(drafts) if place not in taken]
+        await items.create_all(work, new, owner_id=owner_id)
+    refused += [replace(good[place], draft=None, fault=error.message) for place, error in taken.items()]
+    return ImportBatch(len(new), sorted(refused, key=lambda row: row.line))
 
 
 def from_csv(file: BinaryIO, *, raw: bool = False, unread: Callable[[Sequence[str]], None] = lambda _: None) -> Iterator[ImportRow]:
@@ -94,7 +101,7 @@ def from_csv(file: BinaryIO, *, raw: bool = False, unread: Callable[[Sequence[st
     """
     with _opened(file) as lines:
         header, records, delimiter = _opening(lines)
-        unread([name for name in header if name and name not in FIELDS | _OF_EXPORTS])
+        unread([name for name in header if name and name not in _OF_EXPORTS and name not in FIELDS.values()])
         table = _Table(header, raw, decimal_comma=delimiter != ",")
         for record in records:
             if record.fault:
@@ -156,8 +163,10 @@ def _whole(lines: Iterable[str]) -> Iterator[str | None]:
 
 
 def _header(cells: Sequence[str]) -> Sequence[str]:
-    header = [cell.strip().casefold() for cell in cells]
-    known = [name for name in header if name in FIELDS]
+    """Attributes, and other columns by their names in small letters."""
+    names = [cell.strip().casefold() for cell in cells]
+    header = [_ATTRIBUTES.get(name, name) for name in names]
+    known = [name for name in header if name in _ATTRIBUTES.values()]
     missing = [name for name in REQUIRED if name not in header]
     if missing or len(set(known)) < len(known):
         what = f"no column {' and '.join(missing)}" if missing else "a column twice"
@@ -177,7 +186,7 @@ def _row(line: int, values: Callable[[], Mapping[str, Any]]) -> ImportRow:
     try:
         draft.check()
     except InvalidInput as error:
-        text = "".join((draft.name, draft.description or "", *draft.tags))
+        text = "".join((draft.name, draft.description or "", *draft.tags, draft.external_id or ""))
         return ImportRow(line, None, "is not in UTF-8" if any("\udc80" <= char <= "\udcff" for char in text) else error.message)
     return ImportRow(line, draft)
 
@@ -194,13 +203,13 @@ class _Table:
         """Of a draft. Raises: _BadRow."""
         if not _is_blank(cells[len(self.header) :]):
             raise _BadRow(f"has {len(cells)} cells where the header has {len(self.header)}")
-        found = {name: cell for name, cell in zip(self.header, cells, strict=False) if cell is not None and name in FIELDS}
+        found = {name: cell for name, cell in zip(self.header, cells, strict=False) if cell is not None and name in FIELDS.values()}
         numbers = {
             name: cell.replace(",", ".") if self.decimal_comma else cell for name, cell in found.items() if name in _NUMBERS and cell
         }
         texts = {name: cell if self.raw else formulas.restored(cell) for name, cell in found.items() if name not in _NUMBERS}
         tags = [tag for tag in texts.get("tags", "").split(SEPARATOR) if tag.strip()]
-        return {"name": "", **texts, "tags": tags, **_parsed({"price": "", **numbers})}
+        return {"name": "", **texts, "tags": tags, "external_id": texts.get("external_id") or None, **_parsed({"price": "", **numbers})}
 
 
 def _json_values(text: str) -> dict[str, Any]:
@@ -213,14 +222,14 @@ def _json_values(text: str) -> dict[str, Any]:
         raise _BadRow(f"is not strict JSON: {error}") from error
     if not isinstance(found, dict):
         raise _BadRow("is not a JSON object")
-    values = {name: value for name, value in cast("dict[str, Any]", found).items() if name in FIELDS}
+    values = {FIELDS[name]: value for name, value in cast("dict[str, Any]", found).items() if name in FIELDS}
     if missing := [name for name in REQUIRED if name not in values]:
         raise _BadRow(f"lacks {' and '.join(missing)}")
     if isinstance(values.get("tags"), str):
         values["tags"] = [values["tags"]]  # As in GraphQL, where one value stands for a list of one.
     wrong = [name for name, kind in _JSON_TYPES.items() if name in values and not isinstance(values[name], kind)]
     if wrong or not all(isinstance(tag, str) for tag in values.get("tags", ())):
-        raise _BadRow(f"{wrong[0] if wrong else 'tags'}: is of the wrong type")
+        raise _BadRow(f"{items.PATHS.get(wrong[0], wrong[0]) if wrong else 'tags'}: is of the wrong type")
     return values | _parsed(values)
 
 

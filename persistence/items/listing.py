@@ -232,8 +232,8 @@ async def numbered_page(session: AsyncSession, filter_: Filter, *, number: int, 
 
 
 async def stream(session: AsyncSession, filter_: Filter, *, limit: int | None) -> AsyncGenerator[Sequence[Any]]:
-    """Id, name, description, price, tags, inventory and creation of the items in order of id, some rows at a time, at constant memory."""
-    columns = (Item.id, Item.name, Item.description, Item.price, Item.tags, Item.inventory, Item.created_at)
+    """Id, name, description, price, tags, inventory, creation and external id of the items in order of id, some rows at a time, at constant memory."""
+    columns = (Item.id, Item.name, Item.description, Item.price, Item.tags, Item.inventory, Item.created_at, Item.external_id)
     statement = selected(filter_, limit).with_only_columns(*columns)
     rows = await session.stream(statement, execution_options={"yield_per": STREAM_ROWS})
     parts: AsyncIterator[Sequence[Any]] = rows.partitions()  # It holds nothing but `rows`.

@@ -5,7 +5,7 @@ A deleted item leaves every list and look-up, but its row stays, since purchases
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -15,14 +15,16 @@ from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Text, exist
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from persistence.items import external_ids
 from persistence.kit.column_types import CENT, Document, Money, RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.database.row_ids import reserve
-from persistence.kit.errors import InvalidInput, NotFound, Problem, VersionConflict
+from persistence.kit.errors import DomainError, InvalidInput, NotFound, Problem, VersionConflict
 from persistence.kit.events.log import record, record_all
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import search
+from persistence.kit.query.conditions import among
 from persistence.kit.query.entity import Entity
 from persistence.kit.serialization import Serializer, row_of
 from persistence.users import User
@@ -51,6 +53,7 @@ class Item(Base):
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     owner_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("users.id"))
     search_words: Mapped[str] = mapped_column(Text)
+    external_id: Mapped[str | None] = mapped_column(SortableText)
 
     __table_args__ = (
         CheckConstraint("inventory >= 0", name="inventory_not_negative"),
@@ -66,6 +69,7 @@ class Item(Base):
                 "owner_id": ("owner_id", "id"),
             }.items()
         ),
+        Index("ix_items_external_id", "external_id", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),
         {"sqlite_autoincrement": True},  # The id of an erased item is never given to another: clients keep ids.
     )
 
@@ -73,6 +77,14 @@ class Item(Base):
 ENTITY = Entity(Item, gone="deleted_at", words="search_words")
 by_id = ENTITY.by_id
 REPLAY_FORMAT = row_of(Item, without=("search_words",))
+PATHS = {"external_id": external_ids.PATH}
+"""The fields that have another name in the API than in the table."""
+
+
+class InventoryConflict(DomainError):
+    def __init__(self, current_inventory: int) -> None:
+        super().__init__(f"There are {current_inventory} units in stock by now: read the item again, then repeat the change.")
+        self.current_inventory = current_inventory
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,7 @@ class ItemValues:
     description: str | None = None
     tags: Sequence[str] = field(default_factory=tuple[str, ...])
     inventory: int = 0
+    external_id: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tags", [tag.strip() for tag in self.tags])
@@ -96,6 +109,7 @@ class ItemValues:
         checks.price("price", self.price)
         checks.whole("inventory", self.inventory)
         _check_tags(checks, self.tags)
+        external_ids.check(checks, self.external_id)
         checks.finish()
 
     def columns(self) -> dict[str, Any]:
@@ -117,6 +131,12 @@ def _check_tags(checks: Checks, tags: Sequence[str]) -> None:
             checks.report("tags", f"must not hold {tag[:TAG_LENGTH]!r} twice", str(place))
 
 
+async def by_external_id(session: AsyncSession, keys: Sequence[str]) -> Mapping[str, Item]:
+    requested = {external_id for external_id in keys if external_ids.key(external_id) is not None}
+    rows = await session.scalars(select(Item).where(Item.external_id.in_(requested), Item.deleted_at.is_(None)))
+    return {item.external_id: item for item in rows if item.external_id is not None}
+
+
 async def are_owners(session: AsyncSession, user_ids: Sequence[int]) -> Mapping[int, bool]:
     """Which of these users own something in the catalogue."""
     owned = exists().where(Item.owner_id == User.id, Item.deleted_at.is_(None))
@@ -126,6 +146,7 @@ async def are_owners(session: AsyncSession, user_ids: Sequence[int]) -> Mapping[
 async def create(work: UnitOfWork, draft: ItemValues, *, owner_id: int | None) -> Item:
     """Raises: InvalidInput."""
     draft.check()
+    await claim_external_id(work, draft.external_id)
     item = Item(**draft.columns(), **_new(owner_id))
     work.session.add(item)
     await work.session.flush()
@@ -133,8 +154,38 @@ async def create(work: UnitOfWork, draft: ItemValues, *, owner_id: int | None) -
     return item
 
 
+async def claim_external_id(work: UnitOfWork, external_id: str | None) -> None:
+    """Before an item gets this external id, and before any row is locked. Raises: InvalidInput, if another has it."""
+    if external_id is not None and await claim_external_ids(work, [external_id]):
+        raise InvalidInput.at(external_ids.PATH, external_ids.TAKEN)
+
+
+async def claim_external_ids(work: UnitOfWork, names: Collection[str]) -> Mapping[str, int]:
+    """Before items get these external ids, and before any row is locked: which of them are taken, and by which items."""
+    if not names:
+        return {}
+    await external_ids.lock(work)
+    taken = select(Item.external_id, Item.id).where(among(Item.external_id, names), Item.deleted_at.is_(None))
+    rows: Sequence[Any] = (await work.session.execute(taken)).all()
+    return dict(rows)
+
+
+async def refusals(work: UnitOfWork, drafts: Sequence[ItemValues]) -> Mapping[int, InvalidInput]:
+    """Which drafts cannot be created beside the others, by their places: another item, or an earlier draft, has their external id."""
+    taken = await claim_external_ids(work, {draft.external_id for draft in drafts if draft.external_id is not None})
+    refused, earlier = dict[int, InvalidInput](), set[str]()
+    for place, draft in enumerate(drafts):
+        if draft.external_id is None:
+            continue
+        if draft.external_id in taken or draft.external_id in earlier:
+            message = external_ids.TAKEN if draft.external_id in taken else external_ids.REPEATED
+            refused[place] = InvalidInput.at(external_ids.PATH, message)
+        earlier.add(draft.external_id)
+    return refused
+
+
 async def create_all(work: UnitOfWork, drafts: Sequence[ItemValues], *, owner_id: int | None) -> list[Item]:
-    """Create checked drafts in one statement for many rows; the items come back in the drafts' order."""
+    """Create checked drafts, of which none is among `refusals`, in one statement for many rows; the items come back in the drafts' order."""
     if not drafts:
         return []
     ids = await reserve(work, Item, len(drafts))
@@ -145,16 +196,28 @@ async def create_all(work: UnitOfWork, drafts: Sequence[ItemValues], *, owner_id
     return [Item(**row) for row in rows]
 
 
-def bulk_answer(drafts: Sequence[ItemValues], *, owner_id: int | None) -> Serializer[Sequence[Item]]:
-    """What `create_all` returned. Whoever asks again brings the drafts again, so ids and the instant are enough to keep: 30 bytes for most calls."""
+@dataclass(frozen=True)
+class BulkCreation:
+    """The new items, in the drafts' order, and why the other drafts were refused, by their places."""
 
-    def freeze(created: Sequence[Item]) -> dict[str, Any]:
-        return {"ids": _runs([item.id for item in created]), "at": created[0].created_at.isoformat() if created else None}
+    created: Sequence[Item]
+    refused: Mapping[int, InvalidInput] = field(default_factory=dict[int, InvalidInput])
 
-    def thaw(frozen: dict[str, Any]) -> Sequence[Item]:
+
+def bulk_answer(drafts: Sequence[ItemValues], *, owner_id: int | None) -> Serializer[BulkCreation]:
+    """Whoever asks again brings the drafts again, so ids and the instant are enough to keep: 30 bytes for most calls."""
+
+    def freeze(made: BulkCreation) -> dict[str, Any]:
+        at = made.created[0].created_at.isoformat() if made.created else None
+        refused = [(place, error.problems[0].message) for place, error in made.refused.items()]
+        return {"ids": _runs([item.id for item in made.created]), "at": at, "refused": refused}
+
+    def thaw(frozen: dict[str, Any]) -> BulkCreation:
+        refused = {place: InvalidInput.at(external_ids.PATH, message) for place, message in frozen.get("refused", ())}
         ids = [first + place for first, count in frozen["ids"] for place in range(count)]
         new = _new(owner_id, datetime.fromisoformat(frozen["at"])) if ids else {}
-        return [Item(**draft.columns(), **new, id=item_id) for item_id, draft in zip(ids, drafts, strict=True)]
+        good = [draft for place, draft in enumerate(drafts) if place not in refused]
+        return BulkCreation([Item(**draft.columns(), **new, id=item_id) for item_id, draft in zip(ids, good, strict=True)], refused)
 
     return Serializer(freeze, thaw)
 
@@ -170,18 +233,31 @@ def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:
     return runs
 
 
-async def change(work: UnitOfWork, item_id: int, changes: Mapping[str, Any], *, expected_version: int | None = None) -> Item:
-    """Set the given values only. Locks the row. Raises: InvalidInput, NotFound, VersionConflict."""
+async def change(
+    work: UnitOfWork,
+    item_id: int,
+    changes: Mapping[str, Any],
+    *,
+    expected_version: int | None = None,
+    expected_inventory: int | None = None,
+) -> Item:
+    """Set the given values only. Locks the row. Raises: InvalidInput, NotFound, VersionConflict, InventoryConflict."""
+    external_id = external_ids.key(changes.get("external_id") or "")
+    taken = await claim_external_ids(work, [external_id] if external_id else [])
     item = await _locked(work, item_id, expected_version)
-    draft = ItemValues(item.name, item.price, item.description, item.tags, item.inventory)
+    if expected_inventory not in {None, item.inventory}:
+        raise InventoryConflict(item.inventory)
+    draft = ItemValues(**{name: getattr(item, name) for name in ItemValues.__dataclass_fields__})
     values = _with(draft, changes)
     values.check()
+    if external_id and taken.get(external_id, item_id) != item_id:
+        raise InvalidInput.at(external_ids.PATH, external_ids.TAKEN)
     changed = [name for name, value in asdict(values).items() if value != getattr(item, name)]
     if not changed:
         return item
     for name, value in (values.columns() | {"version": item.version + 1, "updated_at": utc_now()}).items():
         setattr(item, name, value)
-    await record(work, "item.updated", item_id, {"fields": changed})
+    await record(work, "item.updated", item_id, {"fields": [PATHS.get(name, name) for name in changed]})
     return item
 
 

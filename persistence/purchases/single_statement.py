@@ -24,7 +24,7 @@ from persistence.purchases.table import Purchase
 
 SALE = """
 WITH taken AS (
-    UPDATE items SET inventory = inventory - $3::integer, version = version + 1, updated_at = $4::timestamptz
+    UPDATE items SET inventory = inventory - $3::integer, updated_at = $4::timestamptz
     WHERE id = $1::bigint AND deleted_at IS NULL AND inventory >= $3 RETURNING id, price_cents
 ), sold AS (
     INSERT INTO purchases (item_id, buyer_id, quantity, unit_price_cents, status, created_at)

@@ -93,7 +93,7 @@ async def purchase(work: UnitOfWork, item_id: int, *, buyer_id: int, quantity: i
 async def _take(work: UnitOfWork, item_id: int, quantity: int) -> Decimal:
     """Take units out of stock; returns the price of one."""
     live = (Item.id == item_id) & Item.deleted_at.is_(None)
-    taken = {"inventory": Item.inventory - quantity, "version": Item.version + 1, "updated_at": utc_now()}
+    taken = {"inventory": Item.inventory - quantity, "updated_at": utc_now()}
     statement = update(Item).where(live, Item.inventory >= quantity).values(taken).returning(Item.price)
     price = await work.session.scalar(statement, execution_options={"synchronize_session": False})
     if price is None:

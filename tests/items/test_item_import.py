@@ -56,7 +56,7 @@ async def export(service: Service, kind: str = "csv", query: str = "") -> bytes:
 async def stored(service: Service) -> list[tuple[Any, ...]]:
     async with service.database.reading() as session:
         rows = await session.scalars(select(items.Item).order_by(items.Item.id))
-        return [(row.name, row.description, row.price, row.tags, row.inventory) for row in rows]
+        return [(row.name, row.description, row.price, row.tags, row.inventory, row.external_id) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -254,6 +254,7 @@ AWKWARD = [
     ItemValues("a\u2028b\x85c", Decimal(1), "x\u2028y\x85\u2029", ("\\", "\\n", "\\."), 5),
     ItemValues("\\.", Decimal(1), "\\.\n\\.", ("\\.",), 5),
     ItemValues("sep=;", Decimal(1), "x" * 10_000, tuple(f"{number:050}" for number in range(20)), 5),
+    ItemValues("Known", Decimal(1), None, (), 5, '=A;-"1", 2 é'),
     ItemValues("\u202ertl\u200f", Decimal(1), '"' * 10_000, ("-", "+", "=", "@"), 5),
 ]
 
@@ -265,7 +266,7 @@ def line_of(draft: ItemValues, *, raw: bool) -> str:
         text = text if raw or not text else formulas.neutral(text)
         return "" if text is None else '"' + text.replace('"', '""') + '"' if not text or set(text) & set(',"\r\n') else text
 
-    return f"{cell(draft.name)},{cell(draft.description)},{draft.price:.2f},{cell(';'.join(draft.tags) or None)},{draft.inventory},\r\n"
+    return f"{cell(draft.name)},{cell(draft.description)},{draft.price:.2f},{cell(';'.join(draft.tags) or None)},{draft.inventory},{cell(draft.external_id)},\r\n"
 
 
 @pytest.mark.parametrize("query", ["", "?bom=1", "?raw=1", "?raw=1&bom=1"])
@@ -279,7 +280,7 @@ async def test_come_back_from_an_export_as_they_were(service: Service, query: st
     assert await load(service, exported, raw="raw" in query) == (len(AWKWARD), [])
     assert await stored(service) == before
     written = "".join(re.split(r"(?<=,)SXR[^\r]+", exported.decode()))
-    header, bom = "name,description,price,tags,inventory,id,createdAt\r\n", "\ufeff" if "bom" in query else ""
+    header, bom = "name,description,price,tags,inventory,externalId,id,createdAt\r\n", "\ufeff" if "bom" in query else ""
     assert written == bom + header + "".join(line_of(draft, raw="raw" in query) for draft in AWKWARD)
 
 
@@ -297,7 +298,7 @@ async def test_come_back_whole_from_real_data(service: Service) -> None:
     before, exported = await stored(service), await export(service)
     with CHINOOK.open(newline="", encoding="utf-8") as file:
         given = [(row["name"], row["price"], row["tags"], row["inventory"]) for row in csv.DictReader(file)]
-    assert [(name, str(price), ";".join(tags), str(inventory)) for name, _, price, tags, inventory in before] == given
+    assert [(name, str(price), ";".join(tags), str(inventory)) for name, _, price, tags, inventory, _ in before] == given
     await service.empty()
     assert await load(service, exported) == (3_503, [])
     assert await stored(service) == before

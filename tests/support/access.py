@@ -48,7 +48,7 @@ class World:
                 held = tuple(Scope) if name == "owner" else scopes
                 self.people[name] = await self.service.make_user(name, held, full_name=name.title(), email=f"{name}@shop.test")
         owner = self.service.tokens.issue(self.people["owner"].id, tuple(Scope))
-        draft = 'name: "Kettle", description: "Sings.", price: "9.50", tags: ["kitchen"], inventory: 1000'
+        draft = 'name: "Kettle", description: "Sings.", price: "9.50", tags: ["kitchen"], inventory: 1000, externalId: "K-1"'
         made = await self.service.ask(f"mutation {{ createItem(input: {{{draft}}}) {{ ... on Item {{ id }} }} }}", token=owner)
         item = made["createItem"]["id"]
         await self.service.ask(f'mutation {{ updateItem(id: "{item}", input: {{inventory: 999}}) {{ __typename }} }}', token=owner)

@@ -8,6 +8,7 @@ SALES = "salesReport(from: $opened, to: $closed)"
 ROOTS: dict[str, dict[str, str]] = {
     "Query": {
         "item": "item(id: $item)",
+        "itemByExternalId": 'itemByExternalId(externalId: "K-1")',
         "items": "items",
         "itemsPage": "itemsPage",
         "itemSummary": "itemSummary(id: $item)",
@@ -105,6 +106,9 @@ WAYS: dict[str, Way | tuple[Way, ...]] = {
     ),
     "OutOfStock": Way("mutation { purchaseItem(itemId: $item, quantity: 9999) { ... on OutOfStock { * } } }"),
     "NotFound": Way('mutation { purchaseItem(itemId: "nothing") { ... on NotFound { * } } }'),
+    "InventoryConflict": Way(
+        'mutation { updateItem(id: $item, input: {name: "Pot"}, expectedInventory: 5) { ... on InventoryConflict { * } } }'
+    ),
     "VersionConflict": Way('mutation { updateItem(id: $item, input: {name: "Pot"}, expectedVersion: 1) { ... on VersionConflict { * } } }'),
 }
 ROUTES: dict[str, str] = {

@@ -101,5 +101,6 @@ def _object(row: Any) -> bytes:
             "inventory": row.inventory,
             "inStock": row.inventory > 0,
             "createdAt": row.created_at,
+            "externalId": row.external_id,
         }
     )

@@ -7,7 +7,7 @@ Their values are parameters with names that begin with the condition's own, so t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 from sqlalchemy import Boolean, ColumnElement, String, Text, and_, bindparam, cast, false, literal, or_
@@ -58,6 +58,18 @@ class _IndexedAny(FunctionElement[bool]):
 class _IndexedAll(_IndexedAny):
     inherit_cache = True
     name = "indexed_all"
+
+
+class _Among(FunctionElement[bool]):
+    """Arguments: column, the values as JSON text, and as a PostgreSQL array."""
+
+    type = Boolean()
+    inherit_cache = True
+    name = "among"
+
+    def self_group(self, against: Any = None) -> Self:
+        """As `_Matches` does."""
+        return self
 
 
 def searching(query: str | Words) -> Mapping[str, Any]:
@@ -120,6 +132,12 @@ def contains_all(column: Any, values: Sequence[str], name: str) -> ColumnElement
     return _ContainsAll(column, *_parameter(containing(values, name)))
 
 
+def among(column: Any, values: Collection[Any]) -> ColumnElement[bool]:
+    """Rows that have one of these values in a column: one parameter, however many they are."""
+    listed = list(values)
+    return _Among(column, bindparam(None, json.dumps(listed), type_=String()), bindparam(None, listed, type_=ARRAY(column.type)))
+
+
 def _parameter(values: Mapping[str, Any]) -> list[Any]:
     return [_bound(name, value) for name, value in values.items()]
 
@@ -139,6 +157,18 @@ def _matches_sqlite(element: _Matches, compiler: Any, **kw: Any) -> str:
 def _matches_postgresql(element: _Matches, compiler: Any, **kw: Any) -> str:
     _, words, _, tsquery = element.clauses
     return f"array_to_tsvector(string_to_array({compiler.process(words, **kw)}, ' ')) @@ {compiler.process(tsquery, **kw)}::tsquery"
+
+
+@compiles(_Among, "sqlite")
+def _among_sqlite(element: _Among, compiler: Any, **kw: Any) -> str:
+    column, requested, _ = (compiler.process(clause, **kw) if place < 2 else "" for place, clause in enumerate(element.clauses))
+    return f"{column} IN (SELECT value FROM json_each({requested}))"  # noqa: S608 -- values are bound
+
+
+@compiles(_Among, "postgresql")
+def _among_postgresql(element: _Among, compiler: Any, **kw: Any) -> str:
+    column, _, requested = element.clauses
+    return f"{compiler.process(column, **kw)} = ANY({compiler.process(requested, **kw)})"
 
 
 @compiles(_ContainsAny, "sqlite")

@@ -35,6 +35,9 @@ from tests.support.service import Service, running
 Case = tuple[str, dict[str, Any]]
 
 SIMPLE: dict[str, Case] = {
+    "one item by its external id": ("query ($id: String!) { itemByExternalId(externalId: $id) { name externalId } }", {"id": "A-1"}),
+    "no item by its external id": ('{ itemByExternalId(externalId: "a-1") { name } }', {}),
+    "by an external id that nothing can have": ('{ itemByExternalId(externalId: "a\\u0000") { name } }', {}),
     "one item": (
         "query ($id: ID!) { item(id: $id) { id name description price tags inventory inStock version createdAt updatedAt } }",
         {"id": "{id}"},
@@ -215,7 +218,7 @@ REFUSED: dict[str, Case] = {
 async def paths(service: Service) -> Ways:
     ada = await service.make_user()
     drafts = [
-        items.ItemValues("Motörhead", Decimal("4.99"), 'Quotes " and \\ and\nlines', ("rock", "loud"), 3),
+        items.ItemValues("Motörhead", Decimal("4.99"), 'Quotes " and \\ and\nlines', ("rock", "loud"), 3, "A-1"),
         items.ItemValues("Moth", Decimal("0.1"), None, (), 0),
         items.ItemValues("安い", Decimal("9999999999.99"), "", ("rock",), 2**31 - 1),
         items.ItemValues("zebra", Decimal(5), "\u2028 \U0001f600", ("rock",), 1),

@@ -82,7 +82,10 @@ async def test_gives_json_and_text(service: Service) -> None:
 @pytest.mark.parametrize("kind", ["csv", "txt", "json"])
 async def test_gives_a_whole_file_of_nothing(service: Service, kind: str) -> None:
     status, _, text = await fetch(service, kind)
-    assert (status, text.strip()) == (200, {"csv": "name,description,price,tags,inventory,id,createdAt", "txt": "", "json": "[]"}[kind])
+    assert (status, text.strip()) == (
+        200,
+        {"csv": "name,description,price,tags,inventory,externalId,id,createdAt", "txt": "", "json": "[]"}[kind],
+    )
 
 
 async def test_finds_and_limits(service: Service) -> None:
@@ -129,7 +132,7 @@ async def test_gives_the_same_bytes_on_every_database(service: Service) -> None:
     """RFC 4180, and an empty text told from none."""
     await fill(
         service,
-        ItemValues("Plain", Decimal(1), None, (), 7),
+        ItemValues("Plain", Decimal(1), None, (), 7, "P-1"),
         ItemValues('Say "hi", all', Decimal("0.05"), "", ("a b",), 0),
         ItemValues("Naïve 🙂", Decimal("1234567890.5"), "two\nlines\r\nthree", ("x, y", 'q"q', "z", "4", "5", "6"), 1),
         ItemValues("'=quoted", Decimal(2), "''+x", ("'@t", "u")),
@@ -138,11 +141,11 @@ async def test_gives_the_same_bytes_on_every_database(service: Service) -> None:
     _, _, text = await fetch(service, "csv")
     rows = [re.sub(r",SXRlb[^,]*,2[^,]*$", "", line) for line in text.split("\r\n")]
     assert re.search(r",20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00\r\n$", text)
-    assert rows[1] == "Plain,,1.00,,7"
-    assert rows[2] == '"Say ""hi"", all","",0.05,a b,0'
-    assert rows[3:5] == ['Naïve 🙂,"two\nlines', 'three",1234567890.50,"x, y;q""q;z;4;5;6",1']
-    assert rows[5] == "''=quoted,'''+x,2.00,''@t;u,0"
-    assert rows[6] == "'plain quote,'-1,2.00,'=t;u,0"
+    assert rows[1] == "Plain,,1.00,,7,P-1"
+    assert rows[2] == '"Say ""hi"", all","",0.05,a b,0,'
+    assert rows[3:5] == ['Naïve 🙂,"two\nlines', 'three",1234567890.50,"x, y;q""q;z;4;5;6",1,']
+    assert rows[5] == "''=quoted,'''+x,2.00,''@t;u,0,"
+    assert rows[6] == "'plain quote,'-1,2.00,'=t;u,0,"
     raw = (await fetch(service, "csv", "?raw=1", token=await service.sign_in(Scope.ITEMS_READ, username="bob")))[2].split("\r\n")
     assert raw[5].startswith("'=quoted,''+x,2.00,'@t;u,0,")
 
