@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from persistence.kit.lru_cache import LruCache
 from persistence.kit.redis.circuit_breaker import CircuitBreaker
+from persistence.kit.redis.client import delete_matching
 
 _memory: Any = SimpleMemoryCache
 _redis: Any = RedisCache
@@ -60,6 +61,7 @@ class SharedCache:
         # No time limit of its own: the outage has one, and knows to leave a Redis alone that does not keep it.
         self._backend: Any = _redis(serializer=NullSerializer(encoding=None), namespace=prefix, timeout=None)
         self._backend.client = redis  # The service's own, with the URL's every option.
+        self._prefix = prefix
         self.breaker = CircuitBreaker("cache", clock)
 
     async def get(self, key: str) -> bytes | None:
@@ -67,6 +69,10 @@ class SharedCache:
 
     async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
         await self.breaker.call(lambda: self._backend.set(key, value, ttl=float(ttl_seconds)))
+
+    async def clear(self) -> None:
+        """Remove every entry. Raises: what redis-py raises, as something must not stay."""
+        await delete_matching(self._backend.client, f"{self._prefix}:*")
 
 
 class _Bounded(_memory):

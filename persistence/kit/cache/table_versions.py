@@ -16,23 +16,22 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from hashlib import blake2b
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import structlog
 from redis.asyncio import Redis
 
+from persistence.kit.call_coalescer import CallCoalescer
 from persistence.kit.database.database import Database
 from persistence.kit.database.engines import sqlite_file
 from persistence.kit.redis.circuit_breaker import RETRY_SECONDS, CircuitBreaker
 from persistence.kit.redis.client import connect
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 EPOCH = "*"  # Stands for all tables: new when nobody knows what has been missed.
 
@@ -190,23 +189,3 @@ async def publishing_versions(database: Database, redis_url: str | None, url: st
             yield
         finally:
             await versions.stop()
-
-
-class CallCoalescer(Generic[T]):
-    """Calls that come while one is under way share the next."""
-
-    def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
-        self._function = function
-        self._running: asyncio.Task[T] | None = None
-        self._next: asyncio.Task[T] | None = None
-
-    async def call(self) -> T:
-        if self._next is None:
-            self._next = asyncio.create_task(self._after(self._running))
-        return await asyncio.shield(self._next)
-
-    async def _after(self, running: asyncio.Task[T] | None) -> T:
-        if running is not None and not running.done():
-            await asyncio.wait([running])
-        self._running, self._next = self._next, None
-        return await self._function()

@@ -18,9 +18,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
+from persistence.kit.database import file_rewriting
 from persistence.kit.database import statement_executor as raw
 from persistence.kit.database.commits import committing
-from persistence.kit.database.engines import TABLES, PoolSize, note_tables, postgresql, reads, sqlite
+from persistence.kit.database.engines import TABLES, PoolSize, note_tables, postgresql, reads, sqlite, sqlite_file
 from persistence.kit.database.replica import LocalPositions, Positions, Replica
 from persistence.kit.database.write_executor import WRITE_CONNECTIONS, WriteExecutor
 from persistence.kit.database.write_lock import WriteLock
@@ -97,6 +98,7 @@ class Database:
         streamer: AsyncEngine,
         raw: StatementExecutor,
         *,
+        file: str | None = None,
         write_turn: WriteLock | None = None,
         replica: Replica | None = None,
         single_writes: StatementExecutor | None = None,
@@ -104,7 +106,7 @@ class Database:
     ) -> None:
         self.dialect = writer.dialect.name
         self._writer, self._reader, self._streamer, self._replica = writer, reader, streamer, replica
-        self._write_lock, self._read_seconds = write_turn, read_seconds
+        self._file, self._write_lock, self._read_seconds = file, write_turn, read_seconds
         self._detached = DetachedTasks()
         self._listeners: list[Listener] = []
         self._table_listeners: list[TableListener] = []
@@ -126,7 +128,7 @@ class Database:
             streamer = sqlite(url, readers=STREAMS, wait_seconds=STREAM_WAIT_SECONDS, mapped=False)
             reader, writer = (sqlite(url, readers=readers, wait_seconds=size.wait_seconds) for readers in (SQLITE_READERS, None))
             rows, turn = raw.connect(url, size), WriteLock(size.wait_seconds)
-            return cls(writer, reader, streamer, rows, write_turn=turn, read_seconds=size.read_seconds)
+            return cls(writer, reader, streamer, rows, file=sqlite_file(url), write_turn=turn, read_seconds=size.read_seconds)
         replica = Replica(*_postgresql_reads(replica_url, size), positions or LocalPositions()) if replica_url else None
         writer, streamer, rows = _postgresql_reads(url, size)
         return cls(
@@ -278,6 +280,24 @@ class Database:
                 await replica.note_write(session)
         except Exception:  # The change is durable, and whoever made it reads from the primary from now on.
             log.exception("the watermark of the event log could not be read after a commit")
+
+    async def rewrite_file(self, *search_indexes: str) -> None:
+        """On SQLite: leave nothing of deleted rows in the file, as `empty_log` does in its log. Raises: TimeoutError, sqlite3.Error."""
+        if self._file is None or self._write_lock is None:
+            return
+        await self._write_lock.take()
+        await self._detached.run(self._rewrite(self._file, search_indexes, self._write_lock))
+
+    async def empty_log(self) -> None:
+        """Raises: FileInUse, sqlite3.Error."""
+        if self._file is not None:
+            await asyncio.to_thread(file_rewriting.empty_log, self._file)
+
+    async def _rewrite(self, file: str, search_indexes: Sequence[str], lock: WriteLock) -> None:
+        try:
+            await asyncio.to_thread(file_rewriting.rewrite, file, search_indexes)
+        finally:
+            lock.give_back()
 
     def watch(self, watch: StatementHook) -> None:
         """Call `watch` before each statement, and what it returns after it."""

@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 from persistence.kit.errors import TooOften
 from persistence.kit.limits.token_bucket import Budget, LocalTokenBucket, SharedTokenBucket, TokenBucket
 from persistence.kit.redis.circuit_breaker import CircuitBreaker
+from persistence.kit.redis.client import delete_matching
 
 T = TypeVar("T")
 
@@ -96,6 +97,13 @@ class GuessThrottle:
                 result = await self._held_up(attempt, check, failure)
         await self._remember(attempt.pair)
         return result
+
+    async def forget(self, name_key: str) -> None:
+        """What is known of a name's sign-ins, here and in Redis. Raises: what redis-py raises, as something must not stay."""
+        for pair in [pair for pair in self._known if pair.startswith(name_key)]:
+            del self._known[pair]
+        if self._redis is not None:
+            await delete_matching(self._redis, f"storegraph:*{name_key}*")
 
     @asynccontextmanager
     async def place(self, network: str) -> AsyncGenerator[None]:
@@ -207,8 +215,13 @@ class _Attempt:
 
     @classmethod
     def of(cls, network: str, name: str) -> _Attempt:
-        name = name.casefold()
-        return cls(_digest("pair", network, name), _digest("network", network), _digest("name", name))
+        key = name_key(name)
+        return cls(f"{key}:{_digest('pair', network)}", _digest("network", network), key)
+
+
+def name_key(name: str) -> str:
+    """What keys of a name's attempts begin with; see `GuessThrottle.forget`."""
+    return _digest("name", name.casefold())
 
 
 def _digest(kind: str, *parts: str) -> str:

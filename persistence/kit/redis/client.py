@@ -5,6 +5,7 @@ What the URL's query says goes to the client, as in `rediss://host:6379/0?ssl_ca
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
@@ -17,6 +18,7 @@ from persistence.kit.redis.circuit_breaker import TIMEOUT_SECONDS
 
 CLUSTER = "+cluster"
 SCHEMES = ("redis", "rediss", f"redis{CLUSTER}", f"rediss{CLUSTER}")
+SCANNED_AT_ONCE = 1_000
 RETRIES = 1  # At once: after a restart of Redis the first word goes into a connection that is dead.
 
 _library: Any = Redis  # Partly untyped, as is the other.
@@ -28,6 +30,14 @@ def connect(url: str, *, patience_seconds: float = TIMEOUT_SECONDS) -> Redis:
     make = _cluster.from_url if is_cluster(url) else _library.from_url
     client: Redis = make(plain(url), retry=Retry(NoBackoff(), RETRIES), **_waits(patience_seconds))
     return client
+
+
+async def delete_matching(redis: Redis, pattern: str) -> None:
+    """Delete keys by a pattern, looking at a thousand at a time: Redis answers others meanwhile."""
+    client: Any = redis  # Partly untyped.
+    async with aclosing(client.scan_iter(match=pattern, count=SCANNED_AT_ONCE)) as keys:
+        async for key in keys:
+            await client.unlink(key)
 
 
 def blocking_options(patience_seconds: float) -> dict[str, Any]:
