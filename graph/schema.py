@@ -12,12 +12,14 @@ from graph.items.events import ItemEventSubscription
 from graph.items.mutations import ItemMutation
 from graph.items.summary import SummaryQuery
 from graph.items.types import Item, ItemQuery
-from graph.jobs import JobQuery
+from graph.jobs import JobMutation, JobQuery
 from graph.kit.entity.declaration import check
 from graph.kit.scalars import SCALARS
 from graph.node import SystemQuery
 from graph.purchases import PurchaseMutation, PurchaseSubscription
 from graph.sales import SalesQuery
+from graph.users.account import AccountMutation
+from graph.users.logins import LoginMutation
 from graph.users.mutations import UserMutation
 from graph.users.tokens import TokenMutation
 from graph.users.types import UserQuery
@@ -29,7 +31,9 @@ class Query(ItemQuery, SummaryQuery, SalesQuery, FileQuery, UserQuery, AuditQuer
 
 
 @strawberry.type(description="Everything that can be changed. Fields run one after the other, each in a transaction of its own.")
-class Mutation(ItemMutation, PurchaseMutation, FileMutation, UserMutation, TokenMutation, EchoMutation):
+class Mutation(
+    ItemMutation, PurchaseMutation, FileMutation, UserMutation, AccountMutation, LoginMutation, TokenMutation, JobMutation, EchoMutation
+):
     pass
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import BigInteger, ForeignKey, func, select
+from sqlalchemy import delete as delete_rows
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -23,7 +24,7 @@ from persistence.kit.blobs.blobs import Blobs, StoredBlob
 from persistence.kit.column_types import RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Database, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
-from persistence.kit.events.log import record
+from persistence.kit.events.log import record, record_all
 from persistence.kit.query import entity
 from persistence.kit.query.entity import Entity
 from persistence.kit.query.entity_list import EntityList
@@ -101,13 +102,13 @@ async def stored_bytes(session: AsyncSession, owner_id: int) -> int:
 
 
 async def add(work: UnitOfWork, filename: str, blob: StoredBlob, *, owner_id: int | None, quota_bytes: int | None = None) -> StoredFile:
-    """List a file whose blob is in place, under a name from `accepted_name`. Raises: FilenameTaken, QuotaExceeded.
+    """List a file whose blob is in place, under a name from `validate_filename`. Raises: FilenameTaken, QuotaExceeded, NotFound.
 
-    With a quota, uploads of one owner are listed one after another, so that no two of them take the same room.
+    Uploads of one owner are listed one after another, so that no two of them take the same room, and none after the account is gone.
     """
+    if owner_id is not None:
+        await _lock_owner(work, owner_id)
     if owner_id is not None and quota_bytes is not None:
-        # Not `FOR UPDATE`: what refers to the user, such as a purchase, need not wait.
-        await work.session.execute(select(User.id).where(User.id == owner_id).with_for_update(key_share=True))
         stored = await stored_bytes(work.session, owner_id)
         if stored + blob.size_bytes > quota_bytes:
             raise QuotaExceeded(quota_bytes, stored)
@@ -125,8 +126,23 @@ async def add(work: UnitOfWork, filename: str, blob: StoredBlob, *, owner_id: in
         await work.session.flush()
     except IntegrityError as error:
         raise FilenameTaken(filename) from error
-    await record(work, "file.added", file.id, {"filename": filename})
+    await record(work, "file.added", file.id)
     return file
+
+
+async def _lock_owner(work: UnitOfWork, owner_id: int) -> None:
+    """Not `FOR UPDATE`: what refers to the user, such as a purchase, need not wait. Raises: NotFound."""
+    present = select(User.id).where(User.id == owner_id, User.deleted_at.is_(None)).with_for_update(key_share=True)
+    if await work.session.scalar(present) is None:
+        raise NotFound("user")
+
+
+async def delete_all_of(work: UnitOfWork, owner_id: int) -> Sequence[str]:
+    """Take all files of a locked user out of every list; their blobs, whose keys it returns, are the caller's to delete after the commit."""
+    removed = delete_rows(StoredFile).where(StoredFile.owner_id == owner_id).returning(StoredFile.id, StoredFile.blob_key)
+    rows = (await work.session.execute(removed)).all()
+    await record_all(work, "file.deleted", {file_id: {} for file_id, _ in rows})
+    return [key for _, key in rows]
 
 
 async def delete(work: UnitOfWork, filename: str) -> StoredFile:
@@ -136,7 +152,7 @@ async def delete(work: UnitOfWork, filename: str) -> StoredFile:
     if file is None:
         raise NotFound("file")
     await work.session.delete(file)
-    await record(work, "file.deleted", file.id, {"filename": file.filename})
+    await record(work, "file.deleted", file.id)
     return file
 
 

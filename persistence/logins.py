@@ -13,22 +13,40 @@ import hashlib
 import json
 import math
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import BigInteger, ForeignKey, FromClause, Integer, Text, cast, column, delete, exists, func, literal, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    ForeignKey,
+    FromClause,
+    Integer,
+    Text,
+    cast,
+    column,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence import audit, passwords, users
+from persistence.audit import AuditEntry
 from persistence.kit.column_types import Document, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Change, Database, UnitOfWork
-from persistence.kit.errors import DomainError, InvalidInput, TooOften
+from persistence.kit.errors import DomainError, InvalidInput, NotFound, TooOften
 from persistence.users import User
 
 log = structlog.get_logger(__name__)
@@ -41,6 +59,8 @@ REFRESHES = 10  # Of one login in PACE: an access token is good for half an hour
 PACE = timedelta(minutes=10)
 TOKEN_BYTES = 32
 TOKEN_LENGTH = 43  # Characters of a refresh token: 32 bytes in base64url.
+CLIENT_LENGTH = 200  # Characters; browsers send about 120.
+SHOWN = 100  # Logins of one user, at most.
 
 
 class Login(Base):
@@ -49,7 +69,9 @@ class Login(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"), index=True)
     scopes: Mapped[list[str] | None] = mapped_column(Document)  # What the user asked for; None for whatever the user holds.
+    client: Mapped[str | None] = mapped_column(Text)  # What the program that used it last says of itself.
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None in what a version before wrote: not since it began.
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
@@ -116,6 +138,17 @@ async def authenticate(database: Database, username: str, password: str) -> User
     """The user of this name and password. Takes the same time when there is none. Raises: InvalidCredentials."""
     async with database.reading_latest() as session:
         user = (await users.by_username(session, [username])).get(username)
+    return await _verified(database, user, password)
+
+
+async def verify_password(database: Database, user_id: int, password: str) -> User:
+    """The user of this id, who proves by the password to be it once more. Raises: InvalidCredentials."""
+    async with database.reading_latest() as session:
+        user = (await users.by_id(session, [user_id])).get(user_id)
+    return await _verified(database, user, password)
+
+
+async def _verified(database: Database, user: User | None, password: str) -> User:
     verdict = await passwords.verify(password, user.password_hash if user else None)
     if user is None or not user.is_active or not verdict.right:
         # Not the name: people type their password there.
@@ -123,14 +156,21 @@ async def authenticate(database: Database, username: str, password: str) -> User
         raise InvalidCredentials
     if verdict.new_hash is not None:
         async with database.transaction() as work:
-            await users.set_password_hash(work, user.id, verdict.new_hash)
+            renewed = await users.set_password_hash(work, user, verdict.new_hash)
+        if not renewed:  # Somebody else has just done so, or has changed the password.
+            return await verify_password(database, user.id, password)
+        user.password_hash = verdict.new_hash
     return user
 
 
-async def begin(work: UnitOfWork, user: User, *, scopes: Collection[str] | None) -> IssuedLogin:
-    """Without `scopes`, the login may do whatever its user may at the time. Raises: InvalidInput, for scopes that the user does not hold."""
+async def begin(work: UnitOfWork, user: User, *, scopes: Collection[str] | None, client: str | None = None) -> IssuedLogin:
+    """Without `scopes`, the login may do whatever its user may at the time.
+
+    Raises: InvalidInput, for scopes that the user does not hold; InvalidCredentials, if what `user` was verified by has changed since.
+    """
     if missing := sorted({*(scopes or ())} - {*user.scopes}):
         raise InvalidInput.at("scopes", f"you do not hold {' and '.join(missing)}: ask for less, or leave it out to get all you hold")
+    await check_unchanged(work, user)
     now = utc_now()
     await _forget_oldest(work, user.id)
     login = Login(
@@ -138,11 +178,21 @@ async def begin(work: UnitOfWork, user: User, *, scopes: Collection[str] | None)
         user_id=user.id,
         scopes=None if scopes is None else sorted(scopes),
         created_at=now,
+        last_used_at=now,
         expires_at=now + timedelta(days=LOGIN_DAYS),
     )
     work.session.add(login)
-    await work.session.flush()
-    return await _issue_next(work, login, user)
+    return await _issue_next(work, login, user, client, now)
+
+
+async def check_unchanged(work: UnitOfWork, user: User, *, changing: bool = False) -> None:
+    """Lock the row of a user whose password was verified before the transaction, for others that read it too unless it is to be changed.
+
+    Raises: InvalidCredentials, if the password is not good any more.
+    """
+    same = (User.id == user.id) & User.is_active & (User.password_hash == user.password_hash)
+    if await work.session.scalar(select(User.id).where(same).with_for_update(read=not changing)) is None:
+        raise InvalidCredentials
 
 
 async def _forget_oldest(work: UnitOfWork, user_id: int) -> None:
@@ -152,7 +202,7 @@ async def _forget_oldest(work: UnitOfWork, user_id: int) -> None:
         work.changes.append(Change("login.ended", user_id))
 
 
-async def refresh(work: UnitOfWork, refresh_token: str, *, paced: bool = True) -> IssuedLogin | None:
+async def refresh(work: UnitOfWork, refresh_token: str, *, client: str | None = None, paced: bool = True) -> IssuedLogin | None:
     """Use a refresh token. None for one that is unknown, expired, ended or used before; the last ends its login, so let the work commit.
 
     Raises: TooOften, if it is `paced` and REFRESHES came within PACE; the token may be used later.
@@ -167,10 +217,10 @@ async def refresh(work: UnitOfWork, refresh_token: str, *, paced: bool = True) -
         return None
     if paced:
         await _check_pace(work, login)
-    token.used_at = utc_now()
+    token.used_at = now = utc_now()
     await _forget_used(work, login)
     user = await work.session.get_one(User, login.user_id)
-    return await _issue_next(work, login, user) if user.is_active else None
+    return await _issue_next(work, login, user, client, now) if user.is_active else None
 
 
 async def _check_pace(work: UnitOfWork, login: Login) -> None:
@@ -205,9 +255,42 @@ async def _end(work: UnitOfWork, login: Login, action: str, *, actor_id: int | N
     work.changes.append(Change("login.ended", login.user_id))
 
 
-async def end_all(work: UnitOfWork, user_id: int) -> None:
-    going_on = (Login.user_id == user_id) & Login.ended_at.is_(None)
-    await work.session.execute(update(Login).where(going_on).values(ended_at=utc_now()))
+async def end_all(work: UnitOfWork, user_id: int, *, but: str | None = None) -> int:
+    """All that go on, `but` for one if it is named; returns how many."""
+    ended = update(Login).where(*_going_on(user_id), Login.id != but if but else true()).values(ended_at=utc_now()).returning(Login.id)
+    count = len((await work.session.scalars(ended)).all())
+    work.changes.append(Change("login.ended", user_id))
+    return count
+
+
+async def end_own(work: UnitOfWork, user_id: int, login_id: str) -> None:
+    """Locks the row. Raises: NotFound, for another user's too."""
+    known = login_id.isascii() and login_id.isprintable()  # Others are no text to PostgreSQL.
+    own = select(Login).where(*_going_on(user_id), Login.id == login_id).with_for_update()
+    login = await work.session.scalar(own) if known else None
+    if login is None:
+        raise NotFound("login")
+    await _end(work, login, "login.ended", actor_id=user_id)
+
+
+async def going_on(session: AsyncSession, user_ids: Sequence[int]) -> Mapping[int, Sequence[Login]]:
+    """The logins of each user that have neither ended nor expired: at most SHOWN, those used last first."""
+    newest = (func.coalesce(Login.last_used_at, Login.created_at).desc(), Login.id)
+    return {
+        user_id: (await session.scalars(select(Login).where(*_going_on(user_id)).order_by(*newest).limit(SHOWN))).all()
+        for user_id in user_ids
+    }
+
+
+def _going_on(user_id: int) -> Sequence[ColumnElement[bool]]:
+    return Login.user_id == user_id, Login.ended_at.is_(None), Login.expires_at > utc_now()
+
+
+async def forget(work: UnitOfWork, user_id: int) -> None:
+    """All that tells when and from where a user signed in, in the audit log too."""
+    await work.session.execute(delete(Login).where(Login.user_id == user_id))
+    of_login = or_(AuditEntry.action.startswith("login."), AuditEntry.action.startswith("token."))
+    await work.session.execute(delete(AuditEntry).where(AuditEntry.subject_kind == "User", AuditEntry.subject_id == user_id, of_login))
     work.changes.append(Change("login.ended", user_id))
 
 
@@ -268,12 +351,19 @@ async def _locked(work: UnitOfWork, refresh_token: str) -> Login | None:
     return await work.session.scalar(statement)
 
 
-async def _issue_next(work: UnitOfWork, login: Login, user: User) -> IssuedLogin:
+async def _issue_next(work: UnitOfWork, login: Login, user: User, client: str | None, now: datetime) -> IssuedLogin:
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    work.session.add(RefreshToken(token_hash=hashed(token), login_id=login.id, created_at=utc_now()))
+    login.last_used_at, login.client = now, _cleaned(client) or login.client
+    await work.session.flush()
+    work.session.add(RefreshToken(token_hash=hashed(token), login_id=login.id, created_at=now))
     await work.session.flush()
     scopes = frozenset(user.scopes) if login.scopes is None else frozenset(user.scopes) & frozenset(login.scopes)
     return IssuedLogin(user, login.id, scopes, token)
+
+
+def _cleaned(client: str | None) -> str | None:
+    """A header is whatever a client sends: what can be shown of it, on one line."""
+    return "".join(filter(str.isprintable, client or ""))[:CLIENT_LENGTH].strip() or None
 
 
 def hashed(token: str) -> str:

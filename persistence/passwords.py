@@ -23,6 +23,8 @@ DECOMPOSED_MAX = 4 * LENGTH_MAX  # The same password from a keyboard that writes
 THREADS = min(4, os.cpu_count() or 1)
 MAX_WAITING = 64  # With a tenth of a second for each and two threads: a wait of 3 s.
 
+NO_PASSWORD = "-"  # In place of a hash: no password has it.  # noqa: S105
+
 T = TypeVar("T")
 
 # Source: OWASP Password Storage Cheat Sheet. Raise the figures, and each password is hashed anew when it is next used.
@@ -80,8 +82,9 @@ def _hash(password: str) -> str:
 
 
 def _verify(password: str, stored: str | None) -> VerifyResult:
-    right, new_hash = hashing.verify_and_update(_normal(password), stored or _dummy_hash())
-    return VerifyResult(right and stored is not None, new_hash if right and stored is not None else None)
+    usable = stored is not None and stored != NO_PASSWORD
+    right, new_hash = hashing.verify_and_update(_normal(password), stored if usable else _dummy_hash())
+    return VerifyResult(right and usable, new_hash if right and usable else None)
 
 
 @cache

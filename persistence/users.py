@@ -28,6 +28,7 @@ USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,31}")  # No look-alikes, not
 FULL_NAME_LENGTH = 200
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")  # Only a letter to it proves an address; this finds slips.
 EMAIL_LENGTH = 254  # Source: RFC 5321, section 4.5.3.1.3, less the brackets.
+RESERVED = re.compile(r"deleted-[0-9]+", re.IGNORECASE)  # What erased users are called.
 ADMINISTRATION = "users:write"  # The scope without which nobody could give a scope to anybody.
 
 
@@ -43,10 +44,11 @@ class User(Base):
     is_active: Mapped[bool]
     scopes: Mapped[list[str]] = mapped_column(Document)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     search_words: Mapped[str] = mapped_column(Text)
 
 
-ENTITY = Entity(User, words="search_words")
+ENTITY = Entity(User, gone="deleted_at", words="search_words")
 ALL = EntityList(ENTITY, SortOrder("username_key"))
 by_id = ENTITY.by_id
 REPLAY_FORMAT = row_of(User, without=("password_hash", "search_words"))
@@ -74,13 +76,30 @@ class SignUpValues:
             checks.report(
                 "username", "must be 3 to 32 letters (a to z), digits, dots, hyphens or underscores, and begin with a letter or digit"
             )
-        checks.text("password", self.password, least=passwords.LENGTH_MIN, most=passwords.LENGTH_MAX)
-        if self.username and self.password.casefold() == self.username.casefold():
-            checks.report("password", "must not be the username")
-        checks.text("fullName", self.full_name, least=1, most=FULL_NAME_LENGTH)
-        if self.email is not None and not _is_address(self.email):
-            checks.report("email", f"must be an e-mail address of at most {EMAIL_LENGTH} characters, such as ada@example.com")
+        elif RESERVED.fullmatch(self.username):
+            checks.report("username", "must not be the name of a deleted account: choose another")
+        _check_password(checks, "password", self.password, self.username)
+        _check_profile(checks, self.full_name, self.email)
         checks.finish()
+
+
+def check_password(path: str, password: str, username: str) -> None:
+    """Raises: InvalidInput, if nobody of this name may have this password."""
+    checks = Checks()
+    _check_password(checks, path, password, username)
+    checks.finish()
+
+
+def _check_password(checks: Checks, path: str, password: str, username: str) -> None:
+    checks.text(path, password, least=passwords.LENGTH_MIN, most=passwords.LENGTH_MAX)
+    if username and password.casefold() == username.casefold():
+        checks.report(path, "must not be the username")
+
+
+def _check_profile(checks: Checks, full_name: str | None, email: str | None) -> None:
+    checks.text("fullName", full_name, least=1, most=FULL_NAME_LENGTH)
+    if email is not None and not _is_address(email):
+        checks.report("email", f"must be an e-mail address of at most {EMAIL_LENGTH} characters, such as ada@example.com")
 
 
 def _is_address(text: str) -> bool:
@@ -126,7 +145,7 @@ async def sign_up(work: UnitOfWork, application: SignUpValues, *, password_hash:
 
 async def change_scopes(work: UnitOfWork, username: str, *, give: Collection[str] = (), take: Collection[str] = ()) -> User:
     """Locks the row. Raises: NotFound."""
-    user = await _locked(work, username)
+    user = await locked_by_name(work, username)
     user.scopes = sorted({*user.scopes, *give} - {*take})
     work.changes.append(Change("user.updated", user.id))
     return user
@@ -134,17 +153,58 @@ async def change_scopes(work: UnitOfWork, username: str, *, give: Collection[str
 
 async def set_active(work: UnitOfWork, username: str, *, active: bool) -> User:
     """Locks the row. Raises: NotFound."""
-    user = await _locked(work, username)
+    user = await locked_by_name(work, username)
     user.is_active = active
     work.changes.append(Change("user.updated", user.id))
     return user
 
 
-async def set_password_hash(work: UnitOfWork, user_id: int, password_hash: str) -> None:
-    await work.session.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
+async def set_password_hash(work: UnitOfWork, user: User, password_hash: str) -> bool:
+    """Whether the user's hash was still the one that is replaced: who changes a password meanwhile has the last word."""
+    present = (User.id == user.id) & (User.password_hash == user.password_hash)
+    changed = update(User).where(present).values(password_hash=password_hash).returning(User.id)
+    return await work.session.scalar(changed, execution_options={"synchronize_session": False}) is not None
 
 
-async def _locked(work: UnitOfWork, username: str) -> User:
+async def change_profile(work: UnitOfWork, user_id: int, changes: Mapping[str, str | None]) -> tuple[User, list[str]]:
+    """Set full name and e-mail where they are given; returns what changed. Locks the row. Raises: InvalidInput, NotFound."""
+    user = await locked(work, user_id)
+    profile: dict[str, str | None] = {"full_name": user.full_name, "email": user.email}
+    checks = Checks()
+    _check_profile(checks, **{**profile, **changes})
+    checks.finish()
+    changed = [name for name, value in changes.items() if value != profile[name]]
+    if changed:
+        for name in changed:
+            setattr(user, name, changes[name])
+        user.search_words = search.indexed(user.username, user.full_name, user.email)
+        work.changes.append(Change("user.updated", user.id))
+    return user, changed
+
+
+def erased_name(user_id: int) -> str:
+    return f"deleted-{user_id}"
+
+
+async def erase(work: UnitOfWork, user: User) -> None:
+    """Leave of a locked row what purchases and audit entries need: its number. Nobody can sign up under its names."""
+    user.username, user.username_key = erased_name(user.id), f"deleted/{user.id}"
+    user.full_name = user.email = None
+    user.password_hash, user.scopes, user.is_active = passwords.NO_PASSWORD, [], False
+    user.search_words, user.deleted_at = "", utc_now()
+    work.changes.append(Change("user.updated", user.id))
+
+
+async def locked(work: UnitOfWork, user_id: int) -> User:
+    """Raises: NotFound, if the account is gone."""
+    user = await work.session.get(User, user_id, with_for_update=True, populate_existing=True)
+    if user is None or user.deleted_at is not None:
+        raise NotFound("user")
+    return user
+
+
+async def locked_by_name(work: UnitOfWork, username: str) -> User:
+    """Raises: NotFound."""
     statement = select(User).where(User.username_key == username.lower()).with_for_update()
     user = await work.session.scalar(statement) if USERNAME.fullmatch(username) else None
     if user is None:
@@ -153,15 +213,17 @@ async def _locked(work: UnitOfWork, username: str) -> User:
 
 
 async def check_another_administers(work: UnitOfWork, username: str) -> None:
-    """Before somebody loses ADMINISTRATION or is shut out: locks all who hold it, in order, so that two who shut out each other follow one another.
+    """Before somebody loses ADMINISTRATION or is shut out. Locks as `is_last_administrator`. Raises: InvalidInput, if nobody else may do it."""
+    if await is_last_administrator(work, username):
+        raise InvalidInput.at("username", f"must not be the last who holds {ADMINISTRATION}: give it to somebody else first")
 
-    Raises: InvalidInput, if nobody else may do it.
-    """
+
+async def is_last_administrator(work: UnitOfWork, username: str) -> bool:
+    """Locks all who hold ADMINISTRATION, in order, so that two who shut out each other follow one another."""
     # Both databases write a list of scopes with each in quotes, and no scope has any within.
     administers = cast(User.scopes, Text).contains(f'"{ADMINISTRATION}"', autoescape=True)
     statement = select(User.username_key).where(User.is_active, administers).order_by(User.id).with_for_update()
-    if (await work.session.scalars(statement)).all() == [username.lower()]:
-        raise InvalidInput.at("username", f"must not be the last who holds {ADMINISTRATION}: give it to somebody else first")
+    return (await work.session.scalars(statement)).all() == [username.lower()]
 
 
 async def page(session: AsyncSession, query: str | None, window: PageArguments) -> Page[User]:

@@ -73,6 +73,11 @@ class ItemDeleted(ItemChange):
     pass
 
 
+@strawberry.type(description="An item that had left came back into the catalogue.")
+class ItemRestored(ItemChange):
+    pass
+
+
 @strawberry.type(description="Units of an item were sold.")
 class ItemPurchased(ItemChange):
     @strawberry.field(description="How many units.")
@@ -107,7 +112,7 @@ class Gap(Event):
 
 
 ItemEvent = Annotated[
-    ItemCreated | ItemUpdated | ItemDeleted | ItemPurchased | Gap,
+    ItemCreated | ItemUpdated | ItemDeleted | ItemRestored | ItemPurchased | Gap,
     strawberry.union("ItemEvent", description="What a subscriber to items hears."),
 ]
 
@@ -115,6 +120,7 @@ _KINDS: dict[str, Callable[[Row, str], ItemChange]] = {
     "item.created": ItemCreated.of,
     "item.updated": ItemUpdated.of,
     "item.deleted": ItemDeleted.of,
+    "item.restored": ItemRestored.of,
     "item.purchased": ItemPurchased.of,
 }
 

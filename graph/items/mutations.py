@@ -96,7 +96,7 @@ class InventoryConflict(Error):
         return cls(message=error.message, current_inventory=error.current_inventory)
 
 
-@strawberry.type(description="The item is gone from the catalogue. Purchases of it stay.")
+@strawberry.type(description="The item is gone from the catalogue. Purchases of it stay, and `restoreItem` brings it back.")
 class DeletedItem:
     id: strawberry.ID = strawberry.field(description="The id that it had.")
 
@@ -111,6 +111,10 @@ UpdateItemResult = Annotated[
 DeleteItemResult = Annotated[
     DeletedItem | NotFound | VersionConflict | InvalidInput | IdempotencyKeyReused,
     strawberry.union("DeleteItemResult", description="What was deleted, or why nothing was."),
+]
+RestoreItemResult = Annotated[
+    Item | NotFound | InvalidInput | IdempotencyKeyReused,
+    strawberry.union("RestoreItemResult", description="The item that is back, or why none is."),
 ]
 BulkCreateItemsResult = Annotated[
     BulkCreateItems | InvalidInput | IdempotencyKeyReused,
@@ -167,6 +171,22 @@ class ItemMutation:
         arguments = [item_id, expected_version]
         await info.context.once(command, NO_RESULT, key=idempotency_key, operation="deleteItem", arguments=arguments)
         return DeletedItem(id=id)
+
+    @mutation(
+        scope=Scope.ITEMS_WRITE,
+        description="Bring an item back that was deleted: under the same id and as it was, with the version after its last. "
+        "Not found, if it was never there or has not been deleted.",
+    )
+    async def restore_item(self, info: Info, id: strawberry.ID, idempotency_key: IdempotencyKey = None) -> RestoreItemResult:
+        actor, item_id = info.context.require(), required_row_id("Item", id)
+
+        async def command(work: UnitOfWork) -> items.Item:
+            item = await items.restore(work, item_id)
+            await audit.write(work, "item.restored", actor_id=actor.user_id, subject=("Item", item_id))
+            return item
+
+        row = await info.context.once(command, items.REPLAY_FORMAT, key=idempotency_key, operation="restoreItem", arguments=item_id)
+        return Item.of(row)
 
     @mutation(
         scope=Scope.ITEMS_WRITE, description="Add up to 10,000 items in one transaction.", cost=Cost(weight=50, size="inputs", each=1)

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import strawberry
 
+from persistence.kit.idempotency import caller_of
+
 TOKEN_LENGTH = 4_096  # Characters of an access token at most; ours have about 500.
 
 
@@ -59,6 +61,7 @@ class Caller:
     request_id: str
     client_name: str | None = None
     client_version: str | None = None
+    user_agent: str | None = None
 
     @property
     def key(self) -> str:
@@ -66,7 +69,7 @@ class Caller:
 
         It is the user, or else the network that the request comes from.
         """
-        return f"user:{self.principal.user_id}" if self.principal else self.network_key
+        return caller_of(self.principal.user_id) if self.principal else self.network_key
 
     @property
     def network_key(self) -> str:

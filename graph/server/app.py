@@ -52,7 +52,8 @@ from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metrics import Metrics
 from graph.server.telemetry.telemetry import Telemetry
 from graph.users.mutations import SignupPolicy
-from persistence import files, logins
+from persistence import erasure, files, logins
+from persistence.erasure import Erasure
 from persistence.health_checks import HealthChecks
 from persistence.items import sources
 from persistence.kit import idempotency
@@ -68,6 +69,7 @@ from persistence.kit.events.feed import Feed
 from persistence.kit.events.redis_broker import RedisBroker
 from persistence.kit.finding.facet_cache import FacetCache
 from persistence.kit.jobs.maintenance import Maintenance
+from persistence.kit.jobs.queue import Handler
 from persistence.kit.jobs.runner import JobRunner
 from persistence.kit.limits.guess_throttle import GuessThrottle
 from persistence.kit.limits.moving_window import MovingWindow, moving_window
@@ -190,7 +192,7 @@ def create_ports(settings: Settings, stores: Stores, tokens: Tokens, limits: Bud
 def create_pipeline(
     settings: Settings, stores: Stores, services: Services, engine: Engine, limits: BudgetService, telemetry: Telemetry
 ) -> Pipeline:
-    cache = SharedCache(stores.redis, "storegraph:cache") if stores.redis else None
+    cache = shared_cache(stores)
     documents = PersistedDocuments(
         TrustedDocuments.read(settings.documents_manifest),
         mode=settings.documents_mode,
@@ -208,6 +210,10 @@ def create_pipeline(
         responses=responses if keeps_responses(settings) else None,
         seconds=settings.operation_timeout_seconds,
     )
+
+
+def shared_cache(stores: Stores) -> SharedCache | None:
+    return SharedCache(stores.redis, "storegraph:cache") if stores.redis else None
 
 
 def create_routes(parts: Parts, http: HttpEndpoint, checks: HealthChecks, explorer: Explorer | None) -> list[Route]:
@@ -262,7 +268,7 @@ def create_middleware(parts: Parts, http: HttpEndpoint) -> list[Middleware]:
 async def lifespan(parts: Parts, _app: Starlette) -> AsyncGenerator[dict[str, Any]]:
     """Starts what runs beside requests. What is started last ends first, and nothing keeps the rest from ending."""
     stores, supervisor, ports = parts.stores, parts.supervisor, parts.services.ports
-    runner = JobRunner(stores.database, {purchases.PLACED: purchases.Completion(ports[Notifier])}, supervisor=supervisor)
+    runner = JobRunner(stores.database, create_job_handlers(parts), supervisor=supervisor)
     async with ShutdownStack() as stack:
         stack.step("telemetry", parts.telemetry.close)
         stack.step("database", stores.database.close)
@@ -284,6 +290,14 @@ async def lifespan(parts: Parts, _app: Starlette) -> AsyncGenerator[dict[str, An
         await parts.pipeline.prepare_trusted()
         watch_over(parts)
         yield {"shutdown": parts.shutdown}
+
+
+def create_job_handlers(parts: Parts) -> dict[str, Handler]:
+    stores, ports = parts.stores, parts.services.ports
+    return {
+        purchases.PLACED: purchases.Completion(ports[Notifier]),
+        erasure.ERASED: Erasure(stores.database, ports[Blobs], ports[GuessThrottle], shared_cache(stores)),
+    }
 
 
 def watch_over(parts: Parts) -> None:

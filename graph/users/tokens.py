@@ -90,7 +90,7 @@ class TokenMutation:
         )
         requested = None if scopes is None else [scope.value for scope in scopes]
         async with info.context.database.transaction() as work:
-            login = await logins.begin(work, user, scopes=requested)
+            login = await logins.begin(work, user, scopes=requested, client=info.context.caller.user_agent)
         return Token.of(login, info.context.port(AccessTokens))
 
     @mutation(
@@ -103,7 +103,8 @@ class TokenMutation:
         self, info: Info, refresh_token: Annotated[str, strawberry.argument(description="The newest one of your login.")]
     ) -> TokenResult:
         async with info.context.database.transaction() as work:
-            login = await logins.refresh(work, refresh_token, paced=info.context.port(BudgetMeter).enabled)
+            client, paced = info.context.caller.user_agent, info.context.port(BudgetMeter).enabled
+            login = await logins.refresh(work, refresh_token, client=client, paced=paced)
         if login is None:
             raise logins.InvalidCredentials
         return Token.of(login, info.context.port(AccessTokens))

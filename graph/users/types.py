@@ -15,10 +15,13 @@ from graph.kit.entity.roots import FindByKey, FindViewer
 from graph.kit.entity.visibility import Visibility
 from graph.kit.fields import query
 from graph.kit.global_ids import Node
+from graph.kit.limits.cost_rules import Cost
 from graph.kit.lists import read_list
+from graph.users.logins import Login, logins_of
 from persistence import users
 from persistence.items import listing
 from persistence.items import table as items
+from persistence.logins import SHOWN
 from persistence.purchases import table as purchases
 
 if TYPE_CHECKING:
@@ -63,6 +66,13 @@ class User(Node):
         visible=PRIVATE,
         description="What this user bought, oldest first. Empty unless it is you, or you hold `users:read`.",
     )
+
+    @strawberry.field(
+        description=f"Where you are signed in, the login used last first, {SHOWN} at most. Null unless it is you.",
+        metadata={"cost": Cost(weight=2)},
+    )
+    async def logins(self, info: Info) -> list[Login] | None:
+        return await logins_of(info, self.row.id)
 
 
 @strawberry.type

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from persistence import passwords
 from persistence.demo import shop as demo
 from persistence.items.table import Item
 from persistence.kit.database import bulk_insert
@@ -26,7 +27,6 @@ from persistence.users import User
 BATCH = 10_000  # Rows of one transaction: other writers wait a second at most.
 ITEMS_PER_USER = 500
 ItemsWithSales = tuple[demo.DemoItem, list[demo.DemoSale]]
-NO_PASSWORD = "-"  # No password has this hash: nobody signs in as one of them.  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _generate(numbers: range) -> list[ItemsWithSales]:
 
 async def _add_users(work: UnitOfWork, numbers: range) -> None:
     common = {
-        "password_hash": NO_PASSWORD,
+        "password_hash": passwords.NO_PASSWORD,  # Nobody signs in as one of them.
         "is_active": True,
         "scopes": ["items:read"],
         "created_at": demo.EPOCH - timedelta(days=365 * demo.YEARS),

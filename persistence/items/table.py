@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Text, exists, func, select, text
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Text, exists, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -267,6 +267,30 @@ async def delete(work: UnitOfWork, item_id: int, *, expected_version: int | None
     item.deleted_at = utc_now()
     item.version += 1
     await record(work, "item.deleted", item_id)
+
+
+async def restore(work: UnitOfWork, item_id: int) -> Item:
+    """Bring a deleted item back into the catalogue, as it was. Locks the row.
+
+    Raises: NotFound, also if it has not left; InvalidInput, if another item has its external id by now.
+    """
+    external_id = await work.session.scalar(select(Item.external_id).where(Item.id == item_id, Item.deleted_at.is_not(None)))
+    taken = await claim_external_ids(work, [external_id] if external_id else [])
+    item = await work.session.get(Item, item_id, with_for_update=True)
+    if item is None or item.deleted_at is None:
+        raise NotFound("deleted item")
+    if taken:
+        raise InvalidInput.at("id", f"must not be that of an item whose external id another has by now: {external_id}")
+    item.deleted_at, item.updated_at = None, utc_now()
+    item.version += 1
+    await record(work, "item.restored", item_id)
+    return item
+
+
+async def disown(work: UnitOfWork, owner_id: int) -> None:
+    """Leave a user's items to nobody, deleted ones too. That is no edit: nothing that subscribers look at changes."""
+    statement = update(Item).where(Item.owner_id == owner_id).values(owner_id=None)
+    await work.session.execute(statement, execution_options={"synchronize_session": False})
 
 
 async def _locked(work: UnitOfWork, item_id: int, expected_version: int | None) -> Item:

@@ -12,18 +12,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.kit.column_types import Document, UtcDateTime, utc_now
-from persistence.kit.database.database import Base, UnitOfWork
+from persistence.kit.database.database import Base, Database, UnitOfWork
 from persistence.kit.errors import InvalidInput, KeyReused
 
 KEY_LENGTH = 255  # Characters.
 RETENTION = timedelta(hours=24)
 PRUNED_AT_ONCE = 500
+LOOKED_AT_ONCE = timedelta(hours=1)
 
 
 class IdempotencyKey(Base):
@@ -74,6 +75,26 @@ class Attempt:
     async def store(self, session: AsyncSession, answer: Any) -> None:
         mine = (IdempotencyKey.caller == self.caller) & (IdempotencyKey.key == self.key)
         await session.execute(update(IdempotencyKey).where(mine).values(answer=answer))
+
+
+def caller_of(user_id: int) -> str:
+    """A user as a caller; others are callers by their network."""
+    return f"user:{user_id}"
+
+
+async def forget(work: UnitOfWork, caller: str) -> None:
+    await work.session.execute(delete(IdempotencyKey).where(IdempotencyKey.caller == caller))
+
+
+async def forget_answers(database: Database, about: ColumnElement[bool]) -> None:
+    """Whoever got them. Nothing leads to an answer but its time, so all are looked at: an hour's at once, which others need not wait for."""
+    async with database.reading_latest() as session:
+        start = await session.scalar(select(func.min(IdempotencyKey.created_at)))
+    while start is not None and start <= utc_now():
+        within = (IdempotencyKey.created_at >= start) & (IdempotencyKey.created_at < start + LOOKED_AT_ONCE)
+        async with database.transaction() as work:
+            await work.session.execute(delete(IdempotencyKey).where(within, about))
+        start += LOOKED_AT_ONCE
 
 
 async def prune(work: UnitOfWork) -> int:

@@ -25,6 +25,7 @@ class Serializer(Generic[T]):
 
 
 NO_RESULT: Serializer[None] = Serializer(lambda _: None, lambda _: None)
+NUMBER: Serializer[int] = Serializer(lambda number: number, lambda number: number)
 
 
 def row_of(entity: type[R], *, without: Collection[str] = ()) -> Serializer[R]:

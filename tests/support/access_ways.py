@@ -3,6 +3,7 @@
 from graphql import GraphQLObjectType, GraphQLSchema
 
 from tests.support.access import Way
+from tests.support.service import PASSWORD
 
 SALES = "salesReport(from: $opened, to: $closed)"
 ROOTS: dict[str, dict[str, str]] = {
@@ -29,6 +30,7 @@ ROOTS: dict[str, dict[str, str]] = {
         "createItem": 'createItem(input: {name: "Pan", price: 1})',
         "updateItem": 'updateItem(id: $item, input: {description: "Sings well."})',
         "deleteItem": "deleteItem(id: $fresh_item)",
+        "restoreItem": "restoreItem(id: $fresh_gone)",
         "bulkCreateItems": 'bulkCreateItems(inputs: [{name: "Pan", price: 1}])',
         "purchaseItem": "purchaseItem(itemId: $item)",
         "deleteFile": "deleteFile(filename: $fresh_file)",
@@ -37,9 +39,14 @@ ROOTS: dict[str, dict[str, str]] = {
         "revokeScopes": "revokeScopes(username: $fresh_user, scopes: [ITEMS_READ])",
         "deactivateUser": "deactivateUser(username: $fresh_user)",
         "reactivateUser": "reactivateUser(username: $fresh_user)",
+        "updateMe": "updateMe(input: {})",
+        "changePassword": 'changePassword(currentPassword: "wrong password", newPassword: "correct horse")',
+        "deleteMe": 'deleteMe(password: "wrong password")',
+        "endLogin": "endLogin(id: $fresh_login)",
         "token": 'token(username: "hermit", password: "correct horse battery")',
         "refreshToken": 'refreshToken(refreshToken: "nobody\'s")',
         "revokeToken": 'revokeToken(token: "nobody\'s")',
+        "retryJob": "retryJob(id: $fresh_job)",
         "sendEcho": 'sendEcho(channel: "a", message: "b")',
     },
     "Subscription": {
@@ -84,6 +91,7 @@ WAYS: dict[str, Way | tuple[Way, ...]] = {
     "ItemUpdated": Way("subscription { itemEvents(after: $updated) { ... on ItemUpdated { * } } }"),
     "ItemPurchased": Way("subscription { itemEvents(after: $purchased) { ... on ItemPurchased { * } } }"),
     "ItemDeleted": Way("subscription { itemEvents(after: $deleted) { ... on ItemDeleted { * } } }"),
+    "ItemRestored": Way("subscription { itemEvents(after: $restored) { ... on ItemRestored { * } } }"),
     "Gap": Way("subscription { itemEvents(after: $foreign) { ... on Gap { * } } }"),
     "SalesReport": Way(f"{{ {SALES} {{ * }} }}"),
     "SalesTotal": Way(f"{{ {SALES} {{ periods {{ * }} }} }}"),
@@ -96,6 +104,14 @@ WAYS: dict[str, Way | tuple[Way, ...]] = {
     ),
     "DeletedItem": Way("mutation { deleteItem(id: $fresh_item) { ... on DeletedItem { * } } }"),
     "DeletedFile": Way("mutation { deleteFile(filename: $fresh_file) { ... on DeletedFile { * } } }"),
+    "Login": Way("{ node(id: $owner_signed_in) { ... on User { logins { * } } } }"),
+    "EndedLogin": Way("mutation { endLogin(id: $fresh_login) { ... on EndedLogin { * } } }"),
+    "ChangedPassword": Way(
+        f'mutation {{ changePassword(currentPassword: "{PASSWORD}", newPassword: "{PASSWORD}") {{ ... on ChangedPassword {{ * }} }} }}'
+    ),
+    "DeletedUser": Way("mutation { deleteMe(password: $fresh_password) { ... on DeletedUser { * } } }"),
+    "LastAdministrator": Way("mutation { deleteMe(password: $own_password) { ... on LastAdministrator { * } } }"),
+    "RetriedJob": Way("mutation { retryJob(id: $fresh_job) { ... on RetriedJob { * } } }"),
     "InvalidInput": Way('mutation { signup(input: {username: "", password: ""}) { ... on InvalidInput { * } } }'),
     "InputProblem": Way('mutation { signup(input: {username: "", password: ""}) { ... on InvalidInput { problems { * } } } }'),
     "UsernameTaken": Way('mutation { signup(input: {username: "Hermit", password: "correct horse"}) { ... on UsernameTaken { * } } }'),

@@ -17,6 +17,7 @@ Headers = Mapping[bytes, bytes]
 TOKEN_POINTS = 3  # A refused token has been verified in vain: some 0.1 ms.
 # Client names become labels of metrics: a bound keeps one client from filling the memory with them.
 _NAME_CHARACTERS = 64
+_USER_AGENT_CHARACTERS = 300  # Of which an open socket holds one.
 
 
 def headers_of(scope: Scope) -> Headers:
@@ -66,7 +67,7 @@ class Callers:
             raise
         if principal is None:
             return caller
-        return Caller(principal, caller.client_ip, caller.request_id, caller.client_name, caller.client_version)
+        return Caller(principal, caller.client_ip, caller.request_id, caller.client_name, caller.client_version, caller.user_agent)
 
 
 def request_id(scope: Scope) -> str:
@@ -82,8 +83,9 @@ def anonymous(scope: Scope, headers: Headers) -> Caller:
         request_id=request_id(scope),
         client_name=_name(headers.get(b"graphql-client-name") or headers.get(b"apollographql-client-name")),
         client_version=_name(headers.get(b"graphql-client-version") or headers.get(b"apollographql-client-version")),
+        user_agent=_name(headers.get(b"user-agent"), _USER_AGENT_CHARACTERS),
     )
 
 
-def _name(value: bytes | None) -> str | None:
-    return value.decode("latin-1")[:_NAME_CHARACTERS] if value else None
+def _name(value: bytes | None, most: int = _NAME_CHARACTERS) -> str | None:
+    return value[:most].decode("latin-1") if value else None

@@ -22,7 +22,7 @@ cli = typer.Typer(
 for panel, commands in {
     "Run": (serve.serve, migrate.migrate, doctor.doctor),
     "Backups": (backup.backup, backup.restore),
-    "Accounts": (accounts.grant, accounts.token),
+    "Accounts": (accounts.grant, accounts.token, accounts.erase),
     "Catalogue": (import_export.import_items, import_export.export_items, report.report),
     "Demo data": (seed.seed,),
     "Schema": (schema.schema, schema.deprecations),

@@ -1,8 +1,9 @@
-"""Commands `grant` and `token`: without a token of their own, since an operator who can read the settings may do anything anyway."""
+"""Commands `grant`, `token` and `erase`: without a token of their own, since an operator who can read the settings may do anything anyway."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -14,11 +15,13 @@ from graph.server.auth.tokens import Tokens
 from graph.server.cli.terminal import fail, loaded
 from graph.server.settings import Settings
 from graph.users.types import known_scopes
-from persistence import audit, users
+from persistence import audit, erasure, users
 from persistence.kit.cache.table_versions import publishing_versions
 from persistence.kit.database.database import Database
 from persistence.kit.errors import NotFound
 from persistence.schema import upgrade
+
+NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def grant(
@@ -45,6 +48,33 @@ def token(
     if issued is None:
         fail(f"There is no active user {username!r}.")
     typer.echo(issued)
+
+
+def erase(
+    who: Annotated[list[str], typer.Argument(metavar="USERS", help="Which, by their names, or by their numbers in the database.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase accounts for good: on request, or again after a backup from before was restored. Purchases stay, without a name."""
+    if not yes:
+        typer.confirm(f"Erase {', '.join(who)}? Nobody can undo it", abort=True)
+    missing = asyncio.run(erase_accounts(loaded(), who))
+    if missing:
+        fail(f"There is no user {' or '.join(missing)}. The others are erased." if len(missing) < len(who) else "There is no such user.")
+    typer.echo("Erased. A service that runs removes files and other traces within seconds, one that does not when it starts.")
+
+
+async def erase_accounts(settings: Settings, who: Collection[str]) -> list[str]:
+    """Each in a transaction of its own; returns those whom there is not."""
+    missing: list[str] = []
+    async with _opened(settings) as database:
+        for each in who:
+            try:
+                async with database.transaction() as work:
+                    user = await (users.locked(work, int(each)) if NUMBER.fullmatch(each) else users.locked_by_name(work, each))
+                    await erasure.erase(work, user, actor_id=None)
+            except NotFound:
+                missing.append(each)
+    return missing
 
 
 async def grant_scopes(settings: Settings, username: str, scopes: Collection[Scope]) -> users.User | None:

@@ -48,4 +48,4 @@ async def _listed(settings: Settings) -> tuple[jobs.QueueStats, Sequence[jobs.Jo
 
 async def _retried(settings: Settings, numbers: Sequence[int] | None) -> int:
     async with opened(settings) as database, database.transaction() as work:
-        return await jobs.retry(work, numbers)
+        return len(await jobs.retry(work, numbers))

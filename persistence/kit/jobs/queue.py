@@ -86,17 +86,21 @@ async def reschedule(work: UnitOfWork, job: Job, *, delay: timedelta | None, err
     await work.session.execute(update(Job).where(_mine(job)).values(error=error[:ERROR_LENGTH], **turn))
 
 
-async def retry(work: UnitOfWork, ids: Sequence[int] | None = None) -> int:
-    """Give parked jobs (all of them, without ids) a fresh start; returns how many."""
+async def retry(work: UnitOfWork, ids: Sequence[int] | None = None) -> Sequence[Job]:
+    """Give parked jobs (all of them, without ids) a fresh start; returns them."""
     chosen = Job.parked_at.is_not(None) if ids is None else Job.parked_at.is_not(None) & Job.id.in_(ids)
-    statement = update(Job).where(chosen).values(parked_at=None, due_at=None, attempts=0).returning(Job.id)
-    again = (await work.session.scalars(statement)).all()
-    work.changes += [Change(QUEUED, job_id) for job_id in again]
-    return len(again)
+    again = (await work.session.scalars(update(Job).where(chosen).values(parked_at=None, due_at=None, attempts=0).returning(Job))).all()
+    work.changes += [Change(QUEUED, job.id) for job in again]
+    return again
 
 
 async def parked(session: AsyncSession, *, most: int = SHOWN) -> Sequence[Job]:
     return (await session.scalars(select(Job).where(Job.parked_at.is_not(None)).order_by(Job.id).limit(most))).all()
+
+
+async def waits(session: AsyncSession, prefix: str) -> bool:
+    """Whether there is a job, parked or not, whose key begins so."""
+    return await session.scalar(select(Job.id).where(Job.key.startswith(prefix, autoescape=True)).limit(1)) is not None
 
 
 async def backlog(session: AsyncSession) -> QueueStats:

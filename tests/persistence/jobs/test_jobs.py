@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from graph.kit.auth import Scope
+from graph.kit.global_ids import global_id
 from persistence.kit.database.database import Database, UnitOfWork
 from persistence.kit.jobs import queue as jobs
 from persistence.kit.jobs.queue import Job
@@ -100,8 +101,8 @@ async def test_is_parked_after_the_last_failure_and_goes_on_when_told(database: 
     job = await parked(database, "b")
     assert (job.attempts, job.error, letters.finished) == (3, "TimeoutError()", [])
     async with database.transaction() as work:
-        assert await jobs.retry(work, [job.id]) == 1
-        assert await jobs.retry(work, [job.id]) == 0
+        assert [retried.key for retried in await jobs.retry(work, [job.id])] == ["b"]
+        assert await jobs.retry(work, [job.id]) == []
     await gone(database, "b")
     await runner.stop()
     assert (letters.performed, letters.finished) == (["b"] * 4, ["b"])
@@ -188,6 +189,40 @@ async def test_that_is_parked_is_shown_counted_and_queued_again_by_an_operator(s
     assert (again.code, again.out) == (0, "1 queued again.\n")
     await service.background_done()
     assert await service.ask(PARKED, token=token) == {"parkedJobs": []}
+
+
+RETRY = "mutation ($id: ID!, $key: String) { retryJob(id: $id, idempotencyKey: $key) { __typename ... on RetriedJob { id } ... on Error { code } } }"
+
+
+async def test_is_retried_by_those_who_see_that_it_is_parked(service: Service) -> None:
+    item = await service.make_item(inventory=1)
+    token = await service.sign_in()
+    await service.ask("mutation ($id: ID!) { purchaseItem(itemId: $id) { __typename } }", {"id": item}, token=token)
+    await service.background_done()
+    parked_id = await service.park(purchases.PLACED, "purchase:again", {"purchase_id": await only_purchase(service)})
+    other = await service.park(purchases.PLACED, "purchase:other", {"purchase_id": 0})
+    listed = (await service.ask("{ parkedJobs { id number } }", token=token))["parkedJobs"]
+    assert [job["number"] for job in listed] == [parked_id, other]
+    reader = await service.sign_in(Scope.ITEMS_READ, username="reader")
+    assert await service.refused(RETRY, {"id": listed[0]["id"]}, token=reader) == "FORBIDDEN"
+    for nothing in ("", "nothing", item, str(parked_id), global_id("ParkedJob", 10**9)):
+        assert (await service.ask(RETRY, {"id": nothing}, token=token))["retryJob"] == {"__typename": "NotFound", "code": "NOT_FOUND"}
+    assert await service.count("jobs") == [2]
+    variables = {"id": listed[0]["id"], "key": "k"}
+    retried = {"__typename": "RetriedJob", "id": listed[0]["id"]}
+    assert (await service.ask(RETRY, variables, token=token))["retryJob"] == retried
+    async with asyncio.timeout(30):
+        while await service.count("jobs") != [1]:  # noqa: ASYNC110 -- another task's work
+            await asyncio.sleep(0.01)
+    assert (await service.ask(RETRY, variables, token=token))["retryJob"] == retried
+    assert (await service.ask(RETRY, {"id": listed[0]["id"]}, token=token))["retryJob"]["__typename"] == "NotFound"
+    entries = (await service.ask("{ auditLog(first: 2) { nodes { action subject detail } } }", token=token))["auditLog"]["nodes"]
+    assert entries[1] == {
+        "action": "job.retried",
+        "subject": listed[0]["id"],
+        "detail": {"kind": "purchase.placed", "key": "purchase:again"},
+    }
+    assert (await service.ask("{ parkedJobs { number } }", token=token))["parkedJobs"] == [{"number": other}]
 
 
 async def only_purchase(service: Service) -> int:

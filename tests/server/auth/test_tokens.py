@@ -300,7 +300,7 @@ async def test_bring_an_old_hash_up_to_date(service: Service) -> None:
     ada = await service.make_user()
     old: Any = CryptContext(["argon2"], argon2__type="ID", argon2__memory_cost=1024, argon2__time_cost=1, argon2__parallelism=1)
     async with service.database.transaction() as work:
-        await users.set_password_hash(work, ada.id, old.hash(PASSWORD))
+        assert await users.set_password_hash(work, ada, old.hash(PASSWORD))
     assert (await log_in(service, password="wrong password"))["__typename"] == "InvalidCredentials"
     for _ in range(2):
         assert (await log_in(service))["__typename"] == "Token"

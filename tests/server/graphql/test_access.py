@@ -73,6 +73,7 @@ def test_says_in_a_sentence_what_it_does_not_know_how_to_ask_for():
 
 
 async def test_changes_nothing_where_it_refuses(world: World):
+    await world.idle()
     before = await _everything(world)
     for name, field in ROOTS["Mutation"].items():
         if "$fresh" not in field:

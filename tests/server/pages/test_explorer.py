@@ -36,7 +36,19 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 SCENARIOS = Path(__file__).parents[2] / "browser"
-TABS = ["SignUp", "GetToken", "CreateItem", "SearchItems", "Purchase", "Echo", "SendEcho", "ItemEvents", "PurchaseStatus"]
+TABS = [
+    "SignUp",
+    "GetToken",
+    "CreateItem",
+    "SearchItems",
+    "Purchase",
+    "Echo",
+    "SendEcho",
+    "ItemEvents",
+    "PurchaseStatus",
+    "Logins",
+    "DeleteAndRestore",
+]
 PRETTY = """query Names {
   items(first: 2) {
     edges {

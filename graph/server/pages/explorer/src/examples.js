@@ -234,4 +234,47 @@ export const examples = [
     `,
     { id: PURCHASE },
   ),
+  example(
+    "See where you are signed in",
+    `
+    # 10. See where you are signed in.
+    # EndLogin with one of these ids signs out there.
+    query Logins {
+      me {
+        logins {
+          id
+          client
+          lastUsedAt
+          isCurrent
+        }
+      }
+    }
+    `,
+    {},
+  ),
+  example(
+    "Delete an item and restore it",
+    `
+    # 11. Delete an item, and restore it.
+    # ItemEvents tells both; purchases of it stay meanwhile.
+    mutation DeleteAndRestore($id: ID!) {
+      deleteItem(id: $id) {
+        __typename
+      }
+      restoreItem(id: $id) {
+        __typename
+        ... on Item {
+          id
+          name
+          version
+        }
+        ... on Error {
+          code
+          message
+        }
+      }
+    }
+    `,
+    { id: ITEM },
+  ),
 ];
