@@ -37,10 +37,10 @@ class Outcome:
     broken_requests: int = 0
 
 
-async def rolled(deployment: Deployment, *, subscribers: int) -> Outcome:
+async def rolled(deployment: Deployment, *, subscribers: int, name: str = "roller") -> Outcome:
     """Raises: AssertionError, if a purchase was lost or made twice."""
     service = deployment.service
-    token, item = await service.sign_in(username="roller"), await service.make_item(inventory=STOCK)
+    token, item = await service.sign_in(username=name), await service.make_item(inventory=STOCK)
     start = await _now(service)
     shopping = Shopping(service.url, token, item)
     crowd = [Subscriber(service.socket_url, start, None if number % 2 else [item]) for number in range(subscribers)]

@@ -11,11 +11,12 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio
 import anyio.to_thread
+from limits import RateLimitItem
 from slowapi import Limiter
 from slowapi.errors import RateLimitExceeded
 from starlette.requests import Request
@@ -23,7 +24,7 @@ from starlette.responses import Response
 
 from graph.kit.auth import Caller
 from graph.kit.errors import RATE_LIMITED, refusal
-from persistence.kit.limits.moving_window import spans
+from persistence.kit.limits.moving_window import is_of_the_future, spans
 from persistence.kit.redis.circuit_breaker import REDIS_ERRORS
 from persistence.kit.redis.client import blocking_options, is_cluster
 
@@ -75,8 +76,7 @@ class RouteRateLimiter:
             try:
                 counted(request)
             except RateLimitExceeded:
-                item, key = request.state.view_rate_limit
-                return max(1, math.ceil(self._limiter.limiter.get_window_stats(item, *key).reset_time - time.time()))
+                return self._wait_seconds(*request.state.view_rate_limit) or wait_seconds(request)
             return 0
 
         async def passed(request: Request, caller: Caller) -> None:
@@ -90,6 +90,14 @@ class RouteRateLimiter:
                 raise refusal(RATE_LIMITED, message, headers={"Retry-After": str(wait)}, retryAfter=wait)
 
         return passed
+
+    def _wait_seconds(self, item: RateLimitItem, key: Sequence[str]) -> int:
+        """0, and all forgotten, for uses that a clock counted which has been set back since."""
+        wait: float = self._limiter.limiter.get_window_stats(item, *key).reset_time - time.time()
+        if is_of_the_future(wait, item):
+            self._limiter.limiter.clear(item, *key)
+            return 0
+        return max(1, math.ceil(wait))
 
 
 _ADMITTED = Response()

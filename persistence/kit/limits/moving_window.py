@@ -28,6 +28,9 @@ KEYS = 50_000  # That one process keeps; the least recently used goes first.
 WINDOWS_BYTES = 48 * 2**20
 DEQUE_BYTES = 760  # With room for 64 uses.
 USE_BYTES = 32
+CLOCK_SECONDS = (
+    5  # That clocks of processes may differ. Uses of a later time than that are of a clock that was wrong, and would count until then.
+)
 
 spans = lru_cache(parse_many)
 
@@ -120,7 +123,16 @@ class SharedMovingWindow:
             await self._redis.expire(f"{PREFIX}:{span.key_for(*key)}", max(EXPIRY_SECONDS, span.get_expiry()))
             return 0.0
         window = await self._limiter.get_window_stats(span, *key)
-        return max(0.001, window.reset_time - time.time())
+        wait = window.reset_time - time.time()
+        if is_of_the_future(wait, span):
+            await self._limiter.clear(span, *key)
+            return await self._wait(span, key)
+        return max(0.001, wait)
+
+
+def is_of_the_future(wait_seconds: float, span: RateLimitItem) -> bool:
+    """Whether the uses that a caller waits for were counted by a clock that has been set back since."""
+    return wait_seconds > span.get_expiry() + CLOCK_SECONDS
 
 
 class UnlimitedWindow:
