@@ -15,9 +15,9 @@ from graph.kit.entity.declaration import entity, stored, to_one
 from graph.kit.entity.roots import FindByGlobalId, FindByKey, ReadList
 from graph.kit.fields import query
 from graph.kit.global_ids import Node, row_id
-from graph.kit.limits.cost_rules import FILTER_POINTS, SEARCH_POINTS, Cost
+from graph.kit.limits.cost_rules import Cost, search_points
 from graph.kit.limits.rate_limits import ADDRESS, RateLimitRule
-from graph.kit.lists import OrderDirection
+from graph.kit.lists import LOOKING, OrderDirection
 from graph.users.types import User
 from persistence import users
 from persistence.items import external_ids, listing
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from graph.items.connection import ItemConnection
 
 PAGE_SIZE = 100
-LOOKING = {"search": SEARCH_POINTS, "filter": FILTER_POINTS}
 
 
 @entity(items.ENTITY)
@@ -163,7 +162,7 @@ class ItemQuery:
     @query(
         scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE),
         description="The catalogue with page numbers, for administration.",
-        cost=Cost(weight=100, size="pageSize", supplied={"search": SEARCH_POINTS}),
+        cost=Cost(weight=100, size="pageSize", supplied={"search": search_points}),
         limit=RateLimitRule("3/60seconds", by=ADDRESS),
     )
     async def items_page(

@@ -8,7 +8,7 @@ for what may be kept (see `graph.kit.cache_control`): it is for everybody if the
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -91,16 +91,14 @@ def mutation(
     def declare(resolver: Resolver) -> StrawberryField:
         @wraps(resolver)
         async def guarded(root: Any, info: Info, **arguments: Any) -> Any:
-            await _permit(info, scope, limit, arguments)
+            _require(info, scope)
             try:
-                payload = await resolver(root, info=info, **arguments)
+                async with _counted(info, arguments).attempt(_listed(limit)) if limit else nullcontext():
+                    return await resolver(root, info=info, **arguments)
             except TooOften as error:
                 raise rate_limited(error) from error
             except DomainError as error:
                 return as_data(error)
-            if limit:
-                await _counted(info, arguments).succeed(_listed(limit))
-            return payload
 
         return _field(guarded, scope, _limited(description, limit), _metadata(cost=cost))
 
@@ -136,10 +134,14 @@ async def _events(stream: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
 
 
 async def _permit(info: Info, scope: Scopes, limit: Limits, arguments: dict[str, Any]) -> None:
-    if scope is not None:
-        info.context.require(*_listed(scope))
+    _require(info, scope)
     if limit:
         await _counted(info, arguments).count(_listed(limit))
+
+
+def _require(info: Info, scope: Scopes) -> None:
+    if scope is not None:
+        info.context.require(*_listed(scope))
 
 
 def _counted(info: Info, arguments: dict[str, Any]) -> LimitedCall:

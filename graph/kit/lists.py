@@ -33,14 +33,14 @@ from graph.kit.entity.declaration import name_of, object_of
 from graph.kit.entity.roots import FindByGlobalId, ReadList
 from graph.kit.fields import Scopes, query
 from graph.kit.global_ids import row_id
-from graph.kit.limits.cost_rules import FILTER_POINTS, SEARCH_POINTS, Cost
+from graph.kit.limits.cost_rules import ORDER_POINTS, Cost, filter_points, search_points
 from persistence.kit.query.entity import Entity
 from persistence.kit.query.entity_list import Comparison, Condition, EntityList, SortOrder
 from persistence.kit.query.paging import PageArguments
 
 PAGE: Mapping[str, Any] = {"first": First, "after": After, "last": Last, "before": Before}
 ORDERED = {"String", "Int", "Decimal", "DateTime"}
-LOOKING = {"search": SEARCH_POINTS, "filter": FILTER_POINTS}
+LOOKING = {"search": search_points, "filter": filter_points, "orderBy": ORDER_POINTS}
 NO_ROW = 0  # Ids begin at 1.
 
 
@@ -136,7 +136,8 @@ def read_list(
 
     _sign(query_of, parameters)
     _sign(resolve, {"self": Parameter.empty, "info": Info, **parameters})
-    supplied = {name: points for name, points in LOOKING.items() if name in parameters}
+    offered = {"search": search, "filter": filter, "orderBy": order}
+    supplied = {name: points for name, points in LOOKING.items() if offered[name] is not None}
     declare = query(
         scope=scope,
         description=description,

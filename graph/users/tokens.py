@@ -10,7 +10,7 @@ from graph.kit.auth import TOKEN_LENGTH, AccessTokens, Scope, network
 from graph.kit.context import Info
 from graph.kit.errors import Error, InvalidInput, member_for
 from graph.kit.fields import mutation
-from graph.kit.limits.cost_rules import PASSWORD_POINTS
+from graph.kit.limits.cost_rules import PASSWORD_POINTS, TOKEN_WRITE_POINTS
 from graph.users.types import known_scopes
 from persistence import logins
 from persistence.kit import errors
@@ -98,6 +98,7 @@ class TokenMutation:
         description="Stay signed in: a new access token and a new refresh token for a refresh token, which works once. "
         "Used twice, even at the same moment, it is in two hands: the login ends, and every token that came from it is refused. "
         "At most 10 in 10 minutes for each login; one that is refused for that may be used later.",
+        cost=TOKEN_WRITE_POINTS,
     )
     async def refresh_token(
         self, info: Info, refresh_token: Annotated[str, strawberry.argument(description="The newest one of your login.")]
@@ -113,6 +114,7 @@ class TokenMutation:
         scope=None,
         description="Sign out. A refresh token ends its login, with every token that came from it; an access token ends alone. "
         "Whoever has the token may revoke it.",
+        cost=TOKEN_WRITE_POINTS,
     )
     async def revoke_token(
         self, info: Info, token: Annotated[str, strawberry.argument(description="An access token or a refresh token.")]

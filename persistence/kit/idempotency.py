@@ -1,7 +1,8 @@
 """Idempotency keys: the key, the request's fingerprint and the stored answer share the transaction of the effect.
 
 A repeat finds the stored answer. A repeat that comes while the first is still at work waits for it: on PostgreSQL on the unique key, on SQLite for
-the write lock. A refusal rolls back and leaves no key, so that the caller may repeat once the cause is gone. Keys are kept for 24 hours.
+the write lock. A refusal rolls back and leaves no key, so that the caller may repeat once the cause is gone. Keys are kept for 24 hours, and of one
+caller the newest KEYS, so that nobody fills the table.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -23,6 +24,7 @@ from persistence.kit.errors import InvalidInput, KeyReused
 
 KEY_LENGTH = 255  # Characters.
 RETENTION = timedelta(hours=24)
+KEYS = 100_000  # Of one caller: 50 MB. Whoever writes a hundred times a second may still repeat what is a quarter of an hour old.
 PRUNED_AT_ONCE = 500
 LOOKED_AT_ONCE = timedelta(hours=1)
 
@@ -98,8 +100,17 @@ async def forget_answers(database: Database, about: ColumnElement[bool]) -> None
 
 
 async def prune(work: UnitOfWork) -> int:
-    old = select(IdempotencyKey.caller, IdempotencyKey.key).where(IdempotencyKey.created_at < utc_now() - RETENTION).limit(PRUNED_AT_ONCE)
-    keys = (await work.session.execute(old)).all()
+    """Forget some keys that are too old, or too many of one caller; returns how many."""
+    own = (IdempotencyKey.caller, IdempotencyKey.key)
+    keys = (await work.session.execute(select(*own).where(IdempotencyKey.created_at < utc_now() - RETENTION).limit(PRUNED_AT_ONCE))).all()
+    if not keys and (crowded := await work.session.scalar(_crowded())) is not None:
+        newest_first = select(*own).where(IdempotencyKey.caller == crowded).order_by(IdempotencyKey.created_at.desc(), IdempotencyKey.key)
+        keys = (await work.session.execute(newest_first.offset(KEYS).limit(PRUNED_AT_ONCE))).all()
     if keys:
-        await work.session.execute(delete(IdempotencyKey).where(tuple_(IdempotencyKey.caller, IdempotencyKey.key).in_(keys)))
+        await work.session.execute(delete(IdempotencyKey).where(tuple_(*own).in_(keys)))
     return len(keys)
+
+
+def _crowded() -> Select[str]:
+    """A caller with more keys than are kept."""
+    return select(IdempotencyKey.caller).group_by(IdempotencyKey.caller).having(func.count() > KEYS).limit(1)

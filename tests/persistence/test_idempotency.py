@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import orjson
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from persistence.kit import idempotency
 from persistence.kit.column_types import utc_now
@@ -140,6 +140,34 @@ async def test_is_forgotten_after_a_day(service: Service) -> None:
         assert await idempotency.prune(work) == 1
     async with service.database.reading() as session:
         assert (await session.scalars(select(IdempotencyKey.key))).all() == ["young"]
+
+
+async def test_is_forgotten_where_a_caller_has_too_many(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "KEYS", 3)
+    monkeypatch.setattr(idempotency, "PRUNED_AT_ONCE", 4)
+    began = utc_now()
+    async with service.database.transaction() as work:
+        for caller, count in (("user:1", 10), ("user:2", 3)):
+            for number in range(count):
+                row = {
+                    "caller": caller,
+                    "key": f"{number:02}",
+                    "fingerprint": "",
+                    "answer": None,
+                    "created_at": began + timedelta(seconds=number),
+                }
+                await work.session.execute(insert(IdempotencyKey).values(row))
+    removed = list[int]()
+    while not removed or removed[-1]:
+        async with service.database.transaction() as work:
+            removed.append(await idempotency.prune(work))
+    assert removed == [4, 3, 0]
+    async with service.database.reading() as session:
+        kept = select(IdempotencyKey.caller, IdempotencyKey.key).order_by(IdempotencyKey.caller, IdempotencyKey.key)
+        assert [tuple(row) for row in await session.execute(kept)] == [
+            *(("user:1", key) for key in ("07", "08", "09")),
+            *(("user:2", key) for key in ("00", "01", "02")),
+        ]
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])

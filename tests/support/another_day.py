@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,12 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--dated", action="store_true", help="only tests that depend on the date")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """To import all files takes longer than many of these tests do."""
+    name = collection_path.stem.removeprefix("test_")
+    others = collection_path.match("test_*.py") and name not in DATED
+    return True if others and config.getoption("--dated") else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--dated"):
-        return
     found = {item.path.stem.removeprefix("test_") for item in items}
-    if missing := set(DATED) - found:
+    if config.getoption("--dated") and (missing := set(DATED) - found):
         raise pytest.UsageError(f"tests/support/another_day.py names what there is no more: {', '.join(sorted(missing))}")
-    dated = [item for item in items if item.path.stem.removeprefix("test_") in DATED]
-    config.hook.pytest_deselected(items=[item for item in items if item not in dated])
-    items[:] = dated

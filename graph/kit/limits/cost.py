@@ -24,7 +24,7 @@ from graphql import (
     GraphQLObjectType,
     InlineFragmentNode,
     ListValueNode,
-    NullValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
     Undefined,
@@ -36,7 +36,7 @@ from graphql import (
 )
 from graphql.utilities.coerce_input_value import coerce_default_value
 
-from graph.kit.limits.cost_rules import COUNTED_ROWS_A_POINT, CostRule, CostRules, Repeats, is_list, type_name
+from graph.kit.limits.cost_rules import COUNTED_ROWS_A_POINT, ArgumentPrice, CostRule, CostRules, Repeats, is_list, type_name
 from persistence.kit.query.paging import PAGE_SIZE
 
 Variables: TypeAlias = Mapping[str, Any]
@@ -178,6 +178,7 @@ class CostEstimator:
         self._tariff, self._schema, self._operation = tariff, tariff.schema, operation
         self._fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
         self._defaults = {node.variable.name.value: node.default_value for node in operation.variable_definitions or ()}
+        self._defaults_given = {name: value_from_ast_untyped(node) for name, node in self._defaults.items() if node is not None}
         self._shared: dict[tuple[tuple[Source, ...], int | None], Size] = {}
         self._drawn: dict[tuple[str, tuple[int, ...]], FieldCosts] = {}
 
@@ -226,21 +227,21 @@ class CostEstimator:
         below = self._below(self._schema.type_map[type_name(field)], selections)
         return FieldCost(key, nodes[0], rule, self._size(sources, rule.most), below, _named(below), self._supplied(nodes[0], rule.supplied))
 
-    def _supplied(self, node: FieldNode, prices: Mapping[str, int]) -> int | Size:
-        """Points for the arguments of these that are given; for those by a variable, when it is known."""
-        fixed, by_variable = 0, list[tuple[str, bool, int]]()
+    def _supplied(self, node: FieldNode, prices: Mapping[str, ArgumentPrice]) -> int | Size:
+        """Points for the arguments of these that are given; for those by a variable, or with one inside, when it is known."""
+        fixed, by_variable = 0, list[tuple[ValueNode, ArgumentPrice]]()
         for argument in node.arguments or ():
-            points = prices.get(argument.name.value, 0)
-            if isinstance(argument.value, VariableNode):
-                name = argument.value.name.value
-                by_variable.append((name, self._defaults.get(name) is not None, points))
-            elif not isinstance(argument.value, NullValueNode):
-                fixed += points
-        if not any(points for _, _, points in by_variable):
+            price = prices.get(argument.name.value, 0)
+            if price and _has_variable(argument.value):
+                by_variable.append((argument.value, price))
+            elif price:
+                fixed += _points(price, value_from_ast_untyped(argument.value))
+        if not by_variable:
             return fixed
 
         def size(variables: Variables) -> int:
-            return fixed + sum([points for name, default, points in by_variable if variables.get(name, default or None) is not None])
+            known = {**self._defaults_given, **variables}
+            return fixed + sum([_points(price, value_from_ast_untyped(node, known)) for node, price in by_variable])
 
         return size
 
@@ -268,6 +269,18 @@ class CostEstimator:
         if (sources, most) not in self._shared:
             self._shared[sources, most] = lambda variables: _largest([source.read(variables) for source in sources], most)
         return self._shared[sources, most]
+
+
+def _points(price: ArgumentPrice, value: object) -> int:
+    if value is None or value is Undefined:
+        return 0
+    return price if isinstance(price, int) else price(value)
+
+
+def _has_variable(node: ValueNode) -> bool:
+    if isinstance(node, ObjectValueNode):
+        return any(_has_variable(field.value) for field in node.fields)
+    return isinstance(node, VariableNode) or (isinstance(node, ListValueNode) and any(map(_has_variable, node.values)))
 
 
 def _largest(counts: Sequence[int | None], most: int | None) -> int:

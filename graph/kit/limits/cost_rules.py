@@ -20,10 +20,10 @@ An operation costs LEAST_POINTS at least. A field that looks at more rows than i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import cast
+from typing import Any, TypeAlias, cast
 
 from graphql import (
     GraphQLArgument,
@@ -35,16 +35,24 @@ from graphql import (
 )
 
 from persistence.kit.query.paging import MAX_PAGE_SIZE
+from persistence.kit.query.search import QUERY_LENGTH, prefixes
 
 ROOT_WEIGHT = 10  # A statement at least; in a mutation a transaction, in a subscription a stream to keep open.
 LEAST_POINTS = 5  # Of an operation, whatever it asks: to take it in, look at its limits and answer.
+TOKEN_WRITE_POINTS = 180  # A signature, and a transaction that looks for the token.
 PASSWORD_POINTS = 400  # Hashing one takes 30 ms of a processor, on purpose.
 SEARCH_POINTS = 250  # The list is read along, or words are looked up and what is found is sorted: some milliseconds.
-FILTER_POINTS = 250  # Rows that do not fit are passed over until the page is full.
+SHORT_WORD_POINTS = {1: 1_500, 2: 250}  # More, for a word of so few characters: in a large shop, half of the rows have one that begins so.
+FILTER_POINTS = 350  # For each condition: rows that do not fit are passed over until the page is full.
+LISTED_POINTS = 50  # For each further value of a condition that takes several, such as tags.
+ORDER_POINTS = 20
 COUNT_POINTS = 20
 COUNTED_ROWS_A_POINT = 100
 INTROSPECTION_WEIGHTS = {"__schema": 200, "__type": 20}
 PAGE_ARGUMENTS = ("first", "last")
+
+ArgumentPrice: TypeAlias = "int | Callable[[Any], int]"
+"""Points for an argument that is given, or for its value: as in JSON, and perhaps not what the argument takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ class Cost:
     size: str | None = None
     each: int = 0
     of_parent: bool = False
-    supplied: Mapping[str, int] = field(default_factory=dict[str, int])
+    supplied: Mapping[str, ArgumentPrice] = field(default_factory=dict[str, "ArgumentPrice"])
     """Points more for each of these arguments that is given and not null: what makes the field look at more rows."""
     counted_rows: int = 0
     """Of a number that is counted: how many rows at most. A point for each COUNTED_ROWS_A_POINT of them; afterwards, as many as were counted."""
@@ -80,7 +88,7 @@ class CostRule:
     sizes: tuple[str, ...] = ()
     most: int | None = None
     each: int = 0
-    supplied: Mapping[str, int] = field(default_factory=dict[str, int])
+    supplied: Mapping[str, ArgumentPrice] = field(default_factory=dict[str, "ArgumentPrice"])
     counted_rows: int = 0
     scanned: int = 0
 
@@ -120,6 +128,22 @@ class CostRules:
         if not is_composite_type(self.schema.type_map[type_]) or type_ == "PageInfo" or (parent.name.endswith("Edge") and name == "node"):
             return 0
         return 1
+
+
+def search_points(query: object) -> int:
+    """A word costs the more, the shorter it is."""
+    words = prefixes(query[:QUERY_LENGTH]) if isinstance(query, str) else ()
+    return SEARCH_POINTS + sum(SHORT_WORD_POINTS.get(len(word), 0) for word in words)
+
+
+def filter_points(conditions: object) -> int:
+    """Of the fields of an input that are given, and of the values of those that are lists."""
+    values = cast("dict[str, object]", conditions).values() if isinstance(conditions, dict) else ()
+    return sum(FILTER_POINTS + LISTED_POINTS * (_length(value) - 1) for value in values if value is not None)
+
+
+def _length(value: object) -> int:
+    return max(1, len(cast("list[object]", value))) if isinstance(value, list) else 1
 
 
 def notation(element: GraphQLField | GraphQLArgument) -> str:

@@ -3,21 +3,28 @@
     @query(…, limit=Limit("3/60seconds", by=ADDRESS))
     @mutation(…, limit=(Limit("100/hour", by=ADDRESS, failures=True), …))
 
-With `failures` each attempt is counted when it begins, so that many at once get no further than one after the other, and taken back when it succeeds.
+With `failures` each attempt is counted when it begins, so that many at once get no further than one after the other, and taken back unless it is refused
+for what it asks. Only SIDE_BY_SIDE of one key are under way in a process, others wait: so attempts that will succeed are not refused for each other.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from graphql import GraphQLError
 
 from graph.kit.auth import Caller, network
 from graph.kit.errors import RATE_LIMITED
+from persistence.kit.errors import DomainError
 from persistence.kit.limits.moving_window import MovingWindow, spans
+
+SIDE_BY_SIDE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +63,47 @@ class LimitedCall:
     def __init__(self, windows: MovingWindow, field: str, caller: Caller, arguments: Mapping[str, Any]) -> None:
         self._windows, self._field, self._caller, self._arguments = windows, field, caller, arguments
 
+    @asynccontextmanager
+    async def attempt(self, limits: Sequence[RateLimitRule]) -> AsyncGenerator[None]:
+        """Counts one use. A rule of failures goes on counting it only if it ends with a DomainError. Raises: GraphQLError, as `count` does."""
+        counting_failures = [limit for limit in limits if limit.failures]
+        async with AsyncExitStack() as stack:
+            for limit in counting_failures:
+                await stack.enter_async_context(_under_way((limit.rate, *self._key(limit))))
+            await self.count(limits)
+            try:
+                yield
+            except DomainError:
+                raise
+            except BaseException:
+                await self._undo(counting_failures)
+                raise
+            await self._undo(counting_failures)
+
     async def count(self, limits: Sequence[RateLimitRule]) -> None:
         """Raises: GraphQLError RATE_LIMITED with `retryAfter`, in whole seconds. What one limit refuses, the others do not count."""
         for place, limit in enumerate(limits):
             wait = await self._windows.hit(limit.rate, *self._key(limit))
             if wait > 0:
-                for counted in limits[:place]:
-                    await self._windows.undo(counted.rate, *self._key(counted))
+                await self._undo(limits[:place])
                 seconds = math.ceil(wait)
                 message = f"{self._field}: {str(limit).lower()} Try again in {seconds} s."
                 raise GraphQLError(message, extensions={"code": RATE_LIMITED, "retryAfter": seconds})
 
-    async def succeed(self, limits: Sequence[RateLimitRule]) -> None:
+    async def _undo(self, limits: Sequence[RateLimitRule]) -> None:
         for limit in limits:
-            if limit.failures:
-                await self._windows.undo(limit.rate, *self._key(limit))
+            await self._windows.undo(limit.rate, *self._key(limit))
 
     def _key(self, limit: RateLimitRule) -> tuple[str, ...]:
         return limit.key(self._field, self._caller, self._arguments)
+
+
+_semaphores: WeakValueDictionary[tuple[str, ...], asyncio.Semaphore] = WeakValueDictionary()
+"""Each for as long as an attempt holds it."""
+
+
+def _under_way(key: tuple[str, ...]) -> asyncio.Semaphore:
+    semaphore = _semaphores.get(key)
+    if semaphore is None:
+        semaphore = _semaphores[key] = asyncio.Semaphore(SIDE_BY_SIDE)
+    return semaphore

@@ -35,6 +35,7 @@ from persistence.kit.query.paging import MAX_PAGE_SIZE, PageArguments
 
 log = structlog.get_logger(__name__)
 
+DOWNLOADED_BYTES_A_POINT = 32_768  # Bytes of a file pass through as they are.
 LISTED = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -48,7 +49,14 @@ class FileRoutes:
             rest_routes.route(
                 "/api/v2/files/upload", self.upload, methods=["POST"], scope=Scope.FILES_WRITE, limit="60/minute", points=100
             ),
-            rest_routes.route(f"{DOWNLOAD}{{filename}}", self.download, scope=Scope.FILES_READ, limit="600/minute", points=10),
+            rest_routes.route(
+                f"{DOWNLOAD}{{filename}}",
+                self.download,
+                scope=Scope.FILES_READ,
+                limit="600/minute",
+                points=10,
+                bytes_a_point=DOWNLOADED_BYTES_A_POINT,
+            ),
             rest_routes.route("/api/v2/files/list", self.list, scope=Scope.FILES_READ, limit="120/minute", points=20),
         ]
 

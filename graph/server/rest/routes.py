@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import structlog
@@ -11,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Send
+from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
 
 from graph.kit.auth import Caller, Scope
@@ -22,7 +23,7 @@ from graph.server.asgi.error_responses import BAD_METHOD, NOT_FOUND, error_respo
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import Body, ClientGone
 from graph.server.auth.callers import Callers, anonymous, headers_of
-from graph.server.graphql.budget import BudgetService
+from graph.server.graphql.budget import ANSWER_BYTES_A_POINT, BudgetService
 from graph.server.rest.rate_limiter import RouteLimit, RouteRateLimiter
 from persistence.kit.database.replica import reading_as
 from persistence.kit.errors import DomainError
@@ -56,10 +57,22 @@ class Routes:
         self.limits = limits
 
     def route(
-        self, path: str, endpoint: Endpoint, *, scope: Scope | None, limit: str, points: int, methods: Sequence[str] = ("GET",)
+        self,
+        path: str,
+        endpoint: Endpoint,
+        *,
+        scope: Scope | None,
+        limit: str,
+        points: int,
+        bytes_a_point: int = ANSWER_BYTES_A_POINT,
+        methods: Sequence[str] = ("GET",),
     ) -> Route:
-        """Without a `scope` any token will do. `limit` is per caller, in the syntax of the `limits` library: `60/minute`. `points` are charged to the caller's budget."""
-        return Route(path, _RouteHandler(self, endpoint, scope, self._throttle.limiter(endpoint.__name__, limit), points), methods=methods)
+        """Without a `scope` any token will do. `limit` is per caller, in the syntax of the `limits` library: `60/minute`.
+
+        `points` are charged to the caller's budget before the work, and 1 for each `bytes_a_point` of the response, where that is more.
+        """
+        price = _Price(points, bytes_a_point)
+        return Route(path, _RouteHandler(self, endpoint, scope, self._throttle.limiter(endpoint.__name__, limit), price), methods=methods)
 
     async def context(self, request: Request, scope: Scope | None) -> Context:
         """Raises: Refused, unless the caller may use the route."""
@@ -71,43 +84,67 @@ class Routes:
         return Context.fresh(self._services, caller, cache=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Price:
+    points: int
+    bytes_a_point: int
+
+
+class _MeteredSend:
+    """Charges for the bytes of a response as they are sent: of a stream nobody knows before how long it is. The budget may fall below zero."""
+
+    def __init__(self, send: Send, limits: BudgetService, caller: Caller, price: _Price) -> None:
+        self._send, self._limits, self._caller, self._price = send, limits, caller, price
+        self._bytes, self._charged = 0, price.points
+
+    async def __call__(self, message: Message) -> None:
+        self._bytes += len(message.get("body", b""))  # Before compression, which puts its own in their place.
+        await self._send(message)
+        if (due := self._bytes // self._price.bytes_a_point - self._charged) > 0:
+            self._limits.take(self._caller, due)
+            self._charged += due
+
+
 class _RouteHandler:
-    def __init__(self, rest_routes: Routes, endpoint: Endpoint, scope: Scope | None, gate: RouteLimit, points: int) -> None:
-        self._routes, self._endpoint, self._scope, self._gate, self._points = rest_routes, endpoint, scope, gate, points
+    def __init__(self, rest_routes: Routes, endpoint: Endpoint, scope: Scope | None, gate: RouteLimit, price: _Price) -> None:
+        self._routes, self._endpoint, self._scope, self._gate, self._price = rest_routes, endpoint, scope, gate, price
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         body = Body(scope, receive)
         request = Request(scope, body.receive)
         try:
-            response = await self._answer(request, body)
+            response, caller = await self._answer(request, body)
         except ClientGone:
             return
+        if caller is not None:
+            send = _MeteredSend(send, self._routes.limits, caller, self._price)
         if body.unread and response.status_code >= HTTPStatus.BAD_REQUEST:
             await body.answer_early(response, send)
         else:
             await response(scope, body.receive, send)
 
-    async def _answer(self, request: Request, body: Body) -> Response:
+    async def _answer(self, request: Request, body: Body) -> tuple[Response, Caller | None]:
+        """And whose budget pays for its bytes: of a refusal, nobody's."""
         try:
             with Deadline(self._routes.seconds) as body.deadline:
                 context = await self._routes.context(request, self._scope)
                 await self._gate(request, context.caller)
                 with reading_as(*context.caller.keys):
-                    return await self._charged(request, context)
+                    return await self._charged(request, context), context.caller
         except (Refused, DomainError) as error:
-            return refusal_response(error, request.url.path)
+            return refusal_response(error, request.url.path), None
         except ClientGone:
             raise
         except Exception as error:
             if is_transient(error):
-                return refusal_response(out_of_service(error), request.url.path)
+                return refusal_response(out_of_service(error), request.url.path), None
             log.exception("unexpected error on a route", path=request.url.path)
-            return error_response(INTERNAL, f"Internal error. Request id: {request.state.request_id}", request.url.path)
+            return error_response(INTERNAL, f"Internal error. Request id: {request.state.request_id}", request.url.path), None
         finally:
             body.deadline = None
 
     async def _charged(self, request: Request, context: Context) -> Response:
-        figures = await self._routes.limits.charge_fixed(context.caller, self._points)
+        figures = await self._routes.limits.charge_fixed(context.caller, self._price.points)
         response = await self._endpoint(request, context)
         response.headers.update(figures)
         return response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
@@ -18,13 +19,17 @@ from websockets.exceptions import ConnectionClosed
 from graph.budget import BudgetMeter
 from graph.items.events import HISTORY_PAGE_POINTS
 from graph.kit.auth import Caller, Scope
+from graph.server.graphql.budget import ANSWER_BYTES_A_POINT
 from graph.server.graphql.requests import GraphQLRequest
+from graph.server.rest.exports import EXPORT_POINTS
+from graph.server.rest.files import DOWNLOADED_BYTES_A_POINT
 from graph.server.settings import BadSettings, load
 from persistence.items import table as items
 from persistence.kit.column_types import utc_now
 from persistence.kit.events import log as events
 from persistence.kit.events.feed import EventBuffer
 from persistence.kit.limits.moving_window import MovingWindow
+from persistence.kit.limits.token_bucket import Budget
 from tests.conftest import settings_for
 from tests.persistence.limits.test_token_bucket import connected
 from tests.support.listening import listening
@@ -233,6 +238,49 @@ async def test_pay_for_rest_routes_from_the_same_budget(limited: Service):
     assert response.json()["error"]["code"] == "RATE_LIMITED"
 
 
+@pytest.mark.parametrize(("size", "points"), [(9 * DOWNLOADED_BYTES_A_POINT, 10), (24 * DOWNLOADED_BYTES_A_POINT + 1, 24)])
+async def test_pay_for_the_bytes_of_a_download_where_they_are_more_than_its_price(limited: Service, size: int, points: int):
+    user = await limited.make_user()
+    bearer = {"Authorization": f"Bearer {limited.tokens.issue(user.id, tuple(Scope))}"}
+    upload = {"file": ("large.bin", bytes(size), "application/octet-stream")}
+    assert (await limited.http.post("/api/v2/files/upload", files=upload, headers=bearer)).status_code == 201
+    await restored(limited)
+    answer = await limited.http.get("/api/v2/files/download/large.bin", headers=bearer)
+    assert (len(answer.content), left(answer)) == (size, "r=990")
+    quota = limited.services.ports[BudgetMeter]._quota
+    await holds(quota, f"user:{user.id}", 1_000 - points)
+    part = await limited.http.get("/api/v2/files/download/large.bin", headers=bearer | {"Range": "bytes=0-9"})
+    assert (len(part.content), left(part)) == (10, f"r={1_000 - points - 10}")
+
+
+async def test_pay_for_the_bytes_of_an_export_where_they_are_more_than_its_price(limited: Service, monkeypatch: pytest.MonkeyPatch):
+    user = await limited.make_user()
+    bearer = {"Authorization": f"Bearer {limited.tokens.issue(user.id, (Scope.ITEMS_READ,))}"}
+    async with limited.database.transaction() as work:
+        await items.create_all(work, [items.ItemValues("Kettle", Decimal(1), "x" * 9_000)] * 100, owner_id=None)
+    quota = limited.services.ports[BudgetMeter]._quota
+    monkeypatch.setattr(quota, "budget", Budget(3_000, 0.001))
+    await restored(limited)
+    answer = await limited.http.get("/api/v2/stream/items.csv", headers=bearer)
+    assert (answer.status_code, left(answer)) == (200, "r=1000")
+    assert len(answer.content) // ANSWER_BYTES_A_POINT < EXPORT_POINTS
+    await holds(quota, f"user:{user.id}", 1_000)
+    async with limited.database.transaction() as work:
+        await items.create_all(work, [items.ItemValues("Kettle", Decimal(1), "x" * 9_000)] * 300, owner_id=None)
+    await restored(limited)
+    answer = await limited.http.get("/api/v2/stream/items.csv", headers=bearer)
+    points = len(answer.content) // ANSWER_BYTES_A_POINT
+    assert points > 3_000
+    await holds(quota, f"user:{user.id}", 3_000 - points)
+
+
+async def holds(quota: Any, caller: str, points: int) -> None:
+    """Wait until a budget holds so much: what is taken for bytes reaches Redis a moment later."""
+    async with asyncio.timeout(60):
+        while math.floor((await quota.charge(caller, 0)).points) != points:  # noqa: ASYNC110 -- nothing could set an event
+            await asyncio.sleep(0.01)
+
+
 # The price of one operation
 
 
@@ -264,6 +312,22 @@ async def test_price_a_document_without_running_it(limited: Service):
     assert await price(ITEMS, {"first": 100}) == 10 + 100 * 2
     assert await price(CREATE) == 10
     assert await price("query A { __typename } query B { items(first: 3) { nodes { id } } }", name="B") == 13
+    searched = "query ($s: String, $f: ItemFilter) { items(search: $s, filter: $f, first: 1) { nodes { id } } }"
+    in_part = "query ($min: Decimal) { items(filter: {priceMin: $min, inStock: true}, first: 1) { nodes { id } } }"
+    for words, points in {"kettle": 250, "kettle 3 l": 3_250, "tv": 500, "日": 1_750, "a" * 300: 250, "": 250, None: 0}.items():
+        assert await price(searched, {"s": words}) == 10 + 1 + points, words
+    for conditions, points in (
+        ({}, 0),
+        ({"inStock": True}, 350),
+        ({"priceMin": "1", "priceMax": None}, 350),
+        ({"tagsAny": ["a"] * 20}, 1_300),
+    ):
+        assert await price(searched, {"f": conditions}) == 10 + 1 + points, conditions
+    assert await price(in_part, {"min": "1"}) == 10 + 1 + 700
+    assert (
+        await price('{ items(search: "a b", filter: {tagsAll: ["x", "y"]}, orderBy: {field: NAME}) { nodes { id } } }')
+        == 30 + 3_250 + 400 + 20
+    )
     assert await price("query A { __typename } query B { __typename }") == "BAD_USER_INPUT"
     assert await price("{ nothing }") == "GRAPHQL_VALIDATION_FAILED"
     assert await price("{") == "GRAPHQL_PARSE_FAILED"
@@ -485,7 +549,7 @@ async def test_charge_for_the_bytes_of_an_answer_and_let_the_budget_fall_below_z
     async with limited.database.transaction() as work:
         await items.create_all(work, [items.ItemValues(f"Kettle {n}", Decimal(1), "é" * 10_000) for n in range(20)], owner_id=owner.id)
     document = "{ items { nodes { description } } }"
-    await known(limited, document)
+    await known(limited, document, "{ __typename }")
     response = await limited.http.post("/graphql", json={"query": document, "extensions": {"cost": True}})
     points = -(
         -len(b'{"data":{"items":{"nodes":[' + b",".join([b'{"description":"' + "é".encode() * 10_000 + b'"}'] * 20) + b"]}}}") // 1_024

@@ -65,6 +65,14 @@ def test_knows_a_connection_that_is_just_being_ended() -> None:
     assert is_transient(InternalError("SELECT 1", {}, AsyncAdapt_asyncpg_dbapi.InternalClientError(told)))
 
 
+async def test_compiles_no_plan_that_is_used_once() -> None:
+    async with connected() as database:
+        async with database.reading() as session:
+            assert await session.scalar(text("SHOW jit")) == "off"
+        setting = statement_executor.prepare(select(func.current_setting("jit")), database.executor_dialect)
+        assert [*map(tuple, await (await database.executor()).fetch(setting, {}))] == [("off",)]
+
+
 async def test_leaves_the_time_limit_to_the_server_when_told_so() -> None:
     async with connected(database_statement_timeout_ms=0) as database, database.reading() as session:
         assert await session.scalar(text("SHOW statement_timeout")) == "0"

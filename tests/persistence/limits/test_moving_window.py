@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -11,6 +12,7 @@ from redis.asyncio import Redis
 
 from graph.kit.auth import Caller
 from graph.kit.limits.rate_limits import ADDRESS, LimitedCall, LimitKey, RateLimitRule
+from persistence.kit.errors import InvalidInput
 from persistence.kit.limits.moving_window import KEYS, LocalMovingWindow, MovingWindow, SharedMovingWindow, UnlimitedWindow
 from persistence.kit.redis.circuit_breaker import RETRY_SECONDS
 from tests.persistence.limits.test_token_bucket import Clock, connected, emptied
@@ -92,6 +94,44 @@ async def test_counts_for_no_limit_of_a_field_what_another_refuses(windows: Movi
         await each.count((wide, narrow))
     with pytest.raises(GraphQLError, match="for each client address"):
         await LimitedCall(windows, "token", Caller(None, "192.0.2.1", ""), {"name": "e"}).count((wide, narrow))
+
+
+FAILING = RateLimitRule("20/hour", by=ADDRESS, failures=True)
+
+
+async def attempt(windows: MovingWindow, outcome: Exception | None, gate: asyncio.Event | None = None) -> str:
+    call = LimitedCall(windows, "signup", Caller(None, "192.0.2.1", ""), {})
+    try:
+        async with call.attempt((FAILING,)):
+            if gate is not None:
+                await gate.wait()
+            end_with(outcome)
+    except GraphQLError:
+        return "refused"
+    except Exception as error:  # noqa: BLE001 -- the test's own
+        return type(error).__name__
+    return "done"
+
+
+def end_with(outcome: Exception | None) -> None:
+    if outcome is not None:
+        raise outcome
+
+
+async def test_refuses_no_attempt_for_others_that_succeed_beside_it(windows: MovingWindow):
+    gate = asyncio.Event()
+    attempts = [asyncio.create_task(attempt(windows, None, gate)) for _ in range(100)]
+    await asyncio.sleep(0)
+    gate.set()
+    assert await asyncio.gather(*attempts) == ["done"] * 100
+
+
+async def test_counts_of_attempts_those_alone_that_are_refused_for_what_they_ask(windows: MovingWindow):
+    for outcome in (TimeoutError(), RuntimeError()):
+        assert [await attempt(windows, outcome) for _ in range(30)] == [type(outcome).__name__] * 30
+    refusals = [attempt(windows, InvalidInput.at("username", "taken")) for _ in range(100)]
+    assert Counter(await asyncio.gather(*refusals)) == {"InvalidInput": 20, "refused": 80}
+    assert await attempt(windows, None) == "refused"
 
 
 async def test_is_one_for_all_processes_that_share_a_redis(redis: Redis):

@@ -9,17 +9,17 @@ from tests.support.slow_clients import IMPATIENT, KINDS, hold, served
 if TYPE_CHECKING:
     from pathlib import Path
 
-EACH = 25
+EACH = 10
 MOST_BYTES_EACH = 2**20
 """Of the server's memory. A client that is owed a page of 900 kB, or a part of a file of 1 MB, holds that until it is given up."""
 
 
 async def test_are_all_let_go_while_others_are_served(tmp_path: Path) -> None:
     async with served(tmp_path, IMPATIENT) as (process, target, victim):
-        outcome = await hold(process, target, victim, each=EACH, seconds=60)
-        again = await hold(process, target, victim, each=EACH, seconds=60)
-    for each in (outcome, again):
+        first, *again = [await hold(process, target, victim, each=EACH, seconds=60) for _ in range(3)]
+    for each in (first, *again):
         assert (each.clients, each.left, each.lines) == (EACH * len(KINDS), 0, []), each
         assert each.grown_bytes < each.clients * MOST_BYTES_EACH, each
         assert each.busy_p99 < 2, each
-    assert again.kept_bytes < outcome.grown_bytes / 2, again  # What the first ones took is used again.
+    # What the first ones took is used again: what is never freed grows each time, and by as much; the allocator may take more once.
+    assert min(each.kept_bytes for each in again) < first.grown_bytes / 2, again

@@ -15,6 +15,7 @@ from graph.server.auth.tokens import ACCESS_SECONDS
 from graph.server.graphql import budget
 from graph.server.graphql.http import HttpLimits
 from graph.server.graphql.websocket import SocketLimits
+from graph.server.rest import exports, files
 from persistence.kit.events.feed import PAGE_EVENTS
 from persistence.kit.finding.facets import FACET_ROWS
 from persistence.kit.query.paging import COUNT_ROWS, PAGE_SIZE
@@ -40,7 +41,11 @@ def test_prices_are_those_of_the_page():
         f"({PAGE_SIZE} without `first` or `last`)",
         f"| `totalCount` | {cost_rules.COUNT_POINTS}, and 1 for each {cost_rules.COUNTED_ROWS_A_POINT} that are counted; counting ends at {COUNT_ROWS:,},",
         f"or {cost_rules.COUNT_POINTS}; and 1 for each {connection.SCANNED_ROWS_A_POINT} items that are counted, at most {FACET_ROWS:,} |",
-        f"| `search` and `filter` of a list | {cost_rules.SEARCH_POINTS} each, if given |",
+        f"| `search` of a list | {cost_rules.SEARCH_POINTS}, and for each word of one letter {cost_rules.SHORT_WORD_POINTS[1]:,} more,",
+        f"of two letters {cost_rules.SHORT_WORD_POINTS[2]} |",
+        f"| `filter` of a list | {cost_rules.FILTER_POINTS} for each condition, and {cost_rules.LISTED_POINTS} for each further value",
+        f"| `orderBy` of a list | {cost_rules.ORDER_POINTS} |",
+        f"| `refreshToken` and `revokeToken` | {cost_rules.TOKEN_WRITE_POINTS} |",
         f"| `token` and `signup`, which hash a password | {cost_rules.PASSWORD_POINTS} |",
         f"| {summary.SUMMARY_POINTS}, {health.HEALTH_POINTS}, {price('{ itemsPage { total } }')}, {price('{ compute(n: 1) }'):,}, {sales.SALES_POINTS:,} |",
         f"| `node`, and each of `nodes` | {price('{ node(id: 1) { id } }')}, {price('{ nodes(ids: [1]) { id } }')} |",
@@ -49,11 +54,12 @@ def test_prices_are_those_of_the_page():
         f"1 for each {budget.ANSWER_BYTES_A_POINT:,} bytes",
         f"beyond {budget.BODY_BYTES_INCLUDED:,} | 1 for each {budget.BODY_BYTES_A_POINT}, before they are parsed; {budget.MALFORMED_POINTS} for one",
         f"1 for each {budget.CHARACTERS_A_POINT} characters",
+        f"An export costs {exports.EXPORT_POINTS:,} points",
+        f"or 1 for each {budget.ANSWER_BYTES_A_POINT:,} bytes of the response ({files.DOWNLOADED_BYTES_A_POINT:,} of a download)",
         f"| a token that is refused | {callers.TOKEN_POINTS},",
         f"| bytes of a request | {HttpLimits().bytes:,}; {HttpLimits().bytes_signed_in // 2**20} MiB",
     ):
         assert words in text, words
-    assert cost_rules.SEARCH_POINTS == cost_rules.FILTER_POINTS
 
 
 def test_examples_cost_what_the_pages_say():
