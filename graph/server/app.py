@@ -22,10 +22,11 @@ from graph.kit.process_pool import ProcessPool
 from graph.schema import executable, schema
 from graph.server.asgi.compression import Compression
 from graph.server.asgi.graceful_shutdown import GracefulShutdown, ShutdownMiddleware, ShutdownStack
+from graph.server.asgi.http_protocol import HTTP_CONNECTIONS, HttpConnections
 from graph.server.asgi.middleware import CorsShortcut, PathShortcut, PlainStarlette
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.response_headers import ResponseHeadersMiddleware
-from graph.server.asgi.trusted_proxies import TrustedProxies, networks
+from graph.server.asgi.trusted_proxies import TrustedProxies, is_trusted, networks
 from graph.server.auth.callers import Callers
 from graph.server.auth.tokens import Tokens
 from graph.server.graphql.budget import BudgetService
@@ -78,6 +79,8 @@ from persistence.kit.notifications import LogNotifier, Notifier
 from persistence.kit.redis.client import Redis, connect
 from persistence.kit.tasks.supervisor import Supervisor
 from persistence.purchases import table as purchases
+
+HTTP_PER_SOCKET = 10  # HTTP connections of one network for each WebSocket or event stream that a caller may have.
 
 
 def create_app(settings: Settings, replaced: Mapping[type[Any], Any] | None = None) -> Starlette:
@@ -289,7 +292,13 @@ async def lifespan(parts: Parts, _app: Starlette) -> AsyncGenerator[dict[str, An
         stack.step("goodbyes", parts.connections.ended)
         await parts.pipeline.prepare_trusted()
         watch_over(parts)
-        yield {"shutdown": parts.shutdown}
+        yield {"shutdown": parts.shutdown, HTTP_CONNECTIONS: create_http_connections(parts.settings)}
+
+
+def create_http_connections(settings: Settings) -> HttpConnections:
+    """Browsers open six of a site; behind one address there may be many of them, and programs that keep a pool."""
+    trusted = networks(settings.trusted_proxies)
+    return HttpConnections(HTTP_PER_SOCKET * settings.connections_per_caller, partial(is_trusted, trusted=trusted))
 
 
 def create_job_handlers(parts: Parts) -> dict[str, Handler]:

@@ -178,7 +178,7 @@ class CostEstimator:
         self._tariff, self._schema, self._operation = tariff, tariff.schema, operation
         self._fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
         self._defaults = {node.variable.name.value: node.default_value for node in operation.variable_definitions or ()}
-        self._defaults_given = {name: value_from_ast_untyped(node) for name, node in self._defaults.items() if node is not None}
+        self._default_values = {name: value_from_ast_untyped(node) for name, node in self._defaults.items() if node is not None}
         self._shared: dict[tuple[tuple[Source, ...], int | None], Size] = {}
         self._drawn: dict[tuple[str, tuple[int, ...]], FieldCosts] = {}
 
@@ -240,7 +240,7 @@ class CostEstimator:
             return fixed
 
         def size(variables: Variables) -> int:
-            known = {**self._defaults_given, **variables}
+            known = {**self._default_values, **variables}
             return fixed + sum([_points(price, value_from_ast_untyped(node, known)) for node, price in by_variable])
 
         return size

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from graph.kit.auth import network
 from graph.server.asgi.response_writer import ResponseWriter
 from graph.server.asgi.transport import BY_BACKLOG, CONNECTION, LARGEST_READ_BYTES, READ_BYTES, BufferedTransport, WireLimits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from uvicorn._types import ASGI3Application
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -47,7 +50,47 @@ UPGRADE_TOO_EARLY = Rejection(400, "An upgrade has to wait for the answers to th
 HEAD_TOO_LARGE = Rejection(431, "The head of the request is too large.")
 HEAD_TOO_SLOW = Rejection(408, "The head of the request took too long.")
 TOO_MANY = Rejection(503, "Too many requests wait on this connection.")
+TOO_MANY_CONNECTIONS = Rejection(503, "Too many connections are open from your network: close one.")
 NO_SUCH_VERSION = Rejection(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
+
+
+HTTP_CONNECTIONS = "http connections"
+"""The name of the process's `HttpConnections` in the state of the application."""
+
+
+class HttpConnections:
+    """The open HTTP connections of a process by the network of their peer, at most `per_network` of one, but for `exempt` ones such as proxies.
+
+    One more takes the place of one that is idle; where all are at work it is refused. WebSockets are counted by the registry of connections instead.
+    """
+
+    def __init__(self, per_network: int, exempt: Callable[[str], bool]) -> None:
+        self._per_network, self._exempt = per_network, exempt
+        self._open: dict[str, dict[HttpProtocol, None]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._open.values()))
+
+    def register(self, connection: HttpProtocol, address: str) -> str | None:
+        """Under which network it is counted; None, if it has no place."""
+        if self._exempt(address):
+            return ""
+        key = network(address)
+        others = self._open.setdefault(key, {})
+        if len(others) >= self._per_network:
+            idle = next((each for each in others if each.is_idle), None)
+            if idle is None:
+                return None
+            del others[idle]
+            idle.close_idle()
+        others[connection] = None
+        return key
+
+    def unregister(self, connection: HttpProtocol, key: str | None) -> None:
+        others = self._open.get(key or "", {})
+        others.pop(connection, None)
+        if key and not others:
+            self._open.pop(key, None)
 
 
 class _RejectedError(Exception):
@@ -66,6 +109,8 @@ class HttpProtocol(HttpToolsProtocol):
     _rejection: Rejection | None = None
     """From then on nothing more is parsed."""
     _lingers_since: float | None = None
+    _network: str | None = None
+    """Under which it is counted among the open ones."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self._head_since = self.loop.time()
@@ -75,8 +120,26 @@ class HttpProtocol(HttpToolsProtocol):
         self._buffered = BufferedTransport(transport, self, self.loop)
         self.app_state = {**self.app_state, CONNECTION: self._buffered}
         super().connection_made(cast("asyncio.Transport", self._buffered))
+        self._connections: HttpConnections | None = cast("Any", self.app_state.get(HTTP_CONNECTIONS))
+        if self._connections is not None and self.client is not None:
+            self._network = self._connections.register(self, self.client[0])
+            if self._network is None:
+                self._reject(TOO_MANY_CONNECTIONS)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is between two requests, or has not begun one."""
+        return not self._begun and not self._answer_due and not self.pipeline and not self._backlog
+
+    def close_idle(self) -> None:
+        self.transport.close()
+
+    def _give_up_place(self) -> None:
+        if self._connections is not None:
+            self._connections.unregister(self, self._network)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._give_up_place()
         super().connection_lost(exc)
         if self._running is not None:  # uvicorn tells only the last one that came.
             self._disconnect(self._running)
@@ -221,6 +284,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = self._body_left = 0
 
     def handle_websocket_upgrade(self) -> None:
+        self._give_up_place()
         super().handle_websocket_upgrade()
         self._forget()
 

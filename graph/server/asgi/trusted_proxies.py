@@ -41,6 +41,11 @@ def networks(texts: Sequence[str]) -> tuple[Network, ...]:
     return tuple(ip_network(text) for text in texts)
 
 
+def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+    parsed = _parsed(address)
+    return parsed is not None and _within(parsed, trusted)
+
+
 def client_address(peer: str, forwarded_for: Sequence[str], forwarded: Sequence[str], trusted: Sequence[Network]) -> str:
     """The client's address, given the header lines in the order of arrival. `peer`, as it is, where nothing better is known."""
     by_for, by_forwarded = _outermost(peer, _listed(forwarded_for), trusted), _outermost(peer, _named(forwarded), trusted)

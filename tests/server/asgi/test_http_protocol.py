@@ -35,10 +35,11 @@ class Served:
     def __init__(self, app: ASGIApp, protocol: type[HttpToolsProtocol], **options: Any) -> None:
         self._config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", **options)
         self._protocol, self.state, self.port = protocol, ServerState(), 0
+        self.app_state: dict[str, Any] = {}
         self.state.default_headers = [(b"date", DATE)]
 
     def connection(self) -> HttpToolsProtocol:
-        return self._protocol(self._config, self.state, {})
+        return self._protocol(self._config, self.state, self.app_state)
 
     @asynccontextmanager
     async def client(self) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from graph.server.asgi.http_protocol import HttpProtocol, is_host
+from graph.server.asgi.http_protocol import HTTP_CONNECTIONS, HttpConnections, HttpProtocol, is_host
 from graph.server.asgi.transport import BufferedTransport, ReadRate, WireLimits
 from tests.server.asgi.test_http_protocol import ANSWERS, DATE, LAST, LAST_ANSWER, Impatient, Served, answers, body, get, start
 from tests.support.endpoints import stop_reading, until
@@ -480,3 +480,71 @@ def test_is_served_within_limits_that_are_stated() -> None:
     assert limits.slow_seconds + 2 * limits.look_seconds <= 30
     assert BufferedTransport.__doc__
     assert DATE
+
+
+async def test_has_so_many_connections_and_one_more_for_an_idle_one() -> None:
+    gate, connections = asyncio.Event(), HttpConnections(3, lambda _: False)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/wait":
+            await gate.wait()
+        for message in (start(200, (b"content-length", b"2")), body(b"ok")):
+            await send(message)
+
+    served = Served(app, Impatient)
+    served.app_state = {HTTP_CONNECTIONS: connections}
+    server = await asyncio.get_running_loop().create_server(served.connection, "127.0.0.1", 0)
+    async with asyncio.timeout(60), server:
+        port = server.sockets[0].getsockname()[1]
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        await until(lambda: len(connections) == 3)
+        for (reader, writer), path in zip(opened, ("/wait", "/wait", "/"), strict=True):
+            writer.write(get(path))
+            if path == "/":
+                assert (await reader.read(65_536)).endswith(b"ok")
+        await until(lambda: len(served.state.tasks) == 2)
+        opened.append(await asyncio.open_connection("127.0.0.1", port))
+        assert await opened[2][0].read() == b""  # It was idle, and gave its place.
+        opened[3][1].write(get("/wait"))
+        await until(lambda: len(served.state.tasks) == 3)
+        refused, _ = await asyncio.open_connection("127.0.0.1", port)
+        answer = await refused.read()
+        assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert answer.endswith(b"Too many connections are open from your network: close one.")
+        gate.set()
+        for reader, _ in (opened[0], opened[1], opened[3]):
+            assert (await reader.read(65_536)).endswith(b"ok")
+        for _, writer in opened:
+            writer.close()
+        await until(lambda: len(connections) == 0)
+
+
+async def test_shares_no_places_with_other_networks_or_proxies() -> None:
+    connections, served = HttpConnections(1, lambda address: address == "192.0.2.9"), Served(answers, HttpProtocol)
+    made: list[Any] = [served.connection() for _ in range(6)]
+    first, *others = made
+    assert connections.register(first, "2001:db8::1") == "2001:db8::/64"
+    first._begun = True
+    assert connections.register(others[0], "2001:db8::ffff") is None
+    assert connections.register(others[1], "2001:db8:0:1::1") == "2001:db8:0:1::/64"
+    assert [connections.register(each, "192.0.2.9") for each in others[2:4]] == ["", ""]
+    connections.unregister(first, "2001:db8::/64")
+    connections.unregister(first, "2001:db8::/64")
+    assert connections.register(others[4], "2001:db8::2") == "2001:db8::/64"
+    assert len(connections) == 2
+
+
+async def test_is_counted_by_the_service_until_it_is_a_websocket(embedded: Service) -> None:
+    async with connected(embedded) as (reader, writer):
+        writer.write(head("Host: here"))
+        assert (await reader.read(65_536)).startswith(b"HTTP/1.1 200 OK")
+        [counted] = {each._connections for each in protocols() if each._connections is not None and len(each._connections)}
+        before = len(counted)
+        async with connected(embedded) as (other, upgraded):
+            upgraded.write(head("Host: here", *UPGRADE, line=HANDSHAKE))
+            assert (await other.read(65_536)).startswith(b"HTTP/1.1 101 ")
+            assert len(counted) == before
+
+
+def protocols() -> list[Any]:
+    return [each for each in gc.get_objects() if isinstance(each, HttpProtocol)]
