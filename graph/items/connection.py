@@ -7,7 +7,8 @@ from typing import Annotated, Any, cast
 import strawberry
 
 from graph.items.types import Item
-from graph.kit.connections import Connection, spliced
+from graph.kit.cache_control import reads
+from graph.kit.connections import Connection, Edge, spliced
 from graph.kit.context import Context, Info
 from graph.kit.limits.cost_rules import COUNT_POINTS, Cost
 from persistence.items import table as items
@@ -15,11 +16,24 @@ from persistence.items.listing import ItemList
 from persistence.kit.finding import facets
 from persistence.kit.finding.facet_cache import FacetCache
 from persistence.kit.finding.facets import FACET_ROWS, MAX_BOUNDS, MAX_VALUES, CountFlags, CountRanges, CountRows, CountValues, FacetRequest
+from persistence.kit.finding.highlights import MOST as MOST_HIGHLIGHTS
+from persistence.kit.finding.highlights import highlights
 
+HIGHLIGHTED = ("name", "description")
 SCANNED_ROWS_A_POINT = 10  # Each is read, and looked at by its tags, price and stock: 5 µs.
 SCAN = FACET_ROWS // SCANNED_ROWS_A_POINT
 BOUNDS = tuple(Decimal(step) * 10**power for power in range(6) for step in (1, 2, 5))
 """Between which prices are counted, where nobody says: as prices spread by their logarithm, so do these."""
+
+
+@strawberry.enum(description="How items meet the words that were searched for.")
+class Matching(Enum):
+    EXACT = strawberry.enum_value("exact", description="They have these words, or nothing was searched for, or nothing was found.")
+    NEAR = strawberry.enum_value(
+        "near",
+        description="No item has these words: they have others that are one typing error from a word of 4 to 7 letters, or two from a longer one."
+        " Numbers, article numbers and shorter words are never changed.",
+    )
 
 
 @strawberry.enum(description="How exact counts are.")
@@ -130,8 +144,49 @@ def _buckets(bounds: tuple[Decimal, ...], found: facets.Ranges, *, trimmed: bool
     return buckets[filled[0] : filled[-1] + 1] if filled else []
 
 
+@strawberry.type(
+    description="Where a text has a word that was searched for, or its beginning. In UTF-16 code units, as JavaScript counts:"
+    " `item[field].slice(start, start + length)`."
+)
+class Highlight:
+    field: str = strawberry.field(description="The field of the item: `name` or `description`.")
+    start: int = strawberry.field(description="Where it begins, from 0.")
+    length: int = strawberry.field(description="How long it is.")
+
+
+@strawberry.type(description="One item of a page, and its place.")
+class ItemEdge(Edge[Item]):
+    row: strawberry.Private[items.Item]
+    query: strawberry.Private[ItemList | None]
+
+    @strawberry.field(
+        description="The words that were searched for, in the order of the texts and without overlaps: at most"
+        f" {MOST_HIGHLIGHTS}. Empty without a search.",
+        metadata=spliced(*HIGHLIGHTED),
+    )
+    def highlights(self) -> list[Highlight]:
+        words = self.query and self.query.filter.words
+        if not words:
+            return []
+        found = highlights(words, {name: getattr(self.row, name) for name in HIGHLIGHTED})
+        return [Highlight(field=each.field, start=each.start, length=each.length) for each in found]
+
+
 @strawberry.type(description="A page of items.")
 class ItemConnection(Connection[Item]):
+    @strawberry.field(description="The items with their cursors, in the list's order.", metadata={"cache": reads()})
+    def edges(self) -> list[ItemEdge]:
+        query: Any = self.query
+        return [ItemEdge(node=self.of(row), cursor=self.page.listing.cursor(row), row=row, query=query) for row in self.page.rows]
+
+    @strawberry.field(description="Whether the words that were searched for were found, or others near to them.", metadata=spliced())
+    def matching(self) -> Matching:
+        return Matching.NEAR if cast("ItemList", self.query).did_you_mean else Matching.EXACT
+
+    @strawberry.field(description="If `matching` is `NEAR`, a search that finds what this one may have meant.", metadata=spliced())
+    def did_you_mean(self) -> str | None:
+        return cast("ItemList", self.query).did_you_mean
+
     @strawberry.field(description="What the whole list holds, counted.", metadata=spliced())
     async def facets(self) -> ItemFacets:
         return ItemFacets(query=cast("ItemList", self.query))

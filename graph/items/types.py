@@ -59,6 +59,11 @@ class ItemOrderField(Enum):
     PRICE = strawberry.enum_value("price", description="By the price of one unit.")
     CREATED_AT = strawberry.enum_value("created_at", description="By when they were added.")
     INVENTORY = strawberry.enum_value("inventory", description="By the units left.")
+    RELEVANCE = strawberry.enum_value(
+        "relevance",
+        description="By what was searched for, best first with `ASC`: all words in the name before words in the description, whole words before"
+        " beginnings of words. Without a search, in the order they were added.",
+    )
 
 
 @strawberry.input(description="The order of a list. Objects with equal values follow in the order they were added.")

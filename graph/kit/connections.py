@@ -99,14 +99,14 @@ async def connection_by_parent(
 
 async def listed(info: Info, query: ListQuery, window: PageArguments, *, of: Callable[[Any], Any]) -> Connection[Any]:
     """A page of a whole list. Raises: InvalidInput."""
+    async with info.context.database.reading() as session:
+        page = await entity.page(session, query, window)
 
     async def count() -> int:
         async with info.context.database.reading() as session:
-            return await entity.count(session, query)
+            return await entity.count(session, page.query)
 
-    async with info.context.database.reading() as session:
-        page = await entity.page(session, query, window)
-    return Connection[Any](page=page, of=of, count=count, query=query)
+    return Connection[Any](page=page, of=of, count=count, query=page.query)
 
 
 def empty_connection(listing: OrderedQuery[Any], window: PageArguments) -> Connection[Any]:

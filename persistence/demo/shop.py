@@ -165,6 +165,7 @@ class DemoItem(NamedTuple):
     inventory: int
     created_at: datetime
     search_words: str
+    name_words_length: int
 
 
 def item(number: int, chance: Random) -> DemoItem:
@@ -173,7 +174,7 @@ def item(number: int, chance: Random) -> DemoItem:
     shelf = SHELVES[number % len(SHELVES)]
     thing, kind, size = chance.choice(shelf.things), chance.choice(shelf.kinds), chance.choice(shelf.sizes)
     maker, colour, praise = chance.choice(MAKERS), chance.choice(COLOURS), chance.choice(PRAISE)
-    parts = (maker, kind, thing, size, "in", colour, "by", praise)
+    name = (maker, kind, thing, size)
     return DemoItem(
         name=f"{maker} {kind} {thing}, {size}",
         description=f"{kind} {thing.lower()} in {colour} by {maker}, {size}. {praise}",
@@ -181,8 +182,13 @@ def item(number: int, chance: Random) -> DemoItem:
         tags=[shelf.tag, *chance.sample((colour, kind.lower(), "gift", "new", "sale", "handmade"), chance.randint(1, 3))],
         inventory=0 if chance.random() < SOLD_OUT else round(chance.lognormvariate(3, 0.9)),
         created_at=EPOCH - timedelta(seconds=chance.uniform(0, YEARS * 365 * 86_400)),
-        search_words=" ".join(dict.fromkeys(chain.from_iterable(map(_words, parts)))),
+        search_words=_joined(*name, "in", colour, "by", praise),
+        name_words_length=len(_joined(*name)),
     )
+
+
+def _joined(*parts: str) -> str:
+    return " ".join(dict.fromkeys(chain.from_iterable(map(_words, parts))))
 
 
 # Of each phrase once: of each item it would be half of the work.

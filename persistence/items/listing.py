@@ -14,13 +14,15 @@ from typing import Any, ClassVar
 from sqlalchemy import ColumnElement, Select, and_, bindparam, false, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.items.table import ENTITY, Item
+from persistence.items.table import ENTITY, SPELLINGS, Item
+from persistence.kit.finding import relevance
 from persistence.kit.finding.facets import Facet
+from persistence.kit.finding.near_words import SAMPLE, correct
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import entity, search
 from persistence.kit.query.conditions import containing, contains_all, contains_any, indexed_all, indexed_any, matches, searching, shows
 from persistence.kit.query.entity import ChildList
-from persistence.kit.query.paging import OrderedQuery, Page, PageArguments
+from persistence.kit.query.paging import ComputedKey, OrderedQuery, Page, PageArguments
 from persistence.kit.query.search import Words
 from persistence.kit.query.search_scan import OrderedScan
 
@@ -36,6 +38,7 @@ class OrderField(Enum):
     PRICE = "price"
     CREATED_AT = "created_at"
     INVENTORY = "inventory"
+    RELEVANCE = "relevance"
 
 
 @dataclass(frozen=True)
@@ -149,10 +152,17 @@ NO_FILTER = Filter()
 def listing(filter_: Filter, order: Order) -> OrderedQuery[Item]:
     """Raises: InvalidInput, if the filter is out of its bounds."""
     filter_.check()
-    key = getattr(Item, order.field.value)
-    return OrderedQuery(
-        select(Item).where(filter_.condition()), key, Item.id, order.descending, fingerprint(filter_, order), filter_.scan()
-    )
+    statement, mark = select(Item).where(filter_.condition()), fingerprint(filter_, order)
+    if order.field is not OrderField.RELEVANCE:
+        return OrderedQuery(statement, getattr(Item, order.field.value), Item.id, order.descending, mark, filter_.scan())
+    if filter_.words is None:  # All are as good.
+        return OrderedQuery(statement, Item.id, Item.id, order.descending, mark, filter_.scan())
+    rank, key = relevance.rank(Item.search_words, Item.name_words_length, filter_.words), relevance_key(filter_.words)
+    return OrderedQuery(statement, rank, Item.id, order.descending, mark, computed=key)
+
+
+def relevance_key(words: Words) -> ComputedKey:
+    return relevance.key("search_words", "name_words_length", words)
 
 
 def fingerprint(filter_: Filter, order: Order) -> str:
@@ -173,6 +183,8 @@ class ItemList:
 
     filter: Filter = NO_FILTER
     order: Order = Order()
+    did_you_mean: str | None = None
+    """What would have found these items, if what was searched for found none."""
     facets: ClassVar[Mapping[str, Facet]] = FACETS
 
     def without(self, facet: Facet) -> ItemList:
@@ -184,11 +196,35 @@ class ItemList:
 
     @property
     def values(self) -> Mapping[str, Any]:
-        return self.filter.values
+        words = self._ranked_words
+        return self.filter.values if words is None else {**self.filter.values, **relevance.values(words)}
 
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.filter, self.order)
+
+    @property
+    def computed(self) -> ComputedKey | None:
+        words = self._ranked_words
+        return None if words is None else relevance_key(words)
+
+    @property
+    def _ranked_words(self) -> Words | None:
+        return self.filter.words if self.order.field is OrderField.RELEVANCE else None
+
+    async def corrected(self, session: AsyncSession) -> ItemList | None:
+        """By the words alone: whether they find something does not depend on the rest of the filter."""
+        search_ = self.filter.search
+        if search_ is None or self.filter.words is None or self.filter.near is not None:
+            return None
+
+        def rows_of(words: Words) -> Select[Any]:
+            return listing(Filter(search=search_, near=words), Order()).first_rows(SAMPLE).with_only_columns(Item.search_words)
+
+        correction = await correct(session, SPELLINGS, search_, rows_of)
+        if correction is None:
+            return None
+        return replace(self, filter=replace(self.filter, near=correction.words), did_you_mean=correction.query)
 
     def check(self) -> None:
         self.filter.check()

@@ -22,6 +22,7 @@ from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.database.row_ids import reserve
 from persistence.kit.errors import DomainError, InvalidInput, NotFound, Problem, VersionConflict
 from persistence.kit.events.log import record, record_all
+from persistence.kit.finding.near_words import spellings_table
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import search
 from persistence.kit.query.conditions import among
@@ -54,6 +55,8 @@ class Item(Base):
     owner_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("users.id"))
     search_words: Mapped[str] = mapped_column(Text)
     external_id: Mapped[str | None] = mapped_column(SortableText)
+    name_words_length: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How many characters of `search_words` are the name's."""
 
     __table_args__ = (
         CheckConstraint("inventory >= 0", name="inventory_not_negative"),
@@ -74,9 +77,10 @@ class Item(Base):
     )
 
 
+SPELLINGS = spellings_table(Item.__tablename__)
 ENTITY = Entity(Item, gone="deleted_at", words="search_words")
 by_id = ENTITY.by_id
-REPLAY_FORMAT = row_of(Item, without=("search_words",))
+REPLAY_FORMAT = row_of(Item, without=("search_words", "name_words_length"))
 PATHS = {"external_id": external_ids.PATH}
 """The fields that have another name in the API than in the table."""
 
@@ -116,6 +120,7 @@ class ItemValues:
         return asdict(self) | {
             "price": abs(self.price).quantize(CENT),  # Checked, it is negative only as minus zero.
             "search_words": search.indexed(self.name, self.description),
+            "name_words_length": len(search.indexed(self.name)),
         }
 
 

@@ -60,6 +60,7 @@ WAYS: dict[str, Way | tuple[Way, ...]] = {
     "Item": Way("{ item(id: $item) { * } }"),
     "ItemConnection": Way("{ items { * } }"),
     "ItemEdge": Way("{ items { edges { * } } }"),
+    "Highlight": Way('{ items(search: "kettle") { edges { highlights { * } } } }'),
     "ItemFacets": Way("{ items { facets { * } } }"),
     "TagFacet": Way("{ items { facets { tags { * } } } }"),
     "PriceFacet": Way("{ items { facets { price { * } } } }"),

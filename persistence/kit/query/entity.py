@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from sqlalchemy import BigInteger, ColumnElement, Select, column, func, inspect, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.kit.database.database import Base, Batch
 from persistence.kit.errors import InvalidInput
 from persistence.kit.query import connection_by_parent, paging
-from persistence.kit.query.paging import OrderedQuery, Page, PageArguments, fetch
+from persistence.kit.query.paging import ComputedKey, OrderedQuery, Page, PageArguments, fetch
 
 R = TypeVar("R", bound=Base)
 
@@ -100,10 +100,35 @@ class ListQuery(Protocol):
     def listing(self) -> OrderedQuery[Any]: ...
 
 
+@runtime_checkable
+class CorrectedList(Protocol):
+    """A list that may be searched for other words, where it is empty as it was asked for."""
+
+    async def corrected(self, session: AsyncSession) -> ListQuery | None:
+        """The list for the words that may have been meant; None where these words find something, or others nothing."""
+        ...
+
+
+@runtime_checkable
+class RankedList(Protocol):
+    """A list whose order may be by a key that is no column."""
+
+    @property
+    def computed(self) -> ComputedKey | None: ...
+
+
 async def page(session: AsyncSession, query: ListQuery, window: PageArguments) -> Page[Any]:
     """Raises: InvalidInput, if query, window or cursor are out of their bounds."""
     query.check()
-    return await fetch(session, query.listing(), window)
+    found = await fetch(session, query.listing(), window)
+    if not found.rows and (other := await corrected(session, query)) is not None:
+        query, found = other, await fetch(session, other.listing(), window)
+    return replace(found, query=query)
+
+
+async def corrected(session: AsyncSession, query: ListQuery) -> ListQuery | None:
+    """For a list of which a page was empty."""
+    return await query.corrected(session) if isinstance(query, CorrectedList) else None
 
 
 async def count(session: AsyncSession, query: ListQuery) -> int:

@@ -69,6 +69,14 @@ class PageArguments:
 
 
 @dataclass(frozen=True)
+class ComputedKey:
+    """A sort key that is no column: what Python makes of some attributes of a row, for its cursor, as SQL does to order the rows."""
+
+    attributes: tuple[str, ...]
+    value: Callable[..., Any]
+
+
+@dataclass(frozen=True)
 class OrderedQuery(Generic[T]):
     """One ordered, filtered list of rows. `mark` names its filter and order, and is part of every cursor; `walk` is given where words are searched."""
 
@@ -78,6 +86,7 @@ class OrderedQuery(Generic[T]):
     descending: bool
     fingerprint: str
     scan: OrderedScan | None = None
+    computed: ComputedKey | None = None
 
     def page_statement(self, window: PageArguments) -> Select[T]:
         """The rows of the window and one more, which tells that there are more; in reverse for a backward window."""
@@ -120,9 +129,21 @@ class OrderedQuery(Generic[T]):
         return tuple_(key, id_) > there if ascending else tuple_(key, id_) < there
 
     def cursor(self, row: T) -> str:
-        key = getattr(row, self.key.key)
+        key: Any = self._key_of([getattr(row, name) for name in self.key_attributes])
         plain = key.isoformat() if isinstance(key, datetime) else str(key) if isinstance(key, Decimal) else key
         return self.cursor_at(orjson.dumps(plain), b"%d" % getattr(row, self.id.key)).decode()
+
+    @property
+    def key_attributes(self) -> tuple[str, ...]:
+        """Of which attributes a row's sort key is made."""
+        return self.computed.attributes if self.computed else (self.key.key,)
+
+    def _key_of(self, values: Sequence[Any]) -> Any:
+        return self.computed.value(*values) if self.computed else values[0]
+
+    def key_json(self, values: Sequence[bytes]) -> bytes:
+        """The sort key of a row whose `key_attributes` are these, all as JSON."""
+        return orjson.dumps(self._key_of([orjson.loads(value) for value in values])) if self.computed else values[0]
 
     def cursor_at(self, key: bytes, id_: bytes) -> bytes:
         """The cursor of the row with this sort key and id, both as JSON; instants and amounts are strings there."""
@@ -160,6 +181,8 @@ class Page(Generic[T]):
     listing: OrderedQuery[T]
     has_next: bool
     has_previous: bool
+    query: Any = None
+    """The list as it was asked for, or corrected (`persistence.kit.query.entity`)."""
 
 
 async def fetch(session: AsyncSession, listing: OrderedQuery[T], window: PageArguments) -> Page[T]:

@@ -20,7 +20,7 @@ from sqlalchemy.util import LRUCache
 from persistence.kit.database.database import Database
 from persistence.kit.database.statement_executor import PreparedStatement, Row, StatementExecutor, prepare
 from persistence.kit.query.batching import BatcherByTarget
-from persistence.kit.query.entity import ChildList, Entity, ListQuery, counted
+from persistence.kit.query.entity import ChildList, CorrectedList, Entity, ListQuery, RankedList, counted
 from persistence.kit.query.holes import lines
 from persistence.kit.query.paging import COUNT_ROWS, OrderedQuery, PageArguments, bounded_count
 from persistence.kit.query.row_json import LINE, Field, JsonColumn, RowWriter
@@ -63,13 +63,15 @@ class JsonPage:
         return len(self.columns[0])
 
     def cursor(self, place: int) -> bytes:
-        return self.listing.cursor_at(self.columns[-2][place], self.columns[-1][place])
+        *key, id_ = [column[place] for column in self.columns[-1 - len(self.listing.key_attributes) :]]
+        return self.listing.cursor_at(self.listing.key_json(key), id_)
 
 
 class EntityReader:
     """Its readers are kept: what is asked for in the same form shares statements."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self.raw, self.sqlite, self._dialect = database.executor, database.dialect == "sqlite", database.executor_dialect
         self.statements: LRUCache[Any, Any] = LRUCache(FORMS)
         self._frames: LRUCache[Any, PreparedStatement] = LRUCache(FORMS)
@@ -101,6 +103,13 @@ class EntityReader:
 
     def listed(self, values: Sequence[Any]) -> Any:
         return orjson.dumps(values).decode() if self.sqlite else values
+
+    async def corrected(self, query: ListQuery) -> ListQuery | None:
+        """For a list of which a page was empty."""
+        if not isinstance(query, CorrectedList):
+            return None
+        async with self._database.reading() as session:
+            return await query.corrected(session)
 
     def listing(self, query: ListQuery) -> OrderedQuery[Any]:
         """Of a list of the query's form, whose values are to be bound, and whose mark may be another one's."""
@@ -173,7 +182,7 @@ def _column(name: str, type_: Any) -> Any:
 
 
 def _fields(form: RowForm, listing: OrderedQuery[Any]) -> Sequence[Field]:
-    place = (JsonColumn(listing.key.key), JsonColumn(listing.id.key)) if form.cursors else ()
+    place = [JsonColumn(name) for name in (*listing.key_attributes, listing.id.key)] if form.cursors else ()
     return [*form.texts, *place] or [JsonColumn(listing.id.key)]  # Without any, only the number of rows is asked for.
 
 
@@ -187,18 +196,29 @@ class Pages:
         """Raises: InvalidInput."""
         window.check()
         query.check()
+        found = await self._page(query, window)
+        if not len(found) and (other := await self._reader.corrected(query)) is not None:
+            found = await self._page(other, window)
+        return found
+
+    async def _page(self, query: ListQuery, window: PageArguments) -> JsonPage:
         key = (self._form, type(query), query.form, window.after is None, window.before is None, window.backward)
         known = self._reader.statements.get(key)
         if known is None:
             known = self._reader.statements[key] = self._made(query, window)
         # Lists of one form may have marks of their own: a blank search searches for nothing.
-        listing = known.listing if known.query == query else replace(known.listing, fingerprint=query.fingerprint)
+        listing = known.listing if known.query == query else owned(known.listing, query)
         page = known.page(await known.row(known.bounds.values(listing, window), query.values), listing, window)
         return replace(page, query=query)
 
     def _made(self, query: ListQuery, window: PageArguments) -> _Alone | _Together:
         make = _Alone if query.values or self._reader.sqlite else _Together
         return make(self._reader, self._form, query, window)
+
+
+def owned(listing: OrderedQuery[Any], query: ListQuery) -> OrderedQuery[Any]:
+    """The listing of another query of the same form, for the cursors of this one."""
+    return replace(listing, fingerprint=query.fingerprint, computed=query.computed if isinstance(query, RankedList) else None)
 
 
 class _Statement(ABC):
@@ -234,7 +254,7 @@ class _Whole(_Statement):
 
     def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery, window: PageArguments) -> None:
         self.query = query  # Whose mark its listing has.
-        super().__init__(reader, form, replace(reader.listing(query), fingerprint=query.fingerprint), window, (type(query), query.form))
+        super().__init__(reader, form, owned(reader.listing(query), query), window, (type(query), query.form))
 
 
 class _Alone(_Whole):

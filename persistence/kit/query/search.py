@@ -31,16 +31,16 @@ REMEMBERED = 20_000  # Folded characters: 2 MB. More are in no shop's texts, but
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 # Characters that this version of Unicode does not know are mostly letters of a later one.
 _LETTER = regex.compile(r"[\p{L}\p{M}\p{N}\p{Cn}\p{Co}]")
-_UNSPACED = r"[[\p{Line_Break=Complex_Context}\p{Ideographic}\p{Han}\p{Hiragana}\p{Bopomofo}\p{Word_Break=Katakana}]&&[\p{L}\p{M}\p{N}]]"
+UNSPACED = r"[[\p{Line_Break=Complex_Context}\p{Ideographic}\p{Han}\p{Hiragana}\p{Bopomofo}\p{Word_Break=Katakana}]&&[\p{L}\p{M}\p{N}]]"
 _MARK = regex.compile(r"\p{M}")
-_APOSTROPHE = "'"
+APOSTROPHE = "'"
 # Those that UAX #29 has within words, and what is typed in their place; the last three are of Catalan and Hebrew.
 _APOSTROPHES = frozenset("'’‘‛`′‧·׳״")  # noqa: RUF001 -- look-alikes are the point
 _LETTER_WITH_MARKS = regex.compile(r".\p{M}*")
-_SPACED_LETTER = rf"[[\p{{L}}\p{{M}}]--{_UNSPACED}]"
-_OUTSIDE_WORDS = regex.compile(rf"(?<!{_SPACED_LETTER}){_APOSTROPHE}|{_APOSTROPHE}(?!{_SPACED_LETTER})", regex.VERSION1)
-_NOT_PARTED_BY_SPACES_ALONE = regex.compile(rf"[{_UNSPACED}\u200b]", regex.VERSION1)
-_WORD = regex.compile(rf"(?P<unspaced>{_UNSPACED}[{_UNSPACED}\p{{M}}\u200b]*)|[^\s\u200b{_UNSPACED}]+", regex.VERSION1)
+_SPACED_LETTER = rf"[[\p{{L}}\p{{M}}]--{UNSPACED}]"
+_OUTSIDE_WORDS = regex.compile(rf"(?<!{_SPACED_LETTER}){APOSTROPHE}|{APOSTROPHE}(?!{_SPACED_LETTER})", regex.VERSION1)
+_NOT_PARTED_BY_SPACES_ALONE = regex.compile(rf"[{UNSPACED}\u200b]", regex.VERSION1)
+_WORD = regex.compile(rf"(?P<unspaced>{UNSPACED}[{UNSPACED}\p{{M}}\u200b]*)|[^\s\u200b{UNSPACED}]+", regex.VERSION1)
 # But for the zero-width space, which parts words; Thai and Khmer text has it where others put a space, or has it not.
 _IGNORED = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}\p{Me}ʹʺʻʼʽʾʿـ--\u200b]", regex.VERSION1)
 # Canonical classes of marks that readers leave out: accents, points of Hebrew and Arabic, nuktas. Vowel signs, viramas, tone marks of Thai and Lao and
@@ -128,14 +128,14 @@ class Words:
 
 
 def _without_apostrophes(word: str) -> str:
-    return word.replace(_APOSTROPHE, "")
+    return word.replace(APOSTROPHE, "")
 
 
 def _with_tails(word: str) -> list[str]:
     """`l'eau` gives `leau` and `eau`."""
-    if _APOSTROPHE not in word:
+    if APOSTROPHE not in word:
         return [word[:WORD_LENGTH]]
-    parts = word.split(_APOSTROPHE)
+    parts = word.split(APOSTROPHE)
     return ["".join(parts[place:])[:WORD_LENGTH] for place in range(len(parts))]
 
 
@@ -160,12 +160,20 @@ def _parted(text: str) -> Iterable[tuple[str, bool]]:
     """Folded words, with the apostrophes between their letters, and whether they are text without spaces."""
     if text.isascii() and _APOSTROPHES.isdisjoint(text):
         return [(word, False) for word in _ASCII_WORD.findall(text.lower())]
-    plain = unicodedata.normalize("NFKD", text).translate(_FOLDING)
-    if _APOSTROPHE in plain:
-        plain = _OUTSIDE_WORDS.sub(" ", plain)
+    plain = part(fold(text))
     if _NOT_PARTED_BY_SPACES_ALONE.search(plain) is None:
         return [(word, False) for word in plain.split()]
     return [(_composed(found[0]), True) if found["unspaced"] else (found[0], False) for found in _WORD.finditer(plain)]
+
+
+def fold(text: str) -> str:
+    """Small letters without what readers leave out, and spaces for what is in no word; apostrophes are left for `part`."""
+    return unicodedata.normalize("NFKD", text).translate(_FOLDING)
+
+
+def part(folded: str) -> str:
+    """A folded text of the same length in which apostrophes are within words only."""
+    return _OUTSIDE_WORDS.sub(" ", folded) if APOSTROPHE in folded else folded
 
 
 def _composed(word: str) -> str:
@@ -194,7 +202,7 @@ def _simple(text: str) -> str:
 def _plain(char: str) -> str:
     """A small letter without what readers leave out; empty for what is nothing but that, and a space for what is in no word."""
     if char in _APOSTROPHES:
-        return _APOSTROPHE
+        return APOSTROPHE
     if _IGNORED.match(char) or unicodedata.combining(char) in _ACCENTS:
         return ""
     if not _LETTER.match(char):

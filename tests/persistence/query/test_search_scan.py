@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 ROWS = 240
 SIZE = 7  # Rows of a page.
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-ORDERS = [Order(field, descending=descending) for field in OrderField for descending in (False, True)]
+# That by relevance is none in which a list could be read.
+ORDERS = [Order(field, descending=descending) for field in OrderField if field is not OrderField.RELEVANCE for descending in (False, True)]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,114 @@
+"""Near words: the spellings of the words that items have; and how many of an item's words are its name's, for the order by relevance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+from persistence.kit.column_types import RowId, SortableText
+from persistence.kit.query import search
+
+revision = "0013"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+BATCH = 1_000  # Rows in memory.
+HEAD = 7
+# Which letters of a word's first seven are missing, as two places; 98 and 99 are beyond all of them.
+PLACES = (1, 2, 3, 4, 5, 6, 7, 98, 99)
+GAPS = [(one, other) for one, other in combinations(PLACES, 2) if other != 98]
+LEFT = "substr(head, 1, one - 1) || substr(head, one + 1, other - one - 1) || substr(head, other + 1)"
+# Of words with six letters or more two may be missing: they may be meant by a word of eight, which may have two errors.
+FITS = "(one > 90 OR one <= length(head)) AND (other > 90 OR (other <= length(head) AND length(word) >= 6))"
+LETTERS = "length(word) >= 3 AND {no_digit} AND ({code} < 3584 OR {code} BETWEEN 4256 AND 6015)"
+
+
+def upgrade() -> None:
+    op.add_column("items", sa.Column("name_words_length", sa.Integer(), nullable=False, server_default="0"))
+    op.create_table("items_spellings", sa.Column("spelling", SortableText, nullable=False), sa.Column("word", SortableText, nullable=False))
+    op.create_index("ix_items_spellings", "items_spellings", ["spelling", "word"])
+    learn = learn_sqlite if op.get_bind().dialect.name == "sqlite" else learn_postgresql
+    learn()
+    measure_names()
+
+
+def measure_names() -> None:
+    connection = op.get_bind()
+    table = sa.table("items", sa.column("id", RowId), sa.column("name", sa.Text()), sa.column("name_words_length", sa.Integer()))
+    rows = sa.select(table.c.id, table.c.name).order_by(table.c.id).limit(BATCH)
+    write = table.update().where(table.c.id == sa.bindparam("row")).values(name_words_length=sa.bindparam("length"))
+    batch: Sequence[Any] = connection.execute(rows).all()
+    while batch:
+        connection.execute(write, [{"row": row.id, "length": len(search.indexed(row.name))} for row in batch])
+        batch = connection.execute(rows.where(table.c.id > batch[-1].id)).all()
+
+
+def learn_sqlite() -> None:
+    letters = LETTERS.format(no_digit="word NOT GLOB '*[0-9]*'", code="unicode(word)")
+    gaps = " UNION ALL ".join(f"SELECT {one} AS one, {other} AS other" for one, other in GAPS)
+
+    def spell(words: str, source: str) -> str:
+        """Insert the spellings of those words that are not known, out of a text of words."""
+        parted = f"""json_each('["' || replace({words}, ' ', '","') || '"]')"""
+        each = f"SELECT DISTINCT value AS word, substr(value, 1, {HEAD}) AS head FROM {source}{parted}"  # noqa: S608 -- of this file
+        known = "EXISTS (SELECT 1 FROM items_spellings AS known WHERE known.spelling = head AND known.word = fresh.word)"
+        found = f"SELECT word, head FROM ({each}) AS fresh WHERE {letters} AND NOT {known}"  # noqa: S608 -- of this file
+        return f"INSERT INTO items_spellings (spelling, word) SELECT DISTINCT {LEFT}, word FROM ({found}) JOIN ({gaps}) ON {FITS}"  # noqa: S608 -- of this file
+
+    op.execute(spell("items.search_words", "items, "))
+    added = spell("new.search_words", "")
+    op.execute(f"CREATE TRIGGER items_spellings_insert AFTER INSERT ON items BEGIN {added}; END")
+    op.execute(f"CREATE TRIGGER items_spellings_update AFTER UPDATE OF search_words ON items BEGIN {added}; END")
+
+
+def learn_postgresql() -> None:
+    letters = LETTERS.format(no_digit="word !~ '[0-9]'", code="ascii(word)")
+    gaps = ", ".join(f"({one}, {other})" for one, other in GAPS)
+    known = "EXISTS (SELECT 1 FROM items_spellings AS known WHERE known.spelling = left(fresh.word, 7) AND known.word = fresh.word)"
+    op.execute(f"""
+CREATE FUNCTION items_learn_words(words text[]) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO items_spellings (spelling, word)
+  SELECT DISTINCT {LEFT}, word
+  FROM (SELECT word, left(word, {HEAD}) AS head FROM (SELECT DISTINCT unnest(words) AS word) AS fresh WHERE {letters} AND NOT {known}) AS heads
+  JOIN (VALUES {gaps}) AS gap(one, other) ON {FITS}
+$$""")  # noqa: S608 -- of this file
+    op.execute("""
+CREATE FUNCTION items_spellings_insert() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM items_learn_words(ARRAY(SELECT DISTINCT unnest(string_to_array(search_words, ' ')) FROM added));
+  RETURN NULL;
+END $$""")
+    op.execute("""
+CREATE FUNCTION items_spellings_update() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM items_learn_words(string_to_array(NEW.search_words, ' '));
+  RETURN NULL;
+END $$""")
+    op.execute("SELECT items_learn_words(ARRAY(SELECT DISTINCT unnest(string_to_array(search_words, ' ')) FROM items))")
+    # Rows that come together are looked at together; one that changes, only if its words do: most changes are of stock.
+    op.execute(
+        "CREATE TRIGGER items_spellings_insert AFTER INSERT ON items REFERENCING NEW TABLE AS added"
+        " FOR EACH STATEMENT EXECUTE FUNCTION items_spellings_insert()"
+    )
+    op.execute(
+        "CREATE TRIGGER items_spellings_update AFTER UPDATE OF search_words ON items"
+        " FOR EACH ROW WHEN (OLD.search_words IS DISTINCT FROM NEW.search_words) EXECUTE FUNCTION items_spellings_update()"
+    )
+
+
+def downgrade() -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        for event in ("insert", "update"):
+            op.execute(f"DROP TRIGGER items_spellings_{event}")
+    else:
+        for event in ("insert", "update"):
+            op.execute(f"DROP TRIGGER items_spellings_{event} ON items")
+            op.execute(f"DROP FUNCTION items_spellings_{event}")
+        op.execute("DROP FUNCTION items_learn_words")
+    op.drop_table("items_spellings")
+    op.drop_column("items", "name_words_length")
