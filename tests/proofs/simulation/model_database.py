@@ -35,7 +35,7 @@ class Rows:
     def mappings(self) -> Rows:
         return self
 
-    def first(self) -> None:
+    def first(self) -> Any:
         return None
 
 

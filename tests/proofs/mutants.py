@@ -1,0 +1,87 @@
+"""Mutation testing: one small fault after the other is put into a module, and its tests must notice each.
+
+mutmut does it, in a copy of the project and with an environment of its own, which the first run makes below build/. A mutant that survives is shown:
+either a test is missing, or the change makes no difference. `scripts/prove mutants MODULE` runs it; not part of `./scripts/test`, as it takes minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MUTMUT, VERSION = ROOT / "build" / "mutmut", "3.8.1"
+COPIED = ("graph", "persistence", "tests", "scripts", "schema.graphql")
+SIMULATION = "tests/proofs/simulation/test_simulation.py"
+MODULES = {
+    "watermark": ("persistence/kit/events/watermark.py", ["tests/persistence/events/test_watermark.py", SIMULATION]),
+    "batching": ("persistence/kit/query/batching.py", ["tests/persistence/query/test_batching.py", SIMULATION]),
+    "feed": ("persistence/kit/events/feed.py", ["tests/persistence/events/test_feed.py", SIMULATION]),
+    "idempotency": ("persistence/kit/idempotency.py", ["tests/persistence/test_idempotency.py"]),
+    "paging": ("persistence/kit/query/paging.py", ["tests/items/test_item_listing.py", "tests/kit/planner/test_planner_documents.py"]),
+    "quota": ("persistence/kit/limits/token_bucket.py", ["tests/persistence/limits/test_token_bucket.py", SIMULATION]),
+    "cost": ("graph/kit/limits/cost.py", ["tests/kit/limits/test_cost.py"]),
+    "versions": (
+        "persistence/kit/cache/table_versions.py",
+        ["tests/persistence/cache/test_cache.py", "tests/server/graphql/test_response_cache.py"],
+    ),
+    "tokens": ("graph/server/auth/tokens.py", ["tests/server/auth/test_tokens.py"]),
+}
+
+
+def mutated(name: str, folder: Path) -> list[str]:
+    """The mutants that survived, as mutmut names them."""
+    module, tests = MODULES[name]
+    for each in COPIED:
+        (shutil.copytree if (ROOT / each).is_dir() else shutil.copy2)(ROOT / each, folder / each)
+    configuration = {"source_paths": [module], "pytest_add_cli_args_test_selection": tests, "also_copy": list(COPIED)}
+    lines = [f"{key} = {value!r}" for key, value in configuration.items()]
+    (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + "\n[tool.mutmut]\n" + "\n".join(lines) + "\n")
+    _mutmut(folder, "run")
+    told = _mutmut(folder, "results", "--all", "true").splitlines()
+    states = dict(line.strip().rsplit(": ", 1) for line in told if ": " in line)
+    survivors = [mutant for mutant, state in states.items() if state not in {"killed", "timeout", "caught by type check"}]
+    for mutant in survivors:
+        print(*_changes(_mutmut(folder, "show", mutant)), sep="\n", end="\n\n")  # noqa: T201
+    print(f"{name}: {len(states) - len(survivors)} of {len(states)} mutants were noticed", flush=True)  # noqa: T201
+    return survivors if states else ["nothing was mutated"]
+
+
+def _changes(difference: str) -> list[str]:
+    return [line for line in difference.splitlines() if line.startswith(("- ", "+ ", "-\t", "+\t")) or line[:2] in {"- ", "+ "}]
+
+
+def _mutmut(folder: Path, *arguments: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(MUTMUT)}
+    command = [sys.executable, "-m", "mutmut", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"mutmut failed:\n{done.stdout[-2_000:]}")
+    return done.stdout
+
+
+def _install() -> None:
+    if not (MUTMUT / "mutmut").exists():
+        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable, "--target", str(MUTMUT)]
+        subprocess.run([*command, f"mutmut=={VERSION}"], check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/prove mutants", description=__doc__)
+    parser.add_argument("modules", nargs="*", choices=[*MODULES, []], help=f"all of them without it: {', '.join(MODULES)}")
+    arguments = parser.parse_args()
+    _install()
+    survivors: list[str] = []
+    for name in arguments.modules or list(MODULES):
+        with tempfile.TemporaryDirectory(prefix="storegraph-mutants-") as folder:
+            survivors += mutated(name, Path(folder))
+    raise SystemExit(bool(survivors))
+
+
+if __name__ == "__main__":
+    main()
