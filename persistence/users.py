@@ -227,5 +227,5 @@ async def is_last_administrator(work: UnitOfWork, username: str) -> bool:
 
 
 async def page(session: AsyncSession, query: str | None, window: PageArguments) -> Page[User]:
-    """Raises: InvalidInput, if query, window or cursor are out of their bounds."""
+    """Raises: InvalidInput, for a search out of its bounds and for a cursor of another list."""
     return await entity.page(session, replace(ALL, search=query), window)

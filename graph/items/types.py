@@ -182,7 +182,6 @@ class ItemQuery:
         if not 1 <= page_size <= PAGE_SIZE:
             raise InvalidInput.at("pageSize", f"must be between 1 and {PAGE_SIZE}")
         conditions = listing.Filter(search=search)
-        conditions.check()
         async with info.context.database.reading() as session:
             rows = await listing.numbered_page(session, conditions, number=page, size=page_size)
             total = await listing.count(session, conditions)

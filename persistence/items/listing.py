@@ -49,7 +49,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Filter:
-    """Conditions that all hold; None is no condition. Created from `created_after`, inclusive, to `created_before`, exclusive."""
+    """Conditions that all hold; None is no condition. Created from `created_after`, inclusive, to `created_before`, exclusive.
+
+    Raises: InvalidInput, for what is out of its bounds, so that nobody has to check it again.
+    """
 
     search: str | None = None
     price_min: Decimal | None = None
@@ -67,8 +70,9 @@ class Filter:
         for name in ("tags_any", "tags_all"):
             if (tags := getattr(self, name)) is not None:
                 object.__setattr__(self, name, [tag.strip() for tag in tags])  # As items keep them.
+        self._check()
 
-    def check(self) -> None:
+    def _check(self) -> None:
         checks = Checks()
         search.check(checks, "search", self.search)
         for name, price in (("priceMin", self.price_min), ("priceMax", self.price_max)):
@@ -150,8 +154,6 @@ NO_FILTER = Filter()
 
 
 def listing(filter_: Filter, order: Order) -> OrderedQuery[Item]:
-    """Raises: InvalidInput, if the filter is out of its bounds."""
-    filter_.check()
     statement, mark = select(Item).where(filter_.condition()), fingerprint(filter_, order)
     if order.field is not OrderField.RELEVANCE:
         return OrderedQuery(statement, getattr(Item, order.field.value), Item.id, order.descending, mark, filter_.scan())
@@ -226,20 +228,17 @@ class ItemList:
             return None
         return replace(self, filter=replace(self.filter, near=correction.words), did_you_mean=correction.query)
 
-    def check(self) -> None:
-        self.filter.check()
-
     def listing(self) -> OrderedQuery[Item]:
         return listing(self.filter, self.order)
 
 
 async def page(session: AsyncSession, filter_: Filter, order: Order, window: PageArguments) -> Page[Item]:
-    """Raises: InvalidInput, if filter, window or cursor are out of their bounds."""
+    """Raises: InvalidInput, for a cursor of another list."""
     return await entity.page(session, ItemList(filter_, order), window)
 
 
 def selected(filter_: Filter, limit: int | None) -> Select[Any]:
-    """All items of the list, or the first ones, in order of id. Raises: InvalidInput."""
+    """All items of the list, or the first ones, in order of id."""
     found = listing(filter_, Order())
     return found.statement.order_by(Item.id) if limit is None else found.first_rows(limit)
 

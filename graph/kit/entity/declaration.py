@@ -196,7 +196,7 @@ def to_many(children: ChildList, *, description: str, visible: Visibility | None
     async def resolve(self: Any, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None) -> Any:
         window = PageArguments(first, after, last, before)
         if visible is not None and not is_open(self, info.context, visible):
-            return empty_connection(children.listing_of(self.row.id), window)
+            return empty_connection(children.listing_of(self.row.id))
         return await connection_by_parent(info, children, self.row.id, window, of=object_of)
 
     metadata = {"source": ToMany(children, visible), "cache": reads(children.entity.model, personal=visible is not None)}

@@ -89,7 +89,6 @@ class ChildrenFiller:
     async def fill(self, run: Run, contents: Sequence[bytes]) -> Sequence[Filled]:
         """Raises: InvalidInput."""
         window, visible = PageArguments(**self._arguments(run)), self._visible
-        window.check()
         ids = [int(content) for content in contents]
         seen = [id_ for id_ in ids if visible is None or visible.sees(run.context, id_)]
         pages = dict(zip(seen, await self._pages.pages(seen, window), strict=True)) if seen else {}

@@ -17,12 +17,14 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from graph.kit.auth import network
+from graph.server.asgi.request_headers import headers_of
 from graph.server.asgi.response_writer import ResponseWriter
 from graph.server.asgi.transport import BY_BACKLOG, CONNECTION, LARGEST_READ_BYTES, READ_BYTES, BufferedTransport, WireLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from starlette.types import Scope
     from uvicorn._types import ASGI3Application
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -239,7 +241,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._body_left = self._unframed = 0
 
     def on_headers_complete(self) -> None:
-        fields = dict(self.headers)
+        fields = headers_of(cast("Scope", self.scope))
         self._rejection = self._objection(fields.get(b"host"), self.parser.get_http_version())
         if len(fields) < len(self.headers) and [name for name, _ in self.headers].count(b"host") > 1:
             self._rejection = NO_HOST

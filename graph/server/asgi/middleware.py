@@ -13,6 +13,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.server.asgi.compression import gzip_from, vary
+from graph.server.asgi.request_headers import headers_of
 
 
 class PlainStarlette(Starlette):
@@ -44,7 +45,7 @@ class CorsShortcut(CORSMiddleware):
     """Starlette's, for requests that name an origin. The answer to any other only says that it might have been another."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or any(name == b"origin" for name, _ in scope["headers"]):
+        if scope["type"] != "http" or b"origin" in headers_of(scope):
             await super().__call__(scope, receive, send)
             return
 
@@ -72,4 +73,5 @@ class PathShortcut:
 
 
 def _is_plain(scope: Scope) -> bool:
-    return scope["method"] == "POST" and all(name != b"origin" for name, _ in scope["headers"]) and gzip_from(scope["headers"]) is None
+    headers = headers_of(scope)
+    return scope["method"] == "POST" and b"origin" not in headers and gzip_from(headers) is None

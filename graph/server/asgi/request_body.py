@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Protocol
 
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from graph.kit.errors import refusal
 from graph.server.asgi.error_responses import TOO_SLOW
+from graph.server.asgi.request_headers import headers_of
 
 SILENT_SECONDS = 20.0  # The longest wait for the next bytes.
 GRACE_SECONDS = 30.0  # From when on a body must have come at LEAST_RATE: a slow start is no attack.
@@ -45,11 +45,11 @@ class Body:
     """One request's body."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
-        headers = Headers(scope=scope)
+        headers = headers_of(scope)
         self._receive = receive
         self.deadline: BodyDeadline | None = None
         """Of the answer, which the client may keep waiting."""
-        self._ended = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+        self._ended = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
 
     @property
     def unread(self) -> bool:

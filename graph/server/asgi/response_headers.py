@@ -18,6 +18,7 @@ import structlog
 
 from graph.kit.errors import INTERNAL
 from graph.server.asgi.error_responses import error_response
+from graph.server.asgi.request_headers import headers_of, text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -88,8 +89,5 @@ def _missing_headers(names: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...
 
 
 def _client_request_id(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            text = value.decode("latin-1")
-            return text if VALID_REQUEST_ID.fullmatch(text) else None
-    return None
+    value = text(headers_of(scope), b"x-request-id")
+    return value if value is not None and VALID_REQUEST_ID.fullmatch(value) else None

@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from graph.server.asgi.request_headers import headers_of, text
+
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -30,8 +32,9 @@ class TrustedProxies:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         peer = scope.get("client")
         if peer and scope["type"] in SECURE and (address := _parsed(peer[0])) and _within(address, self._trusted):
-            scope["client"] = client_address(peer[0], _lines(scope, b"x-forwarded-for"), _lines(scope, b"forwarded"), self._trusted), 0
-            if _lines(scope, b"x-forwarded-proto")[-1:] == ["https"]:
+            headers = headers_of(scope)
+            scope["client"] = client_address(peer[0], text(headers, b"x-forwarded-for"), text(headers, b"forwarded"), self._trusted), 0
+            if headers.get(b"x-forwarded-proto", b"").rpartition(b",")[2].strip() == b"https":
                 scope["scheme"] = SECURE[scope["type"]]
         await self._app(scope, receive, send)
 
@@ -46,13 +49,13 @@ def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
     return parsed is not None and _within(parsed, trusted)
 
 
-def client_address(peer: str, forwarded_for: Sequence[str], forwarded: Sequence[str], trusted: Sequence[Network]) -> str:
-    """The client's address, given the header lines in the order of arrival. `peer`, as it is, where nothing better is known."""
+def client_address(peer: str, forwarded_for: str | None, forwarded: str | None, trusted: Sequence[Network]) -> str:
+    """The client's address, by the values of the two header fields. `peer`, as it is, where nothing better is known."""
     by_for, by_forwarded = _outermost(peer, _listed(forwarded_for), trusted), _outermost(peer, _named(forwarded), trusted)
-    if forwarded_for and forwarded:
+    if forwarded_for is not None and forwarded is not None:
         # A proxy writes one of the two and may let the client's own pass in the other: where they differ, neither is believed.
         return by_for if by_for == by_forwarded else peer
-    return by_forwarded if forwarded else by_for
+    return by_for if forwarded is None else by_forwarded
 
 
 def _outermost(peer: str, hops: Iterator[str], trusted: Sequence[Network]) -> str:
@@ -67,14 +70,14 @@ def _outermost(peer: str, hops: Iterator[str], trusted: Sequence[Network]) -> st
     return nearest
 
 
-def _listed(lines: Sequence[str]) -> Iterator[str]:
-    for line in reversed(lines):
-        yield from reversed(line.split(","))
+def _listed(value: str | None) -> Iterator[str]:
+    """The elements from the last one, which the nearest proxy added."""
+    return reversed([] if value is None else value.split(","))
 
 
-def _named(lines: Sequence[str]) -> Iterator[str]:
+def _named(value: str | None) -> Iterator[str]:
     """The `for` of each element. Source: RFC 7239, section 4."""
-    for element in _listed(lines):
+    for element in _listed(value):
         found = FOR.search(element)
         yield found[1].strip('"') if found else ""
 
@@ -94,7 +97,3 @@ def _parsed(text: str) -> Address | None:
 
 def _within(address: Address, trusted: Sequence[Network]) -> bool:
     return any(address in network for network in trusted)
-
-
-def _lines(scope: Scope, field: bytes) -> list[str]:
-    return [value.decode("latin-1") for name, value in scope["headers"] if name == field]

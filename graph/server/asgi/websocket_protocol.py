@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from starlette.types import Scope
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.protocol import Event
 
+from graph.server.asgi.request_headers import SCOPE_KEY
 from graph.server.asgi.transport import WireLimits
 
 BAD_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -169,3 +171,4 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.accept":
             self.request = self.response = None
             self.scope["headers"] = []
+            cast("Scope", self.scope).pop(SCOPE_KEY, None)

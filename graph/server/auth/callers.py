@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from starlette.types import Scope
 
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused, out_of_service
+from graph.server.asgi.request_headers import headers_of, text
 from graph.server.auth.tokens import Tokens, bearer
 from persistence.kit.transient_errors import is_transient
-
-Headers = Mapping[bytes, bytes]
 
 TOKEN_POINTS = 3  # A refused token has been verified in vain: some 0.1 ms.
 # Client names become labels of metrics: a bound keeps one client from filling the memory with them.
 _NAME_CHARACTERS = 64
 _USER_AGENT_CHARACTERS = 300  # Of which an open socket holds one.
 
-
-def headers_of(scope: Scope) -> Headers:
-    """Header fields by lower-case name; repeated ones are joined by a comma (RFC 9110, section 5.2)."""
-    pairs: list[tuple[bytes, bytes]] = scope["headers"]
-    headers = dict(pairs)
-    if len(headers) == len(pairs):
-        return headers
-    return {name: b", ".join(value for other, value in pairs if other == name) for name in headers}
-
-
-def text(headers: Headers, name: bytes) -> str | None:
-    """A field's value as text. Bytes beyond ASCII stay recognisable and never fail: RFC 9110, section 5.5, calls them opaque."""
-    value = headers.get(name)
-    return None if value is None else value.decode("latin-1")
+SCOPE_KEY = "caller"
 
 
 class Payment(Protocol):
@@ -47,10 +32,19 @@ class Callers:
     def __init__(self, tokens: Tokens, budget: Payment) -> None:
         self._tokens, self._budget = tokens, budget
 
-    async def identify(self, scope: Scope, headers: Headers) -> Caller:
-        """Raises: Refused, if a token is presented that is not good: it never counts as none. Nor does it while nobody can look it up."""
+    async def identify(self, scope: Scope) -> Caller:
+        """The caller of a request, once for all parts that ask.
+
+        Raises: Refused, if a token is presented that is not good: it never counts as none. Nor does it while nobody can look it up.
+        """
+        caller: Caller | None = scope.get(SCOPE_KEY)
+        if caller is None:
+            caller = scope[SCOPE_KEY] = await self._identify(scope)
+        return caller
+
+    async def _identify(self, scope: Scope) -> Caller:
         try:
-            return await self.signed_in(anonymous(scope, headers), text(headers, b"authorization"))
+            return await self.signed_in(anonymous(scope), text(headers_of(scope), b"authorization"))
         except Exception as error:
             if is_transient(error):
                 raise out_of_service(error) from error
@@ -75,7 +69,8 @@ def request_id(scope: Scope) -> str:
     return state.get("request_id", "")
 
 
-def anonymous(scope: Scope, headers: Headers) -> Caller:
+def anonymous(scope: Scope) -> Caller:
+    headers = headers_of(scope)
     client: tuple[str, int] | None = scope.get("client")
     return Caller(
         principal=None,

@@ -12,7 +12,6 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from graphql import OperationType
-from starlette.datastructures import Headers as RequestHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph.kit.auth import Caller
@@ -35,8 +34,8 @@ from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.asgi.error_responses import PRECONDITION_FAILED
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import BodyTooLarge, BodyTooSlow, ClientGone, read_whole
-from graph.server.auth import callers
-from graph.server.auth.callers import Callers, Headers
+from graph.server.asgi.request_headers import RequestHeaders, headers_of, text
+from graph.server.auth.callers import Callers
 from graph.server.graphql import requests
 from graph.server.graphql.pipeline import EncodedResponse, Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
@@ -79,7 +78,7 @@ STATUSES = {
 
 @dataclass(frozen=True, slots=True)
 class ReplayHint:
-    """A request whose answer is kept for everybody; left in the state of its connection for `Repeats`."""
+    """A request whose answer is the same for every caller."""
 
     question_hash: str
     operation: Operation
@@ -87,7 +86,9 @@ class ReplayHint:
     media_type: str
 
 
-REPLAY_HINT = "repeatable"
+# What the endpoint and `ResponseReplay` leave for each other in the state of a request.
+REPLAY_HINT = "replay_hint"
+CACHE_KEY = "cache_key"
 METHODS = ("GET", "HEAD", "POST", "QUERY")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "QUERY"})
 _URL_METHODS = frozenset({"GET", "HEAD"})
@@ -130,8 +131,8 @@ class HttpEndpoint:
         self._recent = requests.Recent()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = callers.headers_of(scope)
-        accept = content_negotiation.negotiate(callers.text(headers, b"accept"))
+        headers = headers_of(scope)
+        accept = content_negotiation.negotiate(text(headers, b"accept"))
         if self._page and accept.page and scope["method"] in _URL_METHODS and requests.asks_nothing(scope["query_string"]):
             await self._page(scope, receive, send)
             return
@@ -145,10 +146,12 @@ class HttpEndpoint:
         except ClientGone:
             pass
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: Headers, accept: content_negotiation.Acceptable) -> None:
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, headers: RequestHeaders, accept: content_negotiation.Acceptable
+    ) -> None:
         self._check(scope["method"], headers, accept)
         with Deadline(self._seconds) as deadline:
-            caller = await self._callers.identify(scope, headers)
+            caller = await self._callers.identify(scope)
             deadline.suspend()
             request = await self._request(scope, receive, headers, caller)
             deadline.extend()
@@ -163,7 +166,7 @@ class HttpEndpoint:
         if answer is not None and accept.result:
             await _respond(scope, send, accept.result, answer)
         elif accept.stream:
-            await self._streams.serve(operation, request, caller, headers, scope, receive, send)
+            await self._streams.serve(operation, request, caller, scope, receive, send)
         else:
             raise Refusal(HTTPStatus.NOT_ACCEPTABLE, "A subscription needs Accept: text/event-stream, or a WebSocket.")
 
@@ -185,12 +188,12 @@ class HttpEndpoint:
         if operation.kind is OperationType.QUERY:
             self._recent.keep(request)
             deadline.watch(receive)
-        answer = await self._pipeline.run(operation, request, caller)
+        answer = await self._pipeline.run(operation, request, caller, scope["state"].pop(CACHE_KEY, None))
         if answer.question_hash and request.body is not None:
             scope["state"][REPLAY_HINT] = ReplayHint(answer.question_hash, operation, request, accept.result)
         return answer
 
-    def _check(self, method: str, headers: Headers, accept: content_negotiation.Acceptable) -> None:
+    def _check(self, method: str, headers: RequestHeaders, accept: content_negotiation.Acceptable) -> None:
         """Refuse what needs no look at the body."""
         if method != "POST" and method not in _SAFE_METHODS:
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"Use one of {', '.join(METHODS)}.", Allow=", ".join(METHODS))
@@ -199,7 +202,7 @@ class HttpEndpoint:
         if accept.result is None and not accept.stream:
             offered = f"{content_negotiation.GRAPHQL_RESPONSE}, {content_negotiation.JSON} or {content_negotiation.EVENT_STREAM}"
             raise Refusal(HTTPStatus.NOT_ACCEPTABLE, f"Accept must allow {offered}.")
-        content_type = callers.text(headers, b"content-type")
+        content_type = text(headers, b"content-type")
         if (content_type is not None or method not in _URL_METHODS) and not content_negotiation.is_json(content_type):
             raise Refusal(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json in UTF-8.", Accept_Query=content_negotiation.JSON
@@ -208,7 +211,7 @@ class HttpEndpoint:
             # A few compressed kilobytes can be gigabytes: we would rather not find out.
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body uncompressed.", Accept_Encoding="identity")
 
-    async def _request(self, scope: Scope, receive: Receive, headers: Headers, caller: Caller) -> GraphQLRequest:
+    async def _request(self, scope: Scope, receive: Receive, headers: RequestHeaders, caller: Caller) -> GraphQLRequest:
         try:
             if scope["method"] in _URL_METHODS:
                 return requests.from_query_string(scope["query_string"])
@@ -217,7 +220,7 @@ class HttpEndpoint:
         except requests.Malformed as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
 
-    async def _body(self, receive: Receive, headers: Headers, caller: Caller) -> bytes:
+    async def _body(self, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
         limit = self._limits.bytes_signed_in if caller.principal else self._limits.bytes
         try:
             announced = int(headers.get(b"content-length", b"0"))
@@ -248,7 +251,7 @@ async def _respond(scope: Scope, send: Send, media_type: str, answer: EncodedRes
     etag = f'"{blake2b(answer.body, digest_size=12).hexdigest()}"'
     fields = answer.headers | {"ETag": etag, "Cache-Control": "public, no-cache"}
     # QUERY is as safe as GET; the conditions know only the methods of RFC 9110.
-    outcome = conditions.evaluate("GET", RequestHeaders(scope=scope), conditions.Validators(etag))
+    outcome = conditions.evaluate("GET", headers_of(scope), conditions.Validators(etag))
     if outcome is HTTPStatus.NOT_MODIFIED:
         await _write(send, 304, None, b"", fields)
     elif outcome is HTTPStatus.PRECONDITION_FAILED:

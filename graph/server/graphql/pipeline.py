@@ -118,8 +118,11 @@ class Pipeline:
         with MaskErrors(caller), self._telemetry.preparing(request, caller):
             return await self._limits.prepare(await self._documents.source(request, caller), request.operation_name, caller)
 
-    async def run(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> EncodedResponse:
-        """Run a query or a mutation, within a `Deadline` of its transport's. Raises: Refused, before execution began or at the deadline."""
+    async def run(self, operation: Operation, request: GraphQLRequest, caller: Caller, place: CacheKey | None = None) -> EncodedResponse:
+        """Run a query or a mutation, within a `Deadline` of its transport's. `place` is that of its response, where it is known already.
+
+        Raises: Refused, before execution began or at the deadline.
+        """
         with (
             MaskErrors(caller),
             self._telemetry.operation(operation, request, caller) as seen,
@@ -127,15 +130,18 @@ class Pipeline:
             reading_as(*caller.keys),
         ):
             try:
-                return await self._run(operation, request, caller, seen)
+                return await self._run(operation, request, caller, seen, place)
             except asyncio.CancelledError:
                 if (deadline := current()) is None or not deadline.expired:
                     raise
                 raise deadline.refusal() from None
 
-    async def _run(self, operation: Operation, request: GraphQLRequest, caller: Caller, seen: OperationRecord) -> EncodedResponse:
+    async def _run(
+        self, operation: Operation, request: GraphQLRequest, caller: Caller, seen: OperationRecord, place: CacheKey | None
+    ) -> EncodedResponse:
         grant = await self._limits.charge(operation, request.variables, caller)
-        place = await self._responses.key(operation, request.variables, caller) if self._responses else None
+        if self._responses and place is None:
+            place = await self._responses.key(operation, request.variables, caller)
         if self._responses and place and (cached := await self._responses.lookup(place)):
             grant.refund_unused(cached.cost)
             seen.cost = grant.actual
@@ -165,11 +171,15 @@ class Pipeline:
         replayed = {"Idempotency-Replayed": "true"} if context.replayed else {}
         return EncodedResponse(_with_extensions(body, context.extensions), grant.headers | retry_after(result) | replayed)
 
+    async def place(self, question_hash: str, operation: Operation) -> CacheKey | None:
+        """Where the response to a question that was asked before is now, if it is anywhere."""
+        return await self._responses.current_key(question_hash, operation) if self._responses else None
+
     async def replay(
-        self, question: str, operation: Operation, request: GraphQLRequest, caller: Caller
+        self, place: CacheKey, operation: Operation, request: GraphQLRequest, caller: Caller
     ) -> tuple[CachedResponse, dict[str, str]] | None:
-        """What is kept for a question that was asked before, charged and counted as a run is; None if nothing is. Raises: Refused."""
-        if self._responses is None or (cached := await self._responses.lookup_local(question, operation)) is None:
+        """A response of this process's cache, charged and counted as a run is; None if it is not there. Raises: Refused."""
+        if self._responses is None or (cached := self._responses.lookup_local(place)) is None:
             return None
         with MaskErrors(caller), self._telemetry.operation(operation, request, caller) as seen, self._telemetry.phase("execute", operation):
             grant = await self._limits.charge(operation, request.variables, caller)

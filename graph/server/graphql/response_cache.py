@@ -70,11 +70,16 @@ class ResponseCache:
         """Where the answer belongs, to be asked before the data is read; None if it is not to be kept."""
         if operation.reads is None or (question := self._question_hash(operation, variables, caller)) is None:
             return None
-        versions = await self._versions.of(operation.reads.tables)
-        if versions is None:
+        key = await self.current_key(question, operation)
+        if key is None:
             self._lookups.add(1, "unknown")
-            return None
-        return CacheKey(question, versions)
+        return key
+
+    async def current_key(self, question_hash: str, operation: Operation) -> CacheKey | None:
+        """Of a question that was asked before; None while the versions of its tables cannot be known."""
+        assert operation.reads is not None
+        versions = await self._versions.of(operation.reads.tables)
+        return None if versions is None else CacheKey(question_hash, versions)
 
     async def lookup(self, place: CacheKey) -> CachedResponse | None:
         cached = self._memory.peek(str(place))
@@ -84,11 +89,9 @@ class ResponseCache:
         self._lookups.add(1, "miss" if cached is None else "hit")
         return cached
 
-    async def lookup_local(self, question: str, operation: Operation) -> CachedResponse | None:
-        """What this process keeps for a question that was asked before, if it is not large."""
-        assert operation.reads is not None
-        versions = await self._versions.of(operation.reads.tables)
-        cached = None if versions is None else self._memory.peek(str(CacheKey(question, versions)))
+    def lookup_local(self, place: CacheKey) -> CachedResponse | None:
+        """What this process keeps, if it is not large."""
+        cached = self._memory.peek(str(place))
         if cached is None or len(cached) > MAX_LOCAL_BYTES:
             return None
         self._lookups.add(1, "hit")

@@ -17,9 +17,9 @@ from graph.kit.errors import Refused
 from graph.server.asgi.compression import LEVEL, gzip_from
 from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.asgi.request_body import arrived_message
-from graph.server.auth import callers
+from graph.server.asgi.request_headers import headers_of
 from graph.server.auth.callers import Callers
-from graph.server.graphql.http import REPLAY_HINT, ReplayHint, fields, refuse
+from graph.server.graphql.http import CACHE_KEY, REPLAY_HINT, ReplayHint, fields, refuse
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.graphql.response_cache import CachedResponse
@@ -28,17 +28,20 @@ from persistence.kit.lru_cache import LruCache
 REPLAY_BYTES = 32 * 2**20  # Of all that is remembered: requests, their answers, also compressed, and their parsed documents.
 REQUEST_BYTES = 4_096  # Of a body and the fields that count.
 
-# What an answer may depend on, beside the body and whoever asks.
-DEPENDS = frozenset(
-    {b"accept", b"accept-encoding", b"content-type", b"content-encoding"}
-    | {prefix + name for prefix in (b"graphql-client-", b"apollographql-client-") for name in (b"name", b"version")}
+# Header fields that an answer may depend on, beside the body and the caller.
+VARYING = (
+    b"accept",
+    b"accept-encoding",
+    b"content-type",
+    b"content-encoding",
+    *[prefix + name for prefix in (b"graphql-client-", b"apollographql-client-") for name in (b"name", b"version")],
 )
-BROWSERS = frozenset({b"origin", b"sec-fetch-site"})  # Theirs go the long way, past CORS.
 
 GZIP = ((b"content-encoding", b"gzip"),)
 
 Fields = tuple[tuple[bytes, bytes], ...]
-Key = tuple[bytes, Fields]
+Key = tuple[bytes | None, ...]
+"""The body, and the values of VARYING."""
 
 
 @dataclass(slots=True)
@@ -78,53 +81,53 @@ class ResponseReplay:
         self._repeats = LruCache[Key, ReplayEntry](REPLAY_BYTES, _size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        depends = _depends(scope) if scope["type"] == "http" and scope["path"] == self._path else None
-        message = arrived_message(receive) if depends is not None else None
-        if message is None or depends is None:
+        message = arrived_message(receive) if self._may_replay(scope) else None
+        if message is None:
             await self._app(scope, receive, send)
             return
-        key = None if message.get("more_body") else (message.get("body", b""), depends)
+        key = None if message.get("more_body") else (message.get("body", b""), *map(headers_of(scope).get, VARYING))
         known = None if key is None else self._repeats.get(key)
         if key is None or known is None or not await self._replayed(key, known, scope, send):
             await self._app(scope, _replay(message, receive), send)
             self._remember(key, scope)
+
+    def _may_replay(self, scope: Scope) -> bool:
+        """Not a browser's request to another site: those pass CORS."""
+        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "POST" or scope["query_string"]:
+            return False
+        headers = headers_of(scope)
+        return b"origin" not in headers and b"sec-fetch-site" not in headers
 
     async def _replayed(self, key: Key, repeat: ReplayEntry, scope: Scope, send: Send) -> bool:
         made = repeat.hint
         request = GraphQLRequest(variables=made.request.variables)
         try:
             with Deadline(self._seconds):
-                caller = await self._callers.identify(scope, callers.headers_of(scope))
-                found = await self._pipeline.replay(made.question_hash, made.operation, request, caller)
+                caller = await self._callers.identify(scope)
+                place = await self._pipeline.place(made.question_hash, made.operation)
+                found = None if place is None else await self._pipeline.replay(place, made.operation, request, caller)
         except Refused as refused:
             await refuse(send, refused, made.media_type)
             return True
-        if found is not None and await repeat.write(send, *found):
+        if found is None:
+            scope["state"][CACHE_KEY] = place
+        elif await repeat.write(send, *found):
             self._repeats.put(key, repeat)
         return found is not None
 
     def _remember(self, key: Key | None, scope: Scope) -> None:
         made: ReplayHint | None = scope["state"].pop(REPLAY_HINT, None)
-        if made is None or key is None or len(key[0]) + sum(len(value) for _, value in key[1]) > REQUEST_BYTES:
+        if made is None or key is None or _bytes(key) > REQUEST_BYTES:
             return
-        self._repeats.put(key, ReplayEntry(made, gzip_from(key[1])))
+        self._repeats.put(key, ReplayEntry(made, gzip_from(headers_of(scope))))
 
 
 def _size(key: Key, repeat: ReplayEntry) -> int:
-    return len(key[0]) + sum(len(value) for _, value in key[1]) + 200 * (1 + len(key[1])) + repeat.size_bytes
+    return _bytes(key) + 100 * len(key) + repeat.size_bytes
 
 
-def _depends(scope: Scope) -> Fields | None:
-    """The fields that an answer may depend on; None for a request that is to go the long way."""
-    if scope["method"] != "POST" or scope["query_string"]:
-        return None
-    found: list[tuple[bytes, bytes]] = []
-    for each in scope["headers"]:
-        if each[0] in DEPENDS:
-            found.append(each)
-        elif each[0] in BROWSERS:
-            return None
-    return tuple(found)
+def _bytes(key: Key) -> int:
+    return sum(len(part or b"") for part in key)
 
 
 def _replay(message: Message, receive: Receive) -> Receive:

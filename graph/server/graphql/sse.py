@@ -21,7 +21,7 @@ from graph.kit.errors import Refused
 from graph.kit.execution.engine import Operation
 from graph.kit.execution.resume import starting_after
 from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
-from graph.server.auth.callers import Headers, text
+from graph.server.asgi.request_headers import headers_of, text
 from graph.server.auth.tokens import bearer
 from graph.server.graphql.connection_registry import FLUSH_SECONDS, ConnectionRegistry, Transport, transport_of
 from graph.server.graphql.pipeline import Pipeline, refused_body
@@ -56,10 +56,11 @@ class EventStreams:
         self._pipeline, self._connections, self._seconds = pipeline, connections, seconds
 
     async def serve(
-        self, operation: Operation, request: GraphQLRequest, caller: Caller, headers: Headers, scope: Scope, receive: Receive, send: Send
+        self, operation: Operation, request: GraphQLRequest, caller: Caller, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Raises: Refused, if the caller has too many connections: a status says it best."""
         is_endless = operation.kind is OperationType.SUBSCRIPTION
+        headers = headers_of(scope)
         token = bearer(text(headers, b"authorization"))
         stream = EventStream(caller, token, transport_of(scope), send, self._connections, is_endless=is_endless)
         self._connections.register(stream)

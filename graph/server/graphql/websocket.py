@@ -26,8 +26,8 @@ from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.server.asgi.deadline import OPERATION_SECONDS
 from graph.server.asgi.origins import Origins
-from graph.server.auth import callers
-from graph.server.auth.callers import Callers
+from graph.server.asgi.request_headers import headers_of, text
+from graph.server.auth.callers import Callers, anonymous
 from graph.server.auth.tokens import bearer
 from graph.server.graphql import messages
 from graph.server.graphql.connection_registry import CLOSING_SECONDS, ConnectionRegistry, Transport, transport_of
@@ -65,8 +65,8 @@ class SocketEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        headers = callers.headers_of(scope)
-        caller = callers.anonymous(scope, headers)
+        headers = headers_of(scope)
+        caller = anonymous(scope)
         if self._connections.draining or not self._origins.permit(headers):
             # Before the handshake is accepted, a close becomes a response with status 403.
             await send({"type": "websocket.close", "code": 1013})
@@ -74,7 +74,7 @@ class SocketEndpoint:
         # Whether the caller's place is taken, only its token tells, and that may come after the handshake.
         transport = transport_of(scope)
         socket = Socket(caller, transport, receive, send, self._pipeline, self._callers, self._connections, self._limits)
-        authorization = callers.text(headers, b"authorization")
+        authorization = text(headers, b"authorization")
         del headers  # As long as the socket is open, they would be there.
         if SUBPROTOCOL in scope["subprotocols"]:
             await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 from starlette.routing import Route
 
+from graph.server.asgi.request_headers import headers_of, text
 from graph.server.pages.explorer import STATIC, html
 from graph.server.representations import content_negotiation
 from graph.server.representations.representation import Representation
@@ -54,7 +55,7 @@ class HomePage:
         self.routes = [Route("/", self._home), *([] if sdl is None else [Route("/schema.graphql", self._schema)])]
 
     async def _home(self, request: Request) -> Response:
-        if content_negotiation.negotiate(request.headers.get("Accept")).page:
+        if content_negotiation.negotiate(text(headers_of(request.scope), b"accept")).page:
             address = str(request.base_url).rstrip("/")
             words = {"name": escape(self._name), "description": escape(DESCRIPTION), "address": escape(address), "cards": self._cards}
             # Its command names the host as this client does: what may be a lie is not for whoever else a cache would show it to.

@@ -6,11 +6,12 @@ Pure functions of header fields. What is not well formed counts as not sent, whe
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
-from starlette.datastructures import Headers
+from graph.server.asgi.request_headers import RequestHeaders, text
 
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -31,30 +32,30 @@ class Validators:
     modified_at: datetime | None = None
 
     @classmethod
-    def of(cls, headers: Headers) -> Validators:
+    def of(cls, headers: Mapping[str, str]) -> Validators:
         """Those that a response carries."""
-        return cls(headers.get("etag"), http_date(headers.get("last-modified")))
+        return cls(headers.get("ETag"), http_date(headers.get("Last-Modified")))
 
 
-def evaluate(method: str, headers: Headers, current: Validators) -> HTTPStatus | None:
+def evaluate(method: str, headers: RequestHeaders, current: Validators) -> HTTPStatus | None:
     """412 or 304, if that is the answer; None to go on. In the order of section 13.2.2."""
-    safe, if_match, if_none_match = method in {"GET", "HEAD"}, _field(headers, "if-match"), _field(headers, "if-none-match")
+    safe, if_match, if_none_match = method in {"GET", "HEAD"}, _field(headers, b"if-match"), _field(headers, b"if-none-match")
     if if_match is not None:
         if not _names(if_match, current.etag, weakly=False):
             return HTTPStatus.PRECONDITION_FAILED
-    elif _since(headers, "if-unmodified-since", current) is False:
+    elif _since(headers, b"if-unmodified-since", current) is False:
         return HTTPStatus.PRECONDITION_FAILED
     if if_none_match is not None:
         if _names(if_none_match, current.etag, weakly=True):
             return HTTPStatus.NOT_MODIFIED if safe else HTTPStatus.PRECONDITION_FAILED
-    elif safe and _since(headers, "if-modified-since", current) is True:
+    elif safe and _since(headers, b"if-modified-since", current) is True:
         return HTTPStatus.NOT_MODIFIED
     return None
 
 
-def range_applies(headers: Headers, current: Validators) -> bool:
+def range_applies(headers: RequestHeaders, current: Validators) -> bool:
     """Whether a Range is of the version that its client has a part of: without If-Range, always. Source: section 13.1.5."""
-    condition = _field(headers, "if-range")
+    condition = _field(headers, b"if-range")
     if condition is None:
         return True
     if _TAG.fullmatch(condition):
@@ -95,7 +96,7 @@ def _names(field: str, etag: str | None, *, weakly: bool) -> bool:
     return any(tag[2] == current[2] and (weakly or not tag[1]) for tag in _TAG.finditer(field))
 
 
-def _since(headers: Headers, name: str, current: Validators) -> bool | None:
+def _since(headers: RequestHeaders, name: bytes, current: Validators) -> bool | None:
     """Whether nothing has changed since then; None where that cannot be told."""
     date = http_date(_field(headers, name))
     if date is None or current.modified_at is None:
@@ -103,9 +104,9 @@ def _since(headers: Headers, name: str, current: Validators) -> bool | None:
     return _whole_seconds(current.modified_at) <= date
 
 
-def _field(headers: Headers, name: str) -> str | None:
-    lines = headers.getlist(name)
-    return ", ".join(lines).strip(" \t") if lines else None
+def _field(headers: RequestHeaders, name: bytes) -> str | None:
+    value = text(headers, name)
+    return None if value is None else value.strip(" \t")
 
 
 def _whole_seconds(instant: datetime) -> datetime:

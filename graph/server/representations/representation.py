@@ -11,13 +11,13 @@ from functools import cached_property
 from hashlib import blake2b
 from http import HTTPStatus
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
 from graph.kit.errors import Refused, refusal
 from graph.server.asgi.compression import LEVEL, gzip_from, is_compressible
 from graph.server.asgi.error_responses import NO_SUCH_RANGE, PRECONDITION_FAILED, refusal_response
+from graph.server.asgi.request_headers import headers_of, text
 from graph.server.representations import conditions, ranges
 from graph.server.representations.conditions import Validators
 
@@ -38,8 +38,8 @@ def select_part(request: Request, headers: Mapping[str, str], size: int | None) 
 
     Raises: Refused PRECONDITION_FAILED or RANGE_NOT_SATISFIABLE. Source: RFC 9110, section 13.2.2.
     """
-    current = Validators.of(Headers(headers))
-    outcome = conditions.evaluate(request.method, request.headers, current)
+    current = Validators.of(headers)
+    outcome = conditions.evaluate(request.method, headers_of(request.scope), current)
     if outcome is HTTPStatus.PRECONDITION_FAILED:
         message = "It is not the version that your request is about any more: If-Match or If-Unmodified-Since does not hold."
         raise refusal(PRECONDITION_FAILED, message, headers={name: headers[name] for name in ("ETag", "Last-Modified") if name in headers})
@@ -50,10 +50,10 @@ def select_part(request: Request, headers: Mapping[str, str], size: int | None) 
 
 
 def _span(request: Request, current: Validators, size: int | None) -> ranges.ByteRange | None:
-    if size is None or request.method != "GET" or not conditions.range_applies(request.headers, current):
+    if size is None or request.method != "GET" or not conditions.range_applies(headers_of(request.scope), current):
         return None
     try:
-        return ranges.requested_range(", ".join(request.headers.getlist("range")), size)
+        return ranges.requested_range(text(headers_of(request.scope), b"range"), size)
     except ranges.UnsatisfiableRange:
         message = f"There are {size} bytes: the range begins after the end."
         raise refusal(NO_SUCH_RANGE, message, headers={"Content-Range": f"bytes */{size}"}) from None
@@ -62,7 +62,7 @@ def _span(request: Request, current: Validators, size: int | None) -> ranges.Byt
 def not_modified(request: Request, headers: Mapping[str, str], *, media_type: str, size: int) -> Response:
     """Names the entity tag that the whole would have had, which is a weak one where it would have been compressed."""
     stored = {name: headers[name] for name in NEWS if name in headers}
-    least = gzip_from(request.scope["headers"])
+    least = gzip_from(headers_of(request.scope))
     if least is not None and size >= least and is_compressible(media_type) and "Content-Encoding" not in headers:
         stored["ETag"] = weak(stored["ETag"])
     return Response(None, HTTPStatus.NOT_MODIFIED, stored)
@@ -98,7 +98,7 @@ class Representation:
         return self._whole(request)
 
     def _whole(self, request: Request) -> Response:
-        least = gzip_from(request.scope["headers"])
+        least = gzip_from(headers_of(request.scope))
         if least is None or len(self.body) < least or not is_compressible(self.media_type) or "Content-Encoding" in self.headers:
             return Response(self.body, 200, self.headers, self.media_type)
         headers = self.headers | {"Content-Encoding": "gzip", "ETag": weak(self.headers["ETag"])}

@@ -47,8 +47,9 @@ async def items(request: Request, context: Context) -> Response:
 def _export_request(request: Request) -> export_formats.ExportRequest:
     """Raises: InvalidInput."""
     parameters = Parameters(request.query_params)
-    filter_ = Filter(search=parameters.text("search"))
-    filter_.check()
     return export_formats.ExportRequest(
-        filter_, parameters.whole("limit", least=1), raw=parameters.switch("raw"), bom=parameters.switch("bom")
+        Filter(search=parameters.text("search")),
+        parameters.whole("limit", least=1),
+        raw=parameters.switch("raw"),
+        bom=parameters.switch("bom"),
     )

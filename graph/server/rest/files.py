@@ -20,6 +20,7 @@ from graph.kit.errors import refusal
 from graph.kit.global_ids import global_id
 from graph.server.asgi.error_responses import NOT_FOUND, UNSUPPORTED, json_response
 from graph.server.asgi.request_body import bounded_chunks
+from graph.server.asgi.request_headers import headers_of, text
 from graph.server.representations.content_disposition import disposition
 from graph.server.representations.representation import Representation, not_modified, select_part
 from graph.server.representations.streaming import AbortableStream
@@ -63,10 +64,10 @@ class FileRoutes:
     async def upload(self, request: Request, context: Context) -> Response:
         self._check(request)
         async with aclosing(bounded_chunks(request.receive)) as body:
-            return await self._taken(request, context, FormFile(request.headers.get("content-type"), body))
+            return await self._taken(request, context, FormFile(text(headers_of(request.scope), b"content-type"), body))
 
     async def _taken(self, request: Request, context: Context, form: FormFile) -> Response:
-        filename, key = files.validate_filename(await form.filename()), request.headers.get("idempotency-key")
+        filename, key = files.validate_filename(await form.filename()), text(headers_of(request.scope), b"idempotency-key")
         # With a key, the file may be there and take its room because this request came before.
         stored = await self._check_free(request, context, filename) if key is None else 0
         blob = await self._store(form, stored)
@@ -82,7 +83,7 @@ class FileRoutes:
         return json_response(described(row), 201, headers)
 
     def _check(self, request: Request) -> None:
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
+        if headers_of(request.scope).get(b"content-encoding", b"identity").lower() != b"identity":
             # A few compressed kilobytes can be gigabytes: we would rather not find out.
             raise refusal(UNSUPPORTED, "Send the form uncompressed.", headers={"Accept-Encoding": "identity"})
         if _announced(request) > self._most_bytes + FORM_BYTES:
@@ -154,7 +155,7 @@ class FileRoutes:
 
 
 def _announced(request: Request) -> int:
-    return int(request.headers.get("content-length", "0"))
+    return int(headers_of(request.scope).get(b"content-length", b"0"))
 
 
 def described(row: StoredFile) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.asgi.error_responses import BAD_METHOD, NOT_FOUND, error_response, refusal_response
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import Body, ClientGone
-from graph.server.auth.callers import Callers, anonymous, headers_of
+from graph.server.asgi.request_headers import headers_of
+from graph.server.auth.callers import Callers, anonymous
 from graph.server.graphql.budget import ANSWER_BYTES_A_POINT, BudgetService
 from graph.server.rest.rate_limiter import RouteLimit, RouteRateLimiter
 from persistence.kit.database.replica import reading_as
@@ -76,10 +77,9 @@ class Routes:
 
     async def context(self, request: Request, scope: Scope | None) -> Context:
         """Raises: Refused, unless the caller may use the route."""
-        headers = headers_of(request.scope)
-        if not self._origins.permit(headers):
+        if not self._origins.permit(headers_of(request.scope)):
             raise refusal(FORBIDDEN, "Pages of that origin may not ask here.")
-        caller = await self._callers.identify(request.scope, headers)
+        caller = await self._callers.identify(request.scope)
         require(caller, scope)
         return Context.fresh(self._services, caller, cache=False)
 
@@ -156,7 +156,7 @@ class _Metered:
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         try:
-            await self._limits.charge_fixed(anonymous(scope, headers_of(scope)), PAGE_POINTS)
+            await self._limits.charge_fixed(anonymous(scope), PAGE_POINTS)
         except Refused as error:
             await asyncio.sleep(HELD_SECONDS)
             await refusal_response(error, scope["path"])(scope, receive, send)
@@ -187,7 +187,7 @@ class UnroutedResponse:
     async def __call__(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         try:
-            await self._limits.charge_fixed(anonymous(request.scope, headers_of(request.scope)), PAGE_POINTS)
+            await self._limits.charge_fixed(anonymous(request.scope), PAGE_POINTS)
         except Refused as no_points:
             await asyncio.sleep(HELD_SECONDS)
             return refusal_response(no_points, request.url.path)

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from graph.kit.context import Services
 from graph.kit.errors import FORBIDDEN
 from graph.server.asgi.error_responses import error_response
+from graph.server.asgi.request_headers import headers_of, text
 from graph.server.telemetry.deprecated_usage import DeprecatedUsageRecorder
 from graph.server.telemetry.metrics import Metrics
 from persistence.kit.jobs import queue as jobs
@@ -40,7 +41,7 @@ class MetricsEndpoint:
             return error_response(FORBIDDEN, "The metrics are for this service's own monitoring.", request.url.path)
         self._look()
         await self._read_tables()
-        body, content_type = self._metrics.text(request.headers.get("accept", ""))
+        body, content_type = self._metrics.text(text(headers_of(request.scope), b"accept") or "")
         return Response(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
     def start(self) -> None:
@@ -54,9 +55,10 @@ class MetricsEndpoint:
         await self._recorder.flush()
 
     def _may_ask(self, request: Request) -> bool:
+        headers = headers_of(request.scope)
         if self._token is not None:
-            return hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {self._token}".encode())
-        through_a_proxy = "x-forwarded-for" in request.headers or "forwarded" in request.headers
+            return hmac.compare_digest(headers.get(b"authorization", b""), f"Bearer {self._token}".encode())
+        through_a_proxy = b"x-forwarded-for" in headers or b"forwarded" in headers
         return not through_a_proxy and request.client is not None and _is_private(request.client.host)
 
     async def _tick(self) -> None:

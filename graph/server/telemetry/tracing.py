@@ -22,13 +22,13 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, StatusCode
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph.kit.auth import Caller
 from graph.kit.execution.engine import Operation
 from graph.kit.instrumentation import Phase
+from graph.server.asgi.request_headers import RequestHeaders, headers_of
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metrics import Metrics
 from graph.server.telemetry.telemetry import OperationRecord, PreparationRecord, Telemetry
@@ -160,8 +160,13 @@ class TraceContext:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        token = context.attach(propagate.extract(dict(Headers(scope=scope))))
+        token = context.attach(propagate.extract(_carrier(headers_of(scope))))
         try:
             await self._app(scope, receive, send)
         finally:
             context.detach(token)
+
+
+def _carrier(headers: RequestHeaders) -> dict[str, str]:
+    """As OpenTelemetry reads them."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}

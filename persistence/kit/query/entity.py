@@ -93,10 +93,6 @@ class ListQuery(Protocol):
         """Tells the list's cursors from those of any other."""
         ...
 
-    def check(self) -> None:
-        """Raises: InvalidInput."""
-        ...
-
     def listing(self) -> OrderedQuery[Any]: ...
 
 
@@ -118,8 +114,7 @@ class RankedList(Protocol):
 
 
 async def page(session: AsyncSession, query: ListQuery, window: PageArguments) -> Page[Any]:
-    """Raises: InvalidInput, if query, window or cursor are out of their bounds."""
-    query.check()
+    """Raises: InvalidInput, for a cursor of another list."""
     found = await fetch(session, query.listing(), window)
     if not found.rows and (other := await corrected(session, query)) is not None:
         query, found = other, await fetch(session, other.listing(), window)
@@ -132,8 +127,7 @@ async def corrected(session: AsyncSession, query: ListQuery) -> ListQuery | None
 
 
 async def count(session: AsyncSession, query: ListQuery) -> int:
-    """Up to COUNT_ROWS. Raises: InvalidInput."""
-    query.check()
+    """Up to COUNT_ROWS."""
     return await paging.count(session, query.listing().statement)
 
 

@@ -122,12 +122,22 @@ class SortOrder:
 
 @dataclass(frozen=True)
 class EntityList:
-    """The rows of an entity that fulfil all conditions and hold the words, in an order."""
+    """The rows of an entity that fulfil all conditions and hold the words, in an order.
+
+    Raises: InvalidInput, with a problem for each value that is out of its bounds, so that nobody has to check it again.
+    """
 
     entity: Entity[Any]
     order: SortOrder = SortOrder()
     conditions: tuple[Condition, ...] = ()
     search: str | None = None
+
+    def __post_init__(self) -> None:
+        checks = Checks()
+        search.check(checks, "search", self.search)
+        for condition in self.conditions:
+            condition.check(checks)
+        checks.finish()
 
     @property
     def words(self) -> str | None:
@@ -147,14 +157,6 @@ class EntityList:
     @property
     def fingerprint(self) -> str:
         return repr((self.entity.model.__tablename__, self.order, self.conditions, self.search))
-
-    def check(self) -> None:
-        """Raises: InvalidInput, with a problem for each value that is out of its bounds."""
-        checks = Checks()
-        search.check(checks, "search", self.search)
-        for condition in self.conditions:
-            condition.check(checks)
-        checks.finish()
 
     def listing(self) -> OrderedQuery[Any]:
         model: Any = self.entity.model

@@ -38,7 +38,10 @@ INTEGER_BOUND = 2**31  # Beyond, PostgreSQL compares no column of type INTEGER w
 
 @dataclass(frozen=True)
 class PageArguments:
-    """Which rows of an ordered list: the first ones after a cursor, or the last ones before a cursor. An empty cursor is none."""
+    """Which rows of an ordered list: the first ones after a cursor, or the last ones before a cursor. An empty cursor is none.
+
+    Raises: InvalidInput, for both ends at once and for more than MAX_PAGE_SIZE rows, so that nobody has to check it again.
+    """
 
     first: int | None = None
     after: str | None = None
@@ -49,6 +52,10 @@ class PageArguments:
         if self.after == "" or self.before == "":
             object.__setattr__(self, "after", self.after or None)
             object.__setattr__(self, "before", self.before or None)
+        if self.first is not None and self.last is not None:
+            raise InvalidInput.at("last", "give first or last, not both")
+        if not 0 <= self.size <= MAX_PAGE_SIZE:
+            raise InvalidInput.at("last" if self.backward else "first", f"must be between 0 and {MAX_PAGE_SIZE}")
 
     @property
     def size(self) -> int:
@@ -59,13 +66,6 @@ class PageArguments:
     @property
     def backward(self) -> bool:
         return self.last is not None
-
-    def check(self) -> None:
-        """Raises: InvalidInput, if the window asks for both ends or for more than MAX_PAGE_SIZE rows."""
-        if self.first is not None and self.last is not None:
-            raise InvalidInput.at("last", "give first or last, not both")
-        if not 0 <= self.size <= MAX_PAGE_SIZE:
-            raise InvalidInput.at("last" if self.backward else "first", f"must be between 0 and {MAX_PAGE_SIZE}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class ComputedKey:
 
 @dataclass(frozen=True)
 class OrderedQuery(Generic[T]):
-    """One ordered, filtered list of rows. `mark` names its filter and order, and is part of every cursor; `walk` is given where words are searched."""
+    """One ordered, filtered list of rows. `fingerprint` names its filter and order, and is part of every cursor; `scan` is given where words are searched."""
 
     statement: Select[T]
     key: Any  # Mapped attributes, typed loosely: as dataclass fields the type checker takes them for descriptors.
@@ -90,7 +90,6 @@ class OrderedQuery(Generic[T]):
 
     def page_statement(self, window: PageArguments) -> Select[T]:
         """The rows of the window and one more, which tells that there are more; in reverse for a backward window."""
-        window.check()
         after = None if window.after is None else self.position(window.after, "after")
         before = None if window.before is None else self.position(window.before, "before")
         return self.selected(after, before, backward=window.backward, count=window.size + 1)

@@ -193,10 +193,8 @@ class Pages:
         self._reader, self._form = reader, form
 
     async def page(self, query: ListQuery, window: PageArguments) -> JsonPage:
-        """Raises: InvalidInput."""
-        window.check()
-        query.check()
-        found = await self._page(query, window)
+        """Raises: InvalidInput, for a cursor of another list."""
+            found = await self._page(query, window)
         if not len(found) and (other := await self._reader.corrected(query)) is not None:
             found = await self._page(other, window)
         return found
@@ -300,8 +298,7 @@ class ChildPages:
         self._statements: dict[tuple[bool, bool, bool], _Children] = {}
 
     async def pages(self, parents: Sequence[int], window: PageArguments) -> Sequence[JsonPage]:
-        """One for each parent. Raises: InvalidInput, if the window or a cursor is not fit for one of them."""
-        window.check()
+        """One for each parent. Raises: InvalidInput, if a cursor is not fit for one of them."""
         key = (window.after is None, window.before is None, window.backward)
         known = self._statements.get(key)
         if known is None:

@@ -16,6 +16,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import regex
 
@@ -26,6 +27,7 @@ QUERY_WORDS = 16  # Each costs an index look-up.
 WORD_LENGTH = 64  # Characters of a word that are indexed, and that a query's word may have; PostgreSQL refuses lexemes of 2 kB.
 WINDOW = 4  # Letters of unspaced text, with their marks, that are indexed from each place: most of its words are shorter.
 STEP = WINDOW - 1  # Windows of a query that are looked up share a letter; that a row has them side by side is told by its `runs`.
+REMEMBERED_QUERIES = 256  # Of up to QUERY_LENGTH characters: half a megabyte.
 REMEMBERED = 20_000  # Folded characters: 2 MB. More are in no shop's texts, but anybody may send all of Unicode.
 
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
@@ -89,16 +91,24 @@ def _entries(text: str) -> Iterable[str]:
             yield from _with_tails(word)
 
 
+@lru_cache(REMEMBERED_QUERIES)
+def _query_parts(query: str) -> Sequence[tuple[str, bool]]:
+    """Split once: each of a query's forms and conditions is made of it."""
+    return tuple(_parted(query))
+
+
 def prefixes(query: str) -> list[str]:
     """What must each begin a word of a row that the query finds."""
     return list(
-        dict.fromkeys(part for word, unspaced in _parted(query) for part in (_windows(word) if unspaced else (_without_apostrophes(word),)))
+        dict.fromkeys(
+            part for word, unspaced in _query_parts(query) for part in (_windows(word) if unspaced else (_without_apostrophes(word),))
+        )
     )
 
 
 def runs(query: str) -> list[str]:
     """Of text without spaces that is longer than a window: what a row that the query finds has in its words, after a space."""
-    found = (_LETTER_WITH_MARKS.findall(word) for word, unspaced in _parted(query) if unspaced)
+    found = (_LETTER_WITH_MARKS.findall(word) for word, unspaced in _query_parts(query) if unspaced)
     return list(dict.fromkeys(" ".join(_at(letters, range(len(letters) - STEP))) for letters in found if len(letters) > WINDOW))
 
 

@@ -174,7 +174,7 @@ def test_replays_stay_within_their_bytes_with_the_documents_that_they_hold(monke
                 b"%d" % number * 8_000,
                 response_replay.GZIP,
             )
-            kept._repeats.put((b"%d" % number * 1_000, ((b"accept", b"*/*"),)), repeat)
+            kept._repeats.put((b"%d" % number * 1_000, b"*/*"), repeat)
         return kept
 
     grown, _ = growth(fill)

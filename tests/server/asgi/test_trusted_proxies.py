@@ -5,6 +5,7 @@ import time
 import pytest
 
 from graph.kit.auth import network
+from graph.server.asgi.request_headers import read_headers, text
 from graph.server.asgi.trusted_proxies import client_address, networks
 
 TRUSTED = networks(["10.0.0.0/8", "fd00::/8", "192.0.2.7"])
@@ -12,7 +13,11 @@ CLIENT = "203.0.113.9"
 
 
 def address(peer: str, *, forwarded_for: tuple[str, ...] = (), forwarded: tuple[str, ...] = ()) -> str:
-    return client_address(peer, forwarded_for, forwarded, TRUSTED)
+    """By header lines, as the server joins them."""
+    headers = read_headers(
+        [(b"for", line.encode("utf-8")) for line in forwarded_for] + [(b"forwarded", line.encode("utf-8")) for line in forwarded]
+    )
+    return client_address(peer, text(headers, b"for"), text(headers, b"forwarded"), TRUSTED)
 
 
 def test_is_the_peers_when_no_header_says_more():

@@ -16,7 +16,6 @@ import pytest
 from graphql import GraphQLError
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.datastructures import Headers
 
 from graph.kit.errors import Refused
 from graph.kit.global_ids import global_id, split
@@ -75,15 +74,15 @@ def test_header_fields(field: str, more: str):
     assert accepted.result in {None, content_negotiation.JSON, content_negotiation.GRAPHQL_RESPONSE}
     assert content_negotiation.is_json(field) in {True, False}
     for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"):
-        conditional = Headers(raw=[(name.encode(), field.encode("latin-1"))])
+        conditional = {name.encode(): field.encode("latin-1")}
         assert conditions.evaluate("GET", conditional, Validators('"a"', datetime(2026, 1, 1, tzinfo=UTC))) in {None, 304, 412}
-    assert conditions.range_applies(Headers({"if-range": "x"}), Validators(field)) is False
+    assert conditions.range_applies({b"if-range": b"x"}, Validators(field)) is False
     assert conditions.http_date(field) is None or field.endswith(("GMT", *"0123456789"))
     assert choose_coding(field, ("br", "gzip")) in {"br", "gzip", "identity"}
     with suppress(ranges.UnsatisfiableRange):
         span = ranges.requested_range(field, 10)
         assert span is None or 0 <= span.start < span.end <= 10
-    assert client_address("127.0.0.1", [field], [more], PROXIES)
+    assert client_address("127.0.0.1", field, more, PROXIES)
     with suppress(Refused):
         assert bearer(field) != ""
 

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 import graph
 from graph.server.asgi.compression import IDENTITY, choose_coding
+from graph.server.asgi.request_headers import headers_of, text
 from graph.server.representations.representation import Representation, last_modified
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _file(request: Request, folder: Path, cache_control: str) -> Response:
     media_type = MEDIA_TYPES.get(path.suffix)
     if media_type is None or not path.is_file():
         raise HTTPException(404)
-    path, encoding = _packed(path, ", ".join(request.headers.getlist("Accept-Encoding")) or None)
+    path, encoding = _packed(path, text(headers_of(request.scope), b"accept-encoding"))
     found = path.stat()
     return _read(path, encoding, media_type, cache_control, found.st_mtime_ns, found.st_size).respond(request)
 
