@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
-if TYPE_CHECKING:
-    from graph.kit.execution.engine import Operation
+from graphql import OperationType
 
 Phase = Literal["parse", "validate", "execute", "event"]
 PlanOutcome = Literal["made", "refused", "failed"]
 
 
+class ObservedOperation(Protocol):
+    """What may be known of an operation: `graph.kit.execution.engine.Operation`."""
+
+    @property
+    def kind(self) -> OperationType: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def root_field(self) -> str: ...
+
+
 class Observer(Protocol):
-    def phase(self, phase: Phase, operation: Operation | None = None) -> AbstractContextManager[object]:
+    def phase(self, phase: Phase, operation: ObservedOperation | None = None) -> AbstractContextManager[object]:
         """Around one step; `event` is one event of a subscription. A document that is parsed and validated is no operation yet."""
         ...
 

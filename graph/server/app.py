@@ -21,7 +21,6 @@ from graph.kit.planner.planner import Planner
 from graph.kit.process_pool import ProcessPool
 from graph.schema import executable, schema
 from graph.server.asgi.compression import Compression
-from graph.server.asgi.graceful_shutdown import GracefulShutdown, ShutdownMiddleware, ShutdownStack
 from graph.server.asgi.http_protocol import HTTP_CONNECTIONS, HttpConnections
 from graph.server.asgi.middleware import CorsShortcut, PathShortcut, PlainStarlette
 from graph.server.asgi.origins import Origins
@@ -29,6 +28,7 @@ from graph.server.asgi.response_headers import ResponseHeadersMiddleware
 from graph.server.asgi.trusted_proxies import TrustedProxies, is_trusted, networks
 from graph.server.auth.callers import Callers
 from graph.server.auth.tokens import Tokens
+from graph.server.graceful_shutdown import GracefulShutdown, ShutdownMiddleware, ShutdownStack
 from graph.server.graphql.budget import BudgetService
 from graph.server.graphql.connection_registry import ConnectionRegistry
 from graph.server.graphql.http import METHODS, HttpEndpoint

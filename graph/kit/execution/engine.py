@@ -89,7 +89,7 @@ class Operation:
         fragments = {each.name.value: each for each in self.document.definitions if isinstance(each, FragmentDefinitionNode)}
         return _first_field(self.definition.selection_set, fragments)
 
-    @cached_property
+    @property
     def root_field(self) -> str:
         """The name of that field: what it is about, in one of few words."""
         return self.first_root_field.name.value if self.first_root_field else NO_FIELD

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
-    from graph.server.asgi.graceful_shutdown import GracefulShutdown
+    from graph.server.graceful_shutdown import GracefulShutdown
 
 log = structlog.get_logger(__name__)
 

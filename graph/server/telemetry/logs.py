@@ -12,7 +12,7 @@ import sys
 from collections.abc import Generator, MutableMapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import orjson
 import structlog
@@ -24,12 +24,23 @@ from graph.server.asgi.response_headers import REQUEST_ID
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
-    from graph.server.settings import Settings
-
 NOISE = ("websockets", "asyncio", "aiosqlite", "alembic")  # Their INFO is about each connection or statement.
 
 
-def configure(settings: Settings) -> None:
+class LogSettings(Protocol):
+    """What logging depends on: `graph.server.settings.Settings`."""
+
+    @property
+    def debug(self) -> bool: ...
+    @property
+    def log_level(self) -> str: ...
+    @property
+    def slow_operation_ms(self) -> int: ...
+    @property
+    def otel_exporter_otlp_endpoint(self) -> str | None: ...
+
+
+def configure(settings: LogSettings) -> None:
     """Send structlog's and the standard library's lines to standard output. Call once in each process."""
     shared: list[Processor] = [
         identified,
@@ -60,7 +71,7 @@ def identified(_logger: object, _method: str, line: MutableMapping[str, Any]) ->
     return line
 
 
-def renderers(settings: Settings) -> list[Processor]:
+def renderers(settings: LogSettings) -> list[Processor]:
     if settings.debug:
         # Not rich's tracebacks: they show local variables, and those hold passwords.
         return [structlog.dev.ConsoleRenderer(colors=has_colours(sys.stdout), exception_formatter=structlog.dev.plain_traceback)]
@@ -90,7 +101,7 @@ def has_colours(output: TextIO) -> bool:
     return terminal.color_system is not None and not terminal.no_color
 
 
-def _traced(settings: Settings) -> list[Processor]:
+def _traced(settings: LogSettings) -> list[Processor]:
     if settings.otel_exporter_otlp_endpoint is None:
         return []
 
@@ -121,7 +132,7 @@ def _shown(record: logging.LogRecord) -> bool:
 class OperationLog:
     """A line for each operation: at WARNING if it was slow, at ERROR if it failed by our fault, otherwise at INFO."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: LogSettings) -> None:
         self._slow_seconds = settings.slow_operation_ms / 1000
         self._least = logging.getLevelNamesMapping()[settings.log_level]
         self._put = _readable if settings.debug else _put_json

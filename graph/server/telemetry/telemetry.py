@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
 from graphql import GraphQLError, OperationType
 from starlette.middleware import Middleware
@@ -15,16 +15,22 @@ from starlette.middleware import Middleware
 from graph.kit.auth import Caller
 from graph.kit.errors import INTERNAL, Refused
 from graph.kit.execution.engine import Operation
-from graph.kit.instrumentation import Phase, PlanOutcome
+from graph.kit.instrumentation import ObservedOperation, Phase, PlanOutcome
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metric_values import Histogram
 from graph.server.telemetry.metrics import Metrics
 
-if TYPE_CHECKING:
-    from graph.server.graphql.requests import GraphQLRequest
-
 UNKNOWN_LABEL = "unknown"  # A client that does not say who it is.
 NAME = re.compile(r"[_A-Za-z][_0-9A-Za-z]{0,99}")
+
+
+class ReceivedRequest(Protocol):
+    """What may be known of a request: `graph.server.graphql.requests.GraphQLRequest`."""
+
+    @property
+    def operation_name(self) -> str | None: ...
+    @property
+    def received(self) -> float: ...
 
 
 class Telemetry:
@@ -39,7 +45,7 @@ class Telemetry:
     async def close(self) -> None:
         """Send what is left."""
 
-    def phase(self, phase: Phase, operation: Operation | None = None) -> AbstractContextManager[object]:
+    def phase(self, phase: Phase, operation: ObservedOperation | None = None) -> AbstractContextManager[object]:
         return TimedStep(self.metrics.phases[phase])
 
     def batch(self, loader: str, keys: int) -> AbstractContextManager[object]:
@@ -48,10 +54,10 @@ class Telemetry:
     def plan(self, outcome: PlanOutcome) -> None:
         self.metrics.plans.add(1, outcome)
 
-    def preparing(self, request: GraphQLRequest, caller: Caller) -> PreparationRecord:
+    def preparing(self, request: ReceivedRequest, caller: Caller) -> PreparationRecord:
         return PreparationRecord(self, request, caller)
 
-    def operation(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> OperationRecord:
+    def operation(self, operation: Operation, request: ReceivedRequest, caller: Caller) -> OperationRecord:
         return OperationRecord(self, operation, request, caller)
 
     def refused(self, refused: Refused, caller: Caller, operation_name: str | None = None) -> None:
@@ -138,7 +144,7 @@ class PreparationRecord:
 
     __slots__ = ("_caller", "_request", "_telemetry")
 
-    def __init__(self, telemetry: Telemetry, request: GraphQLRequest, caller: Caller) -> None:
+    def __init__(self, telemetry: Telemetry, request: ReceivedRequest, caller: Caller) -> None:
         self._telemetry, self._request, self._caller = telemetry, request, caller
 
     def __enter__(self) -> None:
@@ -154,7 +160,7 @@ class OperationRecord:
 
     __slots__ = ("_received", "_telemetry", "caller", "cost", "errors", "events", "operation")
 
-    def __init__(self, telemetry: Telemetry, operation: Operation, request: GraphQLRequest, caller: Caller) -> None:
+    def __init__(self, telemetry: Telemetry, operation: Operation, request: ReceivedRequest, caller: Caller) -> None:
         self._telemetry, self.operation, self._received, self.caller = telemetry, operation, request.received, caller
         self.errors: Sequence[GraphQLError] = ()
         self.cost: int | None = None

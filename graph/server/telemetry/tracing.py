@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from graphql import OperationType
 from opentelemetry import context, propagate, trace
@@ -27,14 +27,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph.kit.auth import Caller
 from graph.kit.execution.engine import Operation
-from graph.kit.instrumentation import Phase
+from graph.kit.instrumentation import ObservedOperation, Phase
 from graph.server.asgi.request_headers import RequestHeaders, headers_of
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metrics import Metrics
-from graph.server.telemetry.telemetry import OperationRecord, PreparationRecord, Telemetry
-
-if TYPE_CHECKING:
-    from graph.server.graphql.requests import GraphQLRequest
+from graph.server.telemetry.telemetry import OperationRecord, PreparationRecord, ReceivedRequest, Telemetry
 
 # What was done before there was an operation to have a span, with its begin and end in nanoseconds since 1970. Each request has a context of its own.
 _steps: ContextVar[list[tuple[Phase, int, int]] | None] = ContextVar("steps", default=None)
@@ -53,11 +50,11 @@ class Tracing(Telemetry):
     def middleware(self) -> tuple[Middleware, ...]:
         return (Middleware(TraceContext),)
 
-    def preparing(self, request: GraphQLRequest, caller: Caller) -> PreparationRecord:
+    def preparing(self, request: ReceivedRequest, caller: Caller) -> PreparationRecord:
         _steps.set([])
         return super().preparing(request, caller)
 
-    def phase(self, phase: Phase, operation: Operation | None = None) -> AbstractContextManager[object]:
+    def phase(self, phase: Phase, operation: ObservedOperation | None = None) -> AbstractContextManager[object]:
         timed = super().phase(phase, operation)
         if phase == "event" and operation:
             return Within(self._operation_span(operation), timed)
@@ -67,7 +64,7 @@ class Tracing(Telemetry):
         attributes = {"graphql.dataloader.name": loader, "graphql.dataloader.batch.size": keys}
         return Within(self._tracer.start_span("dataloader_batch", attributes=attributes), super().batch(loader, keys))
 
-    def operation(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> OperationRecord:
+    def operation(self, operation: Operation, request: ReceivedRequest, caller: Caller) -> OperationRecord:
         if operation.kind is OperationType.SUBSCRIPTION:  # It is open for hours: each of its events gets a span.
             return super().operation(operation, request, caller)
         steps = _steps.get() or []
@@ -83,7 +80,7 @@ class Tracing(Telemetry):
     async def close(self) -> None:
         await asyncio.to_thread(self._provider.shutdown)
 
-    def _operation_span(self, operation: Operation, *, began: int | None = None) -> Span:
+    def _operation_span(self, operation: ObservedOperation, *, began: int | None = None) -> Span:
         kind = operation.kind.value
         attributes = {
             "graphql.operation.type": kind,
@@ -133,7 +130,7 @@ class TracedOperation(OperationRecord):
 
     __slots__ = ("_span", "_token")
 
-    def __init__(self, telemetry: Telemetry, operation: Operation, request: GraphQLRequest, caller: Caller, span: Span) -> None:
+    def __init__(self, telemetry: Telemetry, operation: Operation, request: ReceivedRequest, caller: Caller, span: Span) -> None:
         super().__init__(telemetry, operation, request, caller)
         self._span = span
 

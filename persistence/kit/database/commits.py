@@ -1,4 +1,4 @@
-"""Whether the changes of an operation have been committed: what its caller must be told when it is cancelled.
+"""Commits: what each changed, and whether those of an operation have happened, as its caller must be told when it is cancelled.
 
 A deadline cancels an operation between its statements, and never in the middle of a commit: that goes on in a task of its own. So a cancelled
 operation has changed nothing, or has committed, or nobody can say yet.
@@ -7,9 +7,18 @@ operation has changed nothing, or has committed, or nobody can say yet.
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
 from typing import Self
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a transaction did, in a word such as `item.updated`, and to which row."""
+
+    kind: str
+    subject_id: int
 
 
 class Outcome(Enum):

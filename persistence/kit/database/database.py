@@ -19,10 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
 from persistence.kit.database import file_rewriting
-from persistence.kit.database import statement_executor as raw
-from persistence.kit.database.commits import committing
+from persistence.kit.database.asyncpg_executor import AsyncpgExecutor
+from persistence.kit.database.commits import Change, committing
 from persistence.kit.database.engines import TABLES, PoolSize, note_tables, postgresql, reads, sqlite, sqlite_file
 from persistence.kit.database.replica import LocalPositions, Positions, Replica
+from persistence.kit.database.sqlite_executor import SqliteExecutor
+from persistence.kit.database.statement_executor import InstrumentedExecutor, StatementExecutor, StatementHook
 from persistence.kit.database.write_executor import WRITE_CONNECTIONS, WriteExecutor
 from persistence.kit.database.write_lock import WriteLock
 from persistence.kit.errors import Busy
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine, ExceptionContext
     from sqlalchemy.engine import Dialect
 
-    from persistence.kit.database.statement_executor import StatementExecutor, StatementHook
 
 log = structlog.get_logger(__name__)
 
@@ -58,14 +59,6 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a transaction did, in a word such as `item.updated`, and to which row."""
-
-    kind: str
-    subject_id: int
 
 
 Listener = Callable[[Sequence[Change]], Awaitable[None]]
@@ -127,7 +120,7 @@ class Database:
         if url.startswith("sqlite"):
             streamer = sqlite(url, readers=STREAMS, wait_seconds=STREAM_WAIT_SECONDS, mapped=False)
             reader, writer = (sqlite(url, readers=readers, wait_seconds=size.wait_seconds) for readers in (SQLITE_READERS, None))
-            rows, turn = raw.connect(url, size), WriteLock(size.wait_seconds)
+            rows, turn = SqliteExecutor(url, read_seconds=size.read_seconds), WriteLock(size.wait_seconds)
             return cls(writer, reader, streamer, rows, file=sqlite_file(url), write_turn=turn, read_seconds=size.read_seconds)
         replica = Replica(*_postgresql_reads(replica_url, size), positions or LocalPositions()) if replica_url else None
         writer, streamer, rows = _postgresql_reads(url, size)
@@ -137,7 +130,7 @@ class Database:
             streamer,
             rows,
             replica=replica,
-            single_writes=raw.AsyncpgExecutor(url, size, connections=WRITE_CONNECTIONS, readonly=False),
+            single_writes=AsyncpgExecutor(url, size, connections=WRITE_CONNECTIONS, readonly=False),
             read_seconds=size.read_seconds,
         )
 
@@ -303,11 +296,11 @@ class Database:
         """Call `watch` before each statement, and what it returns after it."""
         for engine in self.engines:
             _watch(engine.sync_engine, watch)
-        self._executor = raw.InstrumentedExecutor(self._executor, watch)
+        self._executor = InstrumentedExecutor(self._executor, watch)
         if self.write_executor:
             self.write_executor.watch(watch)
         if self._replica:
-            self._replica.raw = raw.InstrumentedExecutor(self._replica.raw, watch)
+            self._replica.raw = InstrumentedExecutor(self._replica.raw, watch)
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` after each commit that changed something, before the caller goes on."""
@@ -337,7 +330,7 @@ class Database:
 
 def _postgresql_reads(url: str, size: PoolSize) -> tuple[AsyncEngine, AsyncEngine, StatementExecutor]:
     streamer = postgresql(url, replace(size, size=1, overflow=STREAMS - 1, wait_seconds=STREAM_WAIT_SECONDS))
-    return postgresql(url, size), streamer, raw.connect(url, size)
+    return postgresql(url, size), streamer, AsyncpgExecutor(url, size)
 
 
 def _watch(engine: Engine, watch: StatementHook) -> None:

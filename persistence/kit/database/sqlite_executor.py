@@ -9,17 +9,14 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import make_url
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import Dialect
 
 from persistence.kit.database.engines import MAPPED_BYTES
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Dialect
-
-    from persistence.kit.database.statement_executor import PreparedStatement, Row
+from persistence.kit.database.statement_executor import PreparedStatement, Row
 
 BUSY_SECONDS = 1.0  # Readers of a log in WAL mode wait for a moment only, while it is recovered or emptied.
 STEPS = 20_000  # Of SQLite's machine between two looks at the clock: a millisecond or so.

@@ -1,7 +1,7 @@
-"""Executes compiled statements without the ORM: rows come as the driver gives them.
+"""The interface of statement executors: prepared statements without the ORM, whose rows come as the driver gives them.
 
-For hot reads only, whose columns are numbers or JSON (`persistence.kit.query`), text of SQLite is given as bytes; `RawReads` keeps a few
-connections of its own, on which nothing is ever written and no transaction is opened.
+For hot reads whose columns are numbers or JSON (`persistence.kit.query`), and for single-statement writes. `asyncpg_executor.py` implements it
+for PostgreSQL, `sqlite_executor.py` for SQLite, where text is given as bytes.
 """
 
 from __future__ import annotations
@@ -10,17 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy import Select, make_url
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Select
 from sqlalchemy.engine import Dialect
-
-from persistence.kit.database import hosts
-from persistence.kit.database.connection_pool import ConnectionPool, PooledConnection
-from persistence.kit.database.engines import PoolSize
-from persistence.kit.database.sqlite_executor import SqliteExecutor
-
-CONNECTIONS = 4  # Of one process: its single core is busy with fewer.
-STATEMENTS = 200  # Prepared on one connection.
 
 Process = Callable[[Any], Any]
 Row = Any  # A tuple of the driver's own kind.
@@ -62,46 +53,8 @@ class StatementExecutor(Protocol):
     async def close(self) -> None: ...
 
 
-class AsyncpgExecutor:
-    """Changes, too, of which each is one statement: with `readonly` False, and connections of their own."""
-
-    def __init__(self, url: str, pool: PoolSize, *, connections: int = CONNECTIONS, readonly: bool = True) -> None:
-        self.dialect: Dialect = postgresql.asyncpg.dialect()
-        _, self._options = self.dialect.create_connect_args(make_url(url))
-        self._options.pop("prepared_statement_cache_size", None)  # SQLAlchemy's, in a URL that both read.
-        self._statement_cache, self._readonly = pool.statement_cache, readonly
-        self._pool = pool.of_reads if readonly else pool
-        self._links = ConnectionPool(self._connect, connections, recycle_seconds=pool.recycle_seconds, wait_seconds=pool.wait_seconds)
-
-    @property
-    def use(self) -> tuple[int, int, int]:
-        """How many connections are at work, idle, and allowed."""
-        return self._links.use
-
-    async def fetch(self, prepared: PreparedStatement, values: Mapping[str, Any]) -> Sequence[Row]:
-        async with self._links.connection() as link:
-            if self._statement_cache:
-                return await link.fetch(prepared.sql, *prepared.arguments(values))
-            # What parses a statement must also run it; a pooler keeps that for transactions.
-            async with link.transaction(readonly=self._readonly):
-                return await link.fetch(prepared.sql, *prepared.arguments(values))
-
-    async def _connect(self) -> PooledConnection:
-        statements = STATEMENTS if self._statement_cache else 0
-        return await hosts.connect(
-            **self._options,
-            statement_cache_size=statements,
-            server_settings=self._pool.session_settings,
-            timeout=self._pool.connect_seconds,
-            command_timeout=self._pool.command_seconds,
-        )
-
-    async def close(self) -> None:
-        await self._links.close()
-
-
 class InstrumentedExecutor:
-    """Reads that somebody is told of."""
+    """Calls a hook around each statement."""
 
     def __init__(self, reads: StatementExecutor, watch: StatementHook) -> None:
         self.dialect, self._reads, self._watch = reads.dialect, reads, watch
@@ -119,10 +72,6 @@ class InstrumentedExecutor:
 
     async def close(self) -> None:
         await self._reads.close()
-
-
-def connect(url: str, pool: PoolSize) -> StatementExecutor:
-    return SqliteExecutor(url, read_seconds=pool.read_seconds) if url.startswith("sqlite") else AsyncpgExecutor(url, pool)
 
 
 def prepare(statement: Select[Any], dialect: Dialect) -> PreparedStatement:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from persistence.kit.database.commits import committing
-from persistence.kit.database.statement_executor import InstrumentedExecutor
+from persistence.kit.database.commits import Change, committing
+from persistence.kit.database.statement_executor import InstrumentedExecutor, PreparedStatement, Row, StatementExecutor, StatementHook
 from persistence.kit.tasks.detached import DetachedTasks
-
-if TYPE_CHECKING:
-    from persistence.kit.database.database import Change
-    from persistence.kit.database.statement_executor import PreparedStatement, Row, StatementExecutor, StatementHook
 
 WRITE_CONNECTIONS = 8  # Each waits for its commit, and those that wait together are synced together.
 
@@ -34,7 +30,7 @@ class WriteExecutor:
         made: Callable[[Sequence[Change]], Awaitable[None]],
         detached: DetachedTasks,
     ) -> None:
-        """`wrote` hears of the tables before anybody else can hear of the change, `made` of what is durable."""
+        """`notify_tables` runs before the result is returned, so that caches are invalidated; `made` runs after the commit."""
         self._statements, self._notify_tables, self._made, self._detached = statements, notify_tables, made, detached
 
     async def execute(self, statement: SingleStatementWrite, values: Mapping[str, Any]) -> Row | None:

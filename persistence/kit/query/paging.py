@@ -22,11 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.kit.errors import InvalidInput
 from persistence.kit.parsing import values as parsing
 from persistence.kit.query import search_scan
-from persistence.kit.query.search_scan import OrderedScan
+from persistence.kit.query.search_scan import OrderedScan, Position, SortColumns
 
 T = TypeVar("T")
-Position = tuple[Any, Any]  # Sort key and id: their values.
-SortColumns = tuple[Any, Any]  # The same two: their columns.
 
 PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100

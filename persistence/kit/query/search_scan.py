@@ -7,15 +7,16 @@ a page within WALK rows, it reads on. Where the promise is not kept, since the w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 from sqlalchemy import BigInteger, Boolean, ColumnElement, Select, and_, column, literal, select, true
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-if TYPE_CHECKING:
-    from persistence.kit.query.paging import OrderedQuery, Position
+Position = tuple[Any, Any]  # Sort key and id: their values.
+SortColumns = tuple[Any, Any]  # The same two: their columns.
 
 SCAN_ROWS = 8_000  # Rows: 20 ms in a table of a million. As long takes a word that is not met often enough on the way, to be looked up.
 SAMPLE_ROWS = 800
@@ -29,8 +30,21 @@ class OrderedScan:
     shown: ColumnElement[bool]
 
 
+class SortedList(Protocol):
+    """What a scan has to know of its list: `persistence.kit.query.paging.OrderedQuery`."""
+
+    @property
+    def statement(self) -> Select[Any]: ...
+    @property
+    def key(self) -> Any: ...
+    @property
+    def id(self) -> Any: ...
+    def keyset_conditions(self, after: Position | None, before: Position | None, *, of: SortColumns | None = None) -> Sequence[Any]: ...
+    def order(self, *, backward: bool, of: SortColumns | None = None) -> Sequence[Any]: ...
+
+
 def page(
-    listing: OrderedQuery[Any], walk: OrderedScan, after: Position | None, before: Position | None, *, backward: bool, count: Any
+    listing: SortedList, walk: OrderedScan, after: Position | None, before: Position | None, *, backward: bool, count: Any
 ) -> Select[Any]:
     """The first `count` rows between two positions."""
     found = (column("key", listing.key.type), column("id", listing.id.type))

@@ -19,9 +19,9 @@ from graph.kit.auth import Caller, Scope
 from graph.kit.context import Context
 from graph.kit.execution import engine as execution
 from graph.kit.execution import shared_execution
-from graph.kit.execution.engine import Engine, Operation
+from graph.kit.execution.engine import Engine
 from graph.kit.execution.shared_execution import EventResult, SharedExecutions
-from graph.kit.instrumentation import Phase, PlanOutcome
+from graph.kit.instrumentation import ObservedOperation, Phase, PlanOutcome
 from graph.schema import executable
 from graph.server.auth import tokens
 from graph.server.auth.tokens import Tokens
@@ -49,7 +49,7 @@ WIDE = "\U0001f600"  # Takes four bytes in every string that has one.
 class Untold:
     """An observer that nobody asks."""
 
-    def phase(self, phase: Phase, operation: Operation | None = None) -> AbstractContextManager[object]:
+    def phase(self, phase: Phase, operation: ObservedOperation | None = None) -> AbstractContextManager[object]:
         return nullcontext()
 
     def batch(self, loader: str, keys: int) -> AbstractContextManager[object]:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from graph.server.settings import load
 from persistence.kit.database import statement_executor
+from persistence.kit.database.asyncpg_executor import AsyncpgExecutor
 from persistence.kit.database.database import Database
 from persistence.kit.database.engines import PoolSize
 from persistence.kit.transient_errors import is_transient
@@ -139,7 +140,7 @@ async def test_replaces_a_connection_that_the_server_has_closed() -> None:
 
 
 async def test_replaces_a_connection_that_is_old() -> None:
-    reads = statement_executor.connect(servers.postgres().render_as_string(hide_password=False), PoolSize(recycle_seconds=0))
+    reads = AsyncpgExecutor(servers.postgres().render_as_string(hide_password=False), PoolSize(recycle_seconds=0))
     assert await _backend(reads) != await _backend(reads)
     await reads.close()
 

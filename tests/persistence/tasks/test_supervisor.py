@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from graph.server.asgi.graceful_shutdown import ShutdownStack
+from graph.server.graceful_shutdown import ShutdownStack
 from persistence.kit.events.redis_broker import RedisBroker
 from persistence.kit.tasks.supervisor import WELL_SECONDS, Supervisor
 from tests.server.telemetry.test_metrics import labels, scraped
