@@ -277,19 +277,19 @@ async def lifespan(parts: Parts, _app: Starlette) -> AsyncGenerator[dict[str, An
         stack.step("database", stores.database.close)
         if stores.redis:
             stack.step("redis", stores.redis.aclose)
-        stack.step("versions", stores.versions.stop)
+        stack.step("table versions", stores.versions.stop)
         stack.step("budgets", stores.quota.close)
         stack.step("broker", stores.broker.stop)
         await stores.broker.start()
         stack.step("event log", stores.feed.stop)
         await stores.feed.start()
-        stack.step("computing", ports[ProcessPool].stop)
+        stack.step("process pool", ports[ProcessPool].stop)
         stack.step("background tasks", supervisor.stop)
         stack.step("background work", partial(runner.stop, seconds=parts.settings.drain_seconds / 10))
         await runner.start()
         stack.step("monitoring", parts.monitoring.stop)
         parts.monitoring.start()
-        stack.step("goodbyes", parts.connections.ended)
+        stack.step("connections", parts.connections.ended)
         await parts.pipeline.prepare_trusted()
         watch_over(parts)
         yield {"shutdown": parts.shutdown, HTTP_CONNECTIONS: create_http_connections(parts.settings)}
@@ -312,14 +312,14 @@ def create_job_handlers(parts: Parts) -> dict[str, Handler]:
 def watch_over(parts: Parts) -> None:
     """What is done now and then, for as long as the process lives."""
     stores, supervisor = parts.stores, parts.supervisor
-    chores = {
+    prune_tasks = {
         "events": partial(events.prune, history=parts.settings.event_history),
         "idempotency keys": idempotency.prune,
         "logins": logins.prune,
     }
     supervisor.start("connections", parts.connections.watch)
-    supervisor.start("sweeping", partial(files.sweep_forever, stores.database, stores.blobs))
-    supervisor.start("upkeep", Maintenance(stores.database, chores).run_forever)
+    supervisor.start("file sweep", partial(files.sweep_forever, stores.database, stores.blobs))
+    supervisor.start("maintenance", Maintenance(stores.database, prune_tasks).run_forever)
 
 
 def pages(settings: Settings, explorer: Explorer | None) -> list[Route]:

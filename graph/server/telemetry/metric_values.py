@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 Labels = tuple[str, ...]
 Series = dict[Labels, list[float]]
 
-SERIES = 1_000  # Of one meter; the labels of whatever comes after them become "other", so that nobody can fill the memory.
+SERIES = 1_000  # Of one instrument; the labels of whatever comes after them become "other", so that nobody can fill the memory.
 OVERFLOW_LABEL = "other"
 ENDED = "ended.json"  # The sums of processes that have ended.
 CLOCK_SECONDS = 2.0  # A file system's clock may be behind the system's by a moment.
@@ -108,23 +108,25 @@ class Histogram(Instrument):
 
 
 class Instruments(Collector):
-    """The meters of one process and, through `folder`, of its siblings."""
+    """The instruments of one process and, through `folder`, of its siblings."""
 
-    def __init__(self, meters: Iterable[Instrument], folder: Path | None = None) -> None:
-        self._meters, self._folder = tuple(meters), folder
+    def __init__(self, instruments: Iterable[Instrument], folder: Path | None = None) -> None:
+        self._instruments, self._folder = tuple(instruments), folder
 
     def collect(self) -> Iterator[Metric]:
         siblings = list(self._siblings())
-        for meter in self._meters:
-            series = {labels: list(numbers) for labels, numbers in meter.series.items()}
+        for instrument in self._instruments:
+            series = {labels: list(numbers) for labels, numbers in instrument.series.items()}
             for sibling in siblings:
-                _add(series, sibling.get(meter.name, ()))
-            yield meter.family(series)
+                _add(series, sibling.get(instrument.name, ()))
+            yield instrument.family(series)
 
     def write_snapshot(self) -> None:
         """Leave the numbers for whichever process is asked next."""
         if self._folder is not None:
-            mine = {meter.name: list(meter.series.items()) for meter in self._meters if meter.aggregation != "never"}
+            mine = {
+                instrument.name: list(instrument.series.items()) for instrument in self._instruments if instrument.aggregation != "never"
+            }
             file = self._folder / f"{os.getpid()}.json"
             draft = file.with_suffix(".new")
             draft.write_bytes(orjson.dumps(mine))
@@ -135,9 +137,9 @@ class Instruments(Collector):
             return
         with _locked(self._folder):
             alive, ended = _read(self._folder)
-        counted = [meter.name for meter in self._meters if meter.aggregation != "never"]
+        counted = [instrument.name for instrument in self._instruments if instrument.aggregation != "never"]
         yield from ({name: numbers.get(name, ()) for name in counted} for numbers in alive)
-        yield {meter.name: ended.get(meter.name, ()) for meter in self._meters if meter.aggregation == "always"}
+        yield {instrument.name: ended.get(instrument.name, ()) for instrument in self._instruments if instrument.aggregation == "always"}
 
 
 def clear(folder: Path) -> None:

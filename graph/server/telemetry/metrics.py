@@ -1,7 +1,7 @@
 """The service's metrics, named after the GraphQL OpenTelemetry working group in Prometheus' spelling; others begin with `storegraph_`.
 
 No caller can make labels at will. An operation's name is its first root field, which the schema bounds: the name that a client gives an operation goes
-to the log. Clients' names and versions are as long as their meter's bound allows, then "other".
+to the log. Clients' names and versions are as long as their instrument's bound allows, then "other".
 """
 
 from __future__ import annotations
@@ -58,16 +58,19 @@ class Metrics:
         )
         self.failing = Gauge("storegraph_background_failing", "Background tasks that fail just now, by their name.", ("task",))
         self.event_lag = SampledGauge("storegraph_event_lag_seconds", "How long an open transaction has kept events from being delivered.")
-        self.meters = [*self.phases.values(), *(meter for meter in vars(self).values() if isinstance(meter, Instrument))]
-        self._meters = Instruments(self.meters, folder)
+        self.instruments = [
+            *self.phases.values(),
+            *(instrument for instrument in vars(self).values() if isinstance(instrument, Instrument)),
+        ]
+        self._instruments = Instruments(self.instruments, folder)
         self._registry = CollectorRegistry()
-        self._registry.register(self._meters)
+        self._registry.register(self._instruments)
         if folder is None:  # Of several processes these would be whichever was asked.
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=self._registry)
 
     def write_snapshot(self) -> None:
-        self._meters.write_snapshot()
+        self._instruments.write_snapshot()
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """The answer to a scrape, and its content type."""

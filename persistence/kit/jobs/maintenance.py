@@ -15,12 +15,12 @@ log = structlog.get_logger(__name__)
 ROUND_SECONDS = 60.0
 
 PruneTask = Callable[[UnitOfWork], Awaitable[int]]
-"""Removes some rows and tells how many, so few that nobody waits long for the write lock. 0 ends it for this round."""
+"""Removes some rows and returns how many: so few that the write lock is held for a moment only. 0 ends it for this round."""
 
 
 class Maintenance:
-    def __init__(self, database: Database, chores: Mapping[str, PruneTask]) -> None:
-        self._database, self._chores = database, chores
+    def __init__(self, database: Database, prune_tasks: Mapping[str, PruneTask]) -> None:
+        self._database, self._prune_tasks = database, prune_tasks
 
     async def run_forever(self) -> None:
         while True:
@@ -28,12 +28,12 @@ class Maintenance:
             await self.run_once()
 
     async def run_once(self) -> None:
-        for what, task in self._chores.items():
+        for kind, task in self._prune_tasks.items():
             total = 0
             while removed := await self._one(task):
                 total += removed
             if total:
-                log.info("upkeep", removed=what, rows=total)
+                log.info("expired rows removed", kind=kind, rows=total)
 
     async def _one(self, task: PruneTask) -> int:
         async with self._database.transaction() as work:

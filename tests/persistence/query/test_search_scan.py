@@ -46,7 +46,7 @@ class Words:
         return " ".join(["all", *(word for word, has in vars(self).items() if has)])
 
 
-# Met soon; looked up; promised by the first rows and not kept; not promised though common; in no item; beginnings of words.
+# Found soon; looked up; predicted by the first rows and wrong; not predicted though common; in no item; beginnings of words.
 SEARCHES = ["all", "often", "seldom", "early", "late", "all seldom", "often late", "early late", "nowhere", "o se", "!"]
 
 

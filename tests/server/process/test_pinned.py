@@ -135,7 +135,7 @@ ATTRIBUTES: list[tuple[str, Callable[[], Any], str]] = [
     ),
     ("graph/kit/execution/engine.py", lambda: execution, "create_source_event_stream execute_subscription_event"),
     ("graph/kit/execution/validation.py", lambda: validation, "OverlappingFieldsCanBeMergedRule ValidationContext specified_rules"),
-    ("graph/kit/execution/coercion.py, graph/kit/fields.py", lambda: StrawberryField, "base_resolver arguments resolve_type"),
+    ("graph/kit/execution/coercion.py", lambda: StrawberryField, "arguments resolve_type"),
     ("graph/kit/execution/coercion.py", lambda: schema.schema_converter, "scalar_registry"),
     ("graph/kit/execution/coercion.py", lambda: schema.config.name_converter, "get_graphql_name from_field"),
     ("graph/kit/execution/validation.py", RuleContext, "remaining_complexity_budget"),

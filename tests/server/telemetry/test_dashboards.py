@@ -28,9 +28,9 @@ def names(expression: str) -> set[str]:
 def exposed() -> dict[str, set[str]]:
     """The name of each sample that a scrape can hold, and its labels."""
     found: dict[str, set[str]] = {}
-    for meter in Metrics().meters:
-        suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}[meter.family({}).type]
-        found |= {meter.name + suffix: set(meter.labels) for suffix in suffixes}
+    for instrument in Metrics().instruments:
+        suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}[instrument.family({}).type]
+        found |= {instrument.name + suffix: set(instrument.labels) for suffix in suffixes}
     return found
 
 
@@ -57,7 +57,7 @@ def test_name_only_metrics_and_labels_that_there_are() -> None:
 
 def test_leave_no_metric_unseen() -> None:
     seen = set[str]().union(*(names(expression) for expression in expressions()))
-    unseen = {meter.name for meter in Metrics().meters if not any(name.startswith(meter.name) for name in seen)}
+    unseen = {instrument.name for instrument in Metrics().instruments if not any(name.startswith(instrument.name) for name in seen)}
     assert unseen == set()
 
 
