@@ -17,6 +17,7 @@ from graph.budget import BudgetMeter
 from graph.kit.auth import AccessTokens
 from graph.kit.context import Services
 from graph.kit.execution.engine import Engine
+from graph.kit.limits.route_rate_limiter import RouteRateLimiter
 from graph.kit.planner.planner import Planner
 from graph.kit.process_pool import ProcessPool
 from graph.schema import executable, schema
@@ -44,7 +45,6 @@ from graph.server.pages.home import HomePage
 from graph.server.rest import exports
 from graph.server.rest.files import FileRoutes
 from graph.server.rest.health import HealthRoutes
-from graph.server.rest.rate_limiter import RouteRateLimiter
 from graph.server.rest.routes import Routes, UnroutedResponse, metered
 from graph.server.rest.sales_report import SalesReportRoutes
 from graph.server.settings import Settings

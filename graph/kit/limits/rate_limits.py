@@ -1,7 +1,12 @@
-"""Rate limits of single fields: at most n calls in t, by address, caller or argument, beside the budget that counts everything.
+"""Rate limits: "at most n in t", declared in one way for fields and for REST routes, by address, caller or argument.
 
-    @query(…, limit=Limit("3/60seconds", by=ADDRESS))
-    @mutation(…, limit=(Limit("100/hour", by=ADDRESS, failures=True), …))
+    @query(…, limit=RateLimitRule("3/60seconds", by=ADDRESS))
+    @mutation(…, limit=(RateLimitRule("100/hour", by=ADDRESS, failures=True), …))
+    rest_routes.route(…, limit=RateLimitRule("60/minute", by=CALLER))
+
+`LimitedCall` counts calls of fields, `route_rate_limiter.py` beside it requests of routes. Both stand beside the budget of cost points, which counts
+everything. Two limits are none of these: that of refreshes is kept with the tokens that it counts (`persistence.logins`), and those of the messages
+and frames of one WebSocket end with it.
 
 With `failures` each attempt is counted when it begins, so that many at once get no further than one after the other, and taken back unless it is refused
 for what it asks. Only SIDE_BY_SIDE of one key are under way in a process, others wait: so attempts that will succeed are not refused for each other.
@@ -37,7 +42,10 @@ class LimitKey:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitRule:
-    """`rate` is in the syntax of the library `limits`: "3/60seconds", "10/minute; 100/day". With `failures`, a mutation counts those alone."""
+    """`rate` is in the syntax of the library `limits`: "3/60seconds", "10/minute; 100/day". With `failures`, a mutation counts those alone.
+
+    Raises: ValueError, for a rate that cannot be read.
+    """
 
     rate: str
     by: LimitKey
@@ -49,6 +57,9 @@ class RateLimitRule:
     def __str__(self) -> str:
         return f"At most {self.rate}{' that fail' if self.failures else ''} for each {self.by.words}."
 
+    def refusal_message(self, wait_seconds: int) -> str:
+        return f"{str(self).lower()} Try again in {wait_seconds} s."
+
     def key(self, field: str, caller: Caller, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         return (field, self.by.words, self.by.key(caller, arguments))
 
@@ -58,7 +69,7 @@ CALLER = LimitKey("user, or client address without one", lambda caller, _argumen
 
 
 class LimitedCall:
-    """One use of a field under its limits."""
+    """One call of a field under its limits."""
 
     def __init__(self, windows: MovingWindow, field: str, caller: Caller, arguments: Mapping[str, Any]) -> None:
         self._windows, self._field, self._caller, self._arguments = windows, field, caller, arguments
@@ -87,7 +98,7 @@ class LimitedCall:
             if wait > 0:
                 await self._undo(limits[:place])
                 seconds = math.ceil(wait)
-                message = f"{self._field}: {str(limit).lower()} Try again in {seconds} s."
+                message = f"{self._field}: {limit.refusal_message(seconds)}"
                 raise GraphQLError(message, extensions={"code": RATE_LIMITED, "retryAfter": seconds})
 
     async def _undo(self, limits: Sequence[RateLimitRule]) -> None:

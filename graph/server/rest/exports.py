@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from graph.kit.auth import Scope
 from graph.kit.context import Context
+from graph.kit.limits.rate_limits import CALLER, RateLimitRule
 from graph.server.representations.representation import select_part
 from graph.server.representations.streaming import AbortableStream, Pace
 from graph.server.rest import export_formats
@@ -25,7 +26,9 @@ PACE = Pace(least_rate=65_536, most_seconds=600)
 
 def routes(rest_routes: Routes) -> list[Route]:
     return [
-        rest_routes.route(f"/api/v2/stream/items.{name}", items, scope=Scope.ITEMS_READ, limit="60/minute", points=EXPORT_POINTS)
+        rest_routes.route(
+            f"/api/v2/stream/items.{name}", items, scope=Scope.ITEMS_READ, limit=RateLimitRule("60/minute", by=CALLER), points=EXPORT_POINTS
+        )
         for name in ("csv", "txt", "json")
     ]
 

@@ -18,6 +18,7 @@ from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.kit.errors import refusal
 from graph.kit.global_ids import global_id
+from graph.kit.limits.rate_limits import CALLER, RateLimitRule
 from graph.server.asgi.error_responses import NOT_FOUND, UNSUPPORTED, json_response
 from graph.server.asgi.request_body import bounded_chunks
 from graph.server.asgi.request_headers import headers_of, text
@@ -48,17 +49,24 @@ class FileRoutes:
     def routes(self, rest_routes: Routes) -> list[Route]:
         return [
             rest_routes.route(
-                "/api/v2/files/upload", self.upload, methods=["POST"], scope=Scope.FILES_WRITE, limit="60/minute", points=100
+                "/api/v2/files/upload",
+                self.upload,
+                methods=["POST"],
+                scope=Scope.FILES_WRITE,
+                limit=RateLimitRule("60/minute", by=CALLER),
+                points=100,
             ),
             rest_routes.route(
                 f"{DOWNLOAD}{{filename}}",
                 self.download,
                 scope=Scope.FILES_READ,
-                limit="600/minute",
+                limit=RateLimitRule("600/minute", by=CALLER),
                 points=10,
                 bytes_a_point=DOWNLOADED_BYTES_A_POINT,
             ),
-            rest_routes.route("/api/v2/files/list", self.list, scope=Scope.FILES_READ, limit="120/minute", points=20),
+            rest_routes.route(
+                "/api/v2/files/list", self.list, scope=Scope.FILES_READ, limit=RateLimitRule("120/minute", by=CALLER), points=20
+            ),
         ]
 
     async def upload(self, request: Request, context: Context) -> Response:

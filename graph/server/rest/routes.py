@@ -18,6 +18,8 @@ from starlette.types import Scope as Connection
 from graph.kit.auth import Caller, Scope
 from graph.kit.context import Context, Services
 from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, UNAUTHENTICATED, Refused, out_of_service, refusal
+from graph.kit.limits.rate_limits import RateLimitRule
+from graph.kit.limits.route_rate_limiter import RouteLimit, RouteRateLimiter
 from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.asgi.error_responses import BAD_METHOD, NOT_FOUND, error_response, refusal_response
 from graph.server.asgi.origins import Origins
@@ -25,7 +27,6 @@ from graph.server.asgi.request_body import Body, ClientGone
 from graph.server.asgi.request_headers import headers_of
 from graph.server.auth.callers import Callers, anonymous
 from graph.server.graphql.budget import ANSWER_BYTES_A_POINT, BudgetService
-from graph.server.rest.rate_limiter import RouteLimit, RouteRateLimiter
 from persistence.kit.database.replica import reading_as
 from persistence.kit.errors import DomainError
 from persistence.kit.transient_errors import is_transient
@@ -63,12 +64,12 @@ class Routes:
         endpoint: Endpoint,
         *,
         scope: Scope | None,
-        limit: str,
+        limit: RateLimitRule,
         points: int,
         bytes_a_point: int = ANSWER_BYTES_A_POINT,
         methods: Sequence[str] = ("GET",),
     ) -> Route:
-        """Without a `scope` any token will do. `limit` is per caller, in the syntax of the `limits` library: `60/minute`.
+        """Without a `scope` any token will do.
 
         `points` are charged to the caller's budget before the work, and 1 for each `bytes_a_point` of the response, where that is more.
         """

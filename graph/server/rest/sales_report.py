@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from graph.kit.auth import Scope
 from graph.kit.context import Context
+from graph.kit.limits.rate_limits import CALLER, RateLimitRule
 from graph.server.pages import sales_chart as picture
 from graph.server.rest.routes import Routes
 from persistence import sales
@@ -63,7 +64,11 @@ class SalesReportRoutes:
         self._name = app_name
 
     def routes(self, rest_routes: Routes) -> list[Route]:
-        return [rest_routes.route("/api/v2/reports/sales.svg", self.sales_chart, scope=None, limit="60/minute", points=CHART_POINTS)]
+        return [
+            rest_routes.route(
+                "/api/v2/reports/sales.svg", self.sales_chart, scope=None, limit=RateLimitRule("60/minute", by=CALLER), points=CHART_POINTS
+            )
+        ]
 
     async def sales_chart(self, request: Request, context: Context) -> Response:
         """Of all items for those who hold `users:read`, of their own items for everybody else."""

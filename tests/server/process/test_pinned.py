@@ -147,7 +147,7 @@ ATTRIBUTES: list[tuple[str, Callable[[], Any], str]] = [
     ),
     ("persistence/kit/limits/moving_window.py", lambda: MovingWindowRateLimiter, "hit get_window_stats"),
     ("persistence/kit/limits/moving_window.py", lambda: parse_many("1/second")[0], "amount key_for get_expiry"),
-    ("graph/server/rest/rate_limiter.py", lambda: Limiter(key_func=str), "limit limiter"),
+    ("graph/kit/limits/route_rate_limiter.py", lambda: Limiter(key_func=str), "limit limiter"),
 ]
 
 

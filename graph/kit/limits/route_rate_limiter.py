@@ -1,4 +1,4 @@
-"""Rate limits of REST routes by slowapi, kept off the event loop where they could wait for Redis.
+"""Counts requests of REST routes against their rate limits (`rate_limits.py`) with slowapi, kept off the event loop where they could wait for Redis.
 
 slowapi is synchronous. Its memory storage answers in microseconds and is asked directly. Its Redis storage waits for the network, so a thread asks
 it: a Redis that hangs then delays one caller, not the loop. While Redis is away each process counts for itself; with a Redis Cluster it always
@@ -24,6 +24,7 @@ from starlette.responses import Response
 
 from graph.kit.auth import Caller
 from graph.kit.errors import RATE_LIMITED, refusal
+from graph.kit.limits.rate_limits import RateLimitRule
 from persistence.kit.limits.moving_window import is_of_the_future, spans
 from persistence.kit.redis.circuit_breaker import REDIS_ERRORS
 from persistence.kit.redis.client import blocking_options, is_cluster
@@ -44,7 +45,7 @@ class RouteRateLimiter:
             # It would read .env by itself; given a file that is empty it says so.
             warnings.simplefilter("ignore")
             self._limiter: Any = Limiter(  # Partly untyped.
-                key_func=_caller_name,
+                key_func=_key,
                 strategy="moving-window",  # A fixed window lets through the double at its edge.
                 storage_uri=redis_url or "memory://",
                 storage_options=blocking_options(TIMEOUT_SECONDS) if redis_url else {},
@@ -55,16 +56,19 @@ class RouteRateLimiter:
                 config_filename=os.devnull,
             )
 
-    def limiter(self, name: str, limit: str) -> RouteLimit:
-        """Counts one use, or raises Refused RATE_LIMITED. `name` keeps routes' counts apart. Raises: ValueError, for a limit of several spans."""
-        if len(spans(limit)) > 1:
-            raise ValueError(f"{limit}: slowapi counts in one span what another refuses")
+    def limiter(self, name: str, rule: RateLimitRule) -> RouteLimit:
+        """Counts one request, or raises Refused RATE_LIMITED. `name` keeps routes' counts apart.
+
+        Raises: ValueError, for what slowapi cannot count: several spans, of which one would count what another refuses, or failures alone.
+        """
+        if rule.failures or len(spans(rule.rate)) > 1:
+            raise ValueError(f"slowapi cannot count for a route: {rule}")
 
         def admit(request: Request) -> Response:
             return _ADMITTED
 
         admit.__name__ = name  # slowapi keeps its limits by module and name.
-        check: Any = self._limiter.limit(limit)(admit)
+        check: Any = self._limiter.limit(rule.rate)(admit)
 
         def counted(request: Request) -> None:
             try:
@@ -80,14 +84,15 @@ class RouteRateLimiter:
             return 0
 
         async def passed(request: Request, caller: Caller) -> None:
-            request.state.caller_name = caller.key
+            request.state.rate_limit_key = rule.by.key(caller, request.path_params)
             if self._remote:
                 wait = await anyio.to_thread.run_sync(wait_seconds, request, limiter=self._threads)
             else:
                 wait = wait_seconds(request)
             if wait:
-                message = f"Too many requests: {limit} are let through. Try again in {wait} s."
-                raise refusal(RATE_LIMITED, message, headers={"Retry-After": str(wait)}, retryAfter=wait)
+                raise refusal(
+                    RATE_LIMITED, f"Too many requests: {rule.refusal_message(wait)}", headers={"Retry-After": str(wait)}, retryAfter=wait
+                )
 
         return passed
 
@@ -103,6 +108,6 @@ class RouteRateLimiter:
 _ADMITTED = Response()
 
 
-def _caller_name(request: Request) -> str:
-    name: str = request.state.caller_name
-    return name
+def _key(request: Request) -> str:
+    key: str = request.state.rate_limit_key
+    return key
