@@ -194,7 +194,7 @@ class Pages:
 
     async def page(self, query: ListQuery, window: PageArguments) -> JsonPage:
         """Raises: InvalidInput, for a cursor of another list."""
-            found = await self._page(query, window)
+        found = await self._page(query, window)
         if not len(found) and (other := await self._reader.corrected(query)) is not None:
             found = await self._page(other, window)
         return found

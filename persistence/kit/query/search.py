@@ -92,7 +92,7 @@ def _entries(text: str) -> Iterable[str]:
 
 
 @lru_cache(REMEMBERED_QUERIES)
-def _query_parts(query: str) -> Sequence[tuple[str, bool]]:
+def query_parts(query: str) -> Sequence[tuple[str, bool]]:
     """Split once: each of a query's forms and conditions is made of it."""
     return tuple(_parted(query))
 
@@ -101,14 +101,14 @@ def prefixes(query: str) -> list[str]:
     """What must each begin a word of a row that the query finds."""
     return list(
         dict.fromkeys(
-            part for word, unspaced in _query_parts(query) for part in (_windows(word) if unspaced else (_without_apostrophes(word),))
+            part for word, unspaced in query_parts(query) for part in (_windows(word) if unspaced else (_without_apostrophes(word),))
         )
     )
 
 
 def runs(query: str) -> list[str]:
     """Of text without spaces that is longer than a window: what a row that the query finds has in its words, after a space."""
-    found = (_LETTER_WITH_MARKS.findall(word) for word, unspaced in _query_parts(query) if unspaced)
+    found = (_LETTER_WITH_MARKS.findall(word) for word, unspaced in query_parts(query) if unspaced)
     return list(dict.fromkeys(" ".join(_at(letters, range(len(letters) - STEP))) for letters in found if len(letters) > WINDOW))
 
 

@@ -5,108 +5,40 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import httpx
 import pytest
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed
 
 from graph.budget import BudgetMeter
-from graph.items.events import HISTORY_PAGE_POINTS
-from graph.kit.auth import Caller, Scope
+from graph.kit.auth import Scope
 from graph.server.graphql.budget import ANSWER_BYTES_A_POINT
-from graph.server.graphql.requests import GraphQLRequest
 from graph.server.rest.exports import EXPORT_POINTS
 from graph.server.rest.files import DOWNLOADED_BYTES_A_POINT
 from graph.server.settings import BadSettings, load
 from persistence.items import table as items
 from persistence.kit.column_types import utc_now
-from persistence.kit.events import log as events
-from persistence.kit.events.feed import EventBuffer
-from persistence.kit.limits.moving_window import MovingWindow
 from persistence.kit.limits.token_bucket import Budget
-from tests.conftest import settings_for
-from tests.persistence.limits.test_token_bucket import connected
-from tests.support.listening import listening
+from tests.support.budgets import (
+    ADDRESS,
+    COUNT,
+    CREATE,
+    ITEMS,
+    SPAN,
+    cost,
+    keep,
+    known,
+    left,
+    policy,
+    remaining,
+    restored,
+    with_redis,
+)
 from tests.support.service import SECRET, Service, running
-
-# A restore rate at which nothing comes back while a test runs, so that figures are exact.
-SMALL = {"rate_limits_enabled": True, "budget_points": 1_000, "budget_points_per_second": 0.001, "max_cost": 400}
-SPAN = 1_000_000  # Seconds that such a budget takes to be full.
-
-ITEMS = "query ($first: Int) { items(first: $first) { nodes { name owner { username } } } }"
-CREATE = 'mutation { createItem(input: {name: "Lamp", price: "1.00"}) { __typename } }'
-COUNT = "{ items { totalCount } }"
-PAGE = "{ itemsPage { total } }"
-
-
-with_redis = pytest.mark.parametrize("small", ["postgresql"], indirect=True)
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-async def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Service]:
-    settings = await settings_for(request.param, tmp_path_factory.mktemp(f"limits_{request.param}"), **SMALL)
-    async with running(settings) as service:
-        yield service
-
-
-@pytest.fixture
-async def limited(small: Service) -> AsyncGenerator[Service]:
-    """A service with a budget of 1,000 points that is full and does not refill."""
-    await restored(small)
-    yield small
-    await restored(small)
-    await small.empty()
-
-
-async def restored(service: Service) -> None:
-    """Everybody's budget full, and nobody's use counted."""
-    for port in (service.services.ports[BudgetMeter]._quota, service.services.ports[MovingWindow]):
-        for store in (port, getattr(port, "_local", port)):
-            for kept in ("_buckets", "_pending_refunds", "_uses"):
-                getattr(store, kept, {}).clear()
-    if service.settings.redis_url:
-        async with connected(service.settings.redis_url) as client:
-            await forget(client)
-
-
-async def forget(redis: Any) -> None:
-    if keys := [key async for key in redis.scan_iter("storegraph:*")]:
-        await redis.delete(*keys)
-
-
-def policy(headers: httpx.Headers) -> tuple[str, str]:
-    return headers["ratelimit-policy"], headers["ratelimit"]
-
-
-def left(response: httpx.Response) -> str:
-    return response.headers["ratelimit"].split(";")[1]
-
-
-def cost(answer: dict[str, Any]) -> tuple[int, int]:
-    figures = answer["extensions"]["cost"]
-    return figures["requested"], figures["actual"]
-
-
-async def remaining(service: Service, *, token: str | None = None) -> int:
-    return (await service.ask("{ rateLimit { remaining } }", token=token))["rateLimit"]["remaining"]
-
-
-async def known(service: Service, *documents: str, token: str | None = None) -> None:
-    """Let the service read documents, which costs extra the first time, and forget that it did."""
-    reader = Caller(None, "198.51.100.1", "")
-    for document in documents:
-        if document.startswith("subscription"):
-            await service.app.state.pipeline.prepare(GraphQLRequest(query=document), reader)
-        else:
-            await service.send(document, token=token)
-    await restored(service)
-
 
 # The budget
 
@@ -381,132 +313,6 @@ async def test_hold_for_documents_where_budgets_are_switched_off(service: Servic
     assert (await service.ask("{ rateLimit { enabled } }")) == {"rateLimit": {"enabled": False}}
 
 
-# Subscriptions
-
-
-FOLLOW = "subscription ($after: String, $ids: [ID!]) { itemEvents(after: $after, itemIds: $ids) { ... on ItemChange { cursor item { name owner { username } } } } }"
-ADDRESS = "ip:127.0.0.1"
-
-
-async def history(service: Service, count: int) -> str:
-    """So many events of items that have an owner; the cursor before them."""
-    owner = await service.make_user()
-    async with service.database.transaction() as work:
-        rows = await items.create_all(work, [items.ItemValues(f"Kettle {n}", Decimal(1)) for n in range(count)], owner_id=owner.id)
-    async with service.database.reading_latest() as session:
-        newest = await events.newest(session)
-    assert newest - count >= 0
-    assert len(rows) == count
-    return service.services.feed.cursor(newest - count)
-
-
-async def keep(service: Service, points: int, caller: str = ADDRESS) -> None:
-    """Leave so many points in a budget."""
-    meter = service.services.ports[BudgetMeter]
-    level = await meter._quota.charge(caller, 0)
-    assert (await meter._quota.charge(caller, level.remaining - points)).granted
-
-
-async def test_charge_a_subscription_event_by_event_and_let_it_wait_for_points(limited: Service):
-    cursor, quota = await history(limited, 9), limited.services.ports[BudgetMeter]._quota
-    await known(limited, FOLLOW, ITEMS)
-    async with listening(limited, "{ __typename }") as first:
-        await first.payload()
-        await first.completed()
-        # The stream takes 10, an event 2: its item and the owner.
-        await keep(limited, 10 + 2 * 4 + 1)
-        subscribe = {"id": "2", "type": "subscribe", "payload": {"query": FOLLOW, "variables": {"after": cursor}}}
-        await first.socket.send(json.dumps(subscribe))
-        assert [(await first.next())["item"]["name"] for _ in range(4)] == ["Kettle 0", "Kettle 1", "Kettle 2", "Kettle 3"]
-        # The next event has been there for long when this is asked, and waits all the same.
-        await first.socket.send(json.dumps({"id": "3", "type": "subscribe", "payload": {"query": ITEMS, "variables": {"first": 100}}}))
-        assert (await first.message())["payload"][0]["extensions"]["code"] == "RATE_LIMITED"
-        quota.refund(ADDRESS, 3)
-        assert [(await first.next())["item"]["name"] for _ in range(2)] == ["Kettle 4", "Kettle 5"]
-        quota.refund(ADDRESS, 1_000)
-        assert [(await first.next())["item"]["name"] for _ in range(3)] == ["Kettle 6", "Kettle 7", "Kettle 8"]
-        await first.socket.send(json.dumps({"id": "2", "type": "complete"}))
-
-
-async def test_charge_an_event_stream_event_by_event_and_let_it_wait_for_points(limited: Service):
-    cursor, quota = await history(limited, 4), limited.services.ports[BudgetMeter]._quota
-    await known(limited, FOLLOW, COUNT)
-    await keep(limited, 10 + 2 * 2)
-    body, accept = {"query": FOLLOW, "variables": {"after": cursor}}, {"Accept": "text/event-stream"}
-    async with limited.http.stream("POST", "/graphql", json=body, headers=accept) as response:
-        lines = response.aiter_lines()
-
-        async def name() -> str:
-            async for line in lines:
-                if line.startswith("data: "):
-                    return json.loads(line.removeprefix("data: "))["data"]["itemEvents"]["item"]["name"]
-            raise EOFError
-
-        assert [await name() for _ in range(2)] == ["Kettle 0", "Kettle 1"]
-        assert (await limited.send(COUNT)).status_code == 429
-        quota.refund(ADDRESS, 4)
-        assert [await name() for _ in range(2)] == ["Kettle 2", "Kettle 3"]
-
-
-async def test_give_back_what_a_subscription_took_for_events_that_never_came(limited: Service):
-    cursor = await history(limited, 1)
-    await known(limited, FOLLOW)
-    async with listening(limited, FOLLOW, {"after": cursor}) as listener:
-        await listener.next()
-    spent = 10 + 2
-    async with asyncio.timeout(10):
-        while (left_ := (await limited.services.ports[BudgetMeter]._quota.charge(ADDRESS, 0)).remaining) != 1_000 - spent:  # noqa: ASYNC110 -- the service sees the end a moment later
-            await asyncio.sleep(0.01)
-    assert left_ == 1_000 - spent
-
-
-async def test_charge_for_history_that_a_filter_lets_nobody_hear_of(limited: Service, monkeypatch: pytest.MonkeyPatch):
-    cursor, feed = await history(limited, 3), limited.services.feed
-    async with asyncio.timeout(10):
-        while feed.cursor(await feed.position() - 3) != cursor:  # noqa: ASYNC110 -- it looks when it is told
-            await asyncio.sleep(0.01)
-    monkeypatch.setattr(feed, "_recent", EventBuffer(await feed.position()))  # As after a restart: history is read from the table.
-    await known(limited, FOLLOW)
-    reading = 10 + HISTORY_PAGE_POINTS
-    async with listening(limited, FOLLOW, {"after": cursor, "ids": ["SXRlbTo5OTk5"]}):
-        async with asyncio.timeout(10):
-            while (await limited.services.ports[BudgetMeter]._quota.charge(ADDRESS, 0)).remaining > 1_000 - reading:  # noqa: ASYNC110 -- nothing is heard
-                await asyncio.sleep(0.01)
-
-
-async def test_let_the_sender_of_an_echo_pay_for_each_who_hears_it_and_execute_it_once(limited: Service):
-    token, send = await limited.sign_in(), 'mutation { sendEcho(channel: "room", message: "hello") { text } }'
-    await known(limited, send, "{ rateLimit { remaining } }", token=token)
-    query = 'subscription ($first: String) { echo(channel: "room", message: $first) { text sentAt } }'
-    async with AsyncExitStack() as sockets:
-        listeners = [await sockets.enter_async_context(listening(limited, query, {"first": "here"})) for _ in range(3)]
-        for one in listeners:
-            assert (await one.next())["text"] == "echo: here"
-        numbers = limited.app.state.pipeline._telemetry.metrics.phases["event"].series[()]
-        before = sum(numbers[:-1])
-        await limited.ask(send, token=token)
-        heard = [await one.next() for one in listeners]
-        assert heard == [heard[0]] * 3
-        assert sum(numbers[:-1]) - before == 1
-        assert await remaining(limited, token=token) == 1_000 - 10 - 3 - 10
-
-
-async def test_refuse_an_echo_to_more_than_the_sender_can_pay_and_send_nothing(limited: Service):
-    user = await limited.make_user()
-    token, send = limited.tokens.issue(user.id, tuple(Scope)), 'mutation { sendEcho(channel: "room", message: "hello") { text } }'
-    await known(limited, send, token=token)
-    query = 'subscription ($first: String) { echo(channel: "room", message: $first) { text } }'
-    async with AsyncExitStack() as sockets:
-        listeners = [await sockets.enter_async_context(listening(limited, query, {"first": "here"})) for _ in range(3)]
-        for one in listeners:
-            await one.next()
-        await keep(limited, 12, f"user:{user.id}")
-        assert await limited.refused(send, token=token) == "RATE_LIMITED"
-        limited.services.ports[BudgetMeter]._quota.refund(f"user:{user.id}", 100)
-        await limited.ask(send.replace("hello", "later"), token=token)
-        assert [(await one.next())["text"] for one in listeners] == ["echo: later"] * 3
-
-
 # Bytes
 
 
@@ -589,53 +395,6 @@ async def test_charge_for_messages_and_bound_pings_on_sockets(limited: Service):
     assert await closed(init, {"type": "pong", "payload": {"x": "x" * 65_536}}) == 1009
     await keep(limited, 9)
     assert await closed(init, {"type": "pong", "payload": {"x": "x" * 8_000}}) == 1013
-
-
-# Fields of their own
-
-
-async def test_let_items_page_be_asked_three_times_a_minute_by_each_address(limited: Service):
-    ada, bob = await limited.sign_in(), await limited.sign_in(username="bob")
-    for token in (ada, bob, ada):
-        assert await limited.ask(PAGE, token=token) == {"itemsPage": {"total": 0}}
-    response = await limited.send(PAGE, token=bob)
-    [error] = response.json()["errors"]
-    wait = error["extensions"]["retryAfter"]
-    assert error["extensions"] == {"code": "RATE_LIMITED", "retryAfter": wait}
-    assert wait in range(50, 61)
-    assert response.headers["retry-after"] == str(wait)
-    assert error["message"] == f"itemsPage: at most 3/60seconds for each client address. Try again in {wait} s."
-    assert await limited.ask(COUNT) == {"items": {"totalCount": 0}}
-
-
-async def test_count_aliases_of_one_field_each(limited: Service):
-    token = await limited.sign_in()
-    answer = (
-        await limited.send("{ a: itemsPage { total } b: itemsPage { total } c: itemsPage { total } d: itemsPage { total } }", token=token)
-    ).json()
-    assert [error["extensions"]["code"] for error in answer["errors"]] == ["RATE_LIMITED"]
-
-
-async def test_do_not_count_whoever_may_not_ask(limited: Service):
-    reader, writer = await limited.sign_in(Scope.ITEMS_READ), await limited.sign_in(username="bob")
-    for _ in range(5):
-        assert await limited.refused(PAGE, token=reader) == "FORBIDDEN"
-    assert await limited.ask(PAGE, token=writer) == {"itemsPage": {"total": 0}}
-
-
-@with_redis
-async def test_are_shared_for_items_page_by_processes_that_share_a_redis(limited: Service):
-    token = await limited.sign_in()
-    async with running(limited.settings) as other:
-        for service in (limited, other, limited):
-            await service.ask(PAGE, token=token)
-        assert await other.refused(PAGE, token=token) == "RATE_LIMITED"
-
-
-async def test_can_be_switched_off_for_fields(service: Service):
-    token = await service.sign_in()
-    for _ in range(5):
-        assert await service.ask(PAGE, token=token) == {"itemsPage": {"total": 0}}
 
 
 # Where a caller is

@@ -8,7 +8,6 @@ import sqlite3
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -27,9 +26,8 @@ from persistence.kit.query import reader
 from persistence.kit.query.paging import PageArguments
 from persistence.kit.query.reader import EntityReader, Lookup, RowForm
 from persistence.kit.query.row_json import JsonColumn
-from tests.conftest import settings_for
 from tests.support.planning import STRANGER, Ways, answer
-from tests.support.service import Service, running
+from tests.support.service import Service
 
 # Each with variables; {id} and {deleted} stand for global ids, {after} for a cursor of the default order.
 Case = tuple[str, dict[str, Any]]
@@ -491,23 +489,3 @@ async def test_keeps_few_plans_of_one_document_and_ends_them_with_it(
     assert outcomes == ["made"] * 64
     await paths.answers(document, dict.fromkeys(names, True))
     assert len(outcomes) == 64  # The last one is kept.
-
-
-async def test_counts_a_limited_field_once_beside_a_root_that_its_plan_refuses(tmp_path: Path) -> None:
-    document = "{ itemsPage { total } a: items(first: 1) { totalCount } items(first: 101) { nodes { id } } }"
-    async with running(await settings_for("sqlite", tmp_path, rate_limits_enabled=True)) as service:
-        token = await service.sign_in()
-        answers = [(await service.send(document, token=token)).json() for _ in range(4)]
-    codes = [[error["extensions"]["code"] for error in answer["errors"]] for answer in answers]
-    assert codes[:3] == [["BAD_USER_INPUT"]] * 3  # `items` must not be null, and so there is no data.
-    assert "RATE_LIMITED" in codes[3]
-
-
-async def test_plans_the_documents_of_the_manifest_at_start(tmp_path: Path) -> None:
-    known, strange = "query ($yes: Boolean!) { items { nodes { name @include(if: $yes) } } }", "{ nothing }"
-    (tmp_path / "manifest.json").write_bytes(orjson.dumps({"a": known, "b": strange}))
-    async with running(await settings_for("sqlite", tmp_path, documents_manifest=tmp_path / "manifest.json")) as service:
-        engine = service.app.state.pipeline._engine
-        assert (engine.knows(known, None), engine.knows(strange, None)) == (True, False)
-        [plans] = engine.prepare(known, None).plans
-        assert set(plans.by_conditions) == {(True,), (False,)}

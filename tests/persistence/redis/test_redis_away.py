@@ -13,9 +13,9 @@ import pytest
 
 from tests.conftest import settings_for
 from tests.echo.test_echo import ECHO, SEND
-from tests.kit.limits.test_budget import PAGE
-from tests.server.auth.test_tokens import REVOKE
+from tests.support.budgets import PAGE
 from tests.support.listening import Listener, listening
+from tests.support.logging_in import REVOKE
 from tests.support.servers import Redis
 from tests.support.service import Service, running
 

@@ -33,7 +33,7 @@ def calls(service: Service, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     versions: Any = service.app.state.pipeline._responses._versions
     for owner, name in ((request_headers, "read_headers"), (service.tokens, "principal"), (versions, "of"), (search, "_parted")):
         count(owner, name)
-    search._query_parts.cache_clear()
+    search.query_parts.cache_clear()
     return counts
 
 

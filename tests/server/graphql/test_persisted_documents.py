@@ -263,3 +263,13 @@ async def test_logs_a_strange_document_once_in_shadow_mode(trusting: Service) ->
         assert (await trusting.http.post("/graphql", json={"query": QUERY}, headers=by("new"))).json() == ANSWER
     told = [entry for entry in logs if entry["event"] == "unknown document"]
     assert [(entry["sha256"], entry["client"], entry["mode"]) for entry in told] == [(sha256(query), "new", "shadow")]
+
+
+async def test_plans_the_documents_of_the_manifest_at_start(tmp_path: Path) -> None:
+    known, strange = "query ($yes: Boolean!) { items { nodes { name @include(if: $yes) } } }", "{ nothing }"
+    (tmp_path / "manifest.json").write_text(json.dumps({"a": known, "b": strange}))
+    async with running(await settings_for("sqlite", tmp_path, documents_manifest=tmp_path / "manifest.json")) as service:
+        engine = service.app.state.pipeline._engine
+        assert (engine.knows(known, None), engine.knows(strange, None)) == (True, False)
+        [plans] = engine.prepare(known, None).plans
+        assert set(plans.by_conditions) == {(True,), (False,)}

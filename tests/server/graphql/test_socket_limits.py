@@ -20,10 +20,10 @@ from graph.server.asgi.websocket_protocol import FrameLimits, FrameRate
 from graph.server.graphql import connection_registry as registry
 from graph.server.graphql.socket_operations import SocketOperations
 from graph.server.graphql.websocket import Socket
-from tests.server.graphql.test_websocket import bearer, talking
 from tests.support.endpoints import go_on_reading, stop_reading, until
 from tests.support.impatient import LIMITS
 from tests.support.slow_clients import INIT, Target, frame, message
+from tests.support.talking import bearer, talking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
