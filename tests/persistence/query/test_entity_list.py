@@ -102,7 +102,7 @@ def test_has_a_form_that_values_do_not_change() -> None:
 )
 def test_names_a_value_that_is_out_of_its_bounds(one: Condition, problem: str) -> None:
     with pytest.raises(InvalidInput, match=problem):
-        EntityList(ENTITY, conditions=(one,)).check()
+        EntityList(ENTITY, conditions=(one,))
 
 
 def test_of_a_parent_is_not_filtered() -> None:
