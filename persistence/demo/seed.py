@@ -18,7 +18,6 @@ from persistence.demo import shop as demo
 from persistence.items.table import Item
 from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Database, UnitOfWork
-from persistence.kit.database.row_ids import reserve
 from persistence.kit.events.log import record_all
 from persistence.kit.query import search
 from persistence.purchases.table import COMPLETED, Purchase
@@ -107,7 +106,7 @@ async def _people(session: AsyncSession) -> Sequence[int]:
 
 async def _add_items(work: UnitOfWork, stock: list[ItemsWithSales], first: int, people: Sequence[int]) -> int:
     """Items and what was sold of them; returns how many sales that were. Only the items are events: nobody waits for what was sold long ago."""
-    ids = await reserve(work, Item, len(stock))
+    ids = await bulk_insert.reserve_ids(work, Item, len(stock))
     numbered = list(zip(ids, range(first, first + len(stock)), stock, strict=True))
     sold = [_purchase(item_id, item, sale, people) for item_id, _, (item, sales) in numbered for sale in sales]
     await bulk_insert.add(

@@ -19,7 +19,6 @@ from persistence.items import external_ids
 from persistence.kit.column_types import CENT, Document, Money, RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Base, UnitOfWork
-from persistence.kit.database.row_ids import reserve
 from persistence.kit.errors import DomainError, InvalidInput, NotFound, Problem, VersionConflict
 from persistence.kit.events.log import record, record_all
 from persistence.kit.finding.near_words import spellings_table
@@ -193,7 +192,7 @@ async def create_all(work: UnitOfWork, drafts: Sequence[ItemValues], *, owner_id
     """Create checked drafts, of which none is among `refusals`, in one statement for many rows; the items come back in the drafts' order."""
     if not drafts:
         return []
-    ids = await reserve(work, Item, len(drafts))
+    ids = await bulk_insert.reserve_ids(work, Item, len(drafts))
     new = _new(owner_id)
     rows = [draft.columns() | new | {"id": item_id} for item_id, draft in zip(ids, drafts, strict=True)]
     await bulk_insert.add(work.session, Item, rows)
