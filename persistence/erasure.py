@@ -103,7 +103,7 @@ class Erasure:
 
     async def _rewrite(self) -> None:
         """It may take longer than a job may: the job is tried again, and finds it done."""
-        waiting, self._waiting = self._waiting, set()
+        waiting, self._waiting = self._waiting, set[int]()
         await self._database.rewrite_file(SEARCH_INDEX)
         self._rewritten |= waiting
 
