@@ -8,10 +8,12 @@ from graph.budget import BudgetQuery
 from graph.echo import EchoMutation, EchoSubscription
 from graph.files import FileMutation, FileQuery
 from graph.health import HealthQuery
+from graph.inventory import InventoryMutation
 from graph.items.events import ItemEventSubscription
 from graph.items.mutations import ItemMutation
 from graph.items.summary import SummaryQuery
 from graph.items.types import Item, ItemQuery
+from graph.items.upserts import UpsertMutation
 from graph.jobs import JobMutation, JobQuery
 from graph.kit.entity.declaration import check
 from graph.kit.scalars import SCALARS
@@ -32,7 +34,17 @@ class Query(ItemQuery, SummaryQuery, SalesQuery, FileQuery, UserQuery, AuditQuer
 
 @strawberry.type(description="Everything that can be changed. Fields run one after the other, each in a transaction of its own.")
 class Mutation(
-    ItemMutation, PurchaseMutation, FileMutation, UserMutation, AccountMutation, LoginMutation, TokenMutation, JobMutation, EchoMutation
+    ItemMutation,
+    UpsertMutation,
+    InventoryMutation,
+    PurchaseMutation,
+    FileMutation,
+    UserMutation,
+    AccountMutation,
+    LoginMutation,
+    TokenMutation,
+    JobMutation,
+    EchoMutation,
 ):
     pass
 

@@ -61,7 +61,9 @@ class ItemCreated(ItemChange):
     pass
 
 
-@strawberry.type(description="Somebody changed an item's values. Purchases, which change its inventory, have their own event.")
+@strawberry.type(
+    description="Somebody changed an item's values. Purchases and adjustments, which change its inventory, have their own events."
+)
 class ItemUpdated(ItemChange):
     @strawberry.field(description="The names of the fields that changed.")
     def fields(self) -> list[str]:
@@ -89,6 +91,13 @@ class ItemPurchased(ItemChange):
         return await resolve_node(info, global_id("Purchase", self.data["purchase_id"]))
 
 
+@strawberry.type(description="The stock of an item was corrected by a difference: `adjustInventory`.")
+class ItemAdjusted(ItemChange):
+    @strawberry.field(description="So many units more, or fewer where it is negative: those of one call together.")
+    def delta(self) -> int:
+        return self.data["delta"]
+
+
 @strawberry.enum(description="Why events cannot be delivered.")
 class GapReason(Enum):
     EXPIRED = strawberry.enum_value(EventGapReason.EXPIRED, description="They are older than the history that is kept.")
@@ -112,7 +121,7 @@ class Gap(Event):
 
 
 ItemEvent = Annotated[
-    ItemCreated | ItemUpdated | ItemDeleted | ItemRestored | ItemPurchased | Gap,
+    ItemCreated | ItemUpdated | ItemDeleted | ItemRestored | ItemPurchased | ItemAdjusted | Gap,
     strawberry.union("ItemEvent", description="What a subscriber to items hears."),
 ]
 
@@ -122,6 +131,7 @@ _KINDS: dict[str, Callable[[Row, str], ItemChange]] = {
     "item.deleted": ItemDeleted.of,
     "item.restored": ItemRestored.of,
     "item.purchased": ItemPurchased.of,
+    "item.adjusted": ItemAdjusted.of,
 }
 
 

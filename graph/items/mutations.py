@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 import strawberry
 
-from graph.items.types import Item
+from graph.items.types import EXTERNAL_ID, Item
 from graph.kit.auth import Scope
 from graph.kit.context import Info
 from graph.kit.errors import Error, IdempotencyKeyReused, InvalidInput, NotFound, VersionConflict, member_for
@@ -24,7 +24,6 @@ from persistence.kit.serialization import NO_RESULT
 BULK_ROWS = 10_000
 ANOTHER_WAS_BAD = "Good, but another row was bad and onError is REJECT_ALL."
 
-EXTERNAL_ID = "What it is called in another system: 1 to 200 visible characters, unique in the catalogue."
 ExpectedVersion = Annotated[
     int | None, strawberry.argument(description="The `version` that you read: if it has changed since, nothing happens.")
 ]
@@ -210,9 +209,9 @@ class ItemMutation:
         owner = info.context.require()
 
         async def command(work: UnitOfWork) -> items.BulkCreation:
-            refused = await items.refusals(work, good)
+            refused = items.refusals(good, await items.claim_external_ids(work, items.external_ids_of(good)))
             if refused and on_error is BulkErrorPolicy.REJECT_ALL:
-                raise _RejectedAll(refused)
+                raise RejectedAll(refused)
             new = [draft for place, draft in enumerate(good) if place not in refused]
             created = await items.create_all(work, new, owner_id=owner.user_id)
             await audit.write(work, "items.created", actor_id=owner.user_id, detail={"count": len(created)})
@@ -222,7 +221,7 @@ class ItemMutation:
         arguments = [[vars(draft) for draft in inputs], on_error.value]
         try:
             made = await info.context.once(command, stored, key=idempotency_key, operation="bulkCreateItems", arguments=arguments)
-        except _RejectedAll as rejected:
+        except RejectedAll as rejected:
             return _uncreated(_with_refusals(drafts, rejected.refused), ANOTHER_WAS_BAD)
         created = iter(made.created)
         rows = _with_refusals(drafts, made.refused)
@@ -230,7 +229,7 @@ class ItemMutation:
         return BulkCreateItems(created=len(made.created), results=results)
 
 
-class _RejectedAll(Exception):
+class RejectedAll(Exception):
     """Some rows cannot be created beside what is there: the others must not be either."""
 
     def __init__(self, refused: Mapping[int, errors.InvalidInput]) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from graph.items.connection import ItemConnection
 
 PAGE_SIZE = 100
+EXTERNAL_ID = "What it is called in another system: 1 to 200 visible characters, unique in the catalogue."
 
 
 @entity(items.ENTITY)
@@ -48,9 +49,7 @@ class Item(Node):
     created_at: datetime = strawberry.field(description="When it was added.")
     updated_at: datetime = strawberry.field(description="When it last changed.")
     owner: User | None = to_one("owner_id", users.ENTITY, description="Who added it; null for what was imported.")
-    external_id: str | None = strawberry.field(
-        description="What it is called in another system: 1 to 200 visible characters, unique in the catalogue."
-    )
+    external_id: str | None = strawberry.field(description=EXTERNAL_ID)
 
 
 @strawberry.enum(description="What a list of items can be ordered by.")

@@ -14,6 +14,7 @@ import strawberry
 import structlog
 from graphql import GraphQLError
 
+from graph.kit.limits.cost_rules import Cost
 from persistence.kit import errors
 
 if TYPE_CHECKING:
@@ -95,7 +96,10 @@ class InputProblem:
 @strawberry.type(description="Values are out of their bounds.")
 class InvalidInput(Error):
     path: list[str] = strawberry.field(description="The path of the first problem.")
-    problems: list[InputProblem] = strawberry.field(description="One for each bad value, in the order of the fields.")
+    problems: list[InputProblem] = strawberry.field(
+        description="One for each bad value, in the order of the fields.",
+        metadata={"cost": Cost(weight=0)},  # They are at hand; by the general rule a bulk call could not ask for those of its rows.
+    )
 
     @classmethod
     def of(cls, error: errors.InvalidInput) -> InvalidInput:

@@ -5,7 +5,7 @@ A deleted item leaves every list and look-up, but its row stays, since purchases
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -105,15 +105,8 @@ class ItemValues:
         object.__setattr__(self, "tags", [tag.strip() for tag in self.tags])
 
     def check(self) -> None:
-        """Raises: InvalidInput, with a problem for each field that is out of its bounds."""
-        checks = Checks()
-        checks.text("name", self.name, least=1, most=NAME_LENGTH)
-        checks.text("description", self.description, most=DESCRIPTION_LENGTH, lines=True)
-        checks.price("price", self.price)
-        checks.whole("inventory", self.inventory)
-        _check_tags(checks, self.tags)
-        external_ids.check(checks, self.external_id)
-        checks.finish()
+        """Raises: InvalidInput."""
+        check(asdict(self))
 
     def columns(self) -> dict[str, Any]:
         return asdict(self) | {
@@ -121,6 +114,22 @@ class ItemValues:
             "search_words": search.indexed(self.name, self.description),
             "name_words_length": len(search.indexed(self.name)),
         }
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Of some of an item's fields. Raises: InvalidInput, with a problem for each that is out of its bounds."""
+    checks = Checks()
+    for name, check_field in _CHECKS.items():
+        if name in values:
+            check_field(checks, values[name])
+    checks.finish()
+
+
+def refuse_null(values: Mapping[str, Any]) -> None:
+    """Raises: InvalidInput, where a field that must have a value is to lose it."""
+    emptied = [name for name in ("name", "price", "inventory", "tags") if name in values and values[name] is None]
+    if emptied:
+        raise InvalidInput(*(Problem((name,), "must not be null: leave it out to keep the present value") for name in emptied))
 
 
 def _check_tags(checks: Checks, tags: Sequence[str]) -> None:
@@ -133,6 +142,16 @@ def _check_tags(checks: Checks, tags: Sequence[str]) -> None:
             checks.report("tags", "must not contain a semicolon: it separates tags in CSV files", str(place))
         if tag in tags[:place]:
             checks.report("tags", f"must not hold {tag[:TAG_LENGTH]!r} twice", str(place))
+
+
+_CHECKS: Mapping[str, Callable[[Checks, Any], None]] = {
+    "name": lambda checks, name: checks.text("name", name, least=1, most=NAME_LENGTH),
+    "description": lambda checks, description: checks.text("description", description, most=DESCRIPTION_LENGTH, lines=True),
+    "price": lambda checks, price: checks.price("price", price),
+    "inventory": lambda checks, inventory: checks.whole("inventory", inventory),
+    "tags": _check_tags,
+    "external_id": external_ids.check,
+}
 
 
 async def by_external_id(session: AsyncSession, keys: Sequence[str]) -> Mapping[str, Item]:
@@ -169,14 +188,22 @@ async def claim_external_ids(work: UnitOfWork, names: Collection[str]) -> Mappin
     if not names:
         return {}
     await external_ids.lock(work)
-    taken = select(Item.external_id, Item.id).where(among(Item.external_id, names), Item.deleted_at.is_(None))
-    rows: Sequence[Any] = (await work.session.execute(taken)).all()
+    return await with_external_ids(work.session, names)
+
+
+async def with_external_ids(session: AsyncSession, names: Collection[str]) -> Mapping[str, int]:
+    """The items that have these external ids."""
+    having = select(Item.external_id, Item.id).where(among(Item.external_id, names), Item.deleted_at.is_(None))
+    rows: Sequence[Any] = (await session.execute(having)).all()
     return dict(rows)
 
 
-async def refusals(work: UnitOfWork, drafts: Sequence[ItemValues]) -> Mapping[int, InvalidInput]:
-    """Which drafts cannot be created beside the others, by their places: another item, or an earlier draft, has their external id."""
-    taken = await claim_external_ids(work, {draft.external_id for draft in drafts if draft.external_id is not None})
+def external_ids_of(drafts: Sequence[ItemValues]) -> set[str]:
+    return {draft.external_id for draft in drafts if draft.external_id is not None}
+
+
+def refusals(drafts: Sequence[ItemValues], taken: Collection[str]) -> Mapping[int, InvalidInput]:
+    """Which drafts cannot be created, by their places: another item, or an earlier draft, has their external id."""
     refused, earlier = dict[int, InvalidInput](), set[str]()
     for place, draft in enumerate(drafts):
         if draft.external_id is None:
@@ -273,6 +300,16 @@ async def delete(work: UnitOfWork, item_id: int, *, expected_version: int | None
     await record(work, "item.deleted", item_id)
 
 
+async def delete_all(work: UnitOfWork, item_ids: Collection[int]) -> Sequence[int]:
+    """Take items out of the catalogue, in one statement; the ids of those that were in it."""
+    live = select(Item.id).where(among(Item.id, item_ids), Item.deleted_at.is_(None))
+    ids = (await work.session.scalars(live.order_by(Item.id).with_for_update(key_share=True))).all()
+    gone = {"deleted_at": utc_now(), "version": Item.version + 1}
+    await work.session.execute(update(Item).where(among(Item.id, ids)).values(gone), execution_options={"synchronize_session": False})
+    await record_all(work, "item.deleted", {item_id: {} for item_id in ids})
+    return ids
+
+
 async def restore(work: UnitOfWork, item_id: int) -> Item:
     """Bring a deleted item back into the catalogue, as it was. Locks the row.
 
@@ -307,9 +344,7 @@ async def _locked(work: UnitOfWork, item_id: int, expected_version: int | None) 
 
 
 def _with(draft: ItemValues, changes: Mapping[str, Any]) -> ItemValues:
-    emptied = [name for name in ("name", "price", "inventory", "tags") if name in changes and changes[name] is None]
-    if emptied:
-        raise InvalidInput(*(Problem((name,), "must not be null: leave it out to keep the present value") for name in emptied))
+    refuse_null(changes)
     return replace(draft, **changes)
 
 

@@ -61,6 +61,8 @@ class World:
         sold = await self.service.ask(
             f'mutation {{ purchaseItem(itemId: "{item}") {{ ... on Purchase {{ id createdAt }} }} }}', token=owner
         )
+        adjustment = f'{{itemId: "{item}", delta: -1}}'
+        await self.service.ask(f"mutation {{ adjustInventory(adjustments: [{adjustment}]) {{ __typename }} }}", token=owner)
         await self.service.background_done()
         await self.service.park("letter", "letter:1")
         gone = await self.service.make_item()

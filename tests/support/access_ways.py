@@ -32,6 +32,8 @@ ROOTS: dict[str, dict[str, str]] = {
         "deleteItem": "deleteItem(id: $fresh_item)",
         "restoreItem": "restoreItem(id: $fresh_gone)",
         "bulkCreateItems": 'bulkCreateItems(inputs: [{name: "Pan", price: 1}])',
+        "upsertItems": 'upsertItems(inputs: [{externalId: "K-1", description: "Sings."}])',
+        "adjustInventory": "adjustInventory(adjustments: [{itemId: $item, delta: 1}])",
         "purchaseItem": "purchaseItem(itemId: $item)",
         "deleteFile": "deleteFile(filename: $fresh_file)",
         "signup": 'signup(input: {username: $new_name, password: "correct horse"})',
@@ -91,6 +93,7 @@ WAYS: dict[str, Way | tuple[Way, ...]] = {
     "ItemCreated": Way("subscription { itemEvents(after: $created) { ... on ItemCreated { * } } }"),
     "ItemUpdated": Way("subscription { itemEvents(after: $updated) { ... on ItemUpdated { * } } }"),
     "ItemPurchased": Way("subscription { itemEvents(after: $purchased) { ... on ItemPurchased { * } } }"),
+    "ItemAdjusted": Way("subscription { itemEvents(after: $adjusted) { ... on ItemAdjusted { * } } }"),
     "ItemDeleted": Way("subscription { itemEvents(after: $deleted) { ... on ItemDeleted { * } } }"),
     "ItemRestored": Way("subscription { itemEvents(after: $restored) { ... on ItemRestored { * } } }"),
     "Gap": Way("subscription { itemEvents(after: $foreign) { ... on Gap { * } } }"),
@@ -100,6 +103,15 @@ WAYS: dict[str, Way | tuple[Way, ...]] = {
     "Token": Way('mutation { token(username: "hermit", password: "correct horse battery") { ... on Token { * } } }'),
     "RevokedToken": Way('mutation { revokeToken(token: "nobody\'s") { ... on RevokedToken { * } } }'),
     "BulkCreateItems": Way(f"mutation {{ bulkCreateItems(inputs: [{PAN}]) {{ ... on BulkCreateItems {{ * }} }} }}"),
+    "UpsertItems": Way('mutation { upsertItems(inputs: [{externalId: "K-1"}]) { ... on UpsertItems { * } } }'),
+    "UpsertedItem": Way(
+        'mutation { upsertItems(inputs: [{externalId: "K-1"}]) { ... on UpsertItems { results { ... on UpsertedItem { * } } } } }'
+    ),
+    "AdjustInventory": Way("mutation { adjustInventory(adjustments: [{itemId: $item, delta: 0}]) { ... on AdjustInventory { * } } }"),
+    "InventoryAdjusted": Way(
+        "mutation { adjustInventory(adjustments: [{itemId: $item, delta: 0}]) "
+        "{ ... on AdjustInventory { results { ... on InventoryAdjusted { * } } } } }"
+    ),
     "NotCreated": Way(
         f"mutation {{ bulkCreateItems(inputs: [{PAN}], dryRun: true) {{ ... on BulkCreateItems {{ results {{ ... on NotCreated {{ * }} }} }} }} }}"
     ),

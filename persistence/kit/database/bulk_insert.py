@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Column, Select, bindparam, func, insert, inspect, select, text
+from sqlalchemy import Column, Select, bindparam, func, insert, inspect, select, text, type_coerce
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -29,17 +29,22 @@ async def add(session: AsyncSession, entity: type[Base], rows: Rows) -> None:
             await session.execute(insert(entity), rows)
         return
     columns: Columns = {name: inspect(entity).columns[name] for name in rows[0]}
-    pack = _sqlite if session.get_bind().dialect.name == "sqlite" else _postgresql
-    values, packed = pack(columns, rows, session.get_bind().dialect)
+    values, parameters = packed(session, columns, rows)
     table: Any = inspect(entity).local_table
-    await session.execute(insert(table).from_select([column.name for column in columns.values()], values), packed)
+    await session.execute(insert(table).from_select([column.name for column in columns.values()], values), parameters)
+
+
+def packed(session: AsyncSession, columns: Columns, rows: Rows) -> tuple[Select[Any], dict[str, Any]]:
+    """The rows as a SELECT of these columns, by their names, and its parameters: few, however many rows there are."""
+    dialect = session.get_bind().dialect
+    return (_sqlite if dialect.name == "sqlite" else _postgresql)(columns, rows, dialect)
 
 
 def _sqlite(columns: Columns, rows: Rows, dialect: Any) -> tuple[Select[Any], dict[str, Any]]:
     """From one list of lists in JSON."""
     row = func.json_each(bindparam("rows")).table_valued("value").c.value
     bound = [_bound(column.type.bind_processor(dialect), [each[name] for each in rows]) for name, column in columns.items()]
-    values = select(*(func.json_extract(row, f"$[{place}]") for place in range(len(columns))))
+    values = select(*(func.json_extract(row, f"$[{place}]").label(column.name) for place, column in enumerate(columns.values())))
     return values, {"rows": orjson.dumps(list(zip(*bound, strict=True))).decode()}
 
 
@@ -50,7 +55,8 @@ def _bound(processor: Any, values: list[Any]) -> list[Any]:
 def _postgresql(columns: Columns, rows: Rows, _dialect: Any) -> tuple[Select[Any], dict[str, Any]]:
     """From one array for each column."""
     arrays = [bindparam(f"all_{name}", type_=ARRAY(column.type, dimensions=1)) for name, column in columns.items()]
-    values = select(func.unnest(*arrays).table_valued(*columns).render_derived())
+    table = func.unnest(*arrays).table_valued(*(column.name for column in columns.values())).render_derived()
+    values = select(*(type_coerce(table.c[column.name], column.type).label(column.name) for column in columns.values()))
     return values, {f"all_{name}": [row[name] for row in rows] for name in columns}
 
 

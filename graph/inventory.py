@@ -1,0 +1,176 @@
+"""The `adjustInventory` mutation: corrections of stock by difference, while buyers go on."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import strawberry
+
+from graph.items.mutations import ANOTHER_WAS_BAD, BULK_ROWS, BulkErrorPolicy, NotCreated
+from graph.items.types import Item
+from graph.kit.auth import Scope
+from graph.kit.context import Info
+from graph.kit.errors import Error, IdempotencyKeyReused, InvalidInput, NotFound, as_data
+from graph.kit.fields import mutation
+from graph.kit.global_ids import row_id
+from graph.kit.idempotency import IdempotencyKey
+from graph.kit.limits.cost_rules import Cost
+from graph.purchases import OutOfStock
+from persistence import inventory
+from persistence.inventory import Adjusted, Adjustment
+from persistence.items import table as items
+from persistence.kit import errors
+from persistence.kit.database.database import UnitOfWork
+from persistence.kit.serialization import Serializer
+from persistence.purchases import table as purchases
+
+Row = Adjustment | errors.DomainError
+NO_ID = -1  # Of no row: what is no item's global id.
+
+
+@strawberry.input(description="So many units more, or fewer, of one item: named by `itemId` or by `externalId`.")
+class InventoryAdjustmentInput:
+    item_id: strawberry.ID | None = strawberry.field(default=None, description="The item's id.")
+    external_id: str | None = strawberry.field(default=None, description="Or what it is called in another system.")
+    delta: int = strawberry.field(description="What to add; negative to take away. Never leaves less than 0.")
+    reason: str | None = strawberry.field(default=None, description="Up to 200 characters for the audit log, such as `broken`.")
+
+    def adjustment(self) -> Adjustment:
+        item_id = None if self.item_id is None else row_id("Item", self.item_id) or NO_ID
+        return Adjustment(self.delta, item_id, self.external_id, self.reason)
+
+
+@strawberry.type(description="The stock was adjusted.")
+class InventoryAdjusted:
+    delta: int = strawberry.field(description="What was added, or taken away.")
+    key: strawberry.Private[int]
+
+    @strawberry.field(description="The item as it is now.", metadata={"cost": Cost(weight=0)})  # Paid for with the row.
+    async def item(self, info: Info) -> Item:
+        row = await info.context.load(items.ENTITY.by_id_even_gone, self.key)
+        assert row is not None, "the rows of items stay"
+        return Item.of(row)
+
+
+InventoryAdjustmentResult = Annotated[
+    InventoryAdjusted | OutOfStock | NotFound | InvalidInput | NotCreated,
+    strawberry.union("InventoryAdjustmentResult", description="What became of one adjustment."),
+]
+
+
+@strawberry.type(description="What became of each adjustment.")
+class AdjustInventory:
+    results: list[InventoryAdjustmentResult] = strawberry.field(
+        description="One for each adjustment, in their order; at most 10,000.", metadata={"cost": Cost(weight=0, of_parent=True)}
+    )
+
+
+AdjustInventoryResult = Annotated[
+    AdjustInventory | InvalidInput | IdempotencyKeyReused,
+    strawberry.union("AdjustInventoryResult", description="What became of each adjustment, or why the call was refused."),
+]
+
+
+class _RejectedAll(Exception):
+    """An adjustment is refused, so that none may be made."""
+
+    def __init__(self, results: Sequence[inventory.AdjustmentResult]) -> None:
+        super().__init__()
+        self.results = results
+
+
+@strawberry.type
+class InventoryMutation:
+    @mutation(
+        scope=Scope.ITEMS_WRITE,
+        description="Correct the stock of up to 10,000 items by differences, in one transaction, while buyers go on. "
+        "Several for the same item count in their order. An item's `version` stays.",
+        cost=Cost(weight=50, size="adjustments", each=1),
+    )
+    async def adjust_inventory(
+        self,
+        info: Info,
+        adjustments: Annotated[list[InventoryAdjustmentInput], strawberry.argument(description="1 to 10,000 of them.")],
+        on_error: BulkErrorPolicy = BulkErrorPolicy.REJECT_ALL,
+        idempotency_key: IdempotencyKey = None,
+    ) -> AdjustInventoryResult:
+        if not 1 <= len(adjustments) <= BULK_ROWS:
+            raise errors.InvalidInput.at("adjustments", f"must be 1 to {BULK_ROWS} of them, not {len(adjustments)}")
+        rows = [_checked(each.adjustment()) for each in adjustments]
+        good = [row for row in rows if isinstance(row, Adjustment)]
+        reject_all = on_error is BulkErrorPolicy.REJECT_ALL
+        actor = info.context.require()
+
+        async def command(work: UnitOfWork) -> Sequence[inventory.AdjustmentResult]:
+            results = await inventory.adjust(work, good, actor_id=actor.user_id)
+            if reject_all and not (len(good) == len(rows) and all(isinstance(result, Adjusted) for result in results)):
+                raise _RejectedAll(results)
+            return results
+
+        arguments = [[vars(each) for each in adjustments], on_error.value]
+        try:
+            results = await info.context.once(command, _STORED, key=idempotency_key, operation="adjustInventory", arguments=arguments)
+        except _RejectedAll as rejected:
+            return _answer(rows, rejected.results, done=False)
+        return _answer(rows, results, done=True)
+
+
+def _checked(adjustment: Adjustment) -> Row:
+    try:
+        adjustment.check()
+    except errors.InvalidInput as error:
+        return error
+    return adjustment
+
+
+def _answer(rows: Sequence[Row], results: Sequence[inventory.AdjustmentResult], *, done: bool) -> AdjustInventory:
+    """`results` are those of the rows that are good by themselves."""
+    following = iter(results)
+    all_results = [next(following) if isinstance(row, Adjustment) else row for row in rows]
+    return AdjustInventory(results=[_shown(result, place, done=done) for place, result in enumerate(all_results)])
+
+
+def _shown(result: inventory.AdjustmentResult, place: int, *, done: bool) -> Any:
+    if isinstance(result, Adjusted):
+        return InventoryAdjusted(delta=result.delta, key=result.item_id) if done else NotCreated.because(ANOTHER_WAS_BAD)
+    return _refused(result, place)
+
+
+def _refused(error: errors.DomainError, place: int) -> Error:
+    if isinstance(error, errors.InvalidInput):
+        error = errors.InvalidInput(*(problem.below("adjustments", str(place)) for problem in error.problems))
+    return as_data(error)
+
+
+def _dump(results: Sequence[inventory.AdjustmentResult]) -> Any:
+    return [_dumped(result) for result in results]
+
+
+def _dumped(result: inventory.AdjustmentResult) -> Any:
+    match result:
+        case Adjusted(item_id, delta):
+            return [item_id, delta]
+        case purchases.OutOfStock(available=available):
+            return {"available": available}
+        case errors.InvalidInput(problems=problems):
+            return {"problems": [[problem.path, problem.message] for problem in problems]}
+        case _:
+            return None
+
+
+def _load(stored: Any) -> Sequence[inventory.AdjustmentResult]:
+    return [_loaded(row) for row in stored]
+
+
+def _loaded(row: Any) -> inventory.AdjustmentResult:
+    match row:
+        case [item_id, delta]:
+            return Adjusted(item_id, delta)
+        case {"available": available}:
+            return purchases.OutOfStock(available)
+        case {"problems": problems}:
+            return errors.InvalidInput(*(errors.Problem(tuple(path), message) for path, message in problems))
+        case _:
+            return errors.NotFound("item")
+
+
+_STORED: Serializer[Sequence[inventory.AdjustmentResult]] = Serializer(_dump, _load)
