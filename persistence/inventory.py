@@ -18,7 +18,7 @@ from persistence.items import external_ids
 from persistence.items import table as items
 from persistence.items.table import Item
 from persistence.kit.column_types import utc_now
-from persistence.kit.database import bulk_update
+from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.events.log import record_all
@@ -66,7 +66,7 @@ async def adjust(work: UnitOfWork, adjustments: Sequence[Adjustment], *, actor_i
     results = [_applied(adjustment, rows.get(adjustment.external_id or adjustment.item_id or 0), stocks) for adjustment in adjustments]
     deltas = {row.id: stocks[row.id] - row.inventory for row in rows.values() if stocks[row.id] != row.inventory}
     now = utc_now()
-    await bulk_update.write(work.session, Item, [{"id": id_, "inventory": stocks[id_], "updated_at": now} for id_ in deltas])
+    await bulk_insert.change(work.session, Item, [{"id": id_, "inventory": stocks[id_], "updated_at": now} for id_ in deltas])
     await record_all(work, ADJUSTED, {id_: {"delta": delta} for id_, delta in deltas.items()})
     await _audit(work, adjustments, results, actor_id)
     return results

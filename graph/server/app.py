@@ -45,6 +45,7 @@ from graph.server.pages.home import HomePage
 from graph.server.rest import exports
 from graph.server.rest.files import FileRoutes
 from graph.server.rest.health import HealthRoutes
+from graph.server.rest.imports import ImportRoutes
 from graph.server.rest.routes import Routes, UnroutedResponse, metered
 from graph.server.rest.sales_report import SalesReportRoutes
 from graph.server.settings import Settings
@@ -229,6 +230,7 @@ def create_routes(parts: Parts, http: HttpEndpoint, checks: HealthChecks, explor
         Route("/metrics", parts.monitoring.scrape),
         *FileRoutes(parts.stores.blobs, most_bytes=settings.max_upload_bytes, quota_bytes=settings.upload_quota_bytes).routes(rest_routes),
         *exports.routes(rest_routes),
+        *ImportRoutes(most_bytes=settings.max_upload_bytes).routes(rest_routes),
         *SalesReportRoutes(settings.app_name).routes(rest_routes),
         *HealthRoutes(checks, limited=settings.rate_limits_enabled).routes,
         *(metered(route, parts.limits) for route in pages(settings, explorer)),

@@ -19,7 +19,7 @@ from persistence.items import external_ids
 from persistence.items import table as items
 from persistence.items.table import Item, ItemValues
 from persistence.kit.column_types import CENT, utc_now
-from persistence.kit.database import bulk_update
+from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.errors import InvalidInput, Problem
 from persistence.kit.events.log import record_all
@@ -202,7 +202,7 @@ async def _update(work: UnitOfWork, patches: Sequence[ItemPatch], steps: Sequenc
             changed.setdefault(indexed, []).append(_new_values(patch, step.row, indexed) | {"updated_at": now})
             events[step.row.id] = {"fields": list(step.fields)}
     for rows in changed.values():
-        await bulk_update.write(work.session, Item, rows)
+        await bulk_insert.change(work.session, Item, rows)
     await record_all(work, "item.updated", events)
 
 

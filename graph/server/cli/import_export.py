@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -16,8 +17,10 @@ from graph.server.cli.terminal import Force, counted, fail, loaded, new_file, op
 from graph.server.rest.export_formats import FORMATS, ExportRequest
 from graph.server.settings import Settings
 from persistence import users
-from persistence.items import file_import, listing
-from persistence.items.file_import import ImportBatch, ImportRow, UnreadableFile
+from persistence.items import file_import, import_journal, listing
+from persistence.items.file_import import ImportRow, Match, UnreadableFile
+from persistence.items.file_sync import REFUSED, FileSync, SyncCounts, SyncOptions
+from persistence.items.import_journal import ImportJournal
 from persistence.items.listing import Filter
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
@@ -31,30 +34,90 @@ def import_items(
     ],
     owner: Annotated[str | None, typer.Option(help="Whose the items are to be; nobody's otherwise.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Keep an apostrophe before = + - @: the file was exported with --raw.")] = False,
+    match: Annotated[
+        Match, typer.Option(help="How a row finds its item: by external-id or id (of an export); with none, each row is a new item.")
+    ] = Match.NONE,
+    delete_missing: Annotated[
+        bool, typer.Option("--delete-missing", help="Delete items with an external id that no row names. Those whose row is refused stay.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
 ) -> None:
-    """Add the items of a file; rows that break a rule are reported by line and left out.
+    """Add the items of a file, or bring the catalogue in step with it; rows that break a rule are reported by line and left out.
+
+    It can be stopped and run again: each row counts once.
 
     Exit codes: 0 every row was imported; 1 rows were refused, or the file from some line on, or the whole of it; 2 the command or a setting is wrong.
     """
-    created = refused = 0
-
-    def unread(columns: Sequence[str]) -> None:
-        if columns:
-            typer.echo(f"These columns are not read: {', '.join(columns)}.", err=True)
-
-    def tell(batch: ImportBatch) -> None:
-        nonlocal created, refused
-        created, refused = created + batch.created, refused + len(batch.refused)
-        for row in batch.refused:
-            typer.echo(f"line {row.line}: {row.fault}", err=True)
-
+    if delete_missing and match is Match.NONE:
+        raise typer.BadParameter("--delete-missing needs --match external-id or --match id")
+    run = _Import(file, SyncOptions(match, delete_missing, dry_run), raw)
     try:
-        asyncio.run(_imported(loaded(), file, owner=owner, raw=raw, tell=tell, unread=unread))
-    except (OSError, LookupError, UnreadableFile) as error:
-        fail(f"After {counted(created, 'item')}: {error}" if created else str(error))
-    typer.echo(f"{counted(created, 'item')} imported, {counted(refused, 'row')} refused.")
-    if refused:
+        asyncio.run(run.run(loaded(), owner))
+    except (OSError, LookupError, UnreadableFile, InvalidInput) as error:
+        fail(f"{run.summary(begun=True)} {error}" if run.counts.created + run.counts.updated else str(error))
+    typer.echo(run.summary())
+    for note in run.notes:
+        typer.echo(note, err=True)
+    if run.counts.refused or run.notes:
         raise typer.Exit(1)
+
+
+@dataclass
+class _Import:
+    """One run of the command."""
+
+    path: Path
+    options: SyncOptions
+    raw: bool
+    counts: SyncCounts = field(default_factory=SyncCounts)
+    notes: Sequence[str] = ()
+
+    def summary(self, *, begun: bool = False) -> str:
+        counts, dry = self.counts, "Dry run: " if self.options.dry_run else ""
+        if begun:
+            return f"After {counted(counts.created + counts.updated, 'item')}:"
+        if self.options.match is Match.NONE and not dry:
+            return f"{counted(counts.created, 'item')} imported, {counted(counts.refused, 'row')} refused."
+        return dry + ", ".join(f"{count:,} {outcome}" for outcome, count in asdict(counts).items()) + "."
+
+    async def run(self, settings: Settings, owner: str | None) -> None:
+        async with opened(settings) as database:
+            owner_id = None if owner is None else await _user_id(database, owner)
+            with self.path.open("rb") as file, progress("Bytes", os.fstat(file.fileno()).st_size) as report:
+                rows = self._rows(file)
+                journal = await self._journal(database, file, owner)
+                sync = FileSync(database, replace(self.options, owner_id=owner_id), journal, self.counts)
+                self.notes = sync.notes
+                async with aclosing(sync.run(rows)) as batches:
+                    async for batch in batches:
+                        report(file.tell())
+                        for row in batch.rows:
+                            if row.outcome == REFUSED:
+                                typer.echo(f"line {row.line}: {row.message}", err=True)
+                if journal:
+                    await journal.forget(database)
+
+    async def _journal(self, database: Database, file: BinaryIO, owner: str | None) -> ImportJournal | None:
+        """Of an import that creates: one that matches does nothing a second time anyway."""
+        if self.options.match is not Match.NONE or self.options.dry_run:
+            return None
+        journal = await ImportJournal.begin(database, import_journal.attempt(file, owner, self.raw))
+        if line := journal.state.get("line"):
+            typer.echo(f"An earlier run was interrupted: this one goes on after line {line:,}.", err=True)
+        return journal
+
+    def _rows(self, file: BinaryIO) -> Iterator[ImportRow]:
+        kind = self.path.suffix.lower()
+        if kind == ".json":
+            raise UnreadableFile("A .json file is one array: import reads JSON Lines, which `export --format jsonl` writes.")
+        if kind in JSON_LINES:
+            return file_import.from_json_lines(file, match=self.options.match)
+        return file_import.from_csv(file, raw=self.raw, unread=_say_unread, match=self.options.match)
+
+
+def _say_unread(columns: Sequence[str]) -> None:
+    if columns:
+        typer.echo(f"These columns are not read: {', '.join(columns)}.", err=True)
 
 
 def export_items(
@@ -81,32 +144,6 @@ def export_items(
     else:
         if file and file.is_file():
             typer.echo(f"{file}: {counted(rows, 'item')}.")
-
-
-async def _imported(
-    settings: Settings,
-    path: Path,
-    *,
-    owner: str | None,
-    raw: bool,
-    tell: Callable[[ImportBatch], None],
-    unread: Callable[[Sequence[str]], None],
-) -> None:
-    async with opened(settings) as database:
-        owner_id = None if owner is None else await _user_id(database, owner)
-        with path.open("rb") as file, progress("Bytes", os.fstat(file.fileno()).st_size) as report:
-            rows = _rows(path, file, raw=raw, unread=unread)
-            async with aclosing(file_import.load(database, rows, owner_id=owner_id)) as batches:
-                async for batch in batches:
-                    report(file.tell())
-                    tell(batch)
-
-
-def _rows(path: Path, file: BinaryIO, *, raw: bool, unread: Callable[[Sequence[str]], None]) -> Iterator[ImportRow]:
-    kind = path.suffix.lower()
-    if kind == ".json":
-        raise UnreadableFile("A .json file is one array: import reads JSON Lines, which `export --format jsonl` writes.")
-    return file_import.from_json_lines(file) if kind in JSON_LINES else file_import.from_csv(file, raw=raw, unread=unread)
 
 
 async def _exported(settings: Settings, path: Path | None, kind: str, request: ExportRequest, *, force: bool) -> int:

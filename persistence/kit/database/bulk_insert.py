@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Column, Select, bindparam, func, insert, inspect, select, text, type_coerce
+from sqlalchemy import Column, Select, bindparam, func, insert, inspect, select, text, type_coerce, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -32,6 +32,21 @@ async def add(session: AsyncSession, entity: type[Base], rows: Rows) -> None:
     values, parameters = packed(session, columns, rows)
     table: Any = inspect(entity).local_table
     await session.execute(insert(table).from_select([column.name for column in columns.values()], values), parameters)
+
+
+async def change(session: AsyncSession, entity: type[Base], rows: Rows) -> None:
+    """Set the rows' values in the rows with their `id`, which are locked already. All have values for the same attributes.
+
+    On SQLite a column that is set makes the triggers of its index run, whether its value is another one or not: leave out what stays.
+    """
+    if not rows:
+        return
+    columns: Columns = {name: inspect(entity).columns[name] for name in rows[0]}
+    values, parameters = packed(session, columns, rows)
+    table: Any = inspect(entity).local_table
+    new = values.subquery("new_values")
+    changes = {column.name: new.c[column.name] for name, column in columns.items() if name != "id"}
+    await session.execute(update(table).where(table.c.id == new.c.id).values(changes), parameters)
 
 
 def packed(session: AsyncSession, columns: Columns, rows: Rows) -> tuple[Select[Any], dict[str, Any]]:

@@ -23,7 +23,11 @@ from graph.server.settings import Settings
 from persistence import users
 from persistence.demo import seed as seeding
 from persistence.demo import shop as demo
+from persistence.items import file_import, import_journal
 from persistence.items import table as items
+from persistence.items.file_import import Match
+from persistence.items.file_sync import FileSync, SyncOptions
+from persistence.items.import_journal import ImportJournal
 from persistence.kit.database.database import Database
 from persistence.kit.parsing import csv_reader
 from tests.conftest import settings_for
@@ -257,13 +261,50 @@ async def test_imports_a_file_and_exports_it_again(settings: Settings, tmp_path:
     assert imported.err == "line 3: price: must be a decimal number such as 9.99\n"
     exported = await run(settings, tmp_path, "export", "all.csv")
     assert (exported.code, exported.out, exported.err) == (0, "all.csv: 2 items.\n", "")
-    assert [line.rsplit(",", 2)[0] for line in (tmp_path / "all.csv").read_text().splitlines()] == [
+    assert [line.rsplit(",", 3)[0] for line in (tmp_path / "all.csv").read_text().splitlines()] == [
         "name,description,price,tags,inventory",
         "Kettle,,9.99,x,0",
         "'=Pot,,1.00,,0",
     ]
     assert (await run(settings, tmp_path, "export", "--format", "txt", "--search", "ket")).out.endswith("  Kettle [x]: 9.99, 0 in stock\n")
     assert (await run(settings, tmp_path, "import", "all.csv")).out == "2 items imported, 0 rows refused.\n"
+
+
+async def test_brings_the_catalogue_in_step_with_a_file(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "night.tsv").write_bytes(b"externalId\tname\tprice\nA\tKettle\t1\nB\tPan\t2\nA\tPot\t3\n")
+    by_id = ("import", "night.tsv", "--match", "external-id")
+    twice = "line 4: externalId: is that of an earlier row, too\n"
+    planned = await run(settings, tmp_path, *by_id, "--dry-run")
+    assert (planned.code, planned.out) == (1, "Dry run: 2 created, 0 updated, 0 unchanged, 0 deleted, 1 refused.\n")
+    assert (await run(settings, tmp_path, "export", "-")).out.count("\n") == 1
+    first = await run(settings, tmp_path, *by_id)
+    assert (first.code, first.out, first.err) == (1, "2 created, 0 updated, 0 unchanged, 0 deleted, 1 refused.\n", twice)
+    again = await run(settings, tmp_path, *by_id)
+    assert (again.code, again.out, again.err) == (1, "0 created, 0 updated, 2 unchanged, 0 deleted, 1 refused.\n", twice)
+    await run(settings, tmp_path, "export", "all.csv")
+    own = await run(settings, tmp_path, "import", "all.csv", "--match", "external-id", "--delete-missing")
+    assert (own.code, own.out) == (0, "0 created, 0 updated, 2 unchanged, 0 deleted, 0 refused.\n")
+    (tmp_path / "rest.jsonl").write_text('{"externalId": "B", "price": "2.50"}\n')
+    rest = await run(settings, tmp_path, "import", "rest.jsonl", "--match", "external-id", "--delete-missing")
+    assert (rest.code, rest.out) == (0, "0 created, 1 updated, 0 unchanged, 1 deleted, 0 refused.\n")
+    refused = await run(settings, tmp_path, "import", "rest.jsonl", "--delete-missing")
+    assert (refused.code, refused.out) == (2, "")
+
+
+async def test_goes_on_after_the_last_row_of_an_import_that_was_killed(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_bytes(b"name,price\n" + b"".join(b"Item %d,1\n" % number for number in range(1_200)))
+    database = Database.connect(settings.database_url)
+    with (tmp_path / "new.csv").open("rb") as file:
+        journal = await ImportJournal.begin(database, import_journal.attempt(file, None, False))
+        batches = FileSync(database, SyncOptions(Match.NONE), journal).run(file_import.from_csv(file))
+        await anext(batches)
+        await batches.aclose()
+    await database.close()
+    rest = await run(settings, tmp_path, "import", "new.csv")
+    assert (rest.code, rest.out) == (0, "1,200 items imported, 0 rows refused.\n")
+    assert rest.err == "An earlier run was interrupted: this one goes on after line 1,001.\n"
+    assert (await run(settings, tmp_path, "import", "new.csv")).out == "1,200 items imported, 0 rows refused.\n"
+    assert (await run(settings, tmp_path, "export", "all.csv")).out == "all.csv: 2,400 items.\n"
 
 
 WRITERS = {"all.csv": ("export",), "copy.db": ("backup",), "sales.svg": ("report", "--out")}

@@ -48,6 +48,8 @@ TABS = [
     "PurchaseStatus",
     "Logins",
     "DeleteAndRestore",
+    "UpsertItems",
+    "AdjustInventory",
 ]
 PRETTY = """query Names {
   items(first: 2) {

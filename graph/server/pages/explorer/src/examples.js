@@ -277,4 +277,83 @@ export const examples = [
     `,
     { id: ITEM },
   ),
+  example(
+    "Keep a catalogue in step",
+    `
+    # 12. Keep a catalogue in step with another system.
+    # Run it twice: the second time nothing changes.
+    mutation UpsertItems($inputs: [UpsertItemInput!]!) {
+      upsertItems(inputs: $inputs) {
+        __typename
+        ... on UpsertItems {
+          created
+          updated
+          unchanged
+          results {
+            __typename
+            ... on UpsertedItem {
+              outcome
+              fields
+              item {
+                externalId
+                name
+                price
+                version
+              }
+            }
+            ... on Error {
+              message
+            }
+          }
+        }
+        ... on Error {
+          code
+          message
+        }
+      }
+    }
+    `,
+    {
+      inputs: [
+        { externalId: "ERP-1", name: "Slide rule", price: "39.00", inventory: 5 },
+        { externalId: "ERP-2", name: "Abacus", price: "12.50", tags: ["wood"] },
+      ],
+    },
+  ),
+  example(
+    "Correct the stock",
+    `
+    # 13. Correct the stock by a difference.
+    # Buyers go on meanwhile; it is never below zero.
+    mutation AdjustInventory($adjustments: [InventoryAdjustmentInput!]!) {
+      adjustInventory(adjustments: $adjustments) {
+        __typename
+        ... on AdjustInventory {
+          results {
+            __typename
+            ... on InventoryAdjusted {
+              delta
+              item {
+                name
+                inventory
+                version
+              }
+            }
+            ... on OutOfStock {
+              available
+            }
+            ... on Error {
+              message
+            }
+          }
+        }
+        ... on Error {
+          code
+          message
+        }
+      }
+    }
+    `,
+    { adjustments: [{ itemId: ITEM, delta: -1, reason: "broken" }] },
+  ),
 ];

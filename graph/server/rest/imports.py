@@ -1,0 +1,161 @@
+"""Imports: `POST /api/v2/import/items` brings the catalogue in step with a file, and reports row by row as JSON Lines.
+
+The body is written to a temporary file first, as it comes: a client that sends slowly holds no lock, and a key stands for one content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any, BinaryIO
+
+import anyio.to_thread
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from graph.kit.auth import Scope
+from graph.kit.context import Context
+from graph.kit.errors import refusal
+from graph.kit.global_ids import global_id
+from graph.server.asgi.error_responses import UNSUPPORTED
+from graph.server.asgi.request_body import bounded_chunks
+from graph.server.representations.streaming import AbortableStream
+from graph.server.rest.query_parameters import Parameters
+from graph.server.rest.routes import Routes
+from persistence.items import file_import
+from persistence.items.file_import import ImportRow, Match, UnreadableFile
+from persistence.items.file_sync import FileSync, RowReport, SyncOptions
+from persistence.items.import_journal import ImportJournal
+from persistence.kit.blobs.blobs import TooLarge
+from persistence.kit.errors import DomainError, InvalidInput
+from persistence.kit.idempotency import Attempt
+
+IMPORT_POINTS = 2_000  # As an export: a catalogue of 20,000 items takes about a second.
+REPORT = "application/x-ndjson"
+CSV = frozenset({"text/csv", "text/tab-separated-values"})
+JSON_LINES = frozenset({REPORT, "application/jsonl", "application/jsonlines", "application/x-jsonlines"})
+OPTIONS = ("match", "delete-missing", "dry-run", "raw")
+HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+WRITE_BYTES = 2**18  # Bytes: a thread's errand is worth it.
+
+
+class ImportRoutes:
+    def __init__(self, *, most_bytes: int) -> None:
+        """`most_bytes` of one file."""
+        self._most_bytes = most_bytes
+
+    def routes(self, rest_routes: Routes) -> list[Route]:
+        path, scope = "/api/v2/import/items", Scope.ITEMS_WRITE
+        return [rest_routes.route(path, self.import_items, methods=["POST"], scope=scope, limit="30/minute", points=IMPORT_POINTS)]
+
+    async def import_items(self, request: Request, context: Context) -> Response:
+        kind, (options, raw) = _media_type(request), _options(request, context)
+        file = tempfile.TemporaryFile()  # noqa: SIM115 -- it lives as long as the report that is made of it
+        try:
+            attempt = _attempt(request, context, await self._stored(request, file), options)
+            journal = await ImportJournal.begin(context.database, attempt) if attempt else None
+            if journal and "counts" in journal.state:
+                file.close()
+                return Response(_line(journal.state["counts"]), media_type=REPORT, headers={**HEADERS, "Idempotency-Replayed": "true"})
+            sync = FileSync(context.database, options, journal)
+            parts = _report(file, sync, _rows(file, kind, options.match, raw=raw))
+            return await AbortableStream(parts, media_type=REPORT, headers=HEADERS).begin()
+        except BaseException:
+            file.close()
+            raise
+
+    async def _stored(self, request: Request, file: BinaryIO) -> str:
+        """The digest of the body, which is in the file then. Raises: TooLarge, Refused."""
+        digest, held, size = hashlib.blake2b(digest_size=16), bytearray(), 0
+        async with aclosing(bounded_chunks(request.receive)) as chunks:
+            async for chunk in chunks:
+                held += chunk
+                size += len(chunk)
+                if size > self._most_bytes:
+                    raise TooLarge(self._most_bytes)
+                if len(held) >= WRITE_BYTES:
+                    digest.update(held)
+                    await anyio.to_thread.run_sync(file.write, bytes(held))
+                    held.clear()
+        digest.update(held)
+        file.write(held)
+        file.seek(0)
+        return digest.hexdigest()
+
+
+def _media_type(request: Request) -> str:
+    """Raises: Refused UNSUPPORTED_MEDIA_TYPE."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise refusal(UNSUPPORTED, "Send the file uncompressed.", headers={"Accept-Encoding": "identity"})
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in CSV | JSON_LINES:
+        raise refusal(UNSUPPORTED, f"Send CSV as text/csv, TSV as text/tab-separated-values, or JSON Lines as {REPORT}.")
+    return kind
+
+
+def _options(request: Request, context: Context) -> tuple[SyncOptions, bool]:
+    """What to do, and whether the file is a raw one. Raises: InvalidInput."""
+    if unknown := sorted(set(request.query_params) - set(OPTIONS)):  # A dry run that is misspelled must not be a real one.
+        raise InvalidInput.at(unknown[0], f"is no option of an import, which are {', '.join(OPTIONS)}")
+    parameters = Parameters(request.query_params)
+    match = parameters.text("match") or Match.NONE.value
+    if match not in {each.value for each in Match}:
+        raise InvalidInput.at("match", f"must be one of {', '.join(each.value for each in Match)}")
+    delete_missing, dry_run = parameters.switch("delete-missing"), parameters.switch("dry-run")
+    if delete_missing and match == Match.NONE.value:
+        raise InvalidInput.at("delete-missing", "needs match=external-id or match=id")
+    user_id = context.require().user_id
+    return SyncOptions(Match(match), delete_missing, dry_run, owner_id=user_id, actor_id=user_id), parameters.switch("raw")
+
+
+def _attempt(request: Request, context: Context, digest: str, options: SyncOptions) -> Attempt | None:
+    """Raises: InvalidInput."""
+    key = request.headers.get("idempotency-key")
+    if key is None or options.dry_run:
+        return None
+    arguments = [digest, options.match.value, options.delete_missing]
+    return Attempt.of(caller=context.caller.key, key=key, operation="import", arguments=arguments)
+
+
+def _rows(file: BinaryIO, kind: str, match: Match, *, raw: bool) -> Iterator[ImportRow]:
+    return file_import.from_csv(file, raw=raw, match=match) if kind in CSV else file_import.from_json_lines(file, match=match)
+
+
+async def _report(file: BinaryIO, sync: FileSync, rows: Iterator[ImportRow]) -> AsyncGenerator[bytes]:
+    """A line for each row that changed something or was refused, one for each batch, and the sums. Raises: InvalidInput, before anything is done."""
+    begun = False
+    try:
+        async with aclosing(sync.run(rows)) as batches:
+            async for batch in batches:
+                begun = True
+                yield b"".join([_line(_described(row)) for row in batch.rows]) + _line({"outcome": "PROGRESS", **asdict(sync.counts)})
+        await sync.finish()
+    except (UnreadableFile, DomainError) as error:
+        if not begun:
+            raise InvalidInput.at("file", str(error)) from error
+        yield _line({"outcome": "STOPPED", **asdict(sync.counts), "message": str(error)})
+    else:
+        yield _line(sync.summary())
+    finally:
+        file.close()
+
+
+def _described(row: RowReport) -> Mapping[str, Any]:
+    values = {
+        "line": row.line,
+        "outcome": row.outcome.upper(),
+        "id": None if row.item_id is None else global_id("Item", row.item_id),
+        "externalId": row.external_id,
+        "fields": list(row.fields) or None,
+        "message": row.message,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _line(values: Any) -> bytes:
+    return orjson.dumps(values) + b"\n"
