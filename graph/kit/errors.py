@@ -14,7 +14,6 @@ import strawberry
 import structlog
 from graphql import GraphQLError
 
-from graph.kit.limits.cost_rules import Cost
 from persistence.kit import errors
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class InvalidInput(Error):
     path: list[str] = strawberry.field(description="The path of the first problem.")
     problems: list[InputProblem] = strawberry.field(
         description="One for each bad value, in the order of the fields.",
-        metadata={"cost": Cost(weight=0)},  # They are at hand; by the general rule a bulk call could not ask for those of its rows.
+        metadata={"cost": 0},  # They are at hand; by the general rule a bulk call could not ask for those of its rows.
     )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Bulk inserts: many rows in one statement, and their ids before they are written.
+"""Bulk inserts and updates: many rows in one statement, and the ids of new rows before they are written.
 
 A statement for each takes several times as long: on PostgreSQL for its messages, and on SQLite since an index of words, which triggers keep, writes
 itself out before each statement.
