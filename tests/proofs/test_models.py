@@ -1,0 +1,251 @@
+"""Hypothesis makes up sequences of steps, and compares what happens with a model of a few lines: budgets, idempotency keys, pages while rows change."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from dataclasses import replace
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from persistence.items import listing
+from persistence.items import table as items
+from persistence.items.listing import Filter, Order, OrderField
+from persistence.items.table import ItemValues
+from persistence.kit.database.database import Database
+from persistence.kit.errors import KeyReused
+from persistence.kit.idempotency import Attempt
+from persistence.kit.limits.token_bucket import Budget, LocalTokenBucket
+from persistence.kit.query.paging import PageArguments
+from persistence.schema import upgrade
+
+BOUNDED = settings(max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+UNSHRUNK = settings(BOUNDED, phases=[Phase.generate])  # That a fault is found is enough; the shortest way to it takes a minute.
+BUDGET = Budget(capacity=50, per_second=5)
+
+
+class BudgetMachine(RuleBasedStateMachine):
+    """No more than the budget is ever granted, and what is refunded is there again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.model = 0.0, float(BUDGET.capacity)
+        self.bucket: LocalTokenBucket = LocalTokenBucket(BUDGET, lambda: self.now)
+
+    def _change(self, points: float) -> None:
+        self.model = min(BUDGET.capacity, self.model - points)
+
+    @rule(points=st.integers(1, 60))
+    def charge(self, points: int) -> None:
+        state = asyncio.run(self.bucket.charge("caller", points))
+        assert state.granted == (points <= self.model)
+        if state.granted:
+            self._change(points)
+
+    @rule(points=st.integers(0, 60))
+    def refund(self, points: int) -> None:
+        self.bucket.refund("caller", points)
+        self._change(-points)
+
+    @rule(points=st.integers(0, 60))
+    def take(self, points: int) -> None:
+        self.bucket.take("caller", points)
+        self._change(points)
+
+    @rule(eighths=st.integers(0, 100))
+    def wait(self, eighths: int) -> None:
+        self.now += eighths / 8  # Such as binary numbers keep exactly.
+        self.model = min(BUDGET.capacity, self.model + eighths / 8 * BUDGET.per_second)
+
+    @invariant()
+    def agrees(self) -> None:
+        assert asyncio.run(self.bucket.charge("caller", 0)).points == min(BUDGET.capacity, self.model)
+
+
+@cache
+def _template() -> Path:
+    """A migrated database, made once."""
+    file = Path(tempfile.mkdtemp(prefix="storegraph-models-")) / "template.db"
+    asyncio.run(upgrade(f"sqlite+aiosqlite:///{file}"))
+    return file
+
+
+class _OnDatabase(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="storegraph-models-"))
+        shutil.copy2(_template(), self.folder / "model.db")
+        self.runner = asyncio.Runner()
+        self.database = Database.connect(f"sqlite+aiosqlite:///{self.folder / 'model.db'}")
+
+    def teardown(self) -> None:
+        self.runner.run(self.database.close())
+        self.runner.close()
+        shutil.rmtree(self.folder)
+
+
+class IdempotencyMachine(_OnDatabase):
+    """One effect and one answer a key; another request under it is refused; a refusal leaves no key."""
+
+    KEYS: ClassVar = st.sampled_from(["a", "b", "c"])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
+        self.effects = 0
+
+    async def _attempt(self, caller: str, key: str, request: int, *, fails: bool) -> Any:
+        attempt = Attempt.of(caller=caller, key=key, operation="op", arguments=[request])
+        async with self.database.transaction() as work:
+            if earlier := await attempt.earlier(work.session):
+                return earlier.answer
+            item = await items.create(work, ItemValues(f"Item {request}", Decimal(1)), owner_id=None)
+            if fails:
+                raise _RefusedError
+            await work.session.flush()
+            await attempt.store(work.session, item.id)
+            return item.id
+
+    @rule(caller=st.sampled_from(["ada", "bob"]), key=KEYS, request=st.integers(1, 2), fails=st.booleans())
+    def send(self, caller: str, key: str, request: int, fails: bool) -> None:
+        known = self.answers.get((caller, key))
+        try:
+            answer = self.runner.run(self._attempt(caller, key, request, fails=fails))
+        except _RefusedError:
+            assert known is None
+        except KeyReused:
+            assert known is not None
+            assert known[0] != request
+        else:
+            if known is None:
+                self.effects += 1
+                self.answers[caller, key] = request, answer
+            else:
+                assert known == (request, answer)
+
+    @invariant()
+    def has_each_effect_once(self) -> None:
+        async def count() -> int:
+            async with self.database.reading() as session:
+                return await items.count(session)
+
+        assert self.runner.run(count()) == self.effects
+        assert len({answer for _, answer in self.answers.values()}) == len(self.answers)
+
+
+class _RefusedError(Exception):
+    pass
+
+
+class PagingMachine(_OnDatabase):
+    """Somebody turns pages while rows come, go and change: whoever was there all the time, unchanged, is seen once; nobody is seen twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.present: set[int] = set()
+        self.order = Order()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.all_the_time, self.seen, self.cursor, self.at_end = set(self.present), list[int](), None, False
+
+    @initialize(
+        field=st.sampled_from([OrderField.CREATED_AT, OrderField.PRICE, OrderField.NAME]), prices=st.lists(st.integers(1, 5), max_size=12)
+    )
+    def fill(self, field: OrderField, prices: list[int]) -> None:
+        self.order = Order(field)
+        for price in prices:
+            self.create(price)
+        self._begin()
+
+    @rule(price=st.integers(1, 5))
+    def create(self, price: int) -> None:
+        async def make() -> int:
+            async with self.database.transaction() as work:
+                return (await items.create(work, ItemValues(f"Item {price}", Decimal(price)), owner_id=None)).id
+
+        self.present.add(self.runner.run(make()))
+
+    @precondition(lambda self: self.present)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        chosen = data.draw(st.sampled_from(sorted(self.present)))
+
+        async def delete() -> None:
+            async with self.database.transaction() as work:
+                await items.delete(work, chosen)
+
+        self.runner.run(delete())
+        self.present.discard(chosen)
+        self.all_the_time.discard(chosen)
+
+    def page(self, size: int) -> Any:
+        async def read() -> Any:
+            async with self.database.reading() as session:
+                return await listing.page(session, Filter(), self.order, PageArguments(first=size, after=self.cursor))
+
+        return self.runner.run(read())
+
+    @rule(size=st.integers(1, 4))
+    def turn(self, size: int) -> None:
+        page = self.page(size)
+        found = [row.id for row in page.rows]
+        assert len(found) <= size
+        assert set(found) <= self.present
+        self.seen += found
+        assert len(self.seen) == len(set(self.seen))
+        if found:
+            self.cursor = page.listing.cursor(page.rows[-1])
+        if not page.has_next:
+            assert self.all_the_time <= set(self.seen)
+            self._begin()
+
+
+@pytest.mark.parametrize("machine", [BudgetMachine, IdempotencyMachine, PagingMachine])
+def test_agrees_with_its_model(machine: type[RuleBasedStateMachine]) -> None:
+    run(machine)
+
+
+class ForgetfulBudgetMachine(BudgetMachine):
+    """A fault, planted: what is refunded is lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        setattr(self.bucket, "refund", lambda caller, points: None)  # noqa: B010  # pyright: ignore[reportUnknownLambdaType]
+
+
+class KeylessMachine(IdempotencyMachine):
+    """A fault, planted: every request has a key of its own."""
+
+    async def _attempt(self, caller: str, key: str, request: int, *, fails: bool) -> Any:
+        return await super()._attempt(caller, f"{key} {self.runner.get_loop().time()}", request, fails=fails)
+
+
+class OffsetMachine(PagingMachine):
+    """A fault, planted: the next page begins after as many rows as were seen."""
+
+    def page(self, size: int) -> Any:
+        self.cursor = None
+        everything = super().page(100)
+        after = len(self.seen)
+        return replace(everything, rows=everything.rows[after : after + size], has_next=len(everything.rows) > after + size)
+
+
+@pytest.mark.parametrize("machine", [ForgetfulBudgetMachine, KeylessMachine, OffsetMachine])
+def test_notices_that_it_does_not(machine: type[RuleBasedStateMachine]) -> None:
+    with pytest.raises((AssertionError, ExceptionGroup)):
+        run(machine, UNSHRUNK)
+
+
+def run(machine: type[RuleBasedStateMachine], how: settings = BOUNDED) -> None:
+    test: Any = machine.TestCase
+    test.settings = how
+    test("runTest").runTest()
