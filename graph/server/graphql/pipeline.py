@@ -3,6 +3,7 @@
 Transports (`http.py`, `websocket.py`, `sse.py`) differ in framing only. Limits, budgets, masking and caching stand here, so that they hold on
 all of them. In order:
 
+    headers      the header fields, read once for all parts              graph/server/asgi/request_headers.py
     caller       token, address and request id of the request           graph/server/auth/callers.py
     replay       a byte-identical public request with a cached response  graph/server/graphql/response_replay.py
     request      the body as a `GraphQLRequest`                          graph/server/graphql/requests.py
