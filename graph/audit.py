@@ -8,6 +8,7 @@ from graph.kit.auth import Scope
 from graph.kit.connections import Connection
 from graph.kit.entity.declaration import computed, entity, to_one
 from graph.kit.entity.visibility import Visibility
+from graph.kit.exports import export
 from graph.kit.global_ids import Node, global_id
 from graph.kit.lists import read_list
 from graph.kit.scalars import JsonObject
@@ -33,6 +34,9 @@ class Audit(Node):
         users.ENTITY,
         description="Who did it; null for an operator at the command line, and for the service itself.",
     )
+
+
+export(audit.ALL, "audit", scope=Scope.AUDIT_READ)
 
 
 @strawberry.type

@@ -12,12 +12,12 @@ from graph.kit.cache_control import reads
 from graph.kit.connections import After, Before, First, Last, listed
 from graph.kit.context import Info
 from graph.kit.entity.declaration import entity, stored, to_one
-from graph.kit.entity.roots import FindByGlobalId, FindByKey, ReadList
+from graph.kit.entity.roots import FindByKey, ReadList
 from graph.kit.fields import query
-from graph.kit.global_ids import Node, row_id
+from graph.kit.global_ids import Node
 from graph.kit.limits.cost_rules import Cost, search_points
 from graph.kit.limits.rate_limits import ADDRESS, RateLimitRule
-from graph.kit.lists import LOOKING, OrderDirection
+from graph.kit.lists import LOOKING, OrderDirection, read_one
 from graph.users.types import User
 from persistence import users
 from persistence.items import external_ids, listing
@@ -124,11 +124,7 @@ def item_list(
 
 @strawberry.type
 class ItemQuery:
-    @query(scope=None, description="One item, or null if there is none with this id.", cache=reads(items.Item), plan=FindByGlobalId())
-    async def item(self, info: Info, id: strawberry.ID) -> Item | None:
-        key = row_id("Item", id)
-        row = None if key is None else await info.context.load(items.by_id, key)
-        return Item.of(row) if row else None
+    item: Item | None = read_one(items.ENTITY, scope=None, description="One item, or null if there is none with this id.")
 
     @query(
         scope=None,

@@ -80,6 +80,10 @@ def rate_limited(error: errors.TooOften) -> GraphQLError:
     return GraphQLError(error.message, extensions={"code": RATE_LIMITED, "retryAfter": error.retry_after})
 
 
+def forbidden(error: errors.NotOwner) -> GraphQLError:
+    return GraphQLError(error.message, extensions={"code": FORBIDDEN})
+
+
 def as_error(error: errors.DomainError) -> GraphQLError:
     """For places without a result union: a query's bad arguments."""
     return GraphQLError(error.message, extensions={"code": BAD_USER_INPUT})

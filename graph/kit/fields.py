@@ -21,10 +21,10 @@ from graph.kit.auth import Scope
 from graph.kit.cache_control import CacheDependencies
 from graph.kit.context import Info
 from graph.kit.entity.roots import Root
-from graph.kit.errors import as_data, as_error, rate_limited
+from graph.kit.errors import as_data, as_error, forbidden, rate_limited
 from graph.kit.limits.cost_rules import Cost
 from graph.kit.limits.rate_limits import LimitedCall, RateLimitRule
-from persistence.kit.errors import DomainError, TooOften
+from persistence.kit.errors import DomainError, NotOwner, TooOften
 from persistence.kit.limits.moving_window import MovingWindow
 
 T = TypeVar("T")
@@ -97,6 +97,8 @@ def mutation(
                     return await resolver(root, info=info, **arguments)
             except TooOften as error:
                 raise rate_limited(error) from error
+            except NotOwner as error:
+                raise forbidden(error) from error
             except DomainError as error:
                 return as_data(error)
 

@@ -35,7 +35,7 @@ from graph.kit.fields import Scopes, query
 from graph.kit.global_ids import row_id
 from graph.kit.limits.cost_rules import ORDER_POINTS, Cost, filter_points, search_points
 from persistence.kit.query.entity import Entity
-from persistence.kit.query.entity_list import Comparison, Condition, EntityList, SortOrder
+from persistence.kit.query.entity_list import Comparison, Condition, EntityList, SortOrder, index_of
 from persistence.kit.query.paging import PageArguments
 
 PAGE: Mapping[str, Any] = {"first": First, "after": After, "last": Last, "before": Before}
@@ -218,3 +218,5 @@ def _check(entity: Entity[Any], search: str | None, filter: type[Any] | None, or
             raise TypeError(
                 f"{each} orders by {each.value}: it must be a column of {table} that holds texts, numbers or instants and no null"
             )
+        if not entity.is_indexed(each.value):
+            raise TypeError(f"{each} orders by {each.value}, with which no index of {table} begins: {index_of(entity, each.value)}")

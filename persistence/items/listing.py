@@ -254,6 +254,7 @@ def listing_of_owner(owner_id: Any) -> OrderedQuery[Item]:
 
 BY_OWNER = ChildList(
     ENTITY,
+    "owner_id",
     listing_of_owner,
     lambda owner_id: fingerprint(Filter(owner_id=owner_id), Order()),
     lambda owner_id: ItemList(Filter(owner_id=owner_id)),

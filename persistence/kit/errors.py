@@ -3,6 +3,7 @@
 DomainError
 ├── InvalidInput      a value is out of its bounds: one problem a field
 ├── NotFound          no such row, or none that the caller may see
+├── NotOwner          the row is somebody else's
 ├── VersionConflict   somebody changed the row since the caller read it
 ├── KeyReused         an idempotency key came again with another request
 ├── TooOften          the same thing was done too often: later it may be done again
@@ -48,6 +49,13 @@ class InvalidInput(DomainError):
 class NotFound(DomainError):
     def __init__(self, kind: str) -> None:
         super().__init__(f"There is no such {kind}.")
+
+
+class NotOwner(DomainError):
+    """The row is somebody else's, and whoever would change it may change only their own."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"This {kind} is somebody else's.")
 
 
 class VersionConflict(DomainError):

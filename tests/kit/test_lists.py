@@ -41,6 +41,12 @@ def test_an_order_by_what_may_be_null_or_is_no_column(attribute: str) -> None:
         declared(order=order)
 
 
+def test_an_order_that_no_index_has() -> None:
+    add = r'add Index\("ix_stored_files_sha256", "sha256", "id"\) to its __table_args__, and a migration'
+    with pytest.raises(TypeError, match=rf"WrongField\.FIRST orders by sha256, with which no index of StoredFile begins: {add}"):
+        declared(order=Enum("WrongField", {"FIRST": "sha256"}))
+
+
 def test_an_order_is_named_after_its_enum() -> None:
     order = strawberry.enum(Enum("ShelfOrderField", {"NAME": "filename"}))
     made = order_input(order)

@@ -20,6 +20,8 @@ from persistence.purchases.table import PLACED
 from tests.support.service import PASSWORD
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from persistence.users import User
     from tests.support.service import Service
 
@@ -32,16 +34,21 @@ MARK = "mark: __typename"
 
 @dataclass(frozen=True)
 class Way:
-    """How to come to an object of a type: an operation with `*` where the type's fields go. `own` is whose row it is."""
+    """How to come to an object of a type: an operation with `*` where the type's fields go. `own` is whose row it is.
+
+    `before` is a mutation that the owner sends first; `$now` is the cursor of the event log before it.
+    """
 
     operation: str
     heading: str | None = None
     own: str = "owner"
+    before: str | None = None
 
 
 class World:
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    def __init__(self, service: Service, fresh: Mapping[str, str]) -> None:
+        """`fresh` has mutations of the owner, each of which makes an object and selects its id as `mark`."""
+        self.service, self._fresh = service, fresh
         self.people: dict[str, User] = {}
         self._ids: dict[str, str] = {}
         self._headers: dict[str, dict[str, str]] = {}
@@ -132,8 +139,10 @@ class World:
         user = await self.service.make_user(f"newcomer{next(self._numbers)}", scopes)
         return _bearer(self.service.tokens.issue(user.id, scopes))
 
-    async def sees(self, operation: str, viewer: str) -> dict[str, Any]:
+    async def sees(self, operation: str, viewer: str, *, before: str | None = None) -> dict[str, Any]:
         """The response: for a subscription its first result."""
+        if before is not None:
+            await self._send(before)
         query = await self.filled(operation)
         # Nobody of the shop is to lose the account: somebody new does, who may do as much; but an administrator, being the last, is refused.
         newcomer = "$fresh_password" in operation or ("$own_password" in operation and viewer != "admin")
@@ -146,6 +155,13 @@ class World:
                 if line.startswith("data: "):
                     return json.loads(line.removeprefix("data: "))
         raise AssertionError("the stream ended without a result")
+
+    async def _send(self, mutation: str) -> Any:
+        """As the owner, with every scope."""
+        query = await self.filled(mutation)
+        async with self.service.database.reading_latest() as session:
+            self._ids["now"] = self.service.services.feed.cursor(await events.newest(session))
+        return await self.service.ask(query, token=self.service.tokens.issue(self.people["owner"].id, tuple(Scope)))
 
     async def filled(self, operation: str) -> str:
         """Put ids in for their names; `$fresh_item` and the like are made for this operation alone."""
@@ -163,6 +179,11 @@ class World:
         if "$fresh_file" in operation:
             self._ids["fresh_file"] = f"{number}.txt"
             await self.upload(f"{number}.txt")
+        for name, mutation in self._fresh.items():
+            if f"$fresh_{name}" in operation:
+                made = marked(await self._send(mutation))
+                assert made is not None, f'FRESH["{name}"] makes nothing'
+                self._ids[f"fresh_{name}"] = made["mark"]
         self._ids["new_name"] = f"new{number}"
         self._ids["fresh_password"] = self._ids["own_password"] = PASSWORD
         return re.sub(r"\$(\w+)", lambda name: json.dumps(self._ids[name[1]]), operation)

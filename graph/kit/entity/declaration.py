@@ -8,6 +8,8 @@
         email: str | None = private("email", visible=PRIVATE, description=…)   # null for those who may not see it
         owner: User | None = to_one("owner_id", users.ENTITY, description=…)   # the row that a foreign key points to
         items: Connection[Item] = to_many(listing.BY_OWNER, description=…)     # the rows that point here
+        item_count: int = count(listing.BY_OWNER, description=…)               # how many these are
+        mean_price: Decimal | None = average(listing.BY_OWNER, "price", description=…)  # of whole numbers a `float`
 
 From it come the resolvers, which read by DataLoaders, and the plans of `graph.kit.planner`, which read by as few statements as there are levels. Whatever
 else a type has is a resolver of its own, and leaves the roots above it to the executor. `check` holds at start that a plan would leave no rule out.
@@ -29,8 +31,9 @@ from graph.kit.connections import After, Before, First, Last, connection_by_pare
 from graph.kit.context import Context, Info
 from graph.kit.entity.visibility import Visibility
 from graph.kit.global_ids import Node, global_id, node_type
-from graph.kit.limits.cost_rules import notation
+from graph.kit.limits.cost_rules import AGGREGATE_POINTS, notation
 from persistence.kit.database.database import Base
+from persistence.kit.query.child_aggregate import AggregateFunction, ChildAggregate
 from persistence.kit.query.entity import ChildList, Entity
 from persistence.kit.query.paging import PageArguments
 
@@ -89,7 +92,14 @@ class ToMany:
     visible: Visibility | None = None
 
 
-Source: TypeAlias = "StoredValue | ComputedValue | ToOne | ToMany"
+@dataclass(frozen=True)
+class Aggregated:
+    """A number about the rows of another entity that point to this one."""
+
+    aggregate: ChildAggregate
+
+
+Source: TypeAlias = "StoredValue | ComputedValue | ToOne | ToMany | Aggregated"
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +174,7 @@ def computed(*attributes: str, compute: Callable[..., Any], description: str) ->
 
 
 def as_stored(value: Any) -> Any:
-    """What a private field shows that is nothing but its column."""
+    """What a field shows that is nothing but its column."""
     return value
 
 
@@ -200,6 +210,24 @@ def to_many(children: ChildList, *, description: str, visible: Visibility | None
         return await connection_by_parent(info, children, self.row.id, window, of=object_of)
 
     metadata = {"source": ToMany(children, visible), "cache": reads(children.entity.model, personal=visible is not None)}
+    return strawberry.field(resolver=resolve, description=description, metadata=metadata)
+
+
+def count(children: ChildList, *, description: str) -> Any:
+    """How many rows point to this one."""
+    return _aggregated(ChildAggregate(children, AggregateFunction.COUNT), description)
+
+
+def average(children: ChildList, attribute: str, *, description: str) -> Any:
+    """The mean of a column of the rows that point to this one; null without any."""
+    return _aggregated(ChildAggregate(children, AggregateFunction.AVERAGE, attribute), description)
+
+
+def _aggregated(aggregate: ChildAggregate, description: str) -> Any:
+    async def resolve(self: Any, info: Info) -> Any:
+        return await info.context.load(aggregate.by_parent, self.row.id)
+
+    metadata = {"source": Aggregated(aggregate), "cache": reads(aggregate.children.entity.model), "cost": AGGREGATE_POINTS}
     return strawberry.field(resolver=resolve, description=description, metadata=metadata)
 
 
@@ -248,6 +276,16 @@ def _objection(declared: EntityType, each: GraphQLField, source: Source) -> str 
             if visible and visible.own not in {None, "id"}:
                 return "is seen by a rule that looks at more than the row's id"
             return None if notation(each).endswith("Connection!") and _is_of(each, children.entity) else "is no connection of its entity"
+        case Aggregated(aggregate):
+            due = _number_type(aggregate)
+            return None if notation(each) == due else f"is {notation(each)}, and its number {due}"
+
+
+def _number_type(aggregate: ChildAggregate) -> str:
+    if aggregate.function is AggregateFunction.COUNT:
+        return "Int!"
+    kind = aggregate.children.entity.kind(aggregate.attribute) if aggregate.children.entity.has(aggregate.attribute) else ""
+    return {"Int": "Float", "Decimal": "Decimal"}.get(kind, "of a column of numbers")
 
 
 def _is_of(each: GraphQLField, target: Entity[Any]) -> bool:

@@ -47,6 +47,7 @@ FILTER_POINTS = 350  # For each condition: rows that do not fit are passed over 
 LISTED_POINTS = 50  # For each further value of a condition that takes several, such as tags.
 ORDER_POINTS = 20
 COUNT_POINTS = 20
+AGGREGATE_POINTS = 5  # The rows of one parent are looked at, which an index has side by side.
 COUNTED_ROWS_A_POINT = 100
 INTROSPECTION_WEIGHTS = {"__schema": 200, "__type": 20}
 PAGE_ARGUMENTS = ("first", "last")

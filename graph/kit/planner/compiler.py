@@ -23,11 +23,21 @@ from graphql import (
 )
 from strawberry.types.field import StrawberryField
 
-from graph.kit.entity.declaration import ComputedValue, EntityType, StoredValue, ToMany, ToOne, as_stored, entity_type, named_type
+from graph.kit.entity.declaration import (
+    Aggregated,
+    ComputedValue,
+    EntityType,
+    StoredValue,
+    ToMany,
+    ToOne,
+    as_stored,
+    entity_type,
+    named_type,
+)
 from graph.kit.execution.coercion import Converters
 from graph.kit.limits.cost_rules import notation
 from graph.kit.planner.connections import ChildrenFiller, ConnectionShape, Show
-from graph.kit.planner.fillers import FieldArguments, Filler, PrivateFiller, ValueFiller, attributes_of
+from graph.kit.planner.fillers import AggregateFiller, FieldArguments, Filler, PrivateFiller, ValueFiller, attributes_of
 from graph.kit.planner.prices import Price, Prices
 from graph.kit.planner.selection import Selection, Unplannable
 from graph.kit.planner.splices import ResolvedField, Splice, attributes_to_splice
@@ -110,6 +120,10 @@ class Compiler:
                 return self._to_one(rows, declared, source, definition, nodes, price)
             case ToMany():
                 return self._to_many(rows, source, definition, nodes, price), 0
+            case Aggregated(aggregate):
+                # The hole's filling bears the price, as that of a list does.
+                filler = AggregateFiller(self.schema.reader.aggregates(aggregate), serializer(definition.type), price.weight)
+                return rows.hole(filler, ("id",), listed=False), 0
             case None:
                 raise Unplannable(f"{type_.name}.{name} is a resolver")
 

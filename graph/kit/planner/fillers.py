@@ -22,6 +22,7 @@ from graph.kit.execution.engine import Operation
 from graph.kit.planner.arguments import Plain, reader
 from graph.kit.planner.selection import Unplannable
 from persistence.kit.query.holes import contents, fill, holes
+from persistence.kit.query.reader import Aggregates
 
 T = TypeVar("T")
 Filled = tuple[bytes, int]
@@ -100,6 +101,17 @@ class PrivateFiller:
 
     def _sees(self, run: Run, owner: bytes) -> bool:
         return self._visible.sees(run.context, None if owner == b"null" else int(owner))
+
+
+class AggregateFiller:
+    """Numbers about the rows that point to each of some parents, whose ids are the contents of the holes; each costs the same."""
+
+    def __init__(self, aggregates: Aggregates, serialize: Callable[[Any], Any], points: int) -> None:
+        self._aggregates, self._serialize, self._points = aggregates, serialize, points
+
+    async def fill(self, run: Run, contents: Sequence[bytes]) -> Sequence[Filled]:
+        values = await self._aggregates.many([int(content) for content in contents])
+        return [(orjson.dumps(self._serialize(value)), self._points) for value in values]
 
 
 def attributes_of(source: ComputedValue) -> tuple[str, ...]:

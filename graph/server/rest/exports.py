@@ -1,6 +1,8 @@
-"""Streaming exports: `GET /api/v2/stream/items.csv`, `.txt` and `.json`, from one snapshot at constant memory."""
+"""Streaming exports: `GET /api/v2/stream/items.csv`, `.txt` and `.json`, and those that entities declare, from one snapshot at constant memory."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncGenerator
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,13 +10,14 @@ from starlette.routing import Route
 
 from graph.kit.auth import Scope
 from graph.kit.context import Context
+from graph.kit.exports import Export, exports
 from graph.kit.limits.rate_limits import CALLER, RateLimitRule
 from graph.server.representations.representation import select_part
 from graph.server.representations.streaming import AbortableStream, Pace
 from graph.server.rest import export_formats
 from graph.server.rest.export_formats import FORMATS
 from graph.server.rest.query_parameters import Parameters
-from graph.server.rest.routes import Routes
+from graph.server.rest.routes import Endpoint, Routes
 from persistence.items.listing import Filter
 
 EXPORT_POINTS = (
@@ -25,25 +28,48 @@ PACE = Pace(least_rate=65_536, most_seconds=600)
 
 
 def routes(rest_routes: Routes) -> list[Route]:
-    return [
-        rest_routes.route(
-            f"/api/v2/stream/items.{name}", items, scope=Scope.ITEMS_READ, limit=RateLimitRule("60/minute", by=CALLER), points=EXPORT_POINTS
-        )
-        for name in ("csv", "txt", "json")
-    ]
+    catalogue = [_route(rest_routes, f"items.{name}", items, Scope.ITEMS_READ) for name in ("csv", "txt", "json")]
+    declared = [_route(rest_routes, f"{each.name}.{name}", _endpoint(each), each.scope) for each in exports() for name in ("csv", "json")]
+    return catalogue + declared
+
+
+def _route(rest_routes: Routes, filename: str, endpoint: Endpoint, scope: Scope) -> Route:
+    return rest_routes.route(
+        f"/api/v2/stream/{filename}", endpoint, scope=scope, limit=RateLimitRule("60/minute", by=CALLER), points=EXPORT_POINTS
+    )
 
 
 async def items(request: Request, context: Context) -> Response:
     export = _export_request(request)
-    name = request.url.path.rpartition(".")[2]
-    form = FORMATS[name]
+    form = FORMATS[_format(request)]
+    return await _streamed(request, form.parts(context.database, export), form.media_type)
+
+
+def _endpoint(export: Export) -> Endpoint:
+    """Of an export that an entity declares."""
+
+    async def rows(request: Request, context: Context) -> Response:
+        parameters, form = Parameters(request.query_params), _format(request)
+        limit, raw = parameters.whole("limit", least=1), parameters.switch("raw")
+        parts = export.csv(context.database, limit, raw=raw) if form == "csv" else export.json(context.database, limit)
+        return await _streamed(request, parts, FORMATS[form].media_type)
+
+    rows.__name__ = export.name
+    return rows
+
+
+def _format(request: Request) -> str:
+    return request.url.path.rpartition(".")[2]
+
+
+async def _streamed(request: Request, parts: AsyncGenerator[bytes], media_type: str) -> Response:
     headers = {
-        "Content-Disposition": f'attachment; filename="items.{name}"',
+        "Content-Disposition": f'attachment; filename="{request.url.path.rpartition("/")[2]}"',
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-store",
     }
     select_part(request, headers, None)  # It has no validators, so a condition on them does not hold.
-    stream = AbortableStream(form.parts(context.database, export), media_type=form.media_type, headers=headers, pace=PACE)
+    stream = AbortableStream(parts, media_type=media_type, headers=headers, pace=PACE)
     return stream if request.method == "HEAD" else await stream.begin()
 
 

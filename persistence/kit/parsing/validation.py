@@ -15,6 +15,11 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 PRICE_MAX = Decimal("9999999999.99")  # 12 digits.
 
 
+def client_name(name: str) -> str:
+    """What clients call a value: `priceMin` for `price_min`."""
+    return re.sub(r"_([a-z])", lambda letter: letter[1].upper(), name)
+
+
 class Checks:
     def __init__(self) -> None:
         self.problems: list[Problem] = []

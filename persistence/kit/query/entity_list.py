@@ -5,7 +5,6 @@ A list is a value, and clients choose nothing but values in it: lists of one for
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -15,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, and_, bindparam, false, select, true
 
-from persistence.kit.parsing.validation import Checks
+from persistence.kit.parsing.validation import Checks, client_name
 from persistence.kit.query import search
 from persistence.kit.query.conditions import (
     containing,
@@ -81,7 +80,7 @@ class Condition:
         return self.name, self.attribute, self.comparison, self.value if self.is_fixed else None
 
     def check(self, checks: Checks) -> None:
-        name = re.sub(r"_([a-z])", lambda letter: letter[1].upper(), self.name)  # As clients call it.
+        name = client_name(self.name)
         if self.is_listed and len(self.value) > LISTED:
             checks.report(name, f"must be at most {LISTED} {self.attribute}")
         for place, text in enumerate(self.value if self.is_listed else ()):
@@ -179,8 +178,16 @@ class EntityList:
         return OrderedScan(and_(true(), *self.entity.present), and_(*self._holds(indexed=False)))
 
 
+def index_of(entity: Entity[Any], attribute: str) -> str:
+    """What to write for the index that is missing."""
+    table = entity.model.__tablename__
+    return f'add Index("ix_{table}_{attribute}", "{attribute}", "id") to its __table_args__, and a migration'
+
+
 def children(rows: EntityList, foreign_key: str) -> ChildList:
-    """The rows of a list that point to one parent by this attribute."""
+    """The rows of a list that point to one parent by this attribute. Raises: TypeError, if no index has them side by side."""
+    if not rows.entity.is_indexed(foreign_key):
+        raise TypeError(f"{rows.entity.model.__name__}.{foreign_key} has no index: {index_of(rows.entity, foreign_key)}")
     assert rows.search is None and not rows.conditions, "the statement of a filtered list scans the whole table"  # noqa: PT018 -- one reason
     column = getattr(rows.entity.model, foreign_key)
 
@@ -191,4 +198,4 @@ def children(rows: EntityList, foreign_key: str) -> ChildList:
         whole = rows.listing()
         return replace(whole, statement=whole.statement.where(column == parent), fingerprint=fingerprint(parent))
 
-    return ChildList(rows.entity, listing, fingerprint)
+    return ChildList(rows.entity, foreign_key, listing, fingerprint)

@@ -20,6 +20,7 @@ from sqlalchemy.util import LRUCache
 from persistence.kit.database.database import Database
 from persistence.kit.database.statement_executor import PreparedStatement, Row, StatementExecutor, prepare
 from persistence.kit.query.batching import BatcherByTarget
+from persistence.kit.query.child_aggregate import ChildAggregate
 from persistence.kit.query.entity import ChildList, CorrectedList, Entity, ListQuery, RankedList, counted
 from persistence.kit.query.holes import lines
 from persistence.kit.query.paging import COUNT_ROWS, OrderedQuery, PageArguments, bounded_count
@@ -77,6 +78,7 @@ class EntityReader:
         self._frames: LRUCache[Any, PreparedStatement] = LRUCache(FORMS)
         self.lookup: Callable[[RowForm, str], Lookup] = lru_cache(FORMS)(partial(Lookup, self))
         self.pages: Callable[[RowForm], Pages] = lru_cache(FORMS)(partial(Pages, self))
+        self.aggregates: Callable[[ChildAggregate], Aggregates] = lru_cache(FORMS)(partial(Aggregates, self))
         self.children: Callable[[RowForm, ChildList], ChildPages] = lru_cache(FORMS)(partial(ChildPages, self))
 
     def prepared(self, statement: Select[Any]) -> PreparedStatement:
@@ -148,6 +150,25 @@ class Lookup:
         cells, width = lines(text), self._texts + 1
         found = map(int, cells[self._texts :: width]) if self._number else map(orjson.loads, cells[self._texts :: width])
         return dict(zip(found, zip(*(cells[place::width] for place in range(self._texts)), strict=True), strict=True))
+
+
+class Aggregates:
+    """Numbers about the rows that point to each of some parents."""
+
+    def __init__(self, reader: EntityReader, aggregate: ChildAggregate) -> None:
+        self._reader, self._aggregate = reader, aggregate
+        keys = bindparam("keys", type_=Text if reader.sqlite else ARRAY(BigInteger))
+        among: Any = select(func.json_each(keys).table_valued("value").c.value) if reader.sqlite else select(func.unnest(keys))
+        self._prepared = reader.prepared(aggregate.statement(among))
+        self._batchers: BatcherByTarget[Any, int, Any] = BatcherByTarget(self._fetch, most=ROWS_AT_ONCE)
+
+    async def many(self, parents: Sequence[int]) -> Sequence[Any]:
+        return await self._batchers.many(await self._reader.raw(), parents)
+
+    async def _fetch(self, raw: StatementExecutor, parents: Sequence[int]) -> Mapping[int, Any]:
+        rows = await raw.fetch(self._prepared, {"keys": self._reader.listed(parents)})
+        found = {parent: self._aggregate.value(count, total) for parent, count, total in rows}
+        return {parent: found.get(parent, self._aggregate.value(0, 0)) for parent in parents}
 
 
 class _Bounds:

@@ -14,7 +14,8 @@ import orjson
 import pytest
 
 from graph import echo
-from graph.items import events
+from graph.items.events import ITEM_EVENTS, ItemUpdated
+from graph.kit import events
 from graph.kit.auth import Caller, Scope
 from graph.kit.context import Context
 from graph.kit.execution import engine as execution
@@ -34,13 +35,14 @@ from graph.server.graphql.response_replay import ReplayEntry, ResponseReplay
 from graph.server.telemetry import metric_values
 from graph.server.telemetry.metrics import Metrics
 from persistence.kit.cache.store import MemoryCache
+from persistence.kit.column_types import utc_now
 from persistence.kit.limits import moving_window, token_bucket
 from persistence.kit.limits.moving_window import LocalMovingWindow
 from persistence.kit.limits.token_bucket import Budget, LocalTokenBucket
 from persistence.kit.lru_cache import LruCache, retained_bytes
 
 heard: Any = echo  # So that tests may look at what is private there.
-told: Any = events
+told: Any = ITEM_EVENTS
 
 ANONYMOUS = Caller(None, client_ip="", request_id="")
 WIDE = "\U0001f600"  # Takes four bytes in every string that has one.
@@ -302,11 +304,9 @@ def test_events_and_echoes_stay_within_their_bytes() -> None:
     grown, _ = growth(fill)
     heard._received.clear()
     assert echo.RECEIVED_BYTES / 2 < grown <= echo.RECEIVED_BYTES
-    event = events.ItemUpdated(
-        cursor="c" * 30, occurred_at=events.utc_now(), item_id=cast("Any", "i" * 30), key=2**40, data={"fields": ["name"] * 6}
-    )
+    event = ItemUpdated(cursor="c" * 30, occurred_at=utc_now(), item_id=cast("Any", "i" * 30), key=2**40, data={"fields": ["name"] * 6})
     assert retained_bytes(vars(event)) < events.EVENT_OBJECT_BYTES
-    assert told._event_objects.most_bytes == events.EVENT_CACHE_BYTES
+    assert told._objects.most_bytes == events.EVENT_CACHE_BYTES
 
 
 def test_metrics_take_so_many_labels_from_clients_and_no_more() -> None:

@@ -10,8 +10,8 @@ from decimal import Decimal
 import pytest
 
 from graph.budget import BudgetMeter
-from graph.items.events import HISTORY_PAGE_POINTS
 from graph.kit.auth import Scope
+from graph.kit.events import HISTORY_PAGE_POINTS
 from persistence.items import table as items
 from persistence.kit.events import log as events
 from persistence.kit.events.feed import EventBuffer

@@ -17,7 +17,7 @@ from graph.kit.auth import Scope
 from graph.kit.cache_control import reads
 from graph.kit.connections import Connection
 from graph.kit.entity import declaration
-from graph.kit.entity.declaration import check, computed, entity, entity_type, stored, to_many, to_one
+from graph.kit.entity.declaration import average, check, computed, count, entity, entity_type, stored, to_many, to_one
 from graph.kit.entity.roots import FindByGlobalId, ReadList
 from graph.kit.entity.visibility import Visibility
 from graph.kit.fields import RequiresScopes, query
@@ -69,6 +69,9 @@ GOOD: dict[str, tuple[Any, Any]] = {
     "stock": (int, stored("inventory", description="")),
     "shout": (str, computed("name", compute=str.upper, description="")),
     "owner": (User | None, to_one("owner_id", users.ENTITY, description="")),
+    "items": (int, count(listing.BY_OWNER, description="")),
+    "stocked": (float | None, average(listing.BY_OWNER, "inventory", description="")),
+    "cost": (Decimal | None, average(listing.BY_OWNER, "price", description="")),
 }
 
 
@@ -86,6 +89,9 @@ def test_knows_where_each_field_comes_from() -> None:
         "stock": "StoredValue",
         "shout": "ComputedValue",
         "owner": "ToOne",
+        "items": "Aggregated",
+        "stocked": "Aggregated",
+        "cost": "Aggregated",
     }
 
 
@@ -121,6 +127,9 @@ BAD: dict[str, tuple[Any, Any, str]] = {
         to_one("owner_id", items.ENTITY, description=""),
         "is of another entity",
     ),
+    "a number that may be null": (int | None, count(listing.BY_OWNER, description=""), "is Int, and its number Int!"),
+    "a mean that must be there": (float, average(listing.BY_OWNER, "inventory", description=""), "is Float!, and its number Float"),
+    "a mean of texts": (float | None, average(listing.BY_OWNER, "name", description=""), "is Float, and its number of a column of numbers"),
     "a list of another table": (
         Connection[User],
         to_many(listing.BY_OWNER, description=""),

@@ -105,6 +105,11 @@ def test_names_a_value_that_is_out_of_its_bounds(one: Condition, problem: str) -
         EntityList(ENTITY, conditions=(one,))
 
 
+def test_of_a_parent_has_an_index() -> None:
+    with pytest.raises(TypeError, match=r'Item.version has no index: add Index\("ix_items_version", "version", "id"\)'):
+        children(EntityList(ENTITY), "version")
+
+
 def test_of_a_parent_is_not_filtered() -> None:
     with pytest.raises(AssertionError):
         children(EntityList(ENTITY, search="words"), "owner_id")

@@ -21,7 +21,7 @@ from graph.server.telemetry.telemetry import Telemetry
 from persistence.items import table as items
 from tests.conftest import settings_for
 from tests.support.access import VIEWERS, World
-from tests.support.access_ways import ROOTS
+from tests.support.access_ways import FRESH, ROOTS
 from tests.support.listening import listening
 from tests.support.processes import run
 from tests.support.servers import Redis
@@ -258,7 +258,7 @@ async def worlds(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[tup
     """A shop with people, and the same shop seen by a process that keeps nothing."""
     settings = await settings_for("postgresql", tmp_path_factory.mktemp("kept"))
     async with running(settings) as service, running(settings.model_copy(update={"response_cache_enabled": False})) as keeping_nothing:
-        world = World(service)
+        world = World(service, FRESH)
         await world.settle()
         yield world, keeping_nothing
 

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from graph import health, sales
-from graph.items import connection, events, summary
+from graph.items import connection, summary
+from graph.kit import events
 from graph.kit.execution.engine import Engine
 from graph.kit.limits import cost_rules
 from graph.schema import executable
