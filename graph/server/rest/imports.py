@@ -22,6 +22,7 @@ from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.kit.errors import refusal
 from graph.kit.global_ids import global_id
+from graph.kit.limits.rate_limits import CALLER, RateLimitRule
 from graph.server.asgi.error_responses import UNSUPPORTED
 from graph.server.asgi.request_body import bounded_chunks
 from graph.server.representations.streaming import AbortableStream
@@ -50,8 +51,8 @@ class ImportRoutes:
         self._most_bytes = most_bytes
 
     def routes(self, rest_routes: Routes) -> list[Route]:
-        path, scope = "/api/v2/import/items", Scope.ITEMS_WRITE
-        return [rest_routes.route(path, self.import_items, methods=["POST"], scope=scope, limit="30/minute", points=IMPORT_POINTS)]
+        path, limit = "/api/v2/import/items", RateLimitRule("30/minute", by=CALLER)
+        return [rest_routes.route(path, self.import_items, methods=["POST"], scope=Scope.ITEMS_WRITE, limit=limit, points=IMPORT_POINTS)]
 
     async def import_items(self, request: Request, context: Context) -> Response:
         kind, (options, raw) = _media_type(request), _options(request, context)
