@@ -111,6 +111,7 @@ class HttpProtocol(HttpToolsProtocol):
     _rejection: Rejection | None = None
     """From then on nothing more is parsed."""
     _lingers_since: float | None = None
+    _connections: HttpConnections | None = None
     _network: str | None = None
     """Under which it is counted among the open ones."""
 
@@ -122,7 +123,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._buffered = BufferedTransport(transport, self, self.loop)
         self.app_state = {**self.app_state, CONNECTION: self._buffered}
         super().connection_made(cast("asyncio.Transport", self._buffered))
-        self._connections: HttpConnections | None = cast("Any", self.app_state.get(HTTP_CONNECTIONS))
+        self._connections = cast("Any", self.app_state.get(HTTP_CONNECTIONS))
         if self._connections is not None and self.client is not None:
             self._network = self._connections.register(self, self.client[0])
             if self._network is None:

@@ -538,7 +538,8 @@ async def test_is_counted_by_the_service_until_it_is_a_websocket(embedded: Servi
     async with connected(embedded) as (reader, writer):
         writer.write(head("Host: here"))
         assert (await reader.read(65_536)).startswith(b"HTTP/1.1 200 OK")
-        [counted] = {each._connections for each in protocols() if each._connections is not None and len(each._connections)}
+        port = int(embedded.url.rpartition(":")[2])
+        counted = next(each._connections for each in protocols() if each._connections is not None and each.server[1] == port)
         before = len(counted)
         async with connected(embedded) as (other, upgraded):
             upgraded.write(head("Host: here", *UPGRADE, line=HANDSHAKE))
