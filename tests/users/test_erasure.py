@@ -236,6 +236,14 @@ async def test_gives_its_name_to_whoever_wants_it_but_not_the_one_that_it_has_no
         assert answer[mutation] == {"__typename": "NotFound"}
 
 
+def test_is_forgotten_by_every_table_that_refers_to_users() -> None:
+    """A new one needs a line in `persistence.erasure`, or the reason why its rows may stay; then it is named here."""
+    referring = {table.name for table in Base.metadata.sorted_tables for key in table.foreign_keys if key.column.table.name == "users"}
+    forgotten = {"logins", "stored_files", "items"}
+    without_a_name = {"purchases", "audit_entries"}
+    assert referring == forgotten | without_a_name
+
+
 async def test_takes_the_password(service: Service) -> None:
     ada = await service.make_user("ada", (Scope.ITEMS_READ,))
     token = service.tokens.issue(ada.id, ())
