@@ -111,9 +111,13 @@ class ItemValues:
     def columns(self) -> dict[str, Any]:
         return asdict(self) | {
             "price": abs(self.price).quantize(CENT),  # Checked, it is negative only as minus zero.
-            "search_words": search.indexed(self.name, self.description),
-            "name_words_length": len(search.indexed(self.name)),
+            **words_of(self.name, self.description),
         }
+
+
+def words_of(name: str, description: str | None) -> dict[str, Any]:
+    """The columns by which an item is found."""
+    return {"search_words": search.indexed(name, description), "name_words_length": len(search.indexed(name))}
 
 
 def check(values: Mapping[str, Any]) -> None:

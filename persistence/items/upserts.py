@@ -23,7 +23,6 @@ from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.errors import InvalidInput, Problem
 from persistence.kit.events.log import record_all
-from persistence.kit.query import search
 from persistence.kit.query.conditions import among
 
 REQUIRED = ("name", "price")
@@ -208,13 +207,14 @@ async def _update(work: UnitOfWork, patches: Sequence[ItemPatch], steps: Sequenc
 
 def _new_values(patch: ItemPatch, row: Any, indexed: Sequence[str]) -> dict[str, Any]:
     values = {name: patch.values.get(name, getattr(row, name)) for name in (*_ALWAYS, "tags")}
-    values["search_words"] = search.indexed(values["name"], values["description"]) if "search_words" in indexed else None
+    if "search_words" in indexed:
+        values |= items.words_of(values["name"], values["description"])
     return {"id": row.id, "version": row.version + 1, **{name: values[name] for name in (*_ALWAYS, *indexed)}}
 
 
 def _with_triggers(fields: Sequence[str]) -> tuple[str, ...]:
     """The columns with an index that triggers keep, which are written only where they change."""
-    words = ("search_words",) if any(name in fields for name in _WORDS) else ()
+    words = ("search_words", "name_words_length") if any(name in fields for name in _WORDS) else ()
     return (*words, "tags") if "tags" in fields else words
 
 

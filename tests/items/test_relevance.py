@@ -108,6 +108,23 @@ async def test_is_as_by_hand(service: Service, rows: list[Text], query: str) -> 
     assert await paged(service, query, "ASC", 4, backward=False) == by_hand(rows, query)
 
 
+UPSERT = "mutation Upsert($inputs: [UpsertItemInput!]!) { upsertItems(inputs: $inputs) { ... on UpsertItems { created updated } } }"
+UPDATE = 'mutation Update($id: ID!) { updateItem(id: $id, input: {name: "Teacup"}) { __typename } }'
+
+
+async def test_follows_a_new_name_whoever_gives_it(service: Service) -> None:
+    token = await service.sign_in()
+    named = [{"externalId": str(number), "name": name, "price": "1"} for number, name in enumerate(["Cup", "Tea", "Pot of tea leaves"])]
+    await service.ask(UPSERT, {"inputs": named}, token=token)
+    assert await paged(service, "tea", "ASC", 9, backward=False) == ["Tea", "Pot of tea leaves"]
+    changed = [{"externalId": "0", "name": "A cup of tea"}, {"externalId": "1", "name": "Leaf", "description": "Tea"}]
+    await service.ask(UPSERT, {"inputs": changed}, token=token)
+    assert await paged(service, "tea", "ASC", 9, backward=False) == ["A cup of tea", "Pot of tea leaves", "Leaf"]
+    first = (await service.ask("{ items(first: 1) { nodes { id } } }"))["items"]["nodes"][0]["id"]
+    await service.ask(UPDATE, {"id": first}, token=token)
+    assert await paged(service, "tea", "ASC", 9, backward=False) == ["Pot of tea leaves", "Teacup", "Leaf"]
+
+
 async def test_a_cursor_of_another_search_is_refused(service: Service) -> None:
     await fill(service, ROWS)
     page = (await service.ask(PAGE, {"search": "tea", "direction": "ASC", "first": 1}))["items"]
