@@ -55,7 +55,7 @@ class Export:
         return [column for column in columns if column is not None]
 
     async def json(self, database: Database, limit: int | None) -> AsyncGenerator[bytes]:
-        """One array, a row on each line. Raises: InvalidInput."""
+        """One array, a row on each line."""
         columns, before = self.columns(), b"["
         async with aclosing(self._rows(database, columns, limit)) as parts:
             async for rows in parts:

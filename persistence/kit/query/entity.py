@@ -135,8 +135,7 @@ async def corrected(session: AsyncSession, query: ListQuery) -> ListQuery | None
 
 
 async def stream(session: AsyncSession, query: ListQuery, attributes: Sequence[str], *, limit: int | None) -> AsyncGenerator[Sequence[Any]]:
-    """Attributes of all rows of a list, or of the first ones, some rows at a time, at constant memory. Raises: InvalidInput."""
-    query.check()
+    """Attributes of all rows of a list, or of the first ones, some rows at a time, at constant memory."""
     listing = query.listing()
     statement = listing.statement.order_by(*listing.order(backward=False)) if limit is None else listing.first_rows(limit)
     columns = [getattr(listing.id.class_, name) for name in attributes]
