@@ -42,6 +42,7 @@ from graph.server.graphql.websocket import SocketEndpoint, SocketLimits
 from graph.server.pages.docs import DocsPages
 from graph.server.pages.explorer import STYLES, Explorer
 from graph.server.pages.home import HomePage
+from graph.server.pages.shop import ShopPage
 from graph.server.rest import exports
 from graph.server.rest.files import FileRoutes
 from graph.server.rest.health import HealthRoutes
@@ -328,8 +329,9 @@ def pages(settings: Settings, explorer: Explorer | None) -> list[Route]:
     """What is for people."""
     # The explorer reads the schema there where introspection is off.
     sdl = schema.as_str() if settings.introspection or explorer else None
-    landing = HomePage(settings.app_name, sdl, explorer=explorer is not None)
-    return [*landing.routes, *STYLES, *(explorer.routes if explorer else ()), *DocsPages().routes]
+    landing = HomePage(settings.app_name, sdl, explorer=explorer is not None, shop=settings.debug)
+    shop = ShopPage(settings.app_name) if settings.debug else None
+    return [*landing.routes, *STYLES, *(explorer.routes if explorer else ()), *(shop.routes if shop else ()), *DocsPages().routes]
 
 
 def create_telemetry(database: Database, settings: Settings, metrics: Metrics) -> Telemetry:

@@ -128,6 +128,7 @@ WAYS: dict[str, Way | tuple[Way, ...]] = {
 ROUTES: dict[str, str] = {
     "/api/v2/files/download/{filename}": "/api/v2/files/download/plan.txt",
     "/docs/{path:path}": "/docs/README.md",
+    "/shop/{name}": "/shop/shop.css",
     "/explorer/{name}": "/explorer/page.css",
     "/explorer/assets/{name}": "/explorer/assets/none.js",
 }

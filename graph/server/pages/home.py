@@ -23,6 +23,7 @@ LINKS = {
     "graphql": "/graphql",
     "explorer": "/graphql",
     "schema": "/schema.graphql",
+    "shop": "/shop",
     "health": "/api/v2/health",
     "metrics": "/metrics",
     "docs": "/docs",
@@ -31,6 +32,8 @@ LINKS = {
 CARDS = {
     "explorer": '<li><a class="first" href="graphql"><strong>Explorer</strong>'
     "<span>Write and run documents, with examples that work at once.</span></a></li>",
+    "shop": '<li><a href="shop"><strong>Shop</strong>'
+    "<span>Search, facets, live stock and a basket: a front end in one script.</span></a></li>",
     "docs": '<li><a href="docs"><strong>Documentation</strong><span>A five-minute tour, and a page for each subject.</span></a></li>',
     "schema": '<li><a href="schema.graphql"><strong>schema.graphql</strong>'
     "<span>The whole contract, with a description of every field.</span></a></li>",
@@ -39,11 +42,14 @@ CARDS = {
 
 
 class HomePage:
-    """Without `sdl` the schema is not told, and without `explorer` there is nothing for a browser at the GraphQL address."""
+    """Without `sdl` the schema is not told, and without `explorer` there is nothing for a browser at the GraphQL address.
 
-    def __init__(self, app_name: str, sdl: str | None, *, explorer: bool) -> None:
+    `shop` tells whether the demonstration shop is there.
+    """
+
+    def __init__(self, app_name: str, sdl: str | None, *, explorer: bool, shop: bool = False) -> None:
         self._name = app_name
-        hidden = {"explorer": not explorer, "schema": sdl is None}
+        hidden = {"explorer": not explorer, "schema": sdl is None, "shop": not shop}
         self._links = {name: path for name, path in LINKS.items() if not hidden.get(name)}
         self._cards = "\n".join(card for name, card in CARDS.items() if name in self._links)
         self._template = Template((STATIC / "landing.html").read_text())

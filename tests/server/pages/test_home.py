@@ -30,7 +30,7 @@ async def test_invites_people(service: Service) -> None:
     assert page.headers["content-security-policy"] == PLAIN_POLICY
     assert "<title>Storegraph</title>" in page.text
     assert f"curl {service.url}/graphql" in page.text
-    for address in ("graphql", "docs", "schema.graphql", "api/v2/health"):
+    for address in ("graphql", "docs", "schema.graphql", "shop", "api/v2/health"):
         assert f'href="{address}"' in page.text
 
 
@@ -45,6 +45,7 @@ async def test_tells_programs_the_same_as_json(service: Service, accept: str) ->
             "graphql": "/graphql",
             "explorer": "/graphql",
             "schema": "/schema.graphql",
+            "shop": "/shop",
             "health": "/api/v2/health",
             "metrics": "/metrics",
             "docs": "/docs",

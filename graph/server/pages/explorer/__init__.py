@@ -78,7 +78,7 @@ class Explorer:
 
     async def _asset(self, request: Request) -> Response:
         # The name holds a hash of the contents, so what it stands for never changes.
-        return _file(request, self._assets, "public, max-age=31536000, immutable")
+        return static_file(request, self._assets, "public, max-age=31536000, immutable")
 
 
 def _missing(request: Request) -> Representation:
@@ -87,14 +87,14 @@ def _missing(request: Request) -> Representation:
 
 
 async def _static(request: Request) -> Response:
-    return _file(request, STATIC, "public, max-age=3600")
+    return static_file(request, STATIC, "public, max-age=3600")
 
 
 # What every page loads.
 STYLES = [Route("/explorer/{name}", _static)]
 
 
-def _file(request: Request, folder: Path, cache_control: str) -> Response:
+def static_file(request: Request, folder: Path, cache_control: str) -> Response:
     path = folder / request.path_params["name"]
     media_type = MEDIA_TYPES.get(path.suffix)
     if media_type is None or not path.is_file():
