@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import strawberry
 
 from graph.items.mutations import ANOTHER_WAS_BAD, BULK_ROWS, BulkErrorPolicy, NotCreated
+from graph.items.stock import OutOfStock
 from graph.items.types import Item
 from graph.kit.auth import Scope
 from graph.kit.context import Info
@@ -14,14 +15,12 @@ from graph.kit.fields import mutation
 from graph.kit.global_ids import row_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
-from graph.purchases import OutOfStock
 from persistence import inventory
 from persistence.inventory import Adjusted, Adjustment
 from persistence.items import table as items
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.serialization import Serializer
-from persistence.purchases import table as purchases
 
 Row = Adjustment | errors.DomainError
 NO_ID = -1  # Of no row: what is no item's global id.
@@ -149,8 +148,8 @@ def _dumped(result: inventory.AdjustmentResult) -> Any:
     match result:
         case Adjusted(item_id, delta):
             return [item_id, delta]
-        case purchases.OutOfStock(available=available):
-            return {"available": available}
+        case items.OutOfStock(item_id=item_id, available=available):
+            return {"item_id": item_id, "available": available}
         case errors.InvalidInput(problems=problems):
             return {"problems": [[problem.path, problem.message] for problem in problems]}
         case _:
@@ -165,8 +164,8 @@ def _loaded(row: Any) -> inventory.AdjustmentResult:
     match row:
         case [item_id, delta]:
             return Adjusted(item_id, delta)
-        case {"available": available}:
-            return purchases.OutOfStock(available)
+        case {"item_id": item_id, "available": available}:
+            return items.OutOfStock(item_id, available)
         case {"problems": problems}:
             return errors.InvalidInput(*(errors.Problem(tuple(path), message) for path, message in problems))
         case _:

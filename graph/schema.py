@@ -18,7 +18,9 @@ from graph.jobs import JobMutation, JobQuery
 from graph.kit.entity.declaration import check
 from graph.kit.scalars import SCALARS
 from graph.node import SystemQuery
-from graph.purchases import PurchaseMutation, PurchaseSubscription
+from graph.purchases.mutations import PurchaseMutation
+from graph.purchases.status import PurchaseSubscription
+from graph.purchases.types import PurchaseQuery
 from graph.sales import SalesQuery
 from graph.users.account import AccountMutation
 from graph.users.logins import LoginMutation
@@ -28,7 +30,9 @@ from graph.users.types import UserQuery
 
 
 @strawberry.type(description="Everything that can be read.")
-class Query(ItemQuery, SummaryQuery, SalesQuery, FileQuery, UserQuery, AuditQuery, JobQuery, BudgetQuery, HealthQuery, SystemQuery):
+class Query(
+    ItemQuery, SummaryQuery, PurchaseQuery, SalesQuery, FileQuery, UserQuery, AuditQuery, JobQuery, BudgetQuery, HealthQuery, SystemQuery
+):
     pass
 
 

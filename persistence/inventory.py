@@ -16,7 +16,7 @@ from persistence import audit
 from persistence.audit import NewAuditEntry
 from persistence.items import external_ids
 from persistence.items import table as items
-from persistence.items.table import Item
+from persistence.items.table import Item, OutOfStock
 from persistence.kit.column_types import utc_now
 from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import UnitOfWork
@@ -25,7 +25,6 @@ from persistence.kit.events.log import record_all
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.parsing.values import WHOLE_MAX
 from persistence.kit.query.conditions import among
-from persistence.purchases.table import OutOfStock
 
 REASON_LENGTH = 200
 ADJUSTED = "item.adjusted"
@@ -88,7 +87,7 @@ def _applied(adjustment: Adjustment, row: Any, stocks: dict[int, int]) -> Adjust
         return NotFound("item")
     left = stocks[row.id] + adjustment.delta
     if left < 0:
-        return OutOfStock(stocks[row.id])
+        return OutOfStock(row.id, stocks[row.id])
     if left > WHOLE_MAX:
         return InvalidInput.at("delta", f"must leave at most {WHOLE_MAX} units in stock, where {stocks[row.id]} are now")
     stocks[row.id] = left

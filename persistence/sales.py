@@ -1,4 +1,4 @@
-"""Sales totals by day, week or month, computed in the database. Times are UTC; weeks begin on Monday, as in ISO 8601."""
+"""Sales totals by day, week or month, computed in the database. Times are UTC; weeks begin on Monday, as in ISO 8601. What was cancelled was not sold."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.items.table import Item
 from persistence.kit.column_types import UtcDateTime
 from persistence.kit.errors import InvalidInput
-from persistence.purchases.table import Purchase
+from persistence.purchases.table import CANCELLED, Purchase
 
 PERIODS = 1_000  # Of one report: a list that a page can show.
 HALF = 2**20  # See _revenue.
+SOLD = Purchase.status != CANCELLED
 
 
 class Period(Enum):
@@ -50,7 +51,7 @@ async def report(session: AsyncSession, start: datetime, end: datetime, by: Peri
     periods = list(_periods(start, end, by))
     dialect = session.get_bind().dialect.name
     columns = (_first_day(dialect, by).label("period"), *_revenue(dialect), func.sum(Purchase.quantity), func.count())
-    statement = select(*columns).where(Purchase.created_at >= start, Purchase.created_at < end).group_by("period")
+    statement = select(*columns).where(SOLD, Purchase.created_at >= start, Purchase.created_at < end).group_by("period")
     if owner_id is not None:
         statement = statement.join(Item, Item.id == Purchase.item_id).where(Item.owner_id == owner_id)
     found = {row[0]: row for row in await session.execute(statement)}
@@ -59,7 +60,7 @@ async def report(session: AsyncSession, start: datetime, end: datetime, by: Peri
 
 async def newest(session: AsyncSession, *, owner_id: int | None = None) -> datetime | None:
     """When something was sold last; only of one owner's items, if there is an owner."""
-    statement = select(func.max(Purchase.created_at, type_=UtcDateTime()))
+    statement = select(func.max(Purchase.created_at, type_=UtcDateTime())).where(SOLD)
     if owner_id is not None:
         statement = statement.join(Item, Item.id == Purchase.item_id).where(Item.owner_id == owner_id)
     return await session.scalar(statement)

@@ -75,7 +75,8 @@ async def downgrade(url: str, revision: str) -> None:
 
 async def revise(url: str, message: str) -> Path:
     """Write a migration from what the tables have and the database, which is up to date otherwise, has not. Raises: CommandError."""
-    number = f"{int(_newest_revision() or 0) + 1:04}"
+    # Those that were written side by side need not stand in the order of their numbers.
+    number = f"{max(int(script.revision) for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()) + 1:04}"
     paths = await asyncio.to_thread(command.revision, configuration(url), message, autogenerate=True, rev_id=number)
     assert isinstance(paths, Script)
     return Path(paths.path)

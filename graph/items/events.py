@@ -16,7 +16,7 @@ from persistence.kit.errors import InvalidInput
 from persistence.kit.events.log import Event as Row
 
 if TYPE_CHECKING:
-    from graph.purchases import Purchase
+    from graph.purchases.types import Purchase
 
 ITEM_IDS = 100
 
@@ -65,8 +65,19 @@ class ItemPurchased(ItemChange):
     def quantity(self) -> int:
         return self.data["quantity"]
 
-    @strawberry.field(description="The purchase; null unless you are the buyer or hold `users:read`.")
-    async def purchase(self, info: Info) -> Annotated["Purchase", strawberry.lazy("graph.purchases")] | None:
+    @strawberry.field(description="The purchase; null unless you are the buyer or the seller, or hold `users:read`.")
+    async def purchase(self, info: Info) -> Annotated["Purchase", strawberry.lazy("graph.purchases.types")] | None:
+        return await resolve_node(info, global_id("Purchase", self.data["purchase_id"]))
+
+
+@strawberry.type(description="Units of an item are in stock again, as a purchase was cancelled; also of one that has left the catalogue.")
+class ItemRestocked(ItemChange):
+    @strawberry.field(description="How many units.")
+    def quantity(self) -> int:
+        return self.data["quantity"]
+
+    @strawberry.field(description="The cancelled purchase; null unless you are the buyer or the seller, or hold `users:read`.")
+    async def purchase(self, info: Info) -> Annotated["Purchase", strawberry.lazy("graph.purchases.types")] | None:
         return await resolve_node(info, global_id("Purchase", self.data["purchase_id"]))
 
 
@@ -78,7 +89,7 @@ class ItemAdjusted(ItemChange):
 
 
 ItemEvent = Annotated[
-    ItemCreated | ItemUpdated | ItemDeleted | ItemRestored | ItemPurchased | ItemAdjusted | Gap,
+    ItemCreated | ItemUpdated | ItemDeleted | ItemRestored | ItemPurchased | ItemRestocked | ItemAdjusted | Gap,
     strawberry.union("ItemEvent", description="What a subscriber to items hears."),
 ]
 
@@ -89,6 +100,7 @@ ITEM_EVENTS = EntityEvents(
         "item.deleted": ItemDeleted,
         "item.restored": ItemRestored,
         "item.purchased": ItemPurchased,
+        "item.restocked": ItemRestocked,
         "item.adjusted": ItemAdjusted,
     }
 )

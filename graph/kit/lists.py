@@ -28,7 +28,7 @@ import strawberry
 
 from graph.kit.cache_control import reads
 from graph.kit.connections import After, Before, First, Last, listed
-from graph.kit.context import Info
+from graph.kit.context import Context, Info
 from graph.kit.entity.declaration import name_of, object_of
 from graph.kit.entity.roots import FindByGlobalId, ReadList
 from graph.kit.fields import Scopes, query
@@ -119,10 +119,12 @@ def read_list(
     search: str | None = None,
     filter: type[Any] | None = None,
     order: type[Enum] | None = None,
+    of_viewer: Callable[[Context, Any], EntityList] | None = None,
     cached: bool = True,
 ) -> Any:
     """`search` describes the words that can be searched for; `filter` is an input type of conditions, `order` an enum of attributes.
 
+    `of_viewer` makes the list of the rows that the viewer may see of the whole one: with the viewer as a value of its statement, which all share.
     Raises: TypeError, for a condition or an order that the entity's table does not bear.
     """
     _check(rows.entity, search, filter, order)
@@ -132,7 +134,8 @@ def read_list(
         return _chosen(rows, arguments), PageArguments(*(arguments.get(name) for name in PAGE))
 
     async def resolve(self: Any, info: Info, **arguments: Any) -> Any:
-        return await listed(info, *query_of(**arguments), of=object_of)
+        found, window = query_of(**arguments)
+        return await listed(info, of_viewer(info.context, found) if of_viewer else found, window, of=object_of)
 
     _sign(query_of, parameters)
     _sign(resolve, {"self": Parameter.empty, "info": Info, **parameters})
@@ -143,7 +146,7 @@ def read_list(
         description=description,
         cost=Cost(supplied=supplied),
         cache=reads(rows.entity.model) if cached else None,
-        plan=ReadList(query_of),
+        plan=ReadList(query_of, of_viewer),
     )
     return declare(resolve)
 

@@ -308,6 +308,7 @@ def create_job_handlers(parts: Parts) -> dict[str, Handler]:
     stores, ports = parts.stores, parts.services.ports
     return {
         purchases.PLACED: purchases.Completion(ports[Notifier]),
+        purchases.CANCELLATION: purchases.Notice(ports[Notifier]),
         erasure.ERASED: Erasure(stores.database, ports[Blobs], ports[GuessThrottle], shared_cache(stores)),
     }
 

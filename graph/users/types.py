@@ -26,7 +26,7 @@ from persistence.purchases import table as purchases
 
 if TYPE_CHECKING:
     from graph.items.connection import ItemConnection
-    from graph.purchases import Purchase
+    from graph.purchases.types import Purchase
 
 
 PRIVATE = Visibility(Scope.USERS_READ, own="id")
@@ -61,7 +61,7 @@ class User(Node):
         listing.BY_OWNER,
         description="What this user added to the catalogue and is there still, in the order it was added.",
     )
-    purchases: Connection[Annotated["Purchase", strawberry.lazy("graph.purchases")]] = to_many(
+    purchases: Connection[Annotated["Purchase", strawberry.lazy("graph.purchases.types")]] = to_many(
         purchases.BY_BUYER,
         visible=PRIVATE,
         description="What this user bought, oldest first. Empty unless it is you, or you hold `users:read`.",

@@ -20,7 +20,7 @@ from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Database, UnitOfWork
 from persistence.kit.events.log import record_all
 from persistence.kit.query import search
-from persistence.purchases.table import COMPLETED, Purchase
+from persistence.purchases.table import CANCELLED, COMPLETED, Purchase
 from persistence.users import User
 
 BATCH = 10_000  # Rows of one transaction: other writers wait a second at most.
@@ -108,10 +108,9 @@ async def _add_items(work: UnitOfWork, stock: list[ItemsWithSales], first: int, 
     """Items and what was sold of them; returns how many sales that were. Only the items are events: nobody waits for what was sold long ago."""
     ids = await bulk_insert.reserve_ids(work, Item, len(stock))
     numbered = list(zip(ids, range(first, first + len(stock)), stock, strict=True))
-    sold = [_purchase(item_id, item, sale, people) for item_id, _, (item, sales) in numbered for sale in sales]
-    await bulk_insert.add(
-        work.session, Item, [_item(item_id, item, people[number % len(people)]) for item_id, number, (item, _) in numbered]
-    )
+    owners = {item_id: people[number % len(people)] for item_id, number, _ in numbered}
+    sold = [_purchase(item_id, item, sale, owners[item_id], people) for item_id, _, (item, sales) in numbered for sale in sales]
+    await bulk_insert.add(work.session, Item, [_item(item_id, item, owners[item_id]) for item_id, _, (item, _) in numbered])
     await bulk_insert.add(work.session, Purchase, sold)
     await record_all(work, "item.created", {item_id: {} for item_id in ids})
     return len(sold)
@@ -121,12 +120,13 @@ def _item(item_id: int, item: demo.DemoItem, owner_id: int) -> dict[str, Any]:
     return item._asdict() | {"id": item_id, "version": 1, "updated_at": item.created_at, "owner_id": owner_id}
 
 
-def _purchase(item_id: int, item: demo.DemoItem, sale: demo.DemoSale, people: Sequence[int]) -> dict[str, Any]:
+def _purchase(item_id: int, item: demo.DemoItem, sale: demo.DemoSale, seller_id: int, people: Sequence[int]) -> dict[str, Any]:
     return {
         "item_id": item_id,
+        "seller_id": seller_id,
         "buyer_id": people[sale.buyer % len(people)],
         "quantity": sale.quantity,
         "unit_price": item.price,
-        "status": COMPLETED,
+        "status": CANCELLED if sale.cancelled else COMPLETED,
         "created_at": sale.created_at,
     }

@@ -21,6 +21,7 @@ from persistence.kit.query import search
 # time in its place would invent another shop each day.
 EPOCH = datetime(2026, 11, 1, tzinfo=UTC)
 SOLD_OUT = 0.08
+CANCELLED = 0.02  # Of the sales.
 MOST_SALES = 20  # Of one item.
 SATURDAY, DECEMBER = 5, 12
 YEARS = 2  # How far back the oldest item was added.
@@ -206,6 +207,7 @@ class DemoSale(NamedTuple):
     buyer: int
     quantity: int
     created_at: datetime
+    cancelled: bool
 
 
 def sales(number: int, item: DemoItem, chance: Random) -> list[DemoSale]:
@@ -213,11 +215,10 @@ def sales(number: int, item: DemoItem, chance: Random) -> list[DemoSale]:
     chance.seed(-number - 1)
     span, waits = (EPOCH - item.created_at).total_seconds(), [chance.random() for _ in range(int(chance.paretovariate(1.2)))]
     moments = [item.created_at + timedelta(seconds=span * wait) for wait in waits[:MOST_SALES]]
-    return [
-        DemoSale(chance.randrange(2**31), chance.choice((1, 1, 1, 2, 2, 3, 5)), moment)
-        for moment in moments
-        if chance.random() < _demand(moment)
+    sold = [
+        (chance.randrange(2**31), chance.choice((1, 1, 1, 2, 2, 3, 5)), moment) for moment in moments if chance.random() < _demand(moment)
     ]
+    return [DemoSale(*sale, cancelled=chance.random() < CANCELLED) for sale in sold]
 
 
 def _demand(moment: datetime) -> float:

@@ -37,6 +37,12 @@ TAG_LENGTH = 50
 _LIVE = text("deleted_at IS NULL")
 
 
+class OutOfStock(DomainError):
+    def __init__(self, item_id: int, available: int) -> None:
+        super().__init__(f"Only {available} left: ask for fewer." if available else "Sold out.")
+        self.item_id, self.available = item_id, available
+
+
 class Item(Base):
     __tablename__ = "items"
 

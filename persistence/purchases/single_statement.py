@@ -25,10 +25,10 @@ from persistence.purchases.table import Purchase
 SALE = """
 WITH taken AS (
     UPDATE items SET inventory = inventory - $3::integer, updated_at = $4::timestamptz
-    WHERE id = $1::bigint AND deleted_at IS NULL AND inventory >= $3 RETURNING id, price_cents
+    WHERE id = $1::bigint AND deleted_at IS NULL AND inventory >= $3 RETURNING id, owner_id, price_cents
 ), sold AS (
-    INSERT INTO purchases (item_id, buyer_id, quantity, unit_price_cents, status, created_at)
-    SELECT id, $2::bigint, $3, price_cents, 'QUEUED', $4 FROM taken RETURNING *
+    INSERT INTO purchases (item_id, buyer_id, seller_id, quantity, unit_price_cents, status, created_at)
+    SELECT id, $2::bigint, owner_id, $3, price_cents, 'QUEUED', $4 FROM taken RETURNING *
 ), told AS (
     INSERT INTO events (kind, subject_id, data, occurred_at)
     SELECT 'item.purchased', item_id, jsonb_build_object('purchase_id', id, 'quantity', quantity), $4 FROM sold

@@ -201,6 +201,10 @@ const scenarios = {
       while (!(await event(page, "ItemEvents")));
       await tab(page, "PurchaseStatus");
       told.PurchaseStatus = await run(page);
+      for (const title of ["PurchaseItems", "Purchases", "CancelPurchase"]) {
+        await tab(page, title);
+        told[title] = await run(page);
+      }
       await page.getByText(/[12] events?, ended/).waitFor();
       await picture(page, "tour-events");
 

@@ -29,7 +29,7 @@ mutation Purchase($item: ID!, $quantity: Int! = 1, $key: String) {
   purchaseItem(itemId: $item, quantity: $quantity, idempotencyKey: $key) {
     __typename
     ... on Purchase { id quantity unitPrice total status item { id name inventory version } buyer { username } }
-    ... on OutOfStock { code message available }
+    ... on OutOfStock { code message available itemId }
     ... on InvalidInput { code problems { path message } }
     ... on Error { code }
   }
@@ -69,7 +69,13 @@ async def test_takes_the_units_at_the_price_of_the_moment(service: Service) -> N
 async def test_of_more_than_there_is_takes_nothing_and_says_what_is_left(service: Service) -> None:
     token, item = await service.sign_in(), await service.make_item(inventory=2)
     refused = await buy(service, token, item, quantity=3)
-    assert refused == {"__typename": "OutOfStock", "code": "OUT_OF_STOCK", "message": "Only 2 left: ask for fewer.", "available": 2}
+    assert refused == {
+        "__typename": "OutOfStock",
+        "code": "OUT_OF_STOCK",
+        "message": "Only 2 left: ask for fewer.",
+        "available": 2,
+        "itemId": item,
+    }
     assert await service.ask(STOCK, {"id": item}) == {"item": {"inventory": 2, "version": 1}}
     assert await service.count("purchases", "events", "jobs") == [0, 1, 0]
 

@@ -60,7 +60,7 @@ class World:
                 # Every scope for the owner as a user: what is sold and uploaded here needs them, the owner's token below does not carry them.
                 held = tuple(Scope) if name == "owner" else scopes
                 self.people[name] = await self.service.make_user(name, held, full_name=name.title(), email=f"{name}@shop.test")
-        owner = self.service.tokens.issue(self.people["owner"].id, tuple(Scope))
+        owner = self._all_scopes()
         draft = 'name: "Kettle", description: "Sings.", price: "9.50", tags: ["kitchen"], inventory: 1000, externalId: "K-1"'
         made = await self.service.ask(f"mutation {{ createItem(input: {{{draft}}}) {{ ... on Item {{ id }} }} }}", token=owner)
         item = made["createItem"]["id"]
@@ -71,6 +71,7 @@ class World:
         adjustment = f'{{itemId: "{item}", delta: -1}}'
         await self.service.ask(f"mutation {{ adjustInventory(adjustments: [{adjustment}]) {{ __typename }} }}", token=owner)
         await self.service.background_done()
+        await self.cancel(await self.buy(item))
         await self.service.park("letter", "letter:1")
         gone = await self.service.make_item()
         await self.service.ask(f'mutation {{ deleteItem(id: "{gone}") {{ __typename }} }}', token=owner)
@@ -93,6 +94,22 @@ class World:
         }
         async with self.service.database.transaction() as work:  # From now on there is one administrator.
             await users.change_scopes(work, "owner", take=[Scope.USERS_WRITE.value])
+
+    async def buy(self, item: str) -> str:
+        """The id of a new purchase of the owner's, which is completed."""
+        owner = self._all_scopes()
+        bought = await self.service.ask(f'mutation {{ purchaseItem(itemId: "{item}") {{ ... on Purchase {{ id }} }} }}', token=owner)
+        asked = f'{{ node(id: "{bought["purchaseItem"]["id"]}") {{ ... on Purchase {{ status }} }} }}'
+        async with asyncio.timeout(30):  # Other background work is parked, and stays.
+            while (await self.service.ask(asked, token=owner))["node"]["status"] != "COMPLETED":  # noqa: ASYNC110 -- what is done needs no ear
+                await asyncio.sleep(0.01)
+        return bought["purchaseItem"]["id"]
+
+    async def cancel(self, purchase: str) -> None:
+        await self.service.ask(f'mutation {{ cancelPurchase(id: "{purchase}") {{ __typename }} }}', token=self._all_scopes())
+
+    def _all_scopes(self) -> str:
+        return self.service.tokens.issue(self.people["owner"].id, tuple(Scope))
 
     async def _user_id(self, name: str, token: str) -> str:
         return (await self.service.ask(f'{{ user(username: "{name}") {{ id }} }}', token=token))["user"]["id"]
@@ -117,7 +134,7 @@ class World:
             return (await logins.begin(work, owner, scopes=None, client="shop/1.0")).login_id
 
     async def upload(self, name: str) -> str:
-        token = self.service.tokens.issue(self.people["owner"].id, tuple(Scope))
+        token = self._all_scopes()
         sent = await self.service.http.post("/api/v2/files/upload", headers=_bearer(token), files={"file": (name, b"text")})
         return sent.json()["id"]
 
@@ -176,6 +193,8 @@ class World:
             self._ids["fresh_login"], self._ids["owner_signed_in"] = await self._login(), self._ids["owner"]
         if "$fresh_user" in operation:
             self._ids["fresh_user"] = (await self.service.make_user(f"guest{number}", READ)).username
+        if "$fresh_purchase" in operation:
+            self._ids["fresh_purchase"] = await self.buy(self._ids["item"])
         if "$fresh_file" in operation:
             self._ids["fresh_file"] = f"{number}.txt"
             await self.upload(f"{number}.txt")

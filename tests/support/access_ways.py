@@ -17,6 +17,7 @@ ROOTS: dict[str, dict[str, str]] = {
         "node": "node(id: $item)",
         "nodes": "nodes(ids: [$item])",
         "compute": "compute(n: 1)",
+        "purchases": "purchases",
         "salesReport": SALES,
     },
     "Mutation": {
@@ -28,6 +29,8 @@ ROOTS: dict[str, dict[str, str]] = {
         "upsertItems": 'upsertItems(inputs: [{externalId: "K-1", description: "Sings."}])',
         "adjustInventory": "adjustInventory(adjustments: [{itemId: $item, delta: 1}])",
         "purchaseItem": "purchaseItem(itemId: $item)",
+        "purchaseItems": "purchaseItems(lines: [{itemId: $item}])",
+        "cancelPurchase": "cancelPurchase(id: $fresh_purchase)",
         "deleteFile": "deleteFile(filename: $fresh_file)",
         "signup": 'signup(input: {username: $new_name, password: "correct horse"})',
         "grantScopes": "grantScopes(username: $fresh_user, scopes: [ITEMS_READ])",
@@ -79,6 +82,7 @@ WAYS: dict[str, Way | tuple[Way, ...]] = {
     "ItemUpdated": Way("subscription { itemEvents(after: $updated) { ... on ItemUpdated { * } } }"),
     "ItemPurchased": Way("subscription { itemEvents(after: $purchased) { ... on ItemPurchased { * } } }"),
     "ItemAdjusted": Way("subscription { itemEvents(after: $adjusted) { ... on ItemAdjusted { * } } }"),
+    "ItemRestocked": Way("subscription { itemEvents(after: $restocked) { ... on ItemRestocked { * } } }"),
     "ItemDeleted": Way("subscription { itemEvents(after: $deleted) { ... on ItemDeleted { * } } }"),
     "ItemRestored": Way("subscription { itemEvents(after: $restored) { ... on ItemRestored { * } } }"),
     "Gap": Way("subscription { itemEvents(after: $foreign) { ... on Gap { * } } }"),
@@ -118,6 +122,8 @@ WAYS: dict[str, Way | tuple[Way, ...]] = {
         'mutation { first: purchaseItem(itemId: $item, idempotencyKey: "key") { ... on Purchase { id } } '
         'second: purchaseItem(itemId: $item, quantity: 2, idempotencyKey: "key") { ... on IdempotencyKeyReused { * } } }'
     ),
+    "PurchaseItems": Way("mutation { purchaseItems(lines: [{itemId: $item}]) { ... on PurchaseItems { * } } }"),
+    "PurchaseCompleted": Way("mutation { cancelPurchase(id: $fresh_purchase) { ... on PurchaseCompleted { * } } }"),
     "OutOfStock": Way("mutation { purchaseItem(itemId: $item, quantity: 9999) { ... on OutOfStock { * } } }"),
     "NotFound": Way('mutation { purchaseItem(itemId: "nothing") { ... on NotFound { * } } }'),
     "InventoryConflict": Way(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from graph.schema import executable
 
-ROOTS = ["item", "items", "node", "nodes", "me", "user", "users", "files", "auditLog", "itemSummary", "compute", "__typename"]
+ROOTS = ["item", "items", "node", "nodes", "me", "user", "users", "files", "purchases", "auditLog", "itemSummary", "compute", "__typename"]
 DEPTH = 9
 # By the argument's name, values as they are written in variables. Ids and cursors are names that the test fills in.
 IDS = ["{item}", "{other}", "{deleted}", "{ada}", "{bob}", "{purchase}", "{bobs}", "{file}", "{audit}", "x", "SXRlbTo5OTk5OTk="]
@@ -25,6 +25,16 @@ VALUES: dict[str, list[Any]] = {
     "username": ["ada", "BOB", "nobody", ""],
     "search": [None, "moth", "a", " ", "x" * 300],
     "filter": [None, {}, {"inStock": True}, {"inStock": False}, {"priceMin": "1", "priceMax": "5"}, {"tagsAny": []}, {"priceMin": "-1"}],
+    "filter: PurchaseFilter": [
+        None,
+        {},
+        *({"status": status} for status in ("QUEUED", "COMPLETED", "CANCELLED")),
+        {"itemId": "{item}", "buyerId": "{ada}"},
+        {"sellerId": "{bob}", "createdAfter": "2020-01-01T00:00:00Z"},
+        {"createdBefore": "2020-01-01T00:00:00Z"},
+        {"itemId": "x"},
+    ],
+    "orderBy: PurchaseOrder": [None, *({"field": "CREATED_AT", "direction": way} for way in ("ASC", "DESC"))],
     "orderBy": [None, *({"field": name, "direction": way} for name in ("NAME", "PRICE") for way in ("ASC", "DESC"))],
     "bounds": [None, [], ["1", "5.01"], ["5", "1"], ["0.001"]],
     "n": [5, 9, -1],
@@ -102,7 +112,7 @@ class _Making:
             notation = str(cast("Any", argument).type)
             if not notation.endswith("!") and self.chance(60):
                 continue
-            value = self.one(VALUES[name])
+            value = self.one(VALUES.get(f"{name}: {notation}") or VALUES[name])
             if value is None and notation.endswith("!"):
                 continue
             given.append(f"{name}: {self.value(notation, value)}")

@@ -137,8 +137,8 @@ def entity(rows: Entity[Any], *, visible: Visibility | None = None) -> Callable[
 
     def register(cls: T) -> T:
         async def seen(info: Info, row: Any) -> Any:
-            owner = getattr(row, visible.own) if visible and visible.own else None
-            return cls.of(row) if visible is None or await visible.finds(info.context, row.id, owner) else None
+            user_ids = [getattr(row, name) for name in visible.users] if visible else []
+            return cls.of(row) if visible is None or await visible.finds(info.context, row.id, user_ids) else None
 
         _types[cls.__name__] = EntityType(cls.__name__, rows, visible)
         _classes[rows.model] = cls

@@ -38,9 +38,10 @@ class FindByKey:
 
 @dataclass(frozen=True)
 class ReadList:
-    """A page of the list that `query_of` makes of the field's arguments."""
+    """A page of the list that `query_of` makes of the field's arguments; `of_viewer` leaves of it what the viewer may see."""
 
     query_of: Callable[..., tuple[ListQuery, PageArguments]]
+    of_viewer: Callable[[Context, Any], ListQuery] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graph.kit.auth import Scope
@@ -13,19 +14,26 @@ from persistence.kit.database.database import Batch
 class Visibility:
     """The user whose id is in the attribute `own`, and whoever holds `scope`.
 
-    `known` tells of which rows, by their ids, everybody may know that they are there.
+    The row itself, not its private fields, is shown to the user in `shared_with`, too. `known` tells of which rows, by their ids, everybody may know
+    that they are there.
     """
 
     scope: Scope
     own: str | None = None
     known: Batch[int, bool] | None = None
+    shared_with: str | None = None
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """The attributes with the ids of users who find the row."""
+        return tuple(name for name in (self.own, self.shared_with) if name is not None)
 
     def sees(self, context: Context, owner_id: int | None) -> bool:
         """`owner_id` is what the row has in `own`."""
         return (self.own is not None and context.is_user(owner_id)) or context.holds(self.scope)
 
-    async def finds(self, context: Context, row_id: int, owner_id: int | None) -> bool:
-        """Whether the viewer finds the row by its id."""
-        if self.sees(context, owner_id):
+    async def finds(self, context: Context, row_id: int, user_ids: Sequence[int | None]) -> bool:
+        """Whether the viewer finds the row by its id; `user_ids` are what the row has in `users`."""
+        if any(map(context.is_user, user_ids)) or context.holds(self.scope):
             return True
         return self.known is not None and bool(await context.load(self.known, row_id))

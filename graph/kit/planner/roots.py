@@ -52,8 +52,8 @@ class _Found:
         self._points = points + weight
         rows.place(object_)
         self._visible = None if open_ else declared.visible
-        if self._visible and self._visible.own:
-            rows.texts.append(JsonColumn(self._visible.own))
+        if self._visible:
+            rows.texts += [JsonColumn(name) for name in self._visible.users]
         self._fillers, self._lookup = rows.fillers, compiler.schema.reader.lookup(rows.form, by)
 
     async def many(self, run: Run, keys: Sequence[Any]) -> Sequence[Filled | None]:
@@ -78,8 +78,7 @@ class _Found:
     async def _sees(self, run: Run, key: Any, texts: Sequence[bytes]) -> bool:
         if self._visible is None:
             return True
-        owner = int(texts[1]) if self._visible.own and texts[1] != NULL else None
-        return await self._visible.finds(run.context, key, owner)
+        return await self._visible.finds(run.context, key, [None if text == NULL else int(text) for text in texts[1:]])
 
 
 class _FindOne:
@@ -141,11 +140,13 @@ class _FindNodes:
 
 
 class _ReadList:
-    def __init__(self, shape: ConnectionShape, pages: Pages, arguments: FieldArguments, query_of: Callable[..., Any]) -> None:
-        self._shape, self._pages, self._arguments, self._query_of = shape, pages, arguments, query_of
+    def __init__(self, shape: ConnectionShape, pages: Pages, arguments: FieldArguments, root: roots.ReadList) -> None:
+        self._shape, self._pages, self._arguments, self._root = shape, pages, arguments, root
 
     async def run(self, run: Run) -> Filled:
-        query, window = self._query_of(**self._arguments(run))
+        query, window = self._root.query_of(**self._arguments(run))
+        if self._root.of_viewer:
+            query = self._root.of_viewer(run.context, query)
         [filled] = await self._shape.json(run, [await self._pages.page(query, window)])
         return filled
 
@@ -248,9 +249,9 @@ def _compiled(compiler: Compiler, root: roots.Root, definition: GraphQLField, no
         case roots.FindByKey(attribute, key):
             by_key = _Found(compiler, entity_of(definition), nodes, price.below, by=attribute, open_=True)
             return _FindOne(by_key, lambda run: key(**arguments(run)), price.weight)
-        case roots.ReadList(query_of):
+        case roots.ReadList():
             shape = compiler.connection(named_type(definition).name, nodes, price)
-            return _ReadList(shape, compiler.schema.reader.pages(shape.form), arguments, query_of)
+            return _ReadList(shape, compiler.schema.reader.pages(shape.form), arguments, root)
         case roots.ReadObject():
             return _object_root(compiler, root, definition, nodes, price)
 

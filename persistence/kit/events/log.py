@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -68,11 +68,16 @@ async def record(work: UnitOfWork, kind: str, subject_id: int, data: Mapping[str
 
 async def record_all(work: UnitOfWork, kind: str, data_by_subject: Mapping[int, Mapping[str, Any]]) -> None:
     """Add one event for each subject, after the rows it tells of: they are locked then."""
+    await record_each(work, kind, list(data_by_subject.items()))
+
+
+async def record_each(work: UnitOfWork, kind: str, events: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+    """The same where a subject may have several events: each its subject and data."""
     await work.session.flush()
     now = utc_now()
-    rows = [{"kind": kind, "subject_id": key, "data": data, "occurred_at": now} for key, data in data_by_subject.items()]
+    rows = [{"kind": kind, "subject_id": key, "data": data, "occurred_at": now} for key, data in events]
     await bulk_insert.add(work.session, Event, rows)
-    work.changes += [Change(kind, key) for key in data_by_subject]
+    work.changes += [Change(kind, key) for key, _ in events]
 
 
 def new_identity() -> str:

@@ -60,9 +60,15 @@ class QueueStats:
 
 async def enqueue(work: UnitOfWork, kind: str, key: str, data: Mapping[str, Any]) -> None:
     """`key` names the work and is unique: the same work cannot be queued twice."""
-    row = {"kind": kind, "key": key, "data": dict(data), "attempts": 0, "created_at": utc_now()}
-    job_id = await work.session.scalar(insert(Job).values(row).returning(Job.id))
-    work.changes.append(Change(QUEUED, job_id or 0))
+    await enqueue_all(work, kind, {key: data})
+
+
+async def enqueue_all(work: UnitOfWork, kind: str, data_by_key: Mapping[str, Mapping[str, Any]]) -> None:
+    now = utc_now()
+    rows = [{"kind": kind, "key": key, "data": dict(data), "attempts": 0, "created_at": now} for key, data in data_by_key.items()]
+    if rows:
+        queued = await work.session.scalars(insert(Job).returning(Job.id), rows)
+        work.changes += [Change(QUEUED, job_id) for job_id in queued]
 
 
 async def claim(work: UnitOfWork, *, most: int, lease: timedelta) -> Sequence[Job]:

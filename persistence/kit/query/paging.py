@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import orjson
-from sqlalchemy import BigInteger, Select, func, literal, select, tuple_
+from sqlalchemy import BigInteger, Select, func, literal, select, tuple_, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.kit.errors import InvalidInput
@@ -76,7 +76,11 @@ class ComputedKey:
 
 @dataclass(frozen=True)
 class OrderedQuery(Generic[T]):
-    """One ordered, filtered list of rows. `fingerprint` names its filter and order, and is part of every cursor; `scan` is given where words are searched."""
+    """One ordered, filtered list of rows. `fingerprint` names its filter and order, and is part of every cursor; `scan` is given where words are searched.
+
+    `branches` are statements whose rows together are the list's, each of which an index has in the list's order. An index of none has them all: the first
+    rows of each are read and merged.
+    """
 
     statement: Select[T]
     key: Any  # Mapped attributes, typed loosely: as dataclass fields the type checker takes them for descriptors.
@@ -85,6 +89,7 @@ class OrderedQuery(Generic[T]):
     fingerprint: str
     scan: OrderedScan | None = None
     computed: ComputedKey | None = None
+    branches: Sequence[Select[Any]] = ()
 
     def page_statement(self, window: PageArguments) -> Select[T]:
         """The rows of the window and one more, which tells that there are more; in reverse for a backward window."""
@@ -99,7 +104,16 @@ class OrderedQuery(Generic[T]):
         """The first rows between two positions, or the last ones in reverse; `count` is a number, or SQL for one."""
         if self.scan is not None:
             return search_scan.page(self, self.scan, after, before, backward=backward, count=count)
+        if self.branches:
+            return self._merged(after, before, backward=backward, count=count)
         return self.slice(self.statement, after, before, backward=backward).limit(count)
+
+    def _merged(self, after: Position | None, before: Position | None, *, backward: bool, count: Any) -> Select[Any]:
+        first: Sequence[Any] = [
+            self.slice(branch.with_only_columns(self.id), after, before, backward=backward).limit(count) for branch in self.branches
+        ]
+        ids: Any = union(*(select(rows.subquery().c[self.id.key]) for rows in first))
+        return select(self.id.class_).where(self.id.in_(ids)).order_by(*self.order(backward=backward)).limit(count)
 
     def slice(self, statement: Select[Any], after: Position | None, before: Position | None, *, backward: bool) -> Select[Any]:
         """The rows between two positions, in order, or in reverse to take the last of them."""

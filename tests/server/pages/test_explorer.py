@@ -50,6 +50,9 @@ TABS = [
     "DeleteAndRestore",
     "UpsertItems",
     "AdjustInventory",
+    "PurchaseItems",
+    "Purchases",
+    "CancelPurchase",
 ]
 PRETTY = """query Names {
   items(first: 2) {
@@ -170,6 +173,9 @@ async def test_leads_through_a_tour_on_the_data_at_hand(browse: Browse, shop: Se
     assert told["Echo"]["text"] == "echo: hello"
     assert told["SendEcho"]["text"] == "echo: is anyone there?"
     assert told["PurchaseStatus"]["id"] == told["Purchase"]["id"]
+    assert [each["quantity"] for each in told["PurchaseItems"]["purchases"]] == [2, 1]
+    assert told["Purchases"]["nodes"][-1]["id"] == told["Purchase"]["id"]
+    assert told["CancelPurchase"]["code"] == "PURCHASE_COMPLETED"
     # The subscriptions went on while other tabs were used, and one window saw what it caused.
     echo, events, status = seen["streams"]
     assert (echo["name"], echo["count"]) == ("Echo", "2 events")

@@ -10,6 +10,7 @@ from graph.items import connection, summary
 from graph.kit import events
 from graph.kit.execution.engine import Engine
 from graph.kit.limits import cost_rules
+from graph.purchases import mutations
 from graph.schema import executable
 from graph.server.auth import callers
 from graph.server.auth.tokens import ACCESS_SECONDS
@@ -47,6 +48,7 @@ def test_prices_are_those_of_the_page():
         f"| `filter` of a list | {cost_rules.FILTER_POINTS} for each condition, and {cost_rules.LISTED_POINTS} for each further value",
         f"| `orderBy` of a list | {cost_rules.ORDER_POINTS} |",
         f"| `refreshToken` and `revokeToken` | {cost_rules.TOKEN_WRITE_POINTS} |",
+        f"| each line of `purchaseItems` | {mutations.LINE_POINTS} |",
         f"| `token` and `signup`, which hash a password | {cost_rules.PASSWORD_POINTS} |",
         f"| {summary.SUMMARY_POINTS}, {health.HEALTH_POINTS}, {price('{ itemsPage { total } }')}, {price('{ compute(n: 1) }'):,}, {sales.SALES_POINTS:,} |",
         f"| `node`, and each of `nodes` | {price('{ node(id: 1) { id } }')}, {price('{ nodes(ids: [1]) { id } }')} |",

@@ -210,6 +210,9 @@ export const examples = [
         ... on ItemPurchased {
           quantity
         }
+        ... on ItemRestocked {
+          quantity
+        }
         ... on Event {
           cursor
           occurredAt
@@ -355,5 +358,91 @@ export const examples = [
     }
     `,
     { adjustments: [{ itemId: ITEM, delta: -1, reason: "broken" }] },
+  ),
+  example(
+    "Buy a basket",
+    `
+    # 14. Buy several items at once.
+    # All lines or none: OutOfStock says which item is short.
+    mutation PurchaseItems($lines: [PurchaseLineInput!]!) {
+      purchaseItems(lines: $lines) {
+        __typename
+        ... on PurchaseItems {
+          total
+          purchases {
+            id
+            quantity
+            total
+            status
+          }
+        }
+        ... on OutOfStock {
+          itemId
+          available
+        }
+        ... on Error {
+          code
+          message
+        }
+      }
+    }
+    `,
+    {
+      lines: [
+        { itemId: ITEM, quantity: 2 },
+        { itemId: ITEM, quantity: 1 },
+      ],
+    },
+  ),
+  example(
+    "List purchases",
+    `
+    # 15. List what you bought and sold, the newest first.
+    # With the scope users:read it is what anybody did.
+    query Purchases($filter: PurchaseFilter, $first: Int!) {
+      purchases(filter: $filter, orderBy: { field: CREATED_AT, direction: DESC }, first: $first) {
+        totalCount
+        nodes {
+          id
+          status
+          quantity
+          total
+          createdAt
+          item {
+            name
+          }
+          buyer {
+            username
+          }
+        }
+      }
+    }
+    `,
+    { filter: { status: "COMPLETED" }, first: 10 },
+  ),
+  example(
+    "Cancel a purchase",
+    `
+    # 16. Cancel a purchase.
+    # You can while it is QUEUED, and with users:write always.
+    # Watch ItemEvents: its units are in stock again.
+    mutation CancelPurchase($id: ID!) {
+      cancelPurchase(id: $id) {
+        __typename
+        ... on Purchase {
+          id
+          status
+          item {
+            inventory
+          }
+        }
+        ... on Error {
+          code
+          message
+        }
+      }
+    }
+    `,
+    { id: PURCHASE },
   ),
 ];
