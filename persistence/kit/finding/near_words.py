@@ -56,7 +56,7 @@ def tolerance(word: str) -> int:
 def spellings(word: str, errors: int) -> set[str]:
     """What is left of the beginning of a word without up to so many letters."""
     head = word[:HEAD]
-    return {"".join(kept) for missing in range(errors + 1) for kept in combinations(head, max(len(head) - missing, 0))}
+    return {"".join(letters) for missing in range(errors + 1) for letters in combinations(head, max(len(head) - missing, 0))}
 
 
 def distance(one: str, other: str) -> int:
@@ -135,8 +135,8 @@ class NearWords:
 
     def _candidates(self) -> Select[Any]:
         table = self._table.c
-        wanted = {spelling for word, errors in self._errors.items() for spelling in spellings(word, errors)}
-        return select(table.word).where(table.spelling.in_(sorted(wanted))).distinct().order_by(table.word).limit(CANDIDATES)
+        candidates = {spelling for word, errors in self._errors.items() for spelling in spellings(word, errors)}
+        return select(table.word).where(table.spelling.in_(sorted(candidates))).distinct().order_by(table.word).limit(CANDIDATES)
 
     def _ways(self, word: str, near: Mapping[str, Sequence[Way]], known: set[str], *, least: bool) -> Sequence[Way]:
         if word not in self._errors:
