@@ -183,12 +183,12 @@ def item(number: int, chance: Random) -> DemoItem:
         tags=[shelf.tag, *chance.sample((colour, kind.lower(), "gift", "new", "sale", "handmade"), chance.randint(1, 3))],
         inventory=0 if chance.random() < SOLD_OUT else round(chance.lognormvariate(3, 0.9)),
         created_at=EPOCH - timedelta(seconds=chance.uniform(0, YEARS * 365 * 86_400)),
-        search_words=_words(*name, "in", colour, "by", praise),
-        name_words_length=len(_words(*name)),
+        search_words=_indexed_words(*name, "in", colour, "by", praise),
+        name_words_length=len(_indexed_words(*name)),
     )
 
 
-def _words(*parts: str) -> str:
+def _indexed_words(*parts: str) -> str:
     return " ".join(dict.fromkeys(chain.from_iterable(map(_words, parts))))
 
 
