@@ -30,11 +30,11 @@ const SIGN_IN = `
     result: token(username: $username, password: $password) { __typename ... on Token { accessToken } ... on Error { message } }
   }`;
 const BUY = `
-  mutation ShopBuy($itemId: ID!, $quantity: Int!, $key: String) {
-    result: purchaseItem(itemId: $itemId, quantity: $quantity, idempotencyKey: $key) {
+  mutation ShopBuy($lines: [PurchaseLineInput!]!, $key: String) {
+    result: purchaseItems(lines: $lines, idempotencyKey: $key) {
       __typename
-      ... on Purchase { total }
-      ... on OutOfStock { available }
+      ... on PurchaseItems { total }
+      ... on OutOfStock { itemId available }
       ... on Error { message }
     }
   }`;
@@ -242,23 +242,19 @@ function showBasket() {
 async function buy() {
   $("buy").disabled = true;
   orderKey ??= [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  let cents = 0;
-  const said = [];
+  const lines = [...basket].map(([itemId, quantity]) => ({ itemId, quantity }));
   try {
-    for (const [itemId, quantity] of [...basket]) {
-      const { result } = await ask(BUY, { itemId, quantity, key: `${orderKey}-${itemId}` });
-      if (result.__typename === "Purchase") {
-        basket.delete(itemId);
-        cents += Math.round(Number(result.total) * 100);
-      } else if (result.__typename === "OutOfStock") said.push(`Of ${known.get(itemId).name} there are ${result.available} left.`);
-      else said.push(result.message);
-    }
+    const { result } = await ask(BUY, { lines, key: orderKey });
+    if (result.__typename === "PurchaseItems") {
+      basket.clear();
+      orderKey = null;
+      $("order").textContent = `Bought for € ${result.total}. Thank you!`;
+    } else if (result.__typename === "OutOfStock") {
+      $("order").textContent = `Nothing was bought: of ${known.get(result.itemId).name} there are ${result.available} left.`;
+    } else $("order").textContent = result.message;
   } catch (error) {
-    said.push(`${error.message} Try again: you will not pay twice.`);
+    $("order").textContent = `${error.message} Try again: you will not pay twice.`;
   }
-  if (cents) said.unshift(`Bought for € ${(cents / 100).toFixed(2)}. Thank you!`);
-  if (!basket.size) orderKey = null;
-  $("order").textContent = said.join(" ");
   showBasket();
 }
 
