@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 LOSS_SECONDS = 1.0
 BUYERS = 4
+PURCHASES_BEFORE = 30  # The least before the time runs in which the database breaks: on a busy machine a second may see none.
 
 
 class Backups(Protocol):
@@ -170,6 +171,7 @@ class Drill:
         """The Unix time of the break."""
         with serving(self.backups.settings, self.folder, port=port, LOG_LEVEL="ERROR") as process:
             buyers = [asyncio.create_task(load.buy(number)) for number in range(BUYERS)]
+            await until(lambda: len(load.bought) >= PURCHASES_BEFORE)
             await asyncio.sleep(min(self.seconds, self.spoiled_at))
             if self.seconds > self.spoiled_at:
                 self.backups.stop()
