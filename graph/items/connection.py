@@ -74,7 +74,8 @@ class StockFacet:
     out_of_stock: int = strawberry.field(description="How many have none.")
 
 
-SCANS: Any = {"cost": Cost(weight=COUNT_POINTS, scanned=SCAN)}
+COUNTED: Any = {"cache": reads(items.Item)}
+SCANS: Any = {"cost": Cost(weight=COUNT_POINTS, scanned=SCAN), **COUNTED}
 
 
 @strawberry.type(
@@ -87,7 +88,7 @@ class ItemFacets:
 
     @strawberry.field(
         description="The tags that most items have: by count, then by tag.",
-        metadata={"cost": Cost(size="first", scanned=SCAN)},
+        metadata={"cost": Cost(size="first", scanned=SCAN), **COUNTED},
     )
     async def tags(
         self, info: Info, first: Annotated[int, strawberry.argument(description=f"How many tags: 0 to {MAX_VALUES}.")] = 20
