@@ -8,9 +8,9 @@ from graph.kit.auth import Scope
 from graph.kit.connections import Connection
 from graph.kit.entity.declaration import computed, entity, to_one
 from graph.kit.entity.visibility import Visibility
-from graph.kit.exports import export
 from graph.kit.global_ids import Node, global_id
-from graph.kit.lists import read_list
+from graph.kit.operations.exports import export
+from graph.kit.operations.lists import read_list
 from graph.kit.scalars import JsonObject
 from graph.users.types import User
 from persistence import audit, users

@@ -16,7 +16,7 @@ from graph.kit.errors import IdempotencyKeyReused, InvalidInput, NotFound
 from graph.kit.fields import mutation
 from graph.kit.global_ids import Node, global_id
 from graph.kit.idempotency import IdempotencyKey
-from graph.kit.lists import read_list
+from graph.kit.operations.lists import read_list
 from graph.kit.scalars import ByteCount
 from graph.users.types import User
 from persistence import files, users

@@ -8,9 +8,9 @@ import strawberry
 
 from graph.items.types import Item
 from graph.kit.context import Info
-from graph.kit.events import AfterEvent, EntityEvents, Event, Gap
 from graph.kit.fields import subscription
 from graph.kit.global_ids import global_id, resolve_node, row_id
+from graph.kit.operations.events import AfterEvent, EntityEvents, Event, Gap
 from persistence.items import table as items
 from persistence.kit.errors import InvalidInput
 from persistence.kit.events.log import Event as Row

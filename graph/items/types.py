@@ -17,7 +17,7 @@ from graph.kit.fields import query
 from graph.kit.global_ids import Node
 from graph.kit.limits.cost_rules import Cost, search_points
 from graph.kit.limits.rate_limits import ADDRESS, RateLimitRule
-from graph.kit.lists import LOOKING, OrderDirection, read_one
+from graph.kit.operations.lists import LOOKING, OrderDirection, read_one
 from graph.users.types import User
 from persistence import users
 from persistence.items import external_ids, listing

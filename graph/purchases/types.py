@@ -15,7 +15,7 @@ from graph.kit.context import Context
 from graph.kit.entity.declaration import computed, entity, to_one
 from graph.kit.entity.visibility import Visibility
 from graph.kit.global_ids import Node
-from graph.kit.lists import at_least, below, equal, read_list, refers_to
+from graph.kit.operations.lists import at_least, below, equal, read_list, refers_to
 from graph.users.types import User
 from persistence import users
 from persistence.items import table as items

@@ -16,7 +16,7 @@ from graph.kit.entity.visibility import Visibility
 from graph.kit.fields import query
 from graph.kit.global_ids import Node
 from graph.kit.limits.cost_rules import Cost
-from graph.kit.lists import read_list
+from graph.kit.operations.lists import read_list
 from graph.users.logins import Login, logins_of
 from persistence import users
 from persistence.items import listing

@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from graph.kit.auth import Scope
 from graph.kit.context import Context
-from graph.kit.exports import Export, exports
 from graph.kit.limits.rate_limits import CALLER, RateLimitRule
+from graph.kit.operations.exports import Export, exports
 from graph.server.representations.representation import select_part
 from graph.server.representations.streaming import AbortableStream, Pace
 from graph.server.rest import export_formats

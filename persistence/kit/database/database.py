@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
-from persistence.kit.database import file_rewriting
+from persistence.kit import file_rewriting
 from persistence.kit.database.asyncpg_executor import AsyncpgExecutor
 from persistence.kit.database.commits import Change, committing
 from persistence.kit.database.engines import TABLES, PoolSize, note_tables, postgresql, reads, sqlite, sqlite_file

@@ -15,7 +15,6 @@ import pytest
 
 from graph import echo
 from graph.items.events import ITEM_EVENTS, ItemUpdated
-from graph.kit import events
 from graph.kit.auth import Caller, Scope
 from graph.kit.context import Context
 from graph.kit.execution import engine as execution
@@ -23,6 +22,7 @@ from graph.kit.execution import shared_execution
 from graph.kit.execution.engine import Engine
 from graph.kit.execution.shared_execution import EventResult, SharedExecutions
 from graph.kit.instrumentation import ObservedOperation, Phase, PlanOutcome
+from graph.kit.operations import events
 from graph.schema import executable
 from graph.server.auth import tokens
 from graph.server.auth.tokens import Tokens

@@ -11,7 +11,7 @@ import pytest
 
 from graph.budget import BudgetMeter
 from graph.kit.auth import Scope
-from graph.kit.events import HISTORY_PAGE_POINTS
+from graph.kit.operations.events import HISTORY_PAGE_POINTS
 from persistence.items import table as items
 from persistence.kit.events import log as events
 from persistence.kit.events.feed import EventBuffer

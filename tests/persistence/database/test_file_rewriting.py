@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from persistence.kit.database import file_rewriting
-from persistence.kit.database.file_rewriting import FileInUse, empty_log, rewrite
+from persistence.kit import file_rewriting
+from persistence.kit.file_rewriting import FileInUse, empty_log, rewrite
 
 SECRET = "quetzalcoatl"
 

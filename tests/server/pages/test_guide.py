@@ -53,7 +53,7 @@ from graph.kit.auth import Scope
 from graph.kit.connections import Connection
 from graph.kit.entity.declaration import entity
 from graph.kit.global_ids import Node
-from graph.kit.lists import read_list
+from graph.kit.operations.lists import read_list
 from persistence import racks
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from graph import health, sales
 from graph.items import connection, summary
-from graph.kit import events
 from graph.kit.execution.engine import Engine
 from graph.kit.limits import cost_rules
+from graph.kit.operations import events
 from graph.purchases import mutations
 from graph.schema import executable
 from graph.server.auth import callers

@@ -11,10 +11,10 @@ from uuid import uuid4
 import pytest
 
 from graph.audit import Audit
-from graph.kit import exports
 from graph.kit.auth import Scope
-from graph.kit.exports import export
 from graph.kit.global_ids import global_id
+from graph.kit.operations import exports
+from graph.kit.operations.exports import export
 from persistence import audit, files
 from persistence.audit import AuditEntry
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import strawberry
 
-from graph.kit.lists import conditions, equal, order_input, read_list, refers_to
+from graph.kit.operations.lists import conditions, equal, order_input, read_list, refers_to
 from persistence.files import ALL
 from persistence.kit.query.entity_list import Comparison, Condition
 

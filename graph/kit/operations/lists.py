@@ -193,7 +193,9 @@ def _declared(filter: type[Any]) -> Sequence[tuple[str, _Declared]]:
     """Raises: TypeError, for a field that is no condition."""
     fields = filter.__strawberry_definition__.fields
     if strange := [each.python_name for each in fields if "condition" not in each.metadata]:
-        raise TypeError(f"{filter.__name__}.{strange[0]} is no condition: declare it by equal, at_least, … of graph/kit/lists.py")
+        raise TypeError(
+            f"{filter.__name__}.{strange[0]} is no condition: declare it by equal, at_least, … of graph/kit/operations/lists.py"
+        )
     return [(each.python_name, each.metadata["condition"]) for each in fields]
 
 
