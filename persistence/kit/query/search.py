@@ -7,7 +7,7 @@ are ignored. So does an apostrophe between letters, straight or curly: `don't` a
 is found in `l'eau`. Hyphens and full stops part words, so that `example` is found in `ada@example.com`. Text of scripts that put no spaces
 between words (Han, kana, Thai, Lao, Khmer, Burmese) is indexed from each of its letters on, so that it is found from the middle.
 
-Who changes what a text's words are re-indexes the rows that there are by a migration, as 0014 does.
+Who changes what a text's words are re-indexes the rows that there are by a migration, as 0010 does.
 """
 
 from __future__ import annotations

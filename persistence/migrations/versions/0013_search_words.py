@@ -13,7 +13,7 @@ from persistence.kit.column_types import RowId, SortableText
 from persistence.kit.query import search
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

@@ -7,8 +7,8 @@ from alembic import op
 
 from persistence.kit.column_types import SortableText
 
-revision = "0010"
-down_revision = "0014"
+revision = "0011"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 

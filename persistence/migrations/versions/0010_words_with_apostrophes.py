@@ -11,7 +11,7 @@ from alembic import op
 from persistence.kit.column_types import RowId
 from persistence.kit.query import search
 
-revision = "0014"
+revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
