@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from tests.proofs.power_cuts.cuts import Recorded, cut, record, without
+from tests.proofs.power_cuts.trials import Recorded, cut, record, without
 from tests.proofs.power_cuts.disk import Disk, Link, MakeFolder, Sync, SyncFolder, Write
 
 POINTS = 150

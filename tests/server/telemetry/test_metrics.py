@@ -86,8 +86,8 @@ async def test_hold_the_sizes_of_loader_batches(service: Service) -> None:
     await service.ask(create, {"inputs": [{"name": f"Cup {number}", "price": "1"} for number in range(3)]}, token=token)
     after = await scraped(service)
     # Three items, whose owners are looked up together.
-    assert grown(before, after, "storegraph_loader_batch_keys_sum") == {labels(loader="users.by_id"): 3}
-    assert grown(before, after, "storegraph_loader_batch_keys_count") == {labels(loader="users.by_id"): 1}
+    assert grown(before, after, "storegraph_loader_batch_keys_sum") == {labels(loader="users.by_id_even_gone"): 3}
+    assert grown(before, after, "storegraph_loader_batch_keys_count") == {labels(loader="users.by_id_even_gone"): 1}
 
 
 async def test_give_strangers_no_way_to_make_labels(service: Service) -> None:
