@@ -86,7 +86,7 @@ class ReplayHint:
     media_type: str
 
 
-# What the endpoint and `ResponseReplay` leave for each other in the state of a request.
+# What the endpoint leaves for `ResponseReplay` in the state of a request, and what that leaves in its scope for the endpoint.
 REPLAY_HINT = "replay_hint"
 CACHE_KEY = "cache_key"
 METHODS = ("GET", "HEAD", "POST", "QUERY")
@@ -188,7 +188,7 @@ class HttpEndpoint:
         if operation.kind is OperationType.QUERY:
             self._recent.keep(request)
             deadline.watch(receive)
-        answer = await self._pipeline.run(operation, request, caller, scope["state"].pop(CACHE_KEY, None))
+        answer = await self._pipeline.run(operation, request, caller, scope.pop(CACHE_KEY, None))
         if answer.question_hash and request.body is not None:
             scope["state"][REPLAY_HINT] = ReplayHint(answer.question_hash, operation, request, accept.result)
         return answer

@@ -110,7 +110,7 @@ class ResponseReplay:
             await refuse(send, refused, made.media_type)
             return True
         if found is None:
-            scope["state"][CACHE_KEY] = place
+            scope[CACHE_KEY] = place
         elif await repeat.write(send, *found):
             self._repeats.put(key, repeat)
         return found is not None
