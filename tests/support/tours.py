@@ -67,10 +67,12 @@ class Shell:
     @classmethod
     async def start(cls, service: Service, folder: Path) -> Shell:
         """In a folder that has all of the repository's files, and keeps what a page writes."""
+        checkout = folder / "checkout"
+        checkout.mkdir()
         for each in ROOT.iterdir():
-            (folder / each.name).symlink_to(each)
+            (checkout / each.name).symlink_to(each)
         pipe = asyncio.subprocess.PIPE
-        return cls(await asyncio.create_subprocess_exec("bash", cwd=folder, stdin=pipe, stdout=pipe), service, folder)
+        return cls(await asyncio.create_subprocess_exec("bash", cwd=checkout, stdin=pipe, stdout=pipe), service, folder)
 
     async def run(self, block: Block) -> str:
         """What the block printed; in the background, the name of the file in which that will be."""

@@ -62,9 +62,7 @@ async def test_what_its_header_says(service: Service, calls: Counter[str], heade
 async def test_what_words_it_searches(service: Service, calls: Counter[str]) -> None:
     await service.make_item("Grüner Wasserkessel")
     calls.clear()
-    answer = await service.ask(NAMES, {"search": "wasser gruner kes"})
-    assert answer["items"]["nodes"] == []
-    assert calls["_parted"] == 1
-    answer = await service.ask(NAMES, {"search": "wasser gruner"})
-    assert answer["items"]["nodes"] == [{"name": "Grüner Wasserkessel"}]
-    assert calls["_parted"] == 2
+    for number, words in enumerate(("wasser gruner", "grün"), start=1):
+        answer = await service.ask(NAMES, {"search": words})
+        assert answer["items"]["nodes"] == [{"name": "Grüner Wasserkessel"}]
+        assert calls["_parted"] == number, "near words, which are other texts, are tried only when nothing is found"
