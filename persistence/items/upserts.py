@@ -90,22 +90,22 @@ _StepResult: TypeAlias = _Step | InvalidInput
 
 
 async def plan(session: AsyncSession, patches: Sequence[ItemPatch]) -> list[UpsertResult]:
-    """What `upsert` would do, without a lock."""
-    steps = _steps(patches, await _rows(session, patches))
-    names = _new_ids(patches, steps)
-    return _results(_refuse_taken(patches, steps, await items.with_external_ids(session, names) if names else {}))
+    """What `upsert` would do, without a lock. External ids are looked at once, so that one which is given meanwhile is not taken for another item's."""
+    named = await _named(session, patches)
+    return _results(_refuse_taken(patches, _steps(patches, await _rows(session, patches, named)), named))
 
 
 async def upsert(work: UnitOfWork, patches: Sequence[ItemPatch], *, owner_id: int | None) -> list[UpsertResult]:
     """Create and change items; a row that is refused changes nothing."""
-    steps = _steps(patches, await _rows(work.session, patches))
+    steps = _steps(patches, await _rows(work.session, patches, await _named(work.session, patches)))
     places = [place for place, step in enumerate(steps) if isinstance(step, _Step) and step.outcome is not UpsertOutcome.UNCHANGED]
     if not places:
         return _results(steps)
     changing = [patches[place] for place in places]
     names = _new_ids(changing, [steps[place] for place in places])
     taken = await items.claim_external_ids(work, names)
-    locked = _refuse_taken(changing, _steps(changing, await _rows(work.session, changing, lock=True)), taken)
+    rows = await _rows(work.session, changing, await _named(work.session, changing), lock=True)
+    locked = _refuse_taken(changing, _steps(changing, rows), taken)
     locked = [_refuse_late(patch, step, names) for patch, step in zip(changing, locked, strict=True)]
     await _update(work, changing, locked)
     await _create(work, changing, locked, owner_id)
@@ -123,11 +123,18 @@ def _new_ids(patches: Sequence[ItemPatch], steps: Sequence[_StepResult]) -> set[
     return {name for patch, step in zip(patches, steps, strict=True) if (name := _new_id(patch, step)) is not None}
 
 
-async def _rows(session: AsyncSession, patches: Sequence[ItemPatch], *, lock: bool = False) -> Mapping[int | str, Any]:
+async def _named(session: AsyncSession, patches: Sequence[ItemPatch]) -> Mapping[str, int]:
+    """The items that have external ids which the patches give."""
+    names = {name for patch in patches if (name := patch.values.get("external_id")) is not None}
+    return await items.with_external_ids(session, names) if names else {}
+
+
+async def _rows(
+    session: AsyncSession, patches: Sequence[ItemPatch], named: Mapping[str, int], *, lock: bool = False
+) -> Mapping[int | str, Any]:
     """The items that the patches are about, by id and external id; `lock` locks them in order of their ids."""
-    ids = {patch.item_id for patch in patches if patch.item_id is not None}
-    names = {patch.values["external_id"] for patch in patches if patch.item_id is None}
-    ids |= set((await items.with_external_ids(session, names)).values()) if names else set()
+    found = (named.get(patch.values["external_id"]) if patch.item_id is None else patch.item_id for patch in patches)
+    ids = {each for each in found if each is not None}
     statement = select(*(getattr(Item, name) for name in _READ)).where(among(Item.id, ids), Item.deleted_at.is_(None)).order_by(Item.id)
     rows = (await session.execute(statement.with_for_update(key_share=True) if lock else statement)).all() if ids else ()
     return {row.id: row for row in rows} | {row.external_id: row for row in rows if row.external_id is not None}
