@@ -454,7 +454,7 @@ const scenarios = {
       await open(page);
       await introspected(page);
       const rings = {};
-      for (let step = 0; step < 30; step++) {
+      for (let step = 0; step < 60; step++) {
         await page.keyboard.press("Tab");
         const [label, ring] = await page.evaluate(() => {
           const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from graph.server.settings import Settings
 
 AT_ONCE = 8
-SUITE_DOCUMENTS = 400  # Generated ones, on SQLite, in ./scripts/test.
+SUITE_DOCUMENTS = 600  # Generated ones, on SQLite, in ./scripts/test.
 MODERN, LEGACY = "application/graphql-response+json", "application/json"
 # What differs from one moment to the next, or between two processes.
 VOLATILE = ("health", "rateLimit", "mutation", "subscription", "auditLog")

@@ -17,7 +17,9 @@ from persistence.kit.query import search
 if TYPE_CHECKING:
     from tests.support.service import Service
 
-FOUND = "query Found($search: String, $filter: ItemFilter) { items(search: $search, filter: $filter) { totalCount nodes { name } } }"
+FOUND = (
+    "query Found($search: String, $filter: ItemFilter) { items(search: $search, filter: $filter) { matching totalCount nodes { name } } }"
+)
 NAMED = "query Named($search: String) { users(search: $search) { totalCount nodes { username } } }"
 
 # A text, what finds it, and what does not.
@@ -91,11 +93,18 @@ async def fill(service: Service) -> None:
 
 
 async def places(service: Service, query: str) -> set[str]:
-    """The texts that a query finds: the way of a plan, and of the executor with a count."""
-    listed = "query ($s: String) { items(search: $s, first: 50) { nodes { name description } } }"
-    texts = {row["description"] or row["name"] for row in (await service.ask(listed, {"s": query}))["items"]["nodes"]}
-    assert (await service.ask(FOUND, {"search": query, "filter": {"priceMin": "1"}}))["items"]["totalCount"] == len(texts)
+    """The texts that have a query's own words, as a page and as a count."""
+    listed = "query ($s: String) { items(search: $s, first: 50) { matching nodes { name description } } }"
+    page = (await service.ask(listed, {"s": query}))["items"]
+    texts = {row["description"] or row["name"] for row in page["nodes"]} if page["matching"] == "EXACT" else set[str]()
+    assert await count(service, {"search": query, "filter": {"priceMin": "1"}}) == len(texts)
     return texts
+
+
+async def count(service: Service, variables: dict[str, Any]) -> int:
+    """How many items have a query's own words, and not others near to them."""
+    found = (await service.ask(FOUND, variables))["items"]
+    return found["totalCount"] if found["matching"] == "EXACT" else 0
 
 
 async def test_finds_words_of_every_script_on_every_database(service: Service) -> None:
@@ -158,14 +167,14 @@ async def test_looks_every_word_of_a_long_query_up(service: Service) -> None:
             work, [ItemValues(" ".join(f"w{number}" for number in range(15)), Decimal(1)), ItemValues("v" * 80, Decimal(1))], owner_id=None
         )
     sixteen = [f"w{number}" for number in range(16)]
-    for query, count in (
+    for query, found in (
         (" ".join(sixteen[:15]), 1),
         (" ".join(sixteen), 0),
         (" ".join([*sixteen[:15], *sixteen[:15]]), 1),
         ("v" * 64, 1),
         ("v" * 63 + "w", 0),
     ):
-        assert (await service.ask(FOUND, {"search": query}))["items"]["totalCount"] == count, query
+        assert await count(service, {"search": query}) == found, query
 
 
 def any_character() -> list[str]:

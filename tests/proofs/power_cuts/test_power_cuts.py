@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from tests.proofs.power_cuts.trials import Recorded, cut, record, without
 from tests.proofs.power_cuts.disk import Disk, Link, MakeFolder, Sync, SyncFolder, Write
+from tests.proofs.power_cuts.trials import Recorded, cut, record, without
 
 POINTS = 150
 DATABASE, FOLDER = PurePosixPath("/data/database"), PurePosixPath("/data")

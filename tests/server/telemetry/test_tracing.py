@@ -47,7 +47,7 @@ async def test_hold_its_steps_its_batches_and_its_sql_and_no_values(backend: str
     created_item = collector.one("mutation createItem")
     assert "INSERT" in collector.below(created_item)
     [owners] = [span for span in collector.spans if span.name == "dataloader_batch" and span.parent_id == created_item.id]
-    assert owners.attributes == {"graphql.dataloader.name": "users.by_id", "graphql.dataloader.batch.size": 1}
+    assert owners.attributes == {"graphql.dataloader.name": "users.by_id_even_gone", "graphql.dataloader.batch.size": 1}
     assert collector.below(owners) == ["SELECT"]
 
     told = repr(collector.spans)
