@@ -454,8 +454,9 @@ const scenarios = {
       await open(page);
       await introspected(page);
       const rings = {};
-      for (let step = 0; step < 60; step++) {
+      for (let step = 0; step < 100; step++) {
         await page.keyboard.press("Tab");
+        if (await page.evaluate(() => document.activeElement === document.body)) break; // All of them have had their turn.
         const [label, ring] = await page.evaluate(() => {
           const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
           const { ariaLabel, innerText, className } = document.activeElement;
