@@ -1,7 +1,7 @@
 """Histories: four processes, killed, frozen and replaced, behind proxies that cut, delay, swallow and half-close what they say to each other.
 
 Clients repeat blindly with their keys. Afterwards `checker` looks for any answer that one correct server could not have given.
-`scripts/prove histories` runs it long; tests/proofs/histories/test_histories.py short.
+`scripts/prove histories` runs it, with `--operations N` as short as wanted.
 """
 
 from __future__ import annotations
