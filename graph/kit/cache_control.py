@@ -82,7 +82,7 @@ class DependencyAnalyzer:
         fragments: Mapping[str, FragmentDefinitionNode],
         seen: set[tuple[str, int]],
     ) -> Iterator[CacheDependencies]:
-        """Raises: Unkept."""
+        """Raises: Uncacheable."""
         if (type_.name, id(selections)) in seen:
             return
         seen.add((type_.name, id(selections)))

@@ -172,7 +172,7 @@ def from_csv(
     Lines of separators only are skipped, empty cells at a line's end may be missing or too many. `raw` takes leading apostrophes for text; `unread` hears of
     columns that are neither read nor an export's own.
 
-    Raises: Unreadable, if the header lacks a column, or the file is in another encoding.
+    Raises: UnreadableFile, if the header lacks a column, or the file is in another encoding.
     """
     with _opened(file) as lines:
         header, records, delimiter = _opening(lines, match)
@@ -188,7 +188,7 @@ def from_csv(
 
 
 def from_json_lines(file: BinaryIO, *, match: Match = Match.NONE) -> Iterator[ImportRow]:
-    """One object a line, with the names that the API has; unknown ones are ignored. Raises: Unreadable."""
+    """One object a line, with the names that the API has; unknown ones are ignored. Raises: UnreadableFile."""
     with _opened(file) as lines:
         for number, line in enumerate(_whole(lines), 1):
             if line is None:
@@ -209,7 +209,7 @@ def _opened(file: BinaryIO) -> Generator[Iterator[str]]:
 
 
 def _opening(lines: Iterator[str], match: Match) -> tuple[Sequence[str], Iterator[Record], str]:
-    """The header, the records below it, and the delimiter. Raises: Unreadable."""
+    """The header, the records below it, and the delimiter. Raises: UnreadableFile."""
     number, delimiter = 1, None
     first = next(lines, "")
     if says := _SEPARATOR_LINE.fullmatch(first):

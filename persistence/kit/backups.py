@@ -28,7 +28,7 @@ class DatabaseInUse(Exception):
 def back_up(database: Path, target: Path, progress: Callable[[int, int], None]) -> None:
     """Copy the database of this instant to a new file, and check the copy. `progress` hears pages done and pages in all.
 
-    Raises: Unusable, sqlite3.Error.
+    Raises: UnusableBackup, sqlite3.Error.
     """
     if not database.exists():
         raise UnusableBackup(f"There is no database at {database}.")
@@ -42,7 +42,7 @@ def back_up(database: Path, target: Path, progress: Callable[[int, int], None]) 
 
 
 def restore(copy: Path, database: Path, *, aside: Path) -> None:
-    """Put a copy in the database's place; what stood there is kept as `aside`. Raises: InUse, Unusable, sqlite3.Error.
+    """Put a copy in the database's place; what stood there is kept as `aside`. Raises: DatabaseInUse, UnusableBackup, sqlite3.Error.
 
     The content is written into the file that is there, in one transaction and under a lock that is held from the first look to the last byte: a
     service that starts meanwhile waits, and then has all of it. To put another file in its place would leave that service with the old one, whose
@@ -74,7 +74,7 @@ def _place(partial: Path, database: Path) -> None:
 
 
 def _replace_content(database: Path, partial: Path, aside: Path) -> None:
-    """Raises: InUse."""
+    """Raises: DatabaseInUse."""
     with closing(sqlite3.connect(database, isolation_level=None, timeout=0)) as held:
         try:
             held.execute("PRAGMA locking_mode=EXCLUSIVE")

@@ -26,7 +26,7 @@ class UnsatisfiableRange(Exception):
 
 
 def requested_range(header: str | None, size: int) -> ByteRange | None:
-    """What a Range field asks for; None for the whole, also where the field makes no sense. Raises: Unsatisfiable."""
+    """What a Range field asks for; None for the whole, also where the field makes no sense. Raises: UnsatisfiableRange."""
     found = _ONE.fullmatch(header or "")
     if found is None or not (found[1] or found[2]):
         return None

@@ -34,7 +34,7 @@ class LogReset(Exception):
 
 class Watermark(Protocol):
     async def final(self, session: AsyncSession) -> int | None:
-        """The newest final id; None as long as that cannot be said. Raises: SetBack, once."""
+        """The newest final id; None as long as that cannot be said. Raises: LogReset, once."""
         ...
 
     @property
