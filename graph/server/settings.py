@@ -177,6 +177,11 @@ class Settings(BaseSettings):
     def suggestions(self) -> bool:
         return self._unless_said(self.suggestions_enabled)
 
+    @property
+    def keeps_responses(self) -> bool:
+        """Not with a replica: what it answers may be older than the table versions under which a response would be cached."""
+        return self.response_cache_enabled and self.database_replica_url is None
+
     def _unless_said(self, setting: bool | None) -> bool:
         """What helps a developer helps an attacker: without a word on it, it is for development alone."""
         return self.debug if setting is None else setting
