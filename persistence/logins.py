@@ -3,7 +3,7 @@
 A refresh token works once, and its use makes the next one. One that comes again is in two hands: nobody can tell which is the owner's, so the
 whole login ends, with every token that came from it. Two uses at the same moment are no exception. Tokens are kept as hashes only, and of the used
 ones only the newest few of each login: an older one is refused like any that nobody knows. So is what one user can fill the tables with bounded:
-LOGINS of a user, each with REFRESHES used tokens and a new one.
+LOGINS of a user, each with USED_TOKENS used tokens and a new one.
 Source: RFC 9700, section 4.14.2.
 """
 
@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -46,7 +45,7 @@ from persistence import audit, passwords, users
 from persistence.audit import AuditEntry
 from persistence.kit.column_types import Document, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Change, Database, UnitOfWork
-from persistence.kit.errors import DomainError, InvalidInput, NotFound, TooOften
+from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.users import User
 
 log = structlog.get_logger(__name__)
@@ -55,8 +54,7 @@ LOGIN_DAYS = 30
 RETENTION = timedelta(days=1)  # For clocks that differ, and for whoever asks why a token was refused.
 PRUNED_AT_ONCE = 500
 LOGINS = 1_000  # Of one user, the newest: programs that sign in for each run have many.
-REFRESHES = 10  # Of one login in PACE: an access token is good for half an hour, and browsers' tabs refresh one by one.
-PACE = timedelta(minutes=10)
+USED_TOKENS = 10  # Of one login, the newest.
 TOKEN_BYTES = 32
 TOKEN_LENGTH = 43  # Characters of a refresh token: 32 bytes in base64url.
 CLIENT_LENGTH = 200  # Characters; browsers send about 120.
@@ -202,10 +200,12 @@ async def _forget_oldest(work: UnitOfWork, user_id: int) -> None:
         work.changes.append(Change("login.ended", user_id))
 
 
-async def refresh(work: UnitOfWork, refresh_token: str, *, client: str | None = None, paced: bool = True) -> IssuedLogin | None:
+async def refresh(
+    work: UnitOfWork, refresh_token: str, *, client: str | None = None, admit: Callable[[str], Awaitable[None]]
+) -> IssuedLogin | None:
     """Use a refresh token. None for one that is unknown, expired, ended or used before; the last ends its login, so let the work commit.
 
-    Raises: TooOften, if it is `paced` and REFRESHES came within PACE; the token may be used later.
+    `admit` is called with the login's id before the token is used, and may refuse it by an exception: the token may be used later.
     """
     login = await _locked(work, refresh_token)
     if login is None or login.ended_at is not None or login.expires_at <= utc_now():
@@ -215,30 +215,18 @@ async def refresh(work: UnitOfWork, refresh_token: str, *, client: str | None = 
         log.warning("a refresh token was reused", user_id=login.user_id)
         await _end(work, login, "login.ended_by_reuse", actor_id=None)
         return None
-    if paced:
-        await _check_pace(work, login)
+    await admit(login.id)
     token.used_at = now = utc_now()
     await _forget_used(work, login)
     user = await work.session.get_one(User, login.user_id)
     return await _issue_next(work, login, user, client, now) if user.is_active else None
 
 
-async def _check_pace(work: UnitOfWork, login: Login) -> None:
-    """Raises: TooOften. The first token came by signing in, each other one by a refresh."""
-    newest = select(RefreshToken.created_at).where(RefreshToken.login_id == login.id).order_by(RefreshToken.created_at.desc())
-    before = await work.session.scalar(newest.offset(REFRESHES).limit(1))
-    if before is not None and (wait := before + PACE - utc_now()) > timedelta(0):
-        seconds = math.ceil(wait.total_seconds())
-        raise TooOften(
-            f"This login was refreshed {REFRESHES} times within {PACE.seconds // 60} minutes: try again in {seconds} s.", seconds
-        )
-
-
 async def _forget_used(work: UnitOfWork, login: Login) -> None:
     """All but the newest, of which one more will come."""
     await work.session.flush()
     own = RefreshToken.login_id == login.id
-    newest = select(RefreshToken.token_hash).where(own).order_by(RefreshToken.created_at.desc()).limit(REFRESHES)
+    newest = select(RefreshToken.token_hash).where(own).order_by(RefreshToken.created_at.desc()).limit(USED_TOKENS)
     await work.session.execute(delete(RefreshToken).where(own, RefreshToken.used_at.is_not(None), RefreshToken.token_hash.not_in(newest)))
 
 

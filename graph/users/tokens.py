@@ -1,23 +1,26 @@
 """Mutations of tokens: `token`, `refreshToken` and `revokeToken`."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Self
 
 import strawberry
 
-from graph.budget import BudgetMeter
 from graph.kit.auth import TOKEN_LENGTH, AccessTokens, Scope, network
 from graph.kit.context import Info
 from graph.kit.errors import Error, InvalidInput, member_for
 from graph.kit.fields import mutation
 from graph.kit.limits.cost_rules import PASSWORD_POINTS, TOKEN_WRITE_POINTS
+from graph.kit.limits.rate_limits import LOGIN, LimitedCall, RateLimitRule
 from graph.users.types import known_scopes
 from persistence import logins
 from persistence.kit import errors
 from persistence.kit.column_types import utc_now
 from persistence.kit.limits.guess_throttle import GuessThrottle
+from persistence.kit.limits.moving_window import MovingWindow
 
 BEARER = "Bearer"
+REFRESHES = RateLimitRule("10/10minutes", by=LOGIN)  # An access token is good for half an hour, and browsers' tabs refresh one by one.
 
 
 @member_for(logins.InvalidCredentials)
@@ -97,15 +100,14 @@ class TokenMutation:
         scope=None,
         description="Stay signed in: a new access token and a new refresh token for a refresh token, which works once. "
         "Used twice, even at the same moment, it is in two hands: the login ends, and every token that came from it is refused. "
-        "At most 10 in 10 minutes for each login; one that is refused for that may be used later.",
+        f"{REFRESHES} A token that is refused for that may be used later.",
         cost=TOKEN_WRITE_POINTS,
     )
     async def refresh_token(
         self, info: Info, refresh_token: Annotated[str, strawberry.argument(description="The newest one of your login.")]
     ) -> TokenResult:
         async with info.context.database.transaction() as work:
-            client, paced = info.context.caller.user_agent, info.context.port(BudgetMeter).enabled
-            login = await logins.refresh(work, refresh_token, client=client, paced=paced)
+            login = await logins.refresh(work, refresh_token, client=info.context.caller.user_agent, admit=partial(_count_refresh, info))
         if login is None:
             raise logins.InvalidCredentials
         return Token.of(login, info.context.port(AccessTokens))
@@ -128,3 +130,9 @@ class TokenMutation:
             else:
                 await logins.revoke(work, access.token_id, user_id=access.user_id, expires_at=access.expires_at)
         return RevokedToken(revoked_at=utc_now())
+
+
+async def _count_refresh(info: Info, login_id: str) -> None:
+    """Raises: GraphQLError RATE_LIMITED."""
+    context = info.context
+    await LimitedCall(context.port(MovingWindow), info.field_name, context.caller, {"login_id": login_id}).count((REFRESHES,))

@@ -1,12 +1,13 @@
-"""Rate limits: "at most n in t", declared in one way for fields and for REST routes, by address, caller or argument.
+"""Rate limits: "at most n in t", declared in one way for fields, REST routes, logins and WebSockets, by address, caller, login or connection.
 
     @query(…, limit=RateLimitRule("3/60seconds", by=ADDRESS))
     @mutation(…, limit=(RateLimitRule("100/hour", by=ADDRESS, failures=True), …))
     rest_routes.route(…, limit=RateLimitRule("60/minute", by=CALLER))
+    REFRESHES = RateLimitRule("10/10minutes", by=LOGIN)
+    FRAMES = RateLimitRule("1000/second", by=CONNECTION)
 
-`LimitedCall` counts calls of fields, `route_rate_limiter.py` beside it requests of routes. Both stand beside the budget of cost points, which counts
-everything. Two limits are none of these: that of refreshes is kept with the tokens that it counts (`persistence.logins`), and those of the messages
-and frames of one WebSocket end with it.
+`LimitedCall` counts calls of fields; beside this file, `route_rate_limiter.py` counts requests of routes, and `connection_rate_limiter.py` what comes on
+one WebSocket. All of them stand beside the budget of cost points, which counts everything.
 
 With `failures` each attempt is counted when it begins, so that many at once get no further than one after the other, and taken back unless it is refused
 for what it asks. Only SIDE_BY_SIDE of one key are under way in a process, others wait: so attempts that will succeed are not refused for each other.
@@ -23,6 +24,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from graphql import GraphQLError
+from limits import RateLimitItem
 
 from graph.kit.auth import Caller, network
 from graph.kit.errors import RATE_LIMITED
@@ -60,12 +62,28 @@ class RateLimitRule:
     def refusal_message(self, wait_seconds: int) -> str:
         return f"{str(self).lower()} Try again in {wait_seconds} s."
 
+    @property
+    def span(self) -> RateLimitItem:
+        """The amount and the time. Raises: ValueError, for several of them, of which one would count what another refuses, or for failures."""
+        if self.failures or len(spans(self.rate)) > 1:
+            raise ValueError(f"only fields can count: {self}")
+        return spans(self.rate)[0]
+
     def key(self, field: str, caller: Caller, arguments: Mapping[str, Any]) -> tuple[str, ...]:
         return (field, self.by.words, self.by.key(caller, arguments))
 
 
 ADDRESS = LimitKey("client address", lambda caller, _arguments: network(caller.client_ip))
 CALLER = LimitKey("user, or client address without one", lambda caller, _arguments: caller.key)
+LOGIN = LimitKey("login", lambda _caller, arguments: arguments["login_id"])
+"""For fields that count by themselves, as they have to find out the login first."""
+
+
+def _counted_apart(_caller: Caller, _arguments: Mapping[str, Any]) -> str:
+    raise TypeError("a connection has a ConnectionRateLimiter of its own: no key tells it from others")
+
+
+CONNECTION = LimitKey("connection", _counted_apart)
 
 
 class LimitedCall:

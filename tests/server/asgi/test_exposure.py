@@ -246,7 +246,7 @@ def test_is_defended_as_security_md_says():
         f"{settings.Settings.model_fields['connections_per_caller'].default} open connections each",
         f"at most {TOKEN_LENGTH:,} characters, {tokens.ACCESS_SECONDS // 60} minutes, {tokens.LEEWAY_SECONDS} s for clocks",
         f"sign-in within {sockets.init_seconds:.0f} s; {sockets.message_characters // 1024} kB a message, {sockets.operations} operations",
-        f"{sockets.control_characters:,} characters where it is no operation, {frames.frames:,} frames a second, {frames.idle_frames} of them",
+        f"{sockets.control_characters:,} characters where it is no operation, {frames.frames.span.amount:,} frames a second, {frames.idle_frames.span.amount} of them",
         (
             f"{wire.head_seconds:.0f} to {wire.head_seconds + wire.look_seconds:.0f} s for a request's head, of {wire.head_bytes // 1024} kB "
             f"and {wire.head_fields} fields at most"

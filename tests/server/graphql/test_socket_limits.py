@@ -14,6 +14,7 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from graph.echo import EchoMessage, topic
+from graph.kit.limits.rate_limits import CONNECTION, RateLimitRule
 from graph.server.asgi import http_protocol, websocket_protocol
 from graph.server.asgi.transport import BufferedTransport, WireLimits
 from graph.server.asgi.websocket_protocol import FrameLimits, FrameRate
@@ -119,7 +120,7 @@ async def test_is_closed_once(service: Service, capsys: pytest.CaptureFixture[st
 
 
 def test_counts_frames_of_each_second() -> None:
-    rate = FrameRate(FrameLimits(frames=10, idle_frames=2))
+    rate = FrameRate(FrameLimits(RateLimitRule("10/second", by=CONNECTION), RateLimitRule("2/second", by=CONNECTION)))
     text, pong, empty = Frame(Opcode.TEXT, b"x"), Frame(Opcode.PONG, b"x"), Frame(Opcode.CONT, b"")
     assert [rate.is_exceeded(events, 7.1) for events in ([text] * 8, [pong], [empty])] == [False, False, False]
     assert [rate.is_exceeded([text], now) for now in (7.9, 8.0)] == [True, False]
