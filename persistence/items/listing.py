@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -85,6 +85,12 @@ class Filter:
             for place, tag in enumerate(tags or ()):
                 checks.text(name, tag, most=TAG_LENGTH, deeper=(str(place),))
         checks.finish()
+
+    def but(self, **changes: Any) -> Filter:
+        """The same filter with other parts. These come from a filter, not from a client: nothing is checked again."""
+        derived = object.__new__(Filter)
+        derived.__dict__.update({part.name: getattr(self, part.name) for part in fields(self)} | changes)
+        return derived
 
     @cached_property
     def words(self) -> Words | None:
@@ -193,7 +199,7 @@ class ItemList:
     facets: ClassVar[Mapping[str, Facet]] = FACETS
 
     def without(self, facet: Facet) -> ItemList:
-        return replace(self, filter=replace(self.filter, **dict.fromkeys(facet.selected_by)))
+        return replace(self, filter=self.filter.but(**dict.fromkeys(facet.selected_by)))
 
     @property
     def form(self) -> Hashable:
@@ -224,12 +230,12 @@ class ItemList:
             return None
 
         def rows_of(words: Words) -> Select[Any]:
-            return listing(Filter(search=search_, near=words), Order()).first_rows(SAMPLE).with_only_columns(Item.search_words)
+            return listing(NO_FILTER.but(search=search_, near=words), Order()).first_rows(SAMPLE).with_only_columns(Item.search_words)
 
         correction = await correct(session, SPELLINGS, search_, rows_of)
         if correction is None:
             return None
-        return replace(self, filter=replace(self.filter, near=correction.words), did_you_mean=correction.query)
+        return replace(self, filter=self.filter.but(near=correction.words), did_you_mean=correction.query)
 
     def listing(self) -> OrderedQuery[Item]:
         return listing(self.filter, self.order)
@@ -252,15 +258,15 @@ async def count(session: AsyncSession, filter_: Filter) -> int:
 
 
 def listing_of_owner(owner_id: Any) -> OrderedQuery[Item]:
-    return listing(Filter(owner_id=owner_id), Order())
+    return listing(NO_FILTER.but(owner_id=owner_id), Order())
 
 
 BY_OWNER = ChildList(
     ENTITY,
     "owner_id",
     listing_of_owner,
-    lambda owner_id: fingerprint(Filter(owner_id=owner_id), Order()),
-    lambda owner_id: ItemList(Filter(owner_id=owner_id)),
+    lambda owner_id: fingerprint(NO_FILTER.but(owner_id=owner_id), Order()),
+    lambda owner_id: ItemList(NO_FILTER.but(owner_id=owner_id)),
 )
 
 

@@ -50,6 +50,9 @@ class PageArguments:
         if self.after == "" or self.before == "":
             object.__setattr__(self, "after", self.after or None)
             object.__setattr__(self, "before", self.before or None)
+        self._check()
+
+    def _check(self) -> None:
         if self.first is not None and self.last is not None:
             raise InvalidInput.at("last", "give first or last, not both")
         if not 0 <= self.size <= MAX_PAGE_SIZE:
