@@ -5,12 +5,23 @@ from typing import Annotated, Any
 
 import strawberry
 
-from graph.items.mutations import ANOTHER_WAS_BAD, BULK_ROWS, BulkErrorPolicy, NotCreated
+from graph.items.bulk import (
+    ANOTHER_WAS_BAD,
+    BulkErrorPolicy,
+    NotCreated,
+    RejectedAll,
+    check_rows,
+    dump_error,
+    in_row,
+    item_of_row,
+    load_error,
+    with_results,
+)
 from graph.items.stock import OutOfStock
 from graph.items.types import Item
 from graph.kit.auth import Scope
 from graph.kit.context import Info
-from graph.kit.errors import Error, IdempotencyKeyReused, InvalidInput, NotFound, as_data
+from graph.kit.errors import IdempotencyKeyReused, InvalidInput, NotFound, as_data
 from graph.kit.fields import mutation
 from graph.kit.global_ids import row_id
 from graph.kit.idempotency import IdempotencyKey
@@ -45,9 +56,7 @@ class InventoryAdjusted:
 
     @strawberry.field(description="The item as it is now.", metadata={"cost": Cost(weight=0)})  # Paid for with the row.
     async def item(self, info: Info) -> Item:
-        row = await info.context.load(items.ENTITY.by_id_even_gone, self.key)
-        assert row is not None, "the rows of items stay"
-        return Item.of(row)
+        return await item_of_row(info, self.key)
 
 
 InventoryAdjustmentResult = Annotated[
@@ -69,14 +78,6 @@ AdjustInventoryResult = Annotated[
 ]
 
 
-class _RejectedAll(Exception):
-    """An adjustment is refused, so that none may be made."""
-
-    def __init__(self, results: Sequence[inventory.AdjustmentResult]) -> None:
-        super().__init__()
-        self.results = results
-
-
 @strawberry.type
 class InventoryMutation:
     @mutation(
@@ -92,8 +93,7 @@ class InventoryMutation:
         on_error: BulkErrorPolicy = BulkErrorPolicy.REJECT_ALL,
         idempotency_key: IdempotencyKey = None,
     ) -> AdjustInventoryResult:
-        if not 1 <= len(adjustments) <= BULK_ROWS:
-            raise errors.InvalidInput.at("adjustments", f"must be 1 to {BULK_ROWS} of them, not {len(adjustments)}")
+        check_rows("adjustments", adjustments)
         rows = [_checked(each.adjustment()) for each in adjustments]
         good = [row for row in rows if isinstance(row, Adjustment)]
         reject_all = on_error is BulkErrorPolicy.REJECT_ALL
@@ -101,16 +101,17 @@ class InventoryMutation:
 
         async def command(work: UnitOfWork) -> Sequence[inventory.AdjustmentResult]:
             results = await inventory.adjust(work, good, actor_id=actor.user_id)
-            if reject_all and not (len(good) == len(rows) and all(isinstance(result, Adjusted) for result in results)):
-                raise _RejectedAll(results)
+            refused = {place: result for place, result in enumerate(results) if not isinstance(result, Adjusted)}
+            if reject_all and (refused or len(good) < len(rows)):
+                raise RejectedAll(refused)
             return results
 
         arguments = [[vars(each) for each in adjustments], on_error.value]
         try:
             results = await info.context.once(command, _STORED, key=idempotency_key, operation="adjustInventory", arguments=arguments)
-        except _RejectedAll as rejected:
-            return _answer(rows, rejected.results, done=False)
-        return _answer(rows, results, done=True)
+        except RejectedAll as rejected:
+            return _answer(rows, [rejected.refused.get(place) for place in range(len(good))])
+        return _answer(rows, results)
 
 
 def _checked(adjustment: Adjustment) -> Row:
@@ -121,23 +122,21 @@ def _checked(adjustment: Adjustment) -> Row:
     return adjustment
 
 
-def _answer(rows: Sequence[Row], results: Sequence[inventory.AdjustmentResult], *, done: bool) -> AdjustInventory:
-    """`results` are those of the rows that are good by themselves."""
-    following = iter(results)
-    all_results = [next(following) if isinstance(row, Adjustment) else row for row in rows]
-    return AdjustInventory(results=[_shown(result, place, done=done) for place, result in enumerate(all_results)])
+def _answer(rows: Sequence[Row], results: Sequence[inventory.AdjustmentResult | None]) -> AdjustInventory:
+    """`results` are those of the rows that are good by themselves; None for one that was not made because of another."""
+    return AdjustInventory(results=[_shown(result, place) for place, result in enumerate(with_results(rows, results))])
 
 
-def _shown(result: inventory.AdjustmentResult, place: int, *, done: bool) -> Any:
-    if isinstance(result, Adjusted):
-        return InventoryAdjusted(delta=result.delta, key=result.item_id) if done else NotCreated.because(ANOTHER_WAS_BAD)
-    return _refused(result, place)
-
-
-def _refused(error: errors.DomainError, place: int) -> Error:
-    if isinstance(error, errors.InvalidInput):
-        error = errors.InvalidInput(*(problem.below("adjustments", str(place)) for problem in error.problems))
-    return as_data(error)
+def _shown(result: inventory.AdjustmentResult | None, place: int) -> Any:
+    match result:
+        case None:
+            return NotCreated.because(ANOTHER_WAS_BAD)
+        case Adjusted(item_id, delta):
+            return InventoryAdjusted(delta=delta, key=item_id)
+        case errors.InvalidInput():
+            return in_row(result, "adjustments", place)
+        case _:
+            return as_data(result)
 
 
 def _dump(results: Sequence[inventory.AdjustmentResult]) -> Any:
@@ -150,8 +149,8 @@ def _dumped(result: inventory.AdjustmentResult) -> Any:
             return [item_id, delta]
         case items.OutOfStock(item_id=item_id, available=available):
             return {"item_id": item_id, "available": available}
-        case errors.InvalidInput(problems=problems):
-            return {"problems": [[problem.path, problem.message] for problem in problems]}
+        case errors.InvalidInput():
+            return {"problems": dump_error(result)}
         case _:
             return None
 
@@ -167,7 +166,7 @@ def _loaded(row: Any) -> inventory.AdjustmentResult:
         case {"item_id": item_id, "available": available}:
             return items.OutOfStock(item_id, available)
         case {"problems": problems}:
-            return errors.InvalidInput(*(errors.Problem(tuple(path), message) for path, message in problems))
+            return load_error(problems)
         case _:
             return errors.NotFound("item")
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from enum import Enum
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import strawberry
 
+from graph.items.bulk import ANOTHER_WAS_BAD, BulkErrorPolicy, NotCreated, RejectedAll, check_rows, in_row
 from graph.items.types import EXTERNAL_ID, Item
 from graph.kit.auth import Scope
 from graph.kit.context import Info
@@ -15,18 +15,13 @@ from graph.kit.fields import mutation
 from graph.kit.global_ids import required_row_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
+from graph.kit.operations.commands import ExpectedVersion, supplied
 from persistence import audit
 from persistence.items import table as items
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.serialization import NO_RESULT
 
-BULK_ROWS = 10_000
-ANOTHER_WAS_BAD = "Good, but another row was bad and onError is REJECT_ALL."
-
-ExpectedVersion = Annotated[
-    int | None, strawberry.argument(description="The `version` that you read: if it has changed since, nothing happens.")
-]
 ExpectedInventory = Annotated[
     int | None, strawberry.argument(description="The `inventory` that you read: if something was sold or added since, nothing happens.")
 ]
@@ -56,22 +51,6 @@ class UpdateItemInput:
     tags: list[str] | None = strawberry.field(default=strawberry.UNSET, description="Replaces all tags.")
     inventory: int | None = strawberry.field(default=strawberry.UNSET, description="Units in stock, from 0.")
     external_id: str | None = strawberry.field(default=strawberry.UNSET, description=f"{EXTERNAL_ID} Null for none.")
-
-    def changes(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if value is not strawberry.UNSET}
-
-
-@strawberry.enum(description="What a bulk call does when some of its rows are bad.")
-class BulkErrorPolicy(Enum):
-    REJECT_ALL = strawberry.enum_value("reject_all", description="Nothing is created unless every row is good.")
-    SKIP_INVALID = strawberry.enum_value("skip_invalid", description="The good rows are created, the bad ones reported.")
-
-
-@strawberry.type(description="This row is good, but it was not created: it was a dry run, or another row was bad.")
-class NotCreated(Error):
-    @classmethod
-    def because(cls, message: str) -> Self:
-        return cls(message=message)
 
 
 BulkItemResult = Annotated[Item | InvalidInput | NotCreated, strawberry.union("BulkItemResult", description="What became of one row.")]
@@ -145,7 +124,7 @@ class ItemMutation:
         expected_inventory: ExpectedInventory = None,
         idempotency_key: IdempotencyKey = None,
     ) -> UpdateItemResult:
-        actor, item_id, changes = info.context.require(), required_row_id("Item", id), input.changes()
+        actor, item_id, changes = info.context.require(), required_row_id("Item", id), supplied(input)
 
         async def command(work: UnitOfWork) -> items.Item:
             expected = {"expected_version": expected_version, "expected_inventory": expected_inventory}
@@ -198,9 +177,8 @@ class ItemMutation:
         dry_run: Annotated[bool, strawberry.argument(description="Check the rows and create nothing.")] = False,
         idempotency_key: IdempotencyKey = None,
     ) -> BulkCreateItemsResult:
-        if not 1 <= len(inputs) <= BULK_ROWS:
-            raise errors.InvalidInput.at("inputs", f"must be 1 to {BULK_ROWS} rows, not {len(inputs)}")
-        drafts = [checked(draft.draft(), place) for place, draft in enumerate(inputs)]
+        check_rows("inputs", inputs)
+        drafts = [_checked(draft.draft(), place) for place, draft in enumerate(inputs)]
         good = [draft for draft in drafts if isinstance(draft, items.ItemValues)]
         if dry_run:
             return _uncreated(drafts, "Good, but this was a dry run.")
@@ -229,14 +207,6 @@ class ItemMutation:
         return BulkCreateItems(created=len(made.created), results=results)
 
 
-class RejectedAll(Exception):
-    """Some rows cannot be created beside what is there: the others must not be either."""
-
-    def __init__(self, refused: Mapping[int, errors.InvalidInput]) -> None:
-        super().__init__()
-        self.refused = refused
-
-
 def _with_refusals(
     drafts: Sequence[items.ItemValues | InvalidInput], refused: Mapping[int, errors.InvalidInput]
 ) -> Sequence[items.ItemValues | InvalidInput]:
@@ -246,11 +216,7 @@ def _with_refusals(
     return [by_place.get(place, draft) for place, draft in enumerate(drafts)]
 
 
-def in_row(error: errors.InvalidInput, argument: str, place: int) -> InvalidInput:
-    return InvalidInput.of(errors.InvalidInput(*(problem.below(argument, str(place)) for problem in error.problems)))
-
-
-def checked(draft: items.ItemValues, place: int) -> items.ItemValues | InvalidInput:
+def _checked(draft: items.ItemValues, place: int) -> items.ItemValues | InvalidInput:
     try:
         draft.check()
     except errors.InvalidInput as error:

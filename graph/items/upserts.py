@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import strawberry
 
-from graph.items.mutations import ANOTHER_WAS_BAD, BULK_ROWS, BulkErrorPolicy, NotCreated, RejectedAll, in_row
+from graph.items.bulk import (
+    ANOTHER_WAS_BAD,
+    BulkErrorPolicy,
+    NotCreated,
+    RejectedAll,
+    check_rows,
+    dump_error,
+    in_row,
+    item_of_row,
+    load_error,
+    with_results,
+)
 from graph.items.types import EXTERNAL_ID, Item
 from graph.kit.auth import Scope
 from graph.kit.context import Context, Info
@@ -15,9 +26,9 @@ from graph.kit.errors import IdempotencyKeyReused, InvalidInput
 from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
+from graph.kit.operations.commands import supplied
 from persistence import audit
 from persistence.items import external_ids, upserts
-from persistence.items import table as items
 from persistence.items.upserts import ItemPatch, Upserted
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
@@ -36,9 +47,6 @@ class UpsertItemInput:
     tags: list[str] | None = strawberry.field(default=strawberry.UNSET, description="Replaces all tags.")
     inventory: int | None = strawberry.field(default=strawberry.UNSET, description="Units in stock, from 0.")
 
-    def values(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if value is not strawberry.UNSET}
-
 
 @strawberry.enum(description="What a row did.")
 class UpsertOutcome(Enum):
@@ -55,9 +63,7 @@ class UpsertedItem:
 
     @strawberry.field(description="The item as it is now.", metadata={"cost": Cost(weight=0)})  # Paid for with the row.
     async def item(self, info: Info) -> Item:
-        row = await info.context.load(items.ENTITY.by_id_even_gone, self.key)
-        assert row is not None, "the rows of items stay"
-        return Item.of(row)
+        return await item_of_row(info, self.key)
 
 
 UpsertItemResult = Annotated[
@@ -97,8 +103,7 @@ class UpsertMutation:
         dry_run: Annotated[bool, strawberry.argument(description="Say what each row would do, and do nothing.")] = False,
         idempotency_key: IdempotencyKey = None,
     ) -> UpsertItemsResult:
-        if not 1 <= len(inputs) <= BULK_ROWS:
-            raise errors.InvalidInput.at("inputs", f"must be 1 to {BULK_ROWS} rows, not {len(inputs)}")
+        check_rows("inputs", inputs)
         rows = _rows(inputs)
         patches = [row for row in rows if isinstance(row, ItemPatch)]
         reject_all = on_error is BulkErrorPolicy.REJECT_ALL
@@ -115,7 +120,7 @@ class UpsertMutation:
                 await audit.write(work, "items.upserted", actor_id=owner.user_id, detail=changed)
             return results
 
-        arguments = [[each.values() for each in inputs], on_error.value]
+        arguments = [[supplied(each) for each in inputs], on_error.value]
         try:
             results = await info.context.once(command, _STORED, key=idempotency_key, operation="upsertItems", arguments=arguments)
         except RejectedAll as rejected:
@@ -131,7 +136,7 @@ def _rows(inputs: Sequence[UpsertItemInput]) -> list[Row]:
         try:
             if each.external_id in earlier:
                 raise errors.InvalidInput.at(external_ids.PATH, external_ids.REPEATED)
-            rows.append(ItemPatch.checked(each.values()))
+            rows.append(ItemPatch.checked(supplied(each)))
         except errors.InvalidInput as error:
             rows.append(error)
         earlier.add(each.external_id)
@@ -152,15 +157,13 @@ def _counts(results: Sequence[Result], *, changing: bool = False) -> dict[str, i
 
 def _answer(rows: Sequence[Row], results: Sequence[Result], because: str | None, *, done: bool) -> UpsertItems:
     """`results` are those of the patches among the rows. Where nothing was `done`, each says what it would have done, or why not."""
-    following = iter(results)
-    all_results = [next(following) if isinstance(row, ItemPatch) else row for row in rows]
     shown: list[UpsertItemResult] = [
         in_row(result, "inputs", place)
         if isinstance(result, errors.InvalidInput)
         else _shown(result)
         if done
         else _not_done(result, because)
-        for place, result in enumerate(all_results)
+        for place, result in enumerate(with_results(rows, results))
     ]
     counts = _counts(results) if done else {}
     return UpsertItems(**{outcome.value: counts.get(outcome.value, 0) for outcome in upserts.UpsertOutcome}, results=shown)
@@ -182,20 +185,13 @@ def _not_done(result: Upserted, because: str | None) -> NotCreated:
 
 def _dump(results: Sequence[Result]) -> Any:
     return [
-        [[problem.path, problem.message] for problem in result.problems]
-        if isinstance(result, errors.InvalidInput)
-        else [result.outcome.value, result.item_id, list(result.fields)]
+        dump_error(result) if isinstance(result, errors.InvalidInput) else [result.outcome.value, result.item_id, list(result.fields)]
         for result in results
     ]
 
 
 def _load(stored: Any) -> Sequence[Result]:
-    return [
-        Upserted(upserts.UpsertOutcome(row[0]), row[1], row[2])
-        if isinstance(row[0], str)
-        else errors.InvalidInput(*(errors.Problem(tuple(path), message) for path, message in row))
-        for row in stored
-    ]
+    return [Upserted(upserts.UpsertOutcome(row[0]), row[1], row[2]) if isinstance(row[0], str) else load_error(row) for row in stored]
 
 
 _STORED: Serializer[Sequence[Result]] = Serializer(_dump, _load)

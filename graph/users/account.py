@@ -14,6 +14,7 @@ from graph.kit.global_ids import global_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import PASSWORD_POINTS
 from graph.kit.limits.rate_limits import ADDRESS, RateLimitRule
+from graph.kit.operations.commands import supplied
 from graph.users.tokens import InvalidCredentials
 from graph.users.types import User
 from persistence import audit, erasure, logins, passwords, users
@@ -31,9 +32,6 @@ class UpdateMeInput:
     email: str | None = strawberry.field(
         default=strawberry.UNSET, description="An address of at most 254 characters, or null. Only you and `users:read` see it."
     )
-
-    def changes(self) -> dict[str, str | None]:
-        return {name: value for name, value in vars(self).items() if value is not strawberry.UNSET}
 
 
 @strawberry.type(description="The new password is in force.")
@@ -74,7 +72,7 @@ DeleteMeResult = Annotated[
 class AccountMutation:
     @mutation(scope=(), description="Change what your account says of you. What is the same already is not written again.")
     async def update_me(self, info: Info, input: UpdateMeInput, idempotency_key: IdempotencyKey = None) -> UpdateMeResult:
-        user_id, changes = info.context.require().user_id, input.changes()
+        user_id, changes = info.context.require().user_id, supplied(input)
 
         async def command(work: UnitOfWork) -> users.User:
             user, changed = await users.change_profile(work, user_id, changes)

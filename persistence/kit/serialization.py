@@ -33,13 +33,13 @@ def row_of(entity: type[R], *, without: Collection[str] = ()) -> Serializer[R]:
     columns = inspect(entity).columns
     names = [name for name, column in columns.items() if column.computed is None and name not in without]
 
-    def freeze(row: R) -> dict[str, Any]:
+    def dump(row: R) -> dict[str, Any]:
         return {name: _plain(getattr(row, name)) for name in names}
 
-    def thaw(frozen: dict[str, Any]) -> R:
-        return entity(**{name: _typed(value, columns[name].type.python_type) for name, value in frozen.items()})
+    def load(stored: dict[str, Any]) -> R:
+        return entity(**{name: _typed(value, columns[name].type.python_type) for name, value in stored.items()})
 
-    return Serializer(freeze, thaw)
+    return Serializer(dump, load)
 
 
 def _plain(value: Any) -> Any:

@@ -151,7 +151,7 @@ async def test_is_told_to_subscribers(service: Service) -> None:
 @pytest.mark.parametrize("rows", [0, 10_001])
 async def test_refuses_a_call_of_the_wrong_size(service: Service, rows: int) -> None:
     answer = await adjust(service, await service.sign_in(), *[{"externalId": "K", "delta": 1}] * rows)
-    assert answer["problems"] == [{"path": ["adjustments"], "message": f"must be 1 to 10000 of them, not {rows}"}]
+    assert answer["problems"] == [{"path": ["adjustments"], "message": f"must be 1 to 10000 rows, not {rows}"}]
 
 
 @pytest.mark.parametrize(("scopes", "code"), [(None, "UNAUTHENTICATED"), ((Scope.ITEMS_READ,), "FORBIDDEN")])
