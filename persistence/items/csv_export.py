@@ -15,10 +15,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, literal_column
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.items.listing import STREAM_ROWS, Filter, selected
+from persistence.items.listing import Filter, selected
 from persistence.items.table import TAGS, Item
 from persistence.kit.database.row_stream import stream_copy, stream_rows
 from persistence.kit.parsing import csv_formulas as formulas
+from persistence.kit.query.entity import STREAM_ROWS
 
 COLUMNS = ("name", "description", "price", "tags", "inventory", "externalId", "id", "createdAt")
 HEADER = ",".join(COLUMNS).encode() + b"\r\n"

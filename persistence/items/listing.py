@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import Decimal
@@ -29,7 +29,7 @@ from persistence.kit.query.search_scan import OrderedScan
 TAG_LENGTH = 200  # Longer than any tag.
 FILTER_TAGS = 20
 RANKED_ROWS = 100_000  # Of a search: there is no index of ranks, and each row takes 5 µs. Beyond, a list by relevance ends.
-STREAM_ROWS = 500  # Rows fetched at a time: about 100 kB, and 3 ms of the event loop.
+STREAMED = ("id", "name", "description", "price", "tags", "inventory", "created_at", "external_id")
 _LIVE = Item.deleted_at.is_(None)
 
 
@@ -276,14 +276,6 @@ async def numbered_page(session: AsyncSession, filter_: Filter, *, number: int, 
     return (await session.scalars(statement)).all()
 
 
-async def stream(session: AsyncSession, filter_: Filter, *, limit: int | None) -> AsyncGenerator[Sequence[Any]]:
-    """Id, name, description, price, tags, inventory, creation and external id of the items in order of id, some rows at a time, at constant memory."""
-    columns = (Item.id, Item.name, Item.description, Item.price, Item.tags, Item.inventory, Item.created_at, Item.external_id)
-    statement = selected(filter_, limit).with_only_columns(*columns)
-    rows = await session.stream(statement, execution_options={"yield_per": STREAM_ROWS})
-    parts: AsyncIterator[Sequence[Any]] = rows.partitions()  # It holds nothing but `rows`.
-    try:
-        async for part in parts:
-            yield part
-    finally:
-        await rows.close()
+def stream(session: AsyncSession, filter_: Filter, *, limit: int | None) -> AsyncGenerator[Sequence[Any]]:
+    """The STREAMED attributes of items in order of id, some rows at a time, at constant memory."""
+    return entity.stream(session, ItemList(filter_), STREAMED, limit=limit)

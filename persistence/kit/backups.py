@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from persistence.kit import fsync
 from persistence.kit.events import log as events
 
 PAGES_AT_ONCE = 1_024  # 4 MB.
@@ -56,12 +57,12 @@ def restore(copy: Path, database: Path, *, aside: Path) -> None:
             source.backup(new)
             new.execute("UPDATE event_log SET identity = ?", (events.new_identity(),))
             new.commit()
-        _sync(partial)
+        fsync.sync(partial)
         if database.exists():
             _replace_content(database, partial, aside)
         else:
             _place(partial, database)
-        _sync(database.parent)
+        fsync.sync(database.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -93,7 +94,7 @@ def _copy(source: sqlite3.Connection, target: Path) -> None:
     try:
         with closing(sqlite3.connect(partial)) as copy:
             source.backup(copy)
-        _sync(partial)
+        fsync.sync(partial)
         partial.rename(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -107,11 +108,3 @@ def _check(connection: sqlite3.Connection, file: Path) -> None:
         raise UnusableBackup(f"{file} is no database of this service: {error}.") from error
     if found != "ok":
         raise UnusableBackup(f"{file} is damaged: {found}")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

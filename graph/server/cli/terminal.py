@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from graph.server import settings
 from graph.server.telemetry import logs
+from persistence.kit import fsync
 from persistence.kit.cache.table_versions import publishing_versions
 from persistence.kit.database.database import Database
 from persistence.kit.parsing import values as parsing
@@ -116,10 +117,10 @@ def new_file(path: Path, *, force: bool) -> Generator[Path]:
             fail(f"There is no folder {path.parent} for {path.name}.")
         _refuse_replacing(path, force=force)
         yield partial
-        _sync(partial)
+        fsync.sync(partial)
         _refuse_replacing(path, force=force)
         partial.replace(target)
-        _sync(target.parent)
+        fsync.sync(target.parent)
     except OSError as error:
         if is_transient(error):
             raise
@@ -132,14 +133,6 @@ def new_file(path: Path, *, force: bool) -> Generator[Path]:
 def _refuse_replacing(path: Path, *, force: bool) -> None:
     if not force and path.exists():
         fail(f"There is a file {path} already: give another name, or --force to replace it.")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
+from persistence.kit import fsync
 from persistence.kit.blobs.blobs import Blobs, StorageFull, is_key
 
 P = ParamSpec("P")
@@ -110,15 +111,7 @@ def _make_folder(folder: Path) -> None:
     if not folder.exists():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        fsync.sync(folder.parent)
 
 
 async def _write_parts(file: BinaryIO, parts: AsyncIterable[bytes]) -> None:
@@ -149,8 +142,8 @@ def _finish(file: BinaryIO, partial: Path, path: Path) -> None:
     file.flush()
     os.fsync(file.fileno())
     partial.rename(path)
-    _sync_folder(path.parent)
-    _sync_folder(path.parent.parent)
+    fsync.sync(path.parent)
+    fsync.sync(path.parent.parent)
 
 
 def _discard(file: BinaryIO, partial: Path) -> None:
