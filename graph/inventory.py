@@ -17,7 +17,7 @@ from graph.items.bulk import (
     load_error,
     with_results,
 )
-from graph.items.stock import OutOfStock
+from graph.items.out_of_stock import OutOfStock
 from graph.items.types import Item
 from graph.kit.auth import Scope
 from graph.kit.context import Info

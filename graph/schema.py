@@ -5,6 +5,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from graph.audit import AuditQuery
 from graph.budget import BudgetQuery
+from graph.compute import ComputeQuery
 from graph.echo import EchoMutation, EchoSubscription
 from graph.files import FileMutation, FileQuery
 from graph.health import HealthQuery
@@ -17,7 +18,7 @@ from graph.items.upserts import UpsertMutation
 from graph.jobs import JobMutation, JobQuery
 from graph.kit.entity.declaration import check
 from graph.kit.scalars import SCALARS
-from graph.node import SystemQuery
+from graph.node import NodeQuery
 from graph.purchases.mutations import PurchaseMutation
 from graph.purchases.status import PurchaseSubscription
 from graph.purchases.types import PurchaseQuery
@@ -31,7 +32,18 @@ from graph.users.types import UserQuery
 
 @strawberry.type(description="Everything that can be read.")
 class Query(
-    ItemQuery, SummaryQuery, PurchaseQuery, SalesQuery, FileQuery, UserQuery, AuditQuery, JobQuery, BudgetQuery, HealthQuery, SystemQuery
+    ItemQuery,
+    SummaryQuery,
+    PurchaseQuery,
+    SalesQuery,
+    FileQuery,
+    UserQuery,
+    AuditQuery,
+    JobQuery,
+    BudgetQuery,
+    HealthQuery,
+    NodeQuery,
+    ComputeQuery,
 ):
     pass
 

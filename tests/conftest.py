@@ -16,8 +16,9 @@ from graph.server.asgi.response_headers import REQUEST_ID
 from graph.server.settings import Settings
 from persistence.kit.database.statement_executor import InstrumentedExecutor
 from persistence.schema import upgrade
-from tests.support import dropped_coroutines, servers
-from tests.support import node as nodejs
+from tests.support import dropped_coroutines
+from tests.support.clients import node as nodejs
+from tests.support.servers import databases
 from tests.support.service import SECRET, Service, running
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ async def settings_for(backend: str, folder: Path, **overrides: Any) -> Settings
     """Settings for an empty, migrated database."""
     values: dict[str, Any] = {"debug": True, "secret_key": SECRET, "files_url": (folder / "files").as_uri(), "rate_limits_enabled": False}
     if backend == "postgresql":
-        values["database_url"] = await servers.create_database(servers.postgres(), folder.name)
-        values["redis_url"] = servers.redis()
+        values["database_url"] = await databases.create_database(databases.postgres(), folder.name)
+        values["redis_url"] = databases.redis()
     else:
         values["database_url"] = f"sqlite+aiosqlite:///{folder / 'storegraph.db'}"
     settings = Settings.model_validate(values | overrides)

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 import strawberry
 
-from graph.items.stock import OutOfStock
+from graph.items.out_of_stock import OutOfStock
 from graph.kit.auth import Scope
 from graph.kit.context import Info
 from graph.kit.errors import Error, IdempotencyKeyReused, InvalidInput, NotFound, member_for

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from graph.kit.limits.route_rate_limiter import RouteRateLimiter
 from graph.schema import schema
 from graph.server.asgi.compression import Compression
-from graph.server.asgi.middleware import CorsShortcut, PathShortcut, PlainStarlette
+from graph.server.asgi.middleware_shortcuts import CorsShortcut, PathShortcut, PlainStarlette
 from graph.server.asgi.response_headers import ResponseHeadersMiddleware
 from graph.server.asgi.trusted_proxies import TrustedProxies, networks
 from graph.server.components import Components, create_components

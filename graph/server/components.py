@@ -26,9 +26,9 @@ from graph.server.graphql.persisted_documents import PersistedDocuments, Trusted
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.response_cache import ResponseCache
 from graph.server.settings import Settings
-from graph.server.telemetry.endpoint import MetricsEndpoint
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metrics import Metrics
+from graph.server.telemetry.metrics_endpoint import MetricsEndpoint
 from graph.server.telemetry.telemetry import Telemetry
 from graph.users.mutations import SignupPolicy
 from persistence.health_checks import HealthChecks

@@ -7,11 +7,11 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.benchmark import chart, ground, trials
-from scripts.benchmark.contestants import ROOT
-from scripts.benchmark.findings import HEAD, Finding, line
-from scripts.benchmark.ground import Ground
+from scripts.benchmark import chart, dataset, measurements
+from scripts.benchmark.dataset import Dataset
+from scripts.benchmark.report import HEAD, Finding, line
 from scripts.benchmark.rounds import FULL, QUICK, Pace
+from scripts.benchmark.servers import ROOT
 
 PICTURE = ROOT / "docs" / "bench.svg"
 CASES = ("W1", "W4", "W5", "W7", "W8", "SQLite", "W6", "L")  # W1 stands for W1 to W3.
@@ -28,14 +28,14 @@ def main() -> None:
         parser.error(f"there is no case {' or '.join(sorted(unknown))}")
     pace = QUICK if arguments.quick else FULL
     print(HEAD, flush=True)
-    with ground.laid(pace.items) as laid:
-        findings = _measured(laid, pace, requested)
+    with dataset.created(pace.items) as data:
+        findings = _measured(data, pace, requested)
     target = arguments.picture or (PICTURE if requested == set(CASES) and not arguments.quick else None)
     if target:
         target.write_text(chart.drawn(findings))
 
 
-def _measured(laid: Ground, pace: Pace, requested: set[str]) -> list[Finding]:
+def _measured(data: Dataset, pace: Pace, requested: set[str]) -> list[Finding]:
     findings: list[Finding] = []
 
     def add(case: str, trial: Callable[[], list[Finding]]) -> None:
@@ -44,21 +44,21 @@ def _measured(laid: Ground, pace: Pace, requested: set[str]) -> list[Finding]:
             findings.extend(found)
             print("\n".join(map(line, found)), flush=True)
 
-    add("W1", lambda: trials.reads(laid, pace))
-    add("W4", lambda: trials.cached_page(laid, pace))
-    add("W5", lambda: trials.deliveries(laid, pace))
-    add("W7", lambda: trials.files(laid, pace))
-    add("W8", lambda: trials.purchases(laid, pace))
+    add("W1", lambda: measurements.reads(data, pace))
+    add("W4", lambda: measurements.cached_page(data, pace))
+    add("W5", lambda: measurements.deliveries(data, pace))
+    add("W7", lambda: measurements.files(data, pace))
+    add("W8", lambda: measurements.purchases(data, pace))
     if "SQLite" in requested:
-        laid.lay_sqlite()
-    add("SQLite", lambda: trials.sqlite_reads(laid, pace))
-    add("SQLite", lambda: trials.cached_page(laid, pace, sqlite=True))
-    add("SQLite", lambda: trials.exports(laid, pace, sqlite=True))
-    small = trials.lists(laid, pace) if "L" in requested else {}
+        data.lay_sqlite()
+    add("SQLite", lambda: measurements.sqlite_reads(data, pace))
+    add("SQLite", lambda: measurements.cached_page(data, pace, sqlite=True))
+    add("SQLite", lambda: measurements.exports(data, pace, sqlite=True))
+    small = measurements.lists(data, pace) if "L" in requested else {}
     if requested & {"W6", "L"}:
-        asyncio.run(laid.grow(pace.big))
-    add("W6", lambda: trials.exports(laid, pace))
-    add("L", lambda: [trials.growth(small, trials.lists(laid, pace), laid, pace)])
+        asyncio.run(data.grow(pace.big))
+    add("W6", lambda: measurements.exports(data, pace))
+    add("L", lambda: [measurements.growth(small, measurements.lists(data, pace), data, pace)])
     return findings
 
 

@@ -1,12 +1,12 @@
-"""The comparison as a picture for README.md: one bar for each contestant, as long as its figure is beside the longest of its case."""
+"""The comparison as a picture for README.md: one bar for each server, as long as its figure is beside the longest of its case."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 
-from scripts.benchmark.contestants import BARE, NODE, PRODUCT, PSQL, REST, STATIC, STOCK
-from scripts.benchmark.findings import Finding
+from scripts.benchmark.report import Finding
+from scripts.benchmark.servers import BARE, NODE, PRODUCT, PSQL, REST, STATIC, STOCK
 
 WIDTH, LABELS, FIGURES, BAR, GAP, HEAD = 860, 190, 170, 18, 18, 24
 COLOURS = {PRODUCT: "#2f6fde", REST: "#8a8f98", STOCK: "#b3b7be", NODE: "#e0a100", BARE: "#3fa66b", STATIC: "#3fa66b", PSQL: "#3fa66b"}

@@ -19,8 +19,8 @@ import httpx
 import orjson
 
 from scripts.benchmark import load
-from scripts.benchmark.contestants import ROOT, Contestant, Place, product
-from scripts.benchmark.ground import Ground, laid
+from scripts.benchmark.dataset import Dataset, created
+from scripts.benchmark.servers import ROOT, Place, Server, product
 
 CORPUS = ROOT / "tests" / "corpus.graphql"
 ITEMS = 20_000
@@ -68,7 +68,7 @@ class Figure:
     objects: int
 
 
-async def measured(server: Contestant, token: str, names: Mapping[str, str], seconds: float, only: str) -> Sequence[Figure]:
+async def measured(server: Server, token: str, names: Mapping[str, str], seconds: float, only: str) -> Sequence[Figure]:
     found: list[Figure] = []
     for document in documents():
         if only not in document.name and document.name not in {BASE, PAGE}:
@@ -84,7 +84,7 @@ async def measured(server: Contestant, token: str, names: Mapping[str, str], sec
     return found
 
 
-async def _window(server: Contestant, request: bytes, seconds: float) -> float:
+async def _window(server: Server, request: bytes, seconds: float) -> float:
     """Processor time for one request, in microseconds."""
     before = server.cpu_seconds
     done = await load.run(server.port, [request], seconds)
@@ -101,7 +101,7 @@ def lines(figures: Sequence[Figure]) -> Generator[str]:
         yield f"{figure.name:28} {figure.microseconds:8.0f} µs {figure.objects:4} objects  {ratio:5.2f} {'!' if ratio > 1.75 else ''}"
 
 
-async def prepared(server: Contestant, token: str) -> dict[str, str]:
+async def prepared(server: Server, token: str) -> dict[str, str]:
     """The names in the corpus, once there are purchases and files to show."""
     item, other = _global_id("Item", 1), _global_id("Item", 2)
     headers = {"Authorization": f"Bearer {token}"}
@@ -128,10 +128,10 @@ def _global_id(kind: str, id_: int) -> str:
     return base64.b64encode(f"{kind}:{id_}".encode()).decode()
 
 
-def report(title: str, place: Place, ground: Ground, seconds: float, only: str) -> None:
-    token = ground.token(place)
+def report(title: str, place: Place, dataset: Dataset, seconds: float, only: str) -> None:
+    token = dataset.token(place)
 
-    async def run(server: Contestant) -> Sequence[Figure]:
+    async def run(server: Server) -> Sequence[Figure]:
         return await measured(server, token, await prepared(server, token), seconds, only)
 
     with product(place, limits=False) as server:
@@ -147,12 +147,12 @@ def main() -> None:
     parser.add_argument("--engine", choices=("sqlite", "postgresql"), action="append")
     supplied = parser.parse_args()
     engines = supplied.engine or ["sqlite", "postgresql"]
-    with laid(supplied.items) as ground:
+    with created(supplied.items) as dataset:
         if "sqlite" in engines:
-            ground.lay_sqlite()
-            report("SQLite", ground.sqlite, ground, supplied.seconds, supplied.only)
+            dataset.lay_sqlite()
+            report("SQLite", dataset.sqlite, dataset, supplied.seconds, supplied.only)
         if "postgresql" in engines:
-            report("PostgreSQL", ground.place, ground, supplied.seconds, supplied.only)
+            report("PostgreSQL", dataset.place, dataset, supplied.seconds, supplied.only)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Interleaved rounds of load, so that whatever else the machine does meets all contestants alike."""
+"""Interleaved rounds of load, so that other load on the machine affects all servers alike."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from scripts.benchmark import load
-from scripts.benchmark.contestants import Contestant
+from scripts.benchmark.servers import Server
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Figures:
 
 
 async def measured(
-    requests: Mapping[str, Sequence[bytes]], who: Sequence[Contestant], pace: Pace, *, check: Callable[[bytes], bool] | None = None
+    requests: Mapping[str, Sequence[bytes]], who: Sequence[Server], pace: Pace, *, check: Callable[[bytes], bool] | None = None
 ) -> dict[str, Figures]:
     samples: dict[str, list[Figures]] = {each.name: [] for each in who}
     for each in who:
@@ -48,7 +48,7 @@ async def measured(
     return {name: _median(taken) for name, taken in samples.items()}
 
 
-async def _sample(requests: Sequence[bytes], who: Contestant, pace: Pace, check: Callable[[bytes], bool]) -> Figures:
+async def _sample(requests: Sequence[bytes], who: Server, pace: Pace, check: Callable[[bytes], bool]) -> Figures:
     before = who.cpu_seconds
     done = await load.run(who.port, requests, pace.seconds, check=check)
     return Figures((who.cpu_seconds - before) / len(done.waits) * 1e6, done.per_second, done.p99_ms)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import orjson
 
 from scripts.benchmark import load
-from scripts.benchmark.contestants import PRODUCT, Contestant
 from scripts.benchmark.rounds import Pace
+from scripts.benchmark.servers import PRODUCT, Server
 
 FIELDS = "id name description price tags inventory inStock createdAt"
 RIVALS = f"subscription {{ itemEvents {{ cursor item {{ {FIELDS} }} }} }}"
@@ -99,7 +99,7 @@ class Delivery:
     """Resident memory after the burst, above that before it."""
 
 
-async def delivered(who: Contestant, pace: Pace, token: str) -> Delivery:
+async def delivered(who: Server, pace: Pace, token: str) -> Delivery:
     """Raises: Broken, unless every subscriber hears every event once."""
     room = _Room(who, token)
     empty = who.memory
@@ -117,7 +117,7 @@ async def delivered(who: Contestant, pace: Pace, token: str) -> Delivery:
 
 
 class _Room:
-    def __init__(self, who: Contestant, token: str) -> None:
+    def __init__(self, who: Server, token: str) -> None:
         self._who, self._token, self._expected = who, token, 0
         self._subscribers: list[Subscriber] = []
         self._received: list[bytes] = []

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from scripts.benchmark import load
-from scripts.benchmark.contestants import Contestant, Place
+from scripts.benchmark.servers import Place, Server
 
 PIECE = 256 * 1024
 ROWS = "SELECT name, description, price_cents * 0.01, tags, inventory, id, created_at FROM items WHERE deleted_at IS NULL ORDER BY id"
@@ -34,7 +34,7 @@ class Transfer:
         return self.megabytes / self.seconds
 
 
-async def exported(who: Contestant, path: str, others: Sequence[bytes], **headers: str) -> Transfer:
+async def exported(who: Server, path: str, others: Sequence[bytes], **headers: str) -> Transfer:
     """A whole answer, while four other clients ask now and then."""
     await load.run(who.port, others, 0.3, connections=4, pause=0.02)
     before = who.memory
@@ -57,14 +57,14 @@ def copied(place: Place, psql: Path) -> Transfer:
     return Transfer(size / 1e6, time.perf_counter() - began)
 
 
-async def uploaded(who: Contestant, path: str, megabytes: int, **headers: str) -> Transfer:
+async def uploaded(who: Server, path: str, megabytes: int, **headers: str) -> Transfer:
     before = who.memory
     who.forget_peak()
     seconds = await asyncio.to_thread(_write, who.port, path, megabytes, headers)
     return Transfer(megabytes * 2**20 / 1e6, seconds, (who.peak - before) / 2**20)
 
 
-async def downloaded(who: Contestant, path: str, **headers: str) -> Transfer:
+async def downloaded(who: Server, path: str, **headers: str) -> Transfer:
     before = who.memory
     who.forget_peak()
     size, seconds = await asyncio.to_thread(_read, who.port, load.get(path, **headers))

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.conftest import settings_for
-from tests.support.listening import listening
+from tests.support.clients.websocket_subscriber import listening
 from tests.support.service import running
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from persistence.items import table as items
 from persistence.items.table import ItemValues
 from persistence.kit.finding import facets
 from persistence.kit.finding.facet_cache import FacetCache
-from tests.support.planning import Ways
+from tests.support.planner.comparison import Ways
 
 if TYPE_CHECKING:
     from collections.abc import Callable

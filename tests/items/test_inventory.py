@@ -12,7 +12,7 @@ from graph.kit.auth import Scope
 from graph.kit.global_ids import global_id
 from persistence.audit import AuditEntry
 from persistence.kit.events.log import Event
-from tests.support.listening import listening
+from tests.support.clients.websocket_subscriber import listening
 
 if TYPE_CHECKING:
     from tests.support.service import Service

@@ -11,7 +11,7 @@ from graph.kit.global_ids import global_id
 from persistence.audit import AuditEntry
 from persistence.items.table import Item
 from tests.items.test_item_mutations import DELETE, UPDATE
-from tests.support.listening import listening
+from tests.support.clients.websocket_subscriber import listening
 
 if TYPE_CHECKING:
     from tests.support.service import Service

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from persistence.items import table as items
 from persistence.items.table import ItemValues
 from persistence.kit.query import search
-from tests.support.planning import Ways
+from tests.support.planner.comparison import Ways
 
 if TYPE_CHECKING:
     from tests.support.service import Service

@@ -9,7 +9,7 @@ from graphql import GraphQLEnumType
 
 from graph.kit.errors import Error, code_of
 from graph.schema import executable
-from tests.support.processes import ROOT
+from tests.support.servers.processes import ROOT
 
 # As an entity of a fork: nothing of the kit is changed for it, and the schema is made after it.
 FORK = """

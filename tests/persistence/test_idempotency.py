@@ -15,8 +15,8 @@ from persistence.kit import idempotency
 from persistence.kit.column_types import utc_now
 from persistence.kit.idempotency import IdempotencyKey
 from tests.conftest import settings_for
-from tests.support import servers
-from tests.support.processes import serving
+from tests.support.servers import databases
+from tests.support.servers.processes import serving
 from tests.support.service import Service, running
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ async def test_is_forgotten_where_a_caller_has_too_many(service: Service, monkey
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 async def test_sent_200_times_at_once_to_four_processes_happens_once(backend: str, tmp_path: Path) -> None:
-    settings = await settings_for(backend, tmp_path, redis_url=servers.redis(), metrics_folder=tmp_path)
+    settings = await settings_for(backend, tmp_path, redis_url=databases.redis(), metrics_folder=tmp_path)
     async with running(settings) as service:
         token, item = await service.sign_in(), await service.make_item(inventory=1_000)
         with serving(settings, tmp_path, "--workers", "4") as process:

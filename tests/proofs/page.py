@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tests.support.tours import FENCE
+from tests.support.page_examples import FENCE
 
 ROOT = Path(__file__).parents[2]
 

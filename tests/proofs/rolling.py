@@ -1,7 +1,7 @@
 """Rolling restarts, again and again: two processes behind nginx are replaced under purchases and subscribers, and everything that goes wrong is kept.
 
 nginx says why it failed a request in its log, which is printed with the run that it belongs to. `scripts/prove rolling` runs it;
-tests/server/asgi/test_proxy.py has one such restart.
+tests/server/asgi/test_nginx.py has one such restart.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.support import rolling
-from tests.support.deployment import deployed
+from tests.support.load import rolling_restart
+from tests.support.servers.nginx import deployed
 
 
 async def rolled(times: int, subscribers: int, folder: Path) -> Counter[str]:
@@ -22,7 +22,7 @@ async def rolled(times: int, subscribers: int, folder: Path) -> Counter[str]:
     counted: Counter[str] = Counter()
     async with deployed(folder) as deployment:
         for number in range(times):
-            outcome = await rolling.rolled(deployment, subscribers=subscribers, name=f"roller-{number}")
+            outcome = await rolling_restart.rolled(deployment, subscribers=subscribers, name=f"roller-{number}")
             faults = {name: value for name, value in asdict(outcome).items() if value and name not in {"acknowledged", "reconnects"}}
             counted += Counter(
                 {"runs": 1, "runs with faults": bool(faults), "purchases": outcome.acknowledged, "reconnects": outcome.reconnects}

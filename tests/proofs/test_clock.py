@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.conftest import settings_for
-from tests.support.processes import serving
+from tests.support.servers.processes import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable

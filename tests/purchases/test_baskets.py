@@ -13,7 +13,7 @@ from graph.kit.auth import Scope
 from graph.kit.global_ids import global_id, row_id
 from persistence.kit.events.log import Event
 from persistence.purchases.table import COMPLETED, Purchase
-from tests.support.baskets import Plan, shop
+from tests.support.load.baskets import Plan, shop
 
 if TYPE_CHECKING:
     from pathlib import Path

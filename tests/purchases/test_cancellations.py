@@ -21,7 +21,7 @@ from persistence.kit.notifications import Notification, Notifier
 from persistence.purchases import table as purchases
 from persistence.purchases.table import Purchase
 from tests.conftest import settings_for
-from tests.support.listening import listening
+from tests.support.clients.websocket_subscriber import listening
 from tests.support.service import running
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from persistence.kit.events.log import Event
 from persistence.kit.idempotency import IdempotencyKey
 from persistence.purchases import single_statement
 from persistence.purchases.table import Purchase
-from tests.support.listening import listening
+from tests.support.clients.websocket_subscriber import listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,10 +18,10 @@ from websockets.exceptions import ConnectionClosed
 
 from persistence.kit.events import log as events
 from tests.conftest import settings_for
-from tests.support import servers
+from tests.support.clients.websocket_subscriber import PROTOCOL
 from tests.support.endpoints import until
-from tests.support.listening import PROTOCOL
-from tests.support.processes import Process, serving
+from tests.support.servers import databases
+from tests.support.servers.processes import Process, serving
 from tests.support.service import Service, running
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ async def test_ends_at_once_when_told_again(service: Service, token: str, tmp_pa
 
 async def test_takes_its_workers_with_it(service: Service, token: str, tmp_path: Path) -> None:
     """Ctrl-C reaches each of them by itself, and is no second signal to any; a second one to their parent ends all at once."""
-    settings = service.settings.model_copy(update={"redis_url": servers.redis()})
+    settings = service.settings.model_copy(update={"redis_url": databases.redis()})
     with serving(settings, tmp_path, "--workers", "2", DRAIN_SECONDS="600") as process, locked(settings):
         family = psutil.Process(process.popen.pid).children(recursive=True)
         async with subscribed(process, ECHO) as one, subscribed(process, ECHO) as two, asking(process.url, token) as waiting:

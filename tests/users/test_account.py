@@ -16,8 +16,8 @@ from persistence.kit.limits.guess_throttle import GuessThrottle
 from persistence.logins import InvalidCredentials
 from tests.conftest import settings_for
 from tests.echo.test_echo import ECHO
-from tests.support.listening import listening
-from tests.support.logging_in import is_good, log_in, refresh
+from tests.support.clients.tokens import is_good, log_in, refresh
+from tests.support.clients.websocket_subscriber import listening
 from tests.support.service import PASSWORD, running
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from persistence import audit, logins
 from persistence.kit.column_types import utc_now
 from persistence.logins import Login
 from tests.echo.test_echo import ECHO
-from tests.support.listening import listening
-from tests.support.logging_in import ME, REFRESH, TOKEN, is_good, log_in, refresh, revoke
+from tests.support.clients.tokens import ME, REFRESH, TOKEN, is_good, log_in, refresh, revoke
+from tests.support.clients.websocket_subscriber import listening
 from tests.support.service import PASSWORD
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Shares subscription executions: each event is executed and encoded once for all subscribers with the same selection.
 
 A source that gives the same object to several subscribers (as `item_events` does) is executed once for each selection, wherever they
-resume and whichever events they filter (`graph.kit.execution.resume`).
+resume and whichever events they filter (`graph.kit.execution.subscription_keys`).
 Whether an answer may be shared is not declared but seen: an execution that looks at who asks (`Context.personal`), such as for a buyer's own
 purchase, or that ends in an error, which names its request, is one viewer's. Those with other rights have their own.
 

@@ -40,7 +40,7 @@ from graph.server.graphql import requests
 from graph.server.graphql.pipeline import EncodedResponse, Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.graphql.sse import EventStreams
-from graph.server.representations import conditions, content_negotiation
+from graph.server.representations import conditional_requests, content_negotiation
 
 
 class Status(NamedTuple):
@@ -251,7 +251,7 @@ async def _respond(scope: Scope, send: Send, media_type: str, answer: EncodedRes
     etag = f'"{blake2b(answer.body, digest_size=12).hexdigest()}"'
     fields = answer.headers | {"ETag": etag, "Cache-Control": "public, no-cache"}
     # QUERY is as safe as GET; the conditions know only the methods of RFC 9110.
-    outcome = conditions.evaluate("GET", headers_of(scope), conditions.Validators(etag))
+    outcome = conditional_requests.evaluate("GET", headers_of(scope), conditional_requests.Validators(etag))
     if outcome is HTTPStatus.NOT_MODIFIED:
         await _write(send, 304, None, b"", fields)
     elif outcome is HTTPStatus.PRECONDITION_FAILED:

@@ -36,8 +36,8 @@ from graph.kit.auth import Caller
 from graph.kit.context import Context, Services
 from graph.kit.errors import UNAVAILABLE, Refused, unavailable
 from graph.kit.execution.engine import Engine, Operation, SubscriptionEvent
-from graph.kit.execution.resume import from_now, selection_key, stream_key
 from graph.kit.execution.shared_execution import EventResult, Make, SharedExecutions
+from graph.kit.execution.subscription_keys import from_now, selection_key, stream_key
 from graph.kit.limits.cost_rules import ROOT_WEIGHT
 from graph.kit.planner.planner import Planner
 from graph.server.asgi.deadline import OPERATION_SECONDS, current

@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
 from graph.kit.execution.engine import Operation
-from graph.kit.execution.resume import starting_after
+from graph.kit.execution.subscription_keys import starting_after
 from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.asgi.request_headers import headers_of, text
 from graph.server.auth.tokens import bearer

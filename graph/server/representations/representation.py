@@ -18,8 +18,8 @@ from graph.kit.errors import Refused, refusal
 from graph.server.asgi.compression import LEVEL, gzip_from, is_compressible
 from graph.server.asgi.error_responses import NO_SUCH_RANGE, PRECONDITION_FAILED, refusal_response
 from graph.server.asgi.request_headers import headers_of, text
-from graph.server.representations import conditions, ranges
-from graph.server.representations.conditions import Validators
+from graph.server.representations import conditional_requests, ranges
+from graph.server.representations.conditional_requests import Validators
 
 # Of a 304, what may be new to whoever has kept the rest. Source: RFC 9110, section 15.4.5.
 NEWS = ("ETag", "Last-Modified", "Cache-Control", "Vary", "Content-Location", "Expires")
@@ -39,7 +39,7 @@ def select_part(request: Request, headers: Mapping[str, str], size: int | None) 
     Raises: Refused PRECONDITION_FAILED or RANGE_NOT_SATISFIABLE. Source: RFC 9110, section 13.2.2.
     """
     current = Validators.of(headers)
-    outcome = conditions.evaluate(request.method, headers_of(request.scope), current)
+    outcome = conditional_requests.evaluate(request.method, headers_of(request.scope), current)
     if outcome is HTTPStatus.PRECONDITION_FAILED:
         message = "It is not the version that your request is about any more: If-Match or If-Unmodified-Since does not hold."
         raise refusal(PRECONDITION_FAILED, message, headers={name: headers[name] for name in ("ETag", "Last-Modified") if name in headers})
@@ -50,7 +50,7 @@ def select_part(request: Request, headers: Mapping[str, str], size: int | None) 
 
 
 def _span(request: Request, current: Validators, size: int | None) -> ranges.ByteRange | None:
-    if size is None or request.method != "GET" or not conditions.range_applies(headers_of(request.scope), current):
+    if size is None or request.method != "GET" or not conditional_requests.range_applies(headers_of(request.scope), current):
         return None
     try:
         return ranges.requested_range(text(headers_of(request.scope), b"range"), size)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
-from persistence.kit import file_rewriting
+from persistence.kit import sqlite_vacuum
 from persistence.kit.database.asyncpg_executor import AsyncpgExecutor
 from persistence.kit.database.commits import Change, committing
 from persistence.kit.database.engines import TABLES, PoolSize, note_tables, postgresql, reads, sqlite, sqlite_file
@@ -284,11 +284,11 @@ class Database:
     async def empty_log(self) -> None:
         """Raises: FileInUse, sqlite3.Error."""
         if self._file is not None:
-            await asyncio.to_thread(file_rewriting.empty_log, self._file)
+            await asyncio.to_thread(sqlite_vacuum.empty_log, self._file)
 
     async def _rewrite(self, file: str, search_indexes: Sequence[str], lock: WriteLock) -> None:
         try:
-            await asyncio.to_thread(file_rewriting.rewrite, file, search_indexes)
+            await asyncio.to_thread(sqlite_vacuum.rewrite, file, search_indexes)
         finally:
             lock.give_back()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from graph.kit.auth import Scope
-from tests.support.listening import listening
+from tests.support.clients.websocket_subscriber import listening
 
 if TYPE_CHECKING:
     from tests.support.service import Service

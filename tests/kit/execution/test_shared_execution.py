@@ -17,7 +17,7 @@ from graph.kit.global_ids import required_row_id
 from persistence import users
 from persistence.items import table as items
 from persistence.kit.events import log as events
-from tests.support.listening import Listener, listening
+from tests.support.clients.websocket_subscriber import Listener, listening
 
 if TYPE_CHECKING:
     from tests.support.service import Service

@@ -16,7 +16,7 @@ from persistence.items import table as items
 from persistence.kit.events import log as events
 from persistence.kit.events.feed import EventBuffer
 from tests.support.budgets import ADDRESS, COUNT, ITEMS, keep, known, remaining
-from tests.support.listening import listening
+from tests.support.clients.websocket_subscriber import listening
 from tests.support.service import Service
 
 FOLLOW = "subscription ($after: String, $ids: [ID!]) { itemEvents(after: $after, itemIds: $ids) { ... on ItemChange { cursor item { name owner { username } } } } }"

@@ -26,7 +26,7 @@ from persistence.kit.query import reader
 from persistence.kit.query.paging import PageArguments
 from persistence.kit.query.reader import EntityReader, Lookup, RowForm
 from persistence.kit.query.row_json import JsonColumn
-from tests.support.planning import STRANGER, Ways, answer
+from tests.support.planner.comparison import STRANGER, Ways, answer
 from tests.support.service import Service
 
 # Each with variables; {id} and {deleted} stand for global ids, {after} for a cursor of the default order.

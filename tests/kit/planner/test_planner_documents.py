@@ -29,9 +29,9 @@ from persistence.kit.database.database import Base
 from persistence.purchases import table as purchases
 from scripts.benchmark import corpus
 from tests.conftest import settings_for
-from tests.support.fuzzing import counted, fuzzed
-from tests.support.planner_documents import Document, documents
-from tests.support.planning import STRANGER, Ways, answer, in_order
+from tests.support.fuzz.invariants import counted, fuzzed
+from tests.support.planner.comparison import STRANGER, Ways, answer, in_order
+from tests.support.planner.documents import Document, documents
 from tests.support.service import running
 
 NAME = re.compile(r"\{(\w+)\}")

@@ -19,8 +19,8 @@ from persistence.kit.blobs.by_url import open_blobs
 from tests.conftest import settings_for
 from tests.files.test_files import DELETE, FILES, bearer, get, put, sweep
 from tests.files.test_uploads import BOUNDARY, part, raw, send
+from tests.support.servers.silent_network import silent_proxy
 from tests.support.service import Service, running
-from tests.support.silence import silent_proxy
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from persistence.kit.cache.table_versions import CallCoalescer, FileVersions, Lo
 from persistence.kit.database.database import Database
 from persistence.kit.redis.client import connect
 from tests.conftest import settings_for
-from tests.support import servers
-from tests.support.servers import Redis
+from tests.support.servers import databases
+from tests.support.servers.databases import Redis
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ async def test_end_with_their_age() -> None:
     assert await memory.get("a") == b"1"
     clock.now += 0.1
     assert await memory.get("a") is None
-    async with connect(servers.redis()) as redis:
+    async with connect(databases.redis()) as redis:
         shared = SharedCache(redis, "test:cache")
         await shared.put("a", b"\x00\xff", 60)
         assert await shared.get("a") == b"\x00\xff"
@@ -93,7 +93,7 @@ async def test_are_missing_while_redis_is_away_or_hangs_and_come_back_by_themsel
 
 
 async def test_are_new_for_every_process_after_a_change_in_one_and_for_no_other_table() -> None:
-    async with two_processes(servers.redis()) as (first, second):
+    async with two_processes(databases.redis()) as (first, second):
         before = await first.of(("items",)), await first.of(("users",)), await first.of(("items", "users"))
         assert before == (await second.of(("items",)), await second.of(("users",)), await second.of(("items", "users")))
         await second.renew({"items"})
@@ -102,7 +102,7 @@ async def test_are_new_for_every_process_after_a_change_in_one_and_for_no_other_
 
 
 async def test_keep_services_apart_that_share_a_redis() -> None:
-    async with two_processes(servers.redis(), ("one", "another")) as (first, second):
+    async with two_processes(databases.redis(), ("one", "another")) as (first, second):
         before = await first.of(("items",))
         await second.renew({"items"})
         assert await first.of(("items",)) == before
@@ -125,7 +125,7 @@ async def test_are_unknown_while_redis_is_away_and_all_new_afterwards() -> None:
 async def test_are_new_when_a_change_that_could_not_be_told_can_be() -> None:
     """The process that changed something reaches Redis no more; the others never lost it and ask as before."""
     with Redis.own() as server:
-        async with two_processes(server.url) as (first, _), connect(f"redis://127.0.0.1:{servers.free_port()}") as nowhere:
+        async with two_processes(server.url) as (first, _), connect(f"redis://127.0.0.1:{databases.free_port()}") as nowhere:
             cut_off = SharedVersions(nowhere, "a")
             before = await first.of(("items",))
             await cut_off.renew({"items"})
@@ -139,7 +139,7 @@ async def test_are_new_when_a_change_that_could_not_be_told_can_be() -> None:
 
 
 async def test_are_new_when_redis_has_forgotten_everything() -> None:
-    async with two_processes(servers.redis()) as (first, second), connect(servers.redis()) as redis:
+    async with two_processes(databases.redis()) as (first, second), connect(databases.redis()) as redis:
         before = await first.of(("items",))
         await redis.delete(first._key)  # pyright: ignore[reportPrivateUsage]
         assert await first.of(("items",)) is None

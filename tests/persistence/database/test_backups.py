@@ -16,11 +16,11 @@ from persistence.kit.events import log as events
 from persistence.purchases.table import Purchase
 from tests.conftest import settings_for
 from tests.server.cli.test_commands import run
-from tests.support import servers
-from tests.support.listening import listening
-from tests.support.processes import serving
+from tests.support.clients.websocket_subscriber import listening
+from tests.support.load.retrying_clients import PURCHASE, STOCK, Shopping
+from tests.support.servers import databases
+from tests.support.servers.processes import serving
 from tests.support.service import running
-from tests.support.shopping import PURCHASE, STOCK, Shopping
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,7 +112,7 @@ async def test_is_refused_in_place_of_another_file_and_from_what_is_none(tmp_pat
 
 
 async def test_of_postgresql_is_pg_dumps_to_make(tmp_path: Path) -> None:
-    url = servers.postgres().render_as_string(hide_password=False)
+    url = databases.postgres().render_as_string(hide_password=False)
     settings = await settings_for("sqlite", tmp_path)
     elsewhere = settings.model_copy(update={"database_url": url})
     told = await run(elsewhere, tmp_path, "backup", "copy.db")

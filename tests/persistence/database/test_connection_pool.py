@@ -20,7 +20,7 @@ from persistence.kit.database.asyncpg_executor import AsyncpgExecutor
 from persistence.kit.database.database import Database
 from persistence.kit.database.engines import PoolSize
 from persistence.kit.transient_errors import is_transient
-from tests.support import servers
+from tests.support.servers import databases
 from tests.support.service import SECRET
 
 PREPARED = text("SELECT count(*) FROM pg_prepared_statements")
@@ -29,7 +29,7 @@ PREPARED = text("SELECT count(*) FROM pg_prepared_statements")
 @asynccontextmanager
 async def connected(**chosen: Any) -> AsyncGenerator[Database]:
     """A database with a pool as these settings say."""
-    url = servers.postgres().render_as_string(hide_password=False)
+    url = databases.postgres().render_as_string(hide_password=False)
     database = Database.connect(url, pool=load(secret_key=SECRET, **chosen).pool)
     yield database
     await database.close()
@@ -140,7 +140,7 @@ async def test_replaces_a_connection_that_the_server_has_closed() -> None:
 
 
 async def test_replaces_a_connection_that_is_old() -> None:
-    reads = AsyncpgExecutor(servers.postgres().render_as_string(hide_password=False), PoolSize(recycle_seconds=0))
+    reads = AsyncpgExecutor(databases.postgres().render_as_string(hide_password=False), PoolSize(recycle_seconds=0))
     assert await _backend(reads) != await _backend(reads)
     await reads.close()
 

@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from persistence.kit.query import search
 from persistence.schema import MIGRATION_LOCK, MIGRATIONS, configuration, downgrade, upgrade
-from tests.support import servers
-from tests.support.processes import ROOT
+from tests.support.servers import databases
+from tests.support.servers.processes import ROOT
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Of an empty database."""
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path / 'storegraph.db'}"
-    return await servers.create_database(servers.postgres(), tmp_path.name)
+    return await databases.create_database(databases.postgres(), tmp_path.name)
 
 
 async def looked(url: str, look: Callable[[Connection], T]) -> T:

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from persistence.kit.database import replica as replicas
 from persistence.kit.redis.client import connect
 from tests.conftest import settings_for
-from tests.support import servers
-from tests.support.servers import Postgres, Standby
+from tests.support.servers import databases
+from tests.support.servers.databases import Postgres, Standby
 from tests.support.service import Service, running
 
 ITEM = "query ($id: ID!) { item(id: $id) { name } }"
@@ -38,11 +38,11 @@ def primary() -> Generator[Postgres]:
 @pytest.fixture(scope="module")
 async def processes(primary: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[tuple[Service, Service, Standby]]:
     """Two of one service, which read from a replica."""
-    database_url = await servers.create_database(primary.url, "shop")
+    database_url = await databases.create_database(primary.url, "shop")
     with Standby.of(primary) as replica:
         replica_url = replica.url.set(database="shop").render_as_string()
         folder = tmp_path_factory.mktemp("replica")
-        urls = {"database_url": database_url, "database_replica_url": replica_url, "redis_url": servers.redis()}
+        urls = {"database_url": database_url, "database_replica_url": replica_url, "redis_url": databases.redis()}
         settings = await settings_for("sqlite", folder, **urls, trusted_proxies=("127.0.0.1",))
         async with running(settings) as here, running(settings) as there:
             yield here, there, replica
@@ -170,7 +170,7 @@ async def test_reads_the_primary_for_a_change_of_unknown_place_until_a_later_one
 
 
 async def test_forgets_an_unknown_place_in_redis_too() -> None:
-    redis = connect(servers.redis())
+    redis = connect(databases.redis())
     here, there = replicas.SharedPositions(redis), replicas.SharedPositions(redis)
     name = f"forgotten {time.monotonic_ns()}"
     try:

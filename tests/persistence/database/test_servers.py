@@ -8,8 +8,8 @@ from redis.backoff import NoBackoff
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.support import servers
-from tests.support.servers import Postgres, Redis
+from tests.support.servers import databases
+from tests.support.servers.databases import Postgres, Redis
 
 
 async def rows(url: str, statement: str) -> list[tuple[object, ...]]:
@@ -23,8 +23,8 @@ async def rows(url: str, statement: str) -> list[tuple[object, ...]]:
 
 
 async def test_give_each_asker_a_database_of_its_own() -> None:
-    first = await servers.create_database(servers.postgres(), "servers_first")
-    second = await servers.create_database(servers.postgres(), "servers_second")
+    first = await databases.create_database(databases.postgres(), "servers_first")
+    second = await databases.create_database(databases.postgres(), "servers_second")
     await rows(first, "CREATE TABLE only_here (id int)")
 
     tables = "SELECT count(*) FROM pg_tables WHERE tablename = 'only_here'"

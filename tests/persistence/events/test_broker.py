@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from persistence.kit.events.redis_broker import RedisBroker
-from tests.support import servers
-from tests.support.servers import Redis
+from tests.support.servers import databases
+from tests.support.servers.databases import Redis
 
 
 @asynccontextmanager
@@ -43,7 +43,7 @@ async def take(messages: AsyncIterator[bytes], count: int) -> list[bytes]:
 
 
 async def test_reaches_every_process_once_and_in_order() -> None:
-    async with two_brokers(servers.redis()) as (first, second):
+    async with two_brokers(databases.redis()) as (first, second):
         sent = [f"message {number}".encode() for number in range(100)]
         with first.listening("room") as here, second.listening("room") as there, second.listening("another room") as elsewhere:
             for message in sent:
@@ -55,8 +55,8 @@ async def test_reaches_every_process_once_and_in_order() -> None:
 
 
 async def test_keeps_services_apart_that_share_a_redis() -> None:
-    async with two_brokers(servers.redis(), ("one", "another")) as (first, second):
-        third = RedisBroker(servers.redis(), "one")
+    async with two_brokers(databases.redis(), ("one", "another")) as (first, second):
+        third = RedisBroker(databases.redis(), "one")
         await third.start()
         await reach(first, third)
         with second.listening("room") as foreign, third.listening("room") as own:

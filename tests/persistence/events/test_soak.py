@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.soaking import Plan, soak
+from tests.support.load.soak import Plan, soak
 
 if TYPE_CHECKING:
     from pathlib import Path

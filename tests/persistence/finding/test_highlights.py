@@ -16,7 +16,7 @@ from persistence.items.table import ItemValues
 from persistence.kit.finding.highlights import MOST, Highlight, highlights
 from persistence.kit.query import search
 from persistence.kit.query.search import Words
-from tests.support.planning import Ways
+from tests.support.planner.comparison import Ways
 from tests.support.service import Service
 
 

@@ -22,7 +22,7 @@ from persistence.items.table import SPELLINGS, ItemValues
 from persistence.kit.finding.near_words import distance, spellings, tolerance
 from persistence.kit.query import entity, search
 from persistence.kit.query.paging import PageArguments
-from tests.support.planning import Ways
+from tests.support.planner.comparison import Ways
 
 if TYPE_CHECKING:
     from tests.support.service import Service

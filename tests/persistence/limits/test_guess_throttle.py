@@ -14,7 +14,7 @@ from persistence.kit.limits import guess_throttle, token_bucket
 from persistence.kit.limits.guess_throttle import GuessThrottle
 from tests.conftest import settings_for
 from tests.persistence.limits.test_token_bucket import connected, emptied
-from tests.support import servers
+from tests.support.servers import databases
 from tests.support.service import PASSWORD, Service, running
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Door:
 
 @pytest.fixture
 async def redis() -> AsyncGenerator[Redis]:
-    async with connected(servers.redis()) as client:
+    async with connected(databases.redis()) as client:
         yield client
         await emptied(client)
 
@@ -179,7 +179,7 @@ async def test_is_shared_by_processes_that_share_a_redis(redis: Redis) -> None:
 
 
 async def test_goes_on_alone_while_redis_is_away() -> None:
-    with servers.Redis.own() as server:
+    with databases.Redis.own() as server:
         async with connected(server.url) as client:
             door = Door(client)
             await door.right(HOME)

@@ -16,12 +16,12 @@ from persistence.kit.errors import InvalidInput
 from persistence.kit.limits.moving_window import KEYS, LocalMovingWindow, MovingWindow, SharedMovingWindow, UnlimitedWindow
 from persistence.kit.redis.circuit_breaker import RETRY_SECONDS
 from tests.persistence.limits.test_token_bucket import Clock, connected, emptied
-from tests.support import servers
+from tests.support.servers import databases
 
 
 @pytest.fixture
 async def redis() -> AsyncGenerator[Redis]:
-    async with connected(servers.redis()) as client:
+    async with connected(databases.redis()) as client:
         yield client
         await emptied(client)
 
@@ -135,7 +135,7 @@ async def test_counts_of_attempts_those_alone_that_are_refused_for_what_they_ask
 
 
 async def test_is_one_for_all_processes_that_share_a_redis(redis: Redis):
-    async with connected(servers.redis()) as elsewhere:
+    async with connected(databases.redis()) as elsewhere:
         one, other = SharedMovingWindow(redis), SharedMovingWindow(elsewhere)
         assert await one.hit("1/minute", "a") == 0
         assert await other.hit("1/minute", "a") > 0
@@ -143,7 +143,7 @@ async def test_is_one_for_all_processes_that_share_a_redis(redis: Redis):
 
 async def test_is_kept_by_each_process_while_redis_is_away_and_shared_again_after():
     clock = Clock()
-    with servers.Redis.own() as server:
+    with databases.Redis.own() as server:
         async with connected(server.url) as client:
             windows = SharedMovingWindow(client, clock=clock)
             assert await windows.hit("1/minute", "a") == 0

@@ -17,14 +17,14 @@ from persistence.kit.limits.moving_window import SharedMovingWindow
 from persistence.kit.limits.token_bucket import BUCKETS, EXPIRY_SECONDS, Budget, LocalTokenBucket, SharedTokenBucket, TokenBucket
 from persistence.kit.redis.circuit_breaker import RETRY_SECONDS
 from persistence.kit.redis.client import connect
-from tests.support import servers
+from tests.support.servers import databases
 
 Bucket = tuple[TokenBucket, Callable[[str, float], Awaitable[None]]]
 
 BUDGET = Budget(capacity=100, per_second=10)
 
 
-class FullRedis(servers.Redis):
+class FullRedis(databases.Redis):
     settings: ClassVar = {"maxmemory": "5mb", "maxmemory-policy": "volatile-ttl"}
 
 
@@ -50,7 +50,7 @@ async def emptied(client: Any) -> None:
 
 @pytest.fixture
 async def redis() -> AsyncGenerator[Redis]:
-    async with connected(servers.redis()) as client:
+    async with connected(databases.redis()) as client:
         yield client
         await emptied(client)
 
@@ -111,7 +111,7 @@ async def test_gets_back_what_was_not_used_and_never_more_than_it_holds(bucket: 
 
 
 async def test_is_given_back_what_was_not_used_for_other_processes_to_see(redis: Redis):
-    async with connected(servers.redis()) as elsewhere:
+    async with connected(databases.redis()) as elsewhere:
         slow = Budget(capacity=100, per_second=0.001)
         one: Any = SharedTokenBucket(redis, slow)
         other = SharedTokenBucket(elsewhere, slow)
@@ -137,7 +137,7 @@ async def test_is_never_overdrawn_by_callers_at_the_same_time(bucket: Bucket):
 
 
 async def test_is_one_for_all_processes_that_share_a_redis(redis: Redis):
-    async with connected(servers.redis()) as elsewhere:
+    async with connected(databases.redis()) as elsewhere:
         one, other = SharedTokenBucket(redis, BUDGET), SharedTokenBucket(elsewhere, BUDGET)
         await one.charge("ada", 60)
         assert (await other.charge("ada", 60)).granted is False
@@ -197,7 +197,7 @@ async def test_keeps_only_so_many_callers_in_a_process():
 
 async def test_is_kept_by_each_process_while_redis_is_away_and_shared_again_after():
     clock = Clock()
-    with servers.Redis.own() as server:
+    with databases.Redis.own() as server:
         async with connected(server.url) as client:
             quota = SharedTokenBucket(client, BUDGET, clock=clock)
             assert (await quota.charge("ada", 90)).remaining == 10
@@ -213,7 +213,7 @@ async def test_is_kept_by_each_process_while_redis_is_away_and_shared_again_afte
 
 
 async def test_does_not_wait_for_a_redis_that_hangs():
-    with servers.Redis.own() as server:
+    with databases.Redis.own() as server:
         async with connected(server.url) as client:
             quota = SharedTokenBucket(client, BUDGET)
             await quota.charge("ada", 1)

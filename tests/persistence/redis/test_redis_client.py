@@ -16,8 +16,8 @@ from persistence.kit.limits.moving_window import SharedMovingWindow
 from persistence.kit.limits.token_bucket import Budget, SharedTokenBucket
 from persistence.kit.redis.client import connect
 from tests.persistence.events.test_broker import two_brokers
-from tests.support.certificates import certificate
-from tests.support.servers import Redis, free_port
+from tests.support.servers.certificates import certificate
+from tests.support.servers.databases import Redis, free_port
 from tests.support.service import SECRET
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from graph.server.graceful_shutdown import ShutdownStack
 from persistence.kit.events.redis_broker import RedisBroker
 from persistence.kit.tasks.supervisor import WELL_SECONDS, Supervisor
 from tests.server.telemetry.test_metrics import labels, scraped
-from tests.support import servers
 from tests.support.endpoints import until
+from tests.support.servers import databases
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -128,7 +128,7 @@ async def test_of_monitoring_goes_on_after_an_unexpected_exception(service: Serv
 
 
 async def test_of_the_broker_goes_on_after_an_unexpected_exception() -> None:
-    here, there = (RedisBroker(servers.redis(), "supervised") for _ in range(2))
+    here, there = (RedisBroker(databases.redis(), "supervised") for _ in range(2))
     pings, client = list[None](), there._client  # pyright: ignore[reportPrivateUsage] -- a fault is put in
     ping = client.ping
 

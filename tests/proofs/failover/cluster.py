@@ -21,7 +21,7 @@ import psutil
 import yaml
 
 from tests.proofs.restore.postgresql import PROGRAMS, USER
-from tests.support.servers import free_port
+from tests.support.servers.databases import free_port
 
 NODES = 3
 TTL_SECONDS = 6  # Of the leader's key: how long a frozen primary stays the leader.

@@ -25,7 +25,7 @@ from tests.proofs.failover.cluster import Cluster, cluster
 from tests.proofs.histories.checker import key_faults, register_faults, stale_reads, stream_faults
 from tests.proofs.histories.clients import BUY, Client, History, Roamer
 from tests.proofs.histories.histories import STOCK, effects, event_ids, gaps, newest_events
-from tests.support.processes import Process, serving
+from tests.support.servers.processes import Process, serving
 from tests.support.service import running
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from persistence.kit.database.asyncpg_executor import AsyncpgExecutor
 from persistence.kit.database.engines import PoolSize
 from tests.proofs.failover.cluster import missing
 from tests.proofs.failover.failover import run
-from tests.support import servers
-from tests.support.servers import Postgres, Standby, free_port
+from tests.support.servers import databases
+from tests.support.servers.databases import Postgres, Standby, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +91,7 @@ async def test_prefers_a_standby_for_reads_and_takes_the_primary_where_there_is_
 
 
 async def test_is_one_server_as_before_where_one_host_is_given() -> None:
-    executor: Any = AsyncpgExecutor(servers.postgres().render_as_string(hide_password=False), PoolSize())
+    executor: Any = AsyncpgExecutor(databases.postgres().render_as_string(hide_password=False), PoolSize())
     connection = await executor._connect()
-    assert await port_of(connection) == servers.postgres().port
+    assert await port_of(connection) == databases.postgres().port
     await connection.close()

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from tests.proofs.histories.checker import Answer, Edit, Operation, Read
-from tests.support.subscribers import Subscriber
+from tests.support.load.resuming_subscribers import Subscriber
 
 CACHED_READ = "query ($id: ID!) { item(id: $id) { version description } }"
 READ = "query ($id: ID!) { item(id: $id) { version description } rateLimit { remaining } }"  # Whose second field is never cached.

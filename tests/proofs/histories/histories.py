@@ -32,8 +32,8 @@ from tests.conftest import settings_for
 from tests.proofs.histories.checker import key_faults, register_faults, stale_reads, stream_faults
 from tests.proofs.histories.clients import Client, History, Roamer
 from tests.proofs.histories.fault_proxy import Fault, FaultProxy, fault_proxy
-from tests.support.processes import Process, serving
-from tests.support.servers import free_port
+from tests.support.servers.databases import free_port
+from tests.support.servers.processes import Process, serving
 from tests.support.service import running
 
 if TYPE_CHECKING:

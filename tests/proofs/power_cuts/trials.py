@@ -26,8 +26,8 @@ from tests.files.test_uploads import put
 from tests.proofs.power_cuts.disk import Disk, Operation, cuts
 from tests.proofs.power_cuts.recording import Entry, Recording, recording
 from tests.proofs.power_cuts.replay import Replay, replayed
+from tests.support.load.retrying_clients import PURCHASE
 from tests.support.service import Service, running
-from tests.support.shopping import PURCHASE
 
 STOCK = 10_000
 CREATE = 'mutation ($name: String!, $key: String!) { createItem(input: {name: $name, price: "1.50", tags: ["a"]}, idempotencyKey: $key) { ... on Item { id } } }'

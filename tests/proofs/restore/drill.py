@@ -25,11 +25,11 @@ from persistence.items.table import Item
 from persistence.kit.database.database import Database
 from persistence.purchases.table import Purchase
 from tests.support.endpoints import until
-from tests.support.processes import serving
-from tests.support.servers import free_port
+from tests.support.load.resuming_subscribers import Subscriber
+from tests.support.load.retrying_clients import PURCHASE, STOCK
+from tests.support.servers.databases import free_port
+from tests.support.servers.processes import serving
 from tests.support.service import running
-from tests.support.shopping import PURCHASE, STOCK
-from tests.support.subscribers import Subscriber
 
 if TYPE_CHECKING:
     from graph.server.settings import Settings

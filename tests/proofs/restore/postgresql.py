@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from persistence.schema import upgrade
 from tests.conftest import settings_for
 from tests.proofs.page import block
-from tests.support.servers import Postgres, Server, create_database
+from tests.support.servers.databases import Postgres, Server, create_database
 
 if TYPE_CHECKING:
     from graph.server.settings import Settings

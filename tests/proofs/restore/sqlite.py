@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from tests.conftest import settings_for
 from tests.proofs.page import ROOT, block
-from tests.support.processes import environment_of
+from tests.support.servers.processes import environment_of
 
 if TYPE_CHECKING:
     from graph.server.settings import Settings

@@ -28,7 +28,7 @@ from persistence.items.table import Item
 from persistence.kit.database.database import Database
 from persistence.kit.events.log import Event
 from tests.conftest import settings_for
-from tests.support.processes import serving
+from tests.support.servers.processes import serving
 from tests.support.service import running
 
 if TYPE_CHECKING:

@@ -30,12 +30,12 @@ from persistence.kit.database.statement_executor import PreparedStatement
 from persistence.kit.events import log as events
 from persistence.kit.transient_errors import is_transient
 from tests.conftest import settings_for
+from tests.support.clients.websocket_subscriber import PROTOCOL, listening
 from tests.support.endpoints import Wire
-from tests.support.listening import PROTOCOL, listening
-from tests.support.servers import Postgres, Redis
+from tests.support.load.retrying_clients import PURCHASE
+from tests.support.servers.databases import Postgres, Redis
+from tests.support.servers.silent_network import silent_proxy
 from tests.support.service import Service, running
-from tests.support.shopping import PURCHASE
-from tests.support.silence import silent_proxy
 
 SECONDS = 1.5  # The deadline of an operation.
 LATE_SECONDS = 2.5  # How much later an answer may come on a machine that has too much to do.

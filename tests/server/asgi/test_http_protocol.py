@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 
 from graph.server.asgi.http_protocol import HttpProtocol
 from tests.support.endpoints import until
-from tests.support.impatient import LIMITS
+from tests.support.servers.short_deadlines import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.support.slow_clients import IMPATIENT, KINDS, hold, served
+from tests.support.load.slow_clients import IMPATIENT, KINDS, hold, served
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,9 +18,9 @@ from graph.server.auth.tokens import KNOWN_BYTES, TOKEN_BYTES
 from graph.server.graphql.connection_registry import CHECK_SECONDS, CLOSING_SECONDS
 from persistence import logins, users
 from tests.echo.test_echo import ECHO
+from tests.support.clients.tokens import ME, REVOKE
+from tests.support.clients.websocket_subscriber import listening
 from tests.support.endpoints import until
-from tests.support.listening import listening
-from tests.support.logging_in import ME, REVOKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -24,8 +24,8 @@ from graph.server.settings import BadSettings, load
 from persistence import logins, passwords, users
 from persistence.kit.column_types import utc_now
 from persistence.logins import Login, RefreshToken, RevokedToken
-from tests.support.listening import listening
-from tests.support.logging_in import ADA, ME, OTHER_KEY, REFUSED, REVOKE, TOKEN, is_good, log_in, parts, refresh, revoke
+from tests.support.clients.tokens import ADA, ME, OTHER_KEY, REFUSED, REVOKE, TOKEN, is_good, log_in, parts, refresh, revoke
+from tests.support.clients.websocket_subscriber import listening
 from tests.support.service import PASSWORD, SECRET, Service, running
 
 # What they are

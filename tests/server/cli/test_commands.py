@@ -31,8 +31,8 @@ from persistence.items.import_journal import ImportJournal
 from persistence.kit.database.database import Database
 from persistence.kit.parsing import csv_reader
 from tests.conftest import settings_for
-from tests.support import servers
-from tests.support.processes import ROOT, environment_of
+from tests.support.servers import databases
+from tests.support.servers.processes import ROOT, environment_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,8 +126,8 @@ async def test_says_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
     settings = Settings.model_validate(
         {
             "debug": True,
-            "database_url": f"postgresql+asyncpg://nobody@127.0.0.1:{servers.free_port()}/nothing",
-            "redis_url": f"redis://127.0.0.1:{servers.free_port()}",
+            "database_url": f"postgresql+asyncpg://nobody@127.0.0.1:{databases.free_port()}/nothing",
+            "redis_url": f"redis://127.0.0.1:{databases.free_port()}",
             "files_url": (tmp_path / "file" / "below").as_uri(),
         }
     )

@@ -12,7 +12,7 @@ from gql.transport.exceptions import TransportQueryError
 from gql.transport.httpx import HTTPXAsyncTransport
 from gql.transport.websockets import WebsocketsTransport
 
-from tests.support.node import CLIENTS, run
+from tests.support.clients.node import CLIENTS, run
 
 if TYPE_CHECKING:
     from gql.transport import AsyncTransport

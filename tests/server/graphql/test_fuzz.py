@@ -19,10 +19,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.conftest import settings_for
-from tests.support import fuzz_documents, fuzz_http, fuzzing
-from tests.support.fuzz_target import SUITE_DOCUMENTS, Target, hunted, seeds
-from tests.support.fuzzing import answered, fuzzed, judge, judge_response, listening_to_complaints
-from tests.support.listening import PROTOCOL
+from tests.support.clients.websocket_subscriber import PROTOCOL
+from tests.support.fuzz import http_requests, inputs, invariants
+from tests.support.fuzz.invariants import answered, fuzzed, judge, judge_response, listening_to_complaints
+from tests.support.fuzz.target import SUITE_DOCUMENTS, Target, hunted, seeds
 from tests.support.service import running
 
 CLOSED_BY_RULE = {1000, 1002, 1003, 1007, 1009, 4400, 4401, 4403, 4408, 4409, 4429}
@@ -50,8 +50,8 @@ async def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         with listening_to_complaints() as target.complaints:
             yield target
         assert target.complaints.seen == []
-    if fuzzing.EXAMPLES:
-        request.config.get_terminal_writer().line(f"\n{fuzzing.Count.inputs} inputs so far")
+    if invariants.EXAMPLES:
+        request.config.get_terminal_writer().line(f"\n{invariants.Count.inputs} inputs so far")
 
 
 async def mark(target: Target, name: str, more: str) -> str:
@@ -67,13 +67,13 @@ async def test_generated_documents(target: Target, request: pytest.FixtureReques
 
 
 @fuzzed(0.03)
-@given(document=fuzz_documents.documents)
+@given(document=inputs.documents)
 async def test_valid_documents(target: Target, document: str):
     await target.asked({"query": document})
 
 
 @fuzzed(0.05)
-@given(request=fuzz_documents.requests, signed_in=st.booleans(), modern=st.booleans())
+@given(request=inputs.requests, signed_in=st.booleans(), modern=st.booleans())
 async def test_requests(target: Target, request: Any, signed_in: bool, modern: bool):
     accept = "application/graphql-response+json" if modern else "application/json"
     await target.asked(request, signed_in=signed_in, Accept=accept)
@@ -81,7 +81,7 @@ async def test_requests(target: Target, request: Any, signed_in: bool, modern: b
 
 @once
 @fuzzed(0.02)
-@given(request=fuzz_documents.requests)
+@given(request=inputs.requests)
 async def test_event_streams(target: Target, request: Any):
     headers = {**target.authorization, "Accept": "text/event-stream"}
 
@@ -102,11 +102,11 @@ async def test_event_streams(target: Target, request: Any):
 
 
 @fuzzed(0.02)
-@given(position=fuzz_documents.positions, chosen=st.integers(0, 50), backward=st.booleans())
+@given(position=inputs.positions, chosen=st.integers(0, 50), backward=st.booleans())
 async def test_cursors(target: Target, position: Any, chosen: int, backward: bool):
     listing, mark = list(target.marks.items())[chosen % len(target.marks)]
     name, _, more = listing.partition(" ")
-    cursor = json.dumps(fuzz_documents.cursor(mark, position))
+    cursor = json.dumps(inputs.cursor(mark, position))
     await target.asked(
         {"query": f"{{ {name}({more} {f'last: 1, before: {cursor}' if backward else f'after: {cursor}'}) {{ pageInfo {{ endCursor }} }} }}"}
     )
@@ -114,13 +114,13 @@ async def test_cursors(target: Target, position: Any, chosen: int, backward: boo
 
 @once
 @fuzzed(0.03)
-@given(body=fuzz_http.bodies)
+@given(body=http_requests.bodies)
 async def test_bodies(target: Target, body: bytes):
     await target.asked(body, Accept="application/json")
 
 
 @fuzzed(0.015)
-@given(form=fuzz_http.forms, kind=fuzz_http.form_types)
+@given(form=http_requests.forms, kind=http_requests.form_types)
 async def test_forms(target: Target, form: bytes, kind: str):
     headers = {**target.authorization, "Content-Type": kind}
     response = await answered(target.http.post("/api/v2/files/upload", content=form, headers=headers))
@@ -129,7 +129,7 @@ async def test_forms(target: Target, form: bytes, kind: str):
 
 @once
 @fuzzed(0.05)
-@given(request=fuzz_http.whole_requests())
+@given(request=http_requests.whole_requests())
 async def test_whole_http_requests(target: Target, request: bytes):
     response = await answered(target.raw(request, seconds=20))
     if not response and (request.startswith((b"CONNECT", b"get")) or len(request) > RESET_FROM):
@@ -142,7 +142,7 @@ async def test_whole_http_requests(target: Target, request: bytes):
 
 @once
 @fuzzed(0.02)
-@given(request=fuzz_http.splintered_requests)
+@given(request=http_requests.splintered_requests)
 async def test_bytes_that_are_hardly_http(target: Target, request: bytes):
     response = await answered(target.raw(request, seconds=QUIET_SECONDS))
     assert not response.startswith(b"HTTP/1.1 5"), response
@@ -150,7 +150,7 @@ async def test_bytes_that_are_hardly_http(target: Target, request: bytes):
 
 @once
 @fuzzed(0.05)
-@given(frames=st.lists(fuzz_documents.frames, min_size=1, max_size=5), initialised=st.booleans())
+@given(frames=st.lists(inputs.frames, min_size=1, max_size=5), initialised=st.booleans())
 async def test_socket_frames(target: Target, frames: list[str | bytes], initialised: bool):
     async def talk() -> list[str | bytes]:
         heard: list[str | bytes] = []

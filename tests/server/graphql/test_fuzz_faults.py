@@ -17,9 +17,9 @@ from graph.kit.planner.arguments import Plain
 from graph.kit.planner.selection import Selection
 from graph.schema import executable
 from tests.conftest import settings_for
-from tests.support.fuzz_guided import generated
-from tests.support.fuzz_target import SUITE_DOCUMENTS, Target, hunted, seeds
-from tests.support.fuzzing import judge_response, listening_to_complaints
+from tests.support.fuzz.invariants import judge_response, listening_to_complaints
+from tests.support.fuzz.schema_documents import generated
+from tests.support.fuzz.target import SUITE_DOCUMENTS, Target, hunted, seeds
 from tests.support.service import running
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from graph.server.asgi.trusted_proxies import client_address, networks
 from graph.server.auth.tokens import ALGORITHM, Tokens, bearer
 from graph.server.graphql import messages, requests
 from graph.server.graphql.persisted_documents import BadManifest, read_manifest
-from graph.server.representations import conditions, content_negotiation, ranges
-from graph.server.representations.conditions import Validators
+from graph.server.representations import conditional_requests, content_negotiation, ranges
+from graph.server.representations.conditional_requests import Validators
 from graph.server.representations.content_disposition import disposition
 from graph.server.rest.multipart import FormFile
 from persistence.items import file_import
@@ -35,9 +35,9 @@ from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
 from persistence.kit.events import log as events
 from persistence.kit.query import search
-from tests.support.fuzz_documents import GLOBAL_IDS, SAMPLES, anything, plain, texts
-from tests.support.fuzz_http import bodies, form_types, forms
-from tests.support.fuzzing import counted, fuzzed
+from tests.support.fuzz.http_requests import bodies, form_types, forms
+from tests.support.fuzz.inputs import GLOBAL_IDS, SAMPLES, anything, plain, texts
+from tests.support.fuzz.invariants import counted, fuzzed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -75,9 +75,9 @@ def test_header_fields(field: str, more: str):
     assert content_negotiation.is_json(field) in {True, False}
     for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"):
         conditional = {name.encode(): field.encode("latin-1")}
-        assert conditions.evaluate("GET", conditional, Validators('"a"', datetime(2026, 1, 1, tzinfo=UTC))) in {None, 304, 412}
-    assert conditions.range_applies({b"if-range": b"x"}, Validators(field)) is False
-    assert conditions.http_date(field) is None or field.endswith(("GMT", *"0123456789"))
+        assert conditional_requests.evaluate("GET", conditional, Validators('"a"', datetime(2026, 1, 1, tzinfo=UTC))) in {None, 304, 412}
+    assert conditional_requests.range_applies({b"if-range": b"x"}, Validators(field)) is False
+    assert conditional_requests.http_date(field) is None or field.endswith(("GMT", *"0123456789"))
     assert choose_coding(field, ("br", "gzip")) in {"br", "gzip", "identity"}
     with suppress(ranges.UnsatisfiableRange):
         span = ranges.requested_range(field, 10)

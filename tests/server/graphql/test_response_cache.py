@@ -22,9 +22,9 @@ from persistence.items import table as items
 from tests.conftest import settings_for
 from tests.support.access import VIEWERS, World
 from tests.support.access_ways import FRESH, ROOTS
-from tests.support.listening import listening
-from tests.support.processes import run
-from tests.support.servers import Redis
+from tests.support.clients.websocket_subscriber import listening
+from tests.support.servers.databases import Redis
+from tests.support.servers.processes import run
 from tests.support.service import Service, running
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from websockets.exceptions import InvalidStatus
 from graph.kit.auth import Caller, Scope
 from graph.kit.errors import Refused
 from persistence import users
+from tests.support.clients.websocket_frames import INIT, bearer, echo, heard_after_start, talking
 from tests.support.endpoints import until
-from tests.support.talking import INIT, bearer, echo, heard_after_start, talking
 
 if TYPE_CHECKING:
     from graph.server.graphql.connection_registry import ConnectionRegistry, Transport

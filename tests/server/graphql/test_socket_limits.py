@@ -21,10 +21,10 @@ from graph.server.asgi.websocket_protocol import FrameLimits, FrameRate
 from graph.server.graphql import connection_registry as registry
 from graph.server.graphql.socket_operations import SocketOperations
 from graph.server.graphql.websocket import Socket
+from tests.support.clients.websocket_frames import bearer, talking
 from tests.support.endpoints import go_on_reading, stop_reading, until
-from tests.support.impatient import LIMITS
-from tests.support.slow_clients import INIT, Target, frame, message
-from tests.support.talking import bearer, talking
+from tests.support.load.slow_clients import INIT, Target, frame, message
+from tests.support.servers.short_deadlines import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -15,8 +15,8 @@ from graph.echo import EchoMessage, topic
 from graph.server.asgi import http_protocol
 from graph.server.graphql import sse
 from tests.support.endpoints import stop_reading, until
-from tests.support.impatient import LIMITS
-from tests.support.slow_clients import Target
+from tests.support.load.slow_clients import Target
+from tests.support.servers.short_deadlines import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

@@ -10,8 +10,20 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from graph.server.graphql.websocket import SocketLimits
+from tests.support.clients.websocket_frames import (
+    ACK,
+    CREATE,
+    INIT,
+    LISTEN,
+    NAMES,
+    SUBPROTOCOL,
+    bearer,
+    echo,
+    heard_after_start,
+    subscribe,
+    talking,
+)
 from tests.support.endpoints import Wire, until
-from tests.support.talking import ACK, CREATE, INIT, LISTEN, NAMES, SUBPROTOCOL, bearer, echo, heard_after_start, subscribe, talking
 
 if TYPE_CHECKING:
     from starlette.types import Message

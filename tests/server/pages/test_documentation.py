@@ -19,8 +19,8 @@ from graph.server.cli import cli
 from graph.server.settings import Settings
 from persistence.demo import seed as seeding
 from tests.conftest import settings_for
+from tests.support.page_examples import RUNNERS, Shell, agrees, blocks
 from tests.support.service import running
-from tests.support.tours import RUNNERS, Shell, agrees, blocks
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")))

@@ -22,8 +22,8 @@ from graph.schema import executable
 from graph.server.pages.explorer import BUNDLE, EXPLORER_POLICY, PLAIN_POLICY, STYLES, Explorer
 from persistence import users
 from tests.conftest import settings_for
-from tests.support import node as nodejs
-from tests.support.servers import unavailable
+from tests.support.clients import node as nodejs
+from tests.support.servers.databases import unavailable
 from tests.support.service import running
 
 if TYPE_CHECKING:

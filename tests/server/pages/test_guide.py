@@ -120,7 +120,7 @@ def test_would_be_told_of_what_is_forgotten(fork: Path) -> None:
     add(fork / graph[0], graph[1])
     for root in ("Query", "Mutation", "Subscription"):
         sentence = f"graph/reviews.py declares Review{root}, which is in no root type: add it to the bases of {root} in graph/schema.py"
-        assert sentence in refused(fork, ".venv/bin/python scripts/checks/roots.py graph")
+        assert sentence in refused(fork, ".venv/bin/python scripts/checks/root_types.py graph")
     add(fork / "graph/schema.py", "from graph.reviews import ReviewMutation\n\n\nclass Mutation(ReviewMutation, ...): ...\n")
     assert "schema.graphql is out of date: run ./scripts/schema" in refused(fork, ".venv/bin/python -m graph schema --check")
     said = refused(fork, "scripts/test -q tests/server/graphql/test_access.py")

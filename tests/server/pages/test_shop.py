@@ -17,8 +17,8 @@ from graph.server.pages.shop import POLICY, STATIC
 from persistence.items import table as items
 from persistence.items.table import ItemValues
 from tests.conftest import settings_for
-from tests.support import node as nodejs
-from tests.support.servers import unavailable
+from tests.support.clients import node as nodejs
+from tests.support.servers.databases import unavailable
 from tests.support.service import running
 
 if TYPE_CHECKING:

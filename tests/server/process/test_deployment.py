@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.servers import unavailable
+from tests.support.servers.databases import unavailable
 
 ROOT = Path(__file__).parents[3]
 SECRETS = {"SECRET_KEY": "s" * 64, "POSTGRES_PASSWORD": "p" * 32}

@@ -15,8 +15,8 @@ from graph.server.process import server
 from graph.server.telemetry import logs
 from tests.conftest import settings_for
 from tests.server.cli.test_commands import run
-from tests.support.processes import run as run_apart
-from tests.support.processes import serving as served
+from tests.support.servers.processes import run as run_apart
+from tests.support.servers.processes import serving as served
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ import pytest
 from graph.kit.auth import Scope
 from persistence import users
 from tests.conftest import settings_for
-from tests.support.listening import listening
-from tests.support.processes import serving
+from tests.support.clients.websocket_subscriber import listening
+from tests.support.servers.processes import serving
 from tests.support.service import Service, running
 
 CONNECTIONS = 12  # Each is some worker's: that one has them all happens once in four million runs.

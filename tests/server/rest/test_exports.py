@@ -26,9 +26,9 @@ from persistence.items import table as items
 from persistence.items.table import ItemValues
 from persistence.kit.database.database import STREAMS
 from tests.support.endpoints import stop_reading
-from tests.support.impatient import LIMITS
+from tests.support.load.slow_clients import Target
+from tests.support.servers.short_deadlines import LIMITS
 from tests.support.service import Service
-from tests.support.slow_clients import Target
 
 
 async def fetch(service: Service, kind: str, query: str = "", *, token: str | None = None) -> tuple[int, str, str]:

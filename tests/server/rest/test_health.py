@@ -18,7 +18,7 @@ from persistence import health_checks
 from persistence.health_checks import HealthChecks, HealthReport
 from persistence.kit.blobs.blobs import Blobs
 from tests.conftest import settings_for
-from tests.support import servers
+from tests.support.servers import databases
 from tests.support.service import Service, running
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ async def test_is_not_ready_while_it_drains(service: Service) -> None:
 
 
 async def test_is_degraded_without_its_redis_and_not_without_any(tmp_path: Path) -> None:
-    with servers.Redis.own() as redis:
+    with databases.Redis.own() as redis:
         settings = await settings_for("sqlite", tmp_path, redis_url=redis.url)
         async with running(settings) as service:
             assert (await service.http.get("/ready")).json() == told(service)
@@ -106,8 +106,8 @@ async def test_is_degraded_without_a_place_for_files(service: Service) -> None:
 
 
 async def test_is_down_without_its_database(tmp_path: Path) -> None:
-    with servers.Postgres.own() as postgres:
-        database_url = await servers.create_database(postgres.url, "health")
+    with databases.Postgres.own() as postgres:
+        database_url = await databases.create_database(postgres.url, "health")
         settings = await settings_for("sqlite", tmp_path, database_url=database_url)
         async with running(settings) as service:
             assert (await service.http.get("/ready")).json() == told(service)

@@ -8,7 +8,7 @@ import pytest
 
 from graph.server.settings import BadSettings, load
 from tests.conftest import settings_for
-from tests.support.collector import collecting
+from tests.support.servers.trace_collector import collecting
 from tests.support.service import running
 
 if TYPE_CHECKING:
