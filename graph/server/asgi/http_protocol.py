@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from graph.kit.auth import network
 from graph.server.asgi.request_headers import headers_of
 from graph.server.asgi.response_writer import ResponseWriter
-from graph.server.asgi.transport import BY_BACKLOG, CONNECTION, LARGEST_READ_BYTES, READ_BYTES, BufferedTransport, WireLimits
+from graph.server.asgi.transport import BY_BACKLOG, CONNECTION, LARGEST_READ_BYTES, READ_BYTES, BufferedTransport, WireLimits, has_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,6 +136,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     def close_idle(self) -> None:
         self.transport.close()
+
+    def shutdown(self) -> None:
+        """A request that has come is answered, as the connection's last: a proxy does not repeat one that meets a close."""
+        if self._answer_due or not self._request_is_coming:
+            super().shutdown()
+
+    @property
+    def _request_is_coming(self) -> bool:
+        if self._rejection is not None or self.transport.is_closing():
+            return False
+        return self._begun or bool(self._backlog) or has_input(self.transport.get_extra_info("socket"))
 
     def _give_up_place(self) -> None:
         if self._connections is not None:

@@ -245,8 +245,17 @@ def _in_kernel(socket: Any) -> int:
 
 def _is_gone(socket: Any) -> bool:
     """Whether the client has closed its end, whatever stands before that in what was not read."""
+    return _polls(socket, select.POLLRDHUP)
+
+
+def has_input(socket: Any) -> bool:
+    """Whether bytes, or on a listening socket connections, have come that nobody has taken yet. Closing now would make the kernel reset them."""
+    return _polls(socket, select.POLLIN)
+
+
+def _polls(socket: Any, event: int) -> bool:
     poll = select.poll()
-    poll.register(socket.fileno(), select.POLLRDHUP)
+    poll.register(socket.fileno(), event)
     return bool(poll.poll(0))
 
 

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +21,7 @@ import uvicorn
 from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
 from graph.server.app import create_app
+from graph.server.asgi.transport import has_input
 from graph.server.settings import load
 from graph.server.telemetry import logs
 
@@ -38,6 +39,7 @@ GARBAGE = 50_000  # Objects between two looks of the collector, some MB: a page 
 IDLE_SECONDS = (
     1.0  # A proxy's next request on a kept connection is answered, and that is the connection's last: few are left to close on it.
 )
+MOST_TURNS = 1_000  # Of the event loop, to accept what came before the end: a flood of connections must not put it off.
 CLIENTS_SHARE = 0.8  # Of the whole time; the rest is for background work in hand.
 CLEAN_UP_SECONDS = 1.0  # What is cut off removes its traces.
 LATE_SECONDS = 1.0  # After the deadline the process ends whatever hangs, such as a thread on a disk that does not answer.
@@ -124,8 +126,7 @@ class Server(uvicorn.Server):
         graceful.begin()
         _end_after(graceful.seconds + LATE_SECONDS)
         log.info("shutting down", seconds=graceful.seconds, connections=len(self.server_state.connections))
-        for listener in [*self.servers, *(sockets or ())]:
-            listener.close()
+        await close_listeners(self.servers, sockets or ())
         await graceful.drain(max(0.0, ends - CLEAN_UP_SECONDS - time.monotonic()))
         await self._until_unused(ends - CLEAN_UP_SECONDS, idle_until=began + min(IDLE_SECONDS, graceful.seconds / 4))
         await self._cut_off(ends)
@@ -145,6 +146,16 @@ class Server(uvicorn.Server):
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=max(0.0, deadline - time.monotonic()))
+
+
+async def close_listeners(servers: Sequence[asyncio.Server], sockets: Sequence[socket.socket] = ()) -> None:
+    """Once no connection waits to be accepted: the kernel would reset those, with the requests that proxies have sent on them already."""
+    for _ in range(MOST_TURNS):
+        if not any(has_input(listener) for server in servers for listener in server.sockets):
+            break
+        await asyncio.sleep(0)
+    for listener in [*servers, *sockets]:
+        listener.close()
 
 
 class Worker(multiprocess.Process):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import weakref
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -291,6 +292,31 @@ async def test_that_asks_ahead_too_much_is_cut_off_behind_what_is_answered() -> 
         received = await reader.read()
     assert received.count(b"HTTP/1.1 200 OK\r\n") == connection.limits.waiting_requests + 1
     assert received.count(b"connection: close\r\n") == 1
+
+
+@pytest.mark.parametrize("read_before", [0, 20])
+async def test_is_answered_what_it_had_sent_when_the_process_ended(read_before: int) -> None:
+    """Whether that lies unread in the kernel, or its head was read in part: a proxy would not repeat it."""
+    served, request = Served(answers, HttpProtocol), get("/closing")
+    async with served.client() as (reader, writer):
+        writer.write(get("/whole") + request[:read_before])
+        assert (await reader.readuntil(b"whole")).startswith(b"HTTP/1.1 200 OK\r\n")
+        (connection,) = served.state.connections
+        assert isinstance(connection, HttpProtocol)
+        await until(lambda: connection.is_idle is not bool(read_before))
+        os.write(writer.get_extra_info("socket").fileno(), request[read_before:])  # At once: the loop has not run when the process ends.
+        connection.shutdown()
+        assert (await reader.read()).endswith(b"\r\nconnection: close\r\n\r\nbye")
+
+
+async def test_is_closed_when_the_process_ends_and_nothing_was_sent() -> None:
+    served = Served(answers, HttpProtocol)
+    async with served.client() as (reader, writer):
+        writer.write(get("/whole"))
+        await reader.readuntil(b"whole")
+        (connection,) = served.state.connections
+        connection.shutdown()
+        assert await reader.read() == b""
 
 
 @asynccontextmanager

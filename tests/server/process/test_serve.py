@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
 
 from graph.server.cli import serve
 from graph.server.process import server
@@ -57,6 +58,24 @@ def test_binds_every_address_of_a_host_to_one_port() -> None:
         places = [listener.getsockname() for listener in listeners]
     assert {port for _, port, *_ in places} == {places[0][1]}
     assert {address for address, *_ in places} == {info[4][0] for info in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
+
+
+def test_accepts_what_has_come_before_it_stops_to_listen() -> None:
+    """The kernel resets what waits on a listening socket that is closed, and with it requests that a proxy has sent already."""
+
+    async def stop() -> None:
+        accepted = asyncio.Queue[asyncio.StreamWriter]()
+        listener = await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), "127.0.0.1", 0)
+        place = listener.sockets[0].getsockname()
+        with socket.create_connection(place):  # At once: the loop has not run when it is told to stop.
+            await server.close_listeners([listener])
+            async with asyncio.timeout(20):
+                (await accepted.get()).close()
+        with pytest.raises(ConnectionRefusedError), socket.create_connection(place):
+            pass
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # As `serve` has it.
+        runner.run(stop())
 
 
 @pytest.mark.parametrize(
