@@ -4,12 +4,14 @@ asyncpg asks one host after the other within one time-out, which a frozen first 
 that answered last goes first: a connection costs one attempt in good times, and none waits for a host that is silent.
 
 When a new connection finds another host than the last one did, the older ones are of a host that is the right one no more: pools ask `is_current`, so
-that not each of their connections has to find out by a time-out.
+that not each of their connections has to find out by a time-out. Where only one host can be right, those at work are ended too: on a host that hangs
+they would wait for their time-out, and what they say on one that does not know of its end must not count.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -19,6 +21,7 @@ import asyncpg
 
 HEAD_START_SECONDS = 0.3  # Of each host before the next one; a connection in one network takes some milliseconds.
 PREFER_STANDBY = "prefer-standby"
+ONE_HOST_ONLY = ("primary", "read-write")
 
 Address = tuple[str, int]
 Connection = Any  # asyncpg.Connection, which is generic for type checkers alone.
@@ -39,6 +42,7 @@ async def connect(*, host: Any = None, port: Any = None, **options: Any) -> Conn
 Place = tuple[tuple[Address, ...], str]  # The hosts, and what is wanted of one.
 
 _last: dict[Place, Address] = {}  # As many as there are settings with several hosts: two.
+_moves = Counter[Place]()
 _connected: WeakKeyDictionary[Connection, tuple[Place, Address]] = WeakKeyDictionary()
 
 
@@ -46,6 +50,11 @@ def is_current(connection: Connection) -> bool:
     """Whether its host is still the one that new connections go to."""
     place, address = _connected.get(connection, (None, None))
     return place is None or _last[place] == address
+
+
+def moves() -> int:
+    """How often another primary was found, which need not know all that the former one had acknowledged."""
+    return _moves.total()
 
 
 async def _first(addresses: Sequence[Address], options: dict[str, Any]) -> Connection:
@@ -63,7 +72,7 @@ async def _first(addresses: Sequence[Address], options: dict[str, Any]) -> Conne
             for attempt in done:
                 address = attempts.pop(attempt)
                 if (failed := attempt.exception()) is None:
-                    _last[place] = address
+                    _found(place, address)
                     _connected[attempt.result()] = place, address
                     return attempt.result()
                 error = failed
@@ -72,6 +81,16 @@ async def _first(addresses: Sequence[Address], options: dict[str, Any]) -> Conne
         for attempt in attempts:
             attempt.cancel()
             attempt.add_done_callback(_drop)
+
+
+def _found(place: Place, address: Address) -> None:
+    former, _last[place] = _last.get(place, address), address
+    if former == address or place[1] not in ONE_HOST_ONLY:
+        return
+    _moves[place] += 1
+    for connection, known in list(_connected.items()):
+        if known == (place, former):
+            connection.terminate()
 
 
 def _drop(attempt: asyncio.Task[Connection]) -> None:

@@ -65,9 +65,13 @@ async def test_gives_up_connections_to_the_former_primary_once_another_host_is_f
         )
         async with executor._links.connection() as one, executor._links.connection() as two:
             assert (await port_of(one), await port_of(two)) == (former.port, former.port)
-        former.pause()
+            former.pause()
+            waiting = asyncio.ensure_future(port_of(one))
+            async with asyncio.timeout(HANG_SECONDS / 2):
+                fresh = await executor._connect()
+                with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+                    await waiting
         try:
-            fresh = await executor._connect()
             assert await port_of(fresh) == later.port
             async with asyncio.timeout(HANG_SECONDS / 2), executor._links.connection() as one:  # Without asking those that hang.
                 assert await port_of(one) == later.port
