@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from persistence.kit.database import hosts
 from persistence.kit.database.database import Change, Database
 from persistence.kit.events import log as events
 from persistence.kit.events.broker import Broker
@@ -58,6 +60,10 @@ class EventBuffer:
         self.after = after
         self._events: list[Event] = []
 
+    @property
+    def events(self) -> Sequence[Event]:
+        return self._events
+
     def add(self, fresh: Sequence[Event]) -> None:
         """`fresh` follows without a hole, or holds more than RECENT_EVENTS."""
         self._events += fresh
@@ -81,6 +87,7 @@ class Feed:
         self._released = NOTHING_YET
         self._end: int | None = None  # Where subscriptions end, once the process does.
         self._reading = asyncio.Semaphore(READERS)
+        self._moves = hosts.moves()
         self._histories = 0  # Grows when the log was set back: positions of before mean nothing then.
         self._recent = EventBuffer(NOTHING_YET)
         self._look, self._news, self._ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -202,6 +209,7 @@ class Feed:
     async def _advance(self) -> None:
         async with self._database.reading_latest() as session:
             self._identity = self._identity or await events.identity(session)
+            await self._check_history(session)
             final = await self._watermark.final(session)
             if final is None or final == self._released:
                 return
@@ -216,6 +224,15 @@ class Feed:
         self._news, news = asyncio.Event(), self._news
         news.set()
         self._ready.set()
+
+    async def _check_history(self, session: AsyncSession) -> None:
+        """After a failover: the new primary may lack what was told here, and have other events in its place. Raises: LogReset, once."""
+        if (moves := hosts.moves()) == self._moves:
+            return
+        is_unchanged = await events.is_unchanged(session, self._recent.events)
+        self._moves = moves
+        if not is_unchanged:
+            raise LogReset
 
 
 def _id(event: Event) -> int:

@@ -109,6 +109,16 @@ async def latest(session: AsyncSession, after: int, until: int, *, most: int) ->
     return list((await session.scalars(statement)).all())[::-1]
 
 
+async def is_unchanged(session: AsyncSession, known: Sequence[Event]) -> bool:
+    """Whether the log still has exactly these events in their range, but for pruned ones."""
+    if not known:
+        return True
+    statement = select(Event.id, Event.occurred_at).where(Event.id.between(known[0].id, known[-1].id))
+    found = {(id_, occurred_at) for id_, occurred_at in await session.execute(statement)}
+    pruned = await pruned_through(session)  # Read last, as then nothing that is missing was pruned later.
+    return all(id_ <= pruned for id_, _ in found ^ {(event.id, event.occurred_at) for event in known})
+
+
 async def prune(work: UnitOfWork, history: History) -> int:
     """Remove the oldest events beyond the history that is kept; returns how many, at most PRUNED_AT_ONCE."""
     last = await newest(work.session)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
+from persistence.kit.database import hosts
 from persistence.kit.database.database import Database
 from persistence.kit.events import feed, watermark
 from persistence.kit.events import log as events
@@ -96,6 +98,31 @@ async def test_finds_what_nobody_woke_it_for(service: Service, cursor: str | Non
         assert await reading == told
         await stream.aclose()
     await silent.close()
+
+
+def fail_over() -> None:
+    hosts_of_a_cluster = (("first", 1), ("second", 2))
+    for address in hosts_of_a_cluster:
+        hosts._found((hosts_of_a_cluster, "primary"), address)  # pyright: ignore[reportPrivateUsage] -- as a new connection does
+
+
+async def test_tells_of_events_that_a_failover_lost_though_others_have_their_ids(service: Service) -> None:
+    async with started(service) as fresh:
+        stream = fresh.resume(None)
+        reading = asyncio.ensure_future(take(stream, 1))
+        await asyncio.sleep(0)
+        (first,) = await tell(service.database, 1)
+        assert await reading == [first]
+        fail_over()
+        (second,) = await tell(service.database, 2)
+        assert await take(stream, 1) == [second]  # Nothing was lost.
+        async with service.database.transaction() as work:
+            await work.session.execute(update(Event).where(Event.id == first).values(occurred_at=datetime(2020, 1, 1, tzinfo=UTC)))
+        fail_over()
+        assert await take(stream, 1) == [EventGap(second, EventGapReason.UNKNOWN)]
+        (third,) = await tell(service.database, 3)
+        assert await take(stream, 1) == [third]
+        await stream.aclose()
 
 
 async def test_ends_although_there_is_news_at_that_moment(service: Service) -> None:
