@@ -22,6 +22,7 @@ import yaml
 
 from tests.proofs.restore.postgresql import PROGRAMS, USER
 from tests.support.servers.databases import free_port
+from tests.support.servers.reaper import ends_with_us
 
 NODES = 3
 TTL_SECONDS = 6  # Of the leader's key: how long a frozen primary stays the leader.
@@ -66,8 +67,9 @@ class Node:
 class Cluster:
     def __init__(self, *, synchronous: bool) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="storegraph-failover-"))
+        ends_with_us(self.folder)
         self._own(self.folder)
-        self._synchronous, self._etcd_port = synchronous, free_port()
+        self.synchronous, self._etcd_port = synchronous, free_port()
         self._programs: list[subprocess.Popen[bytes]] = []
         self.nodes = [Node(f"node{number}", self.folder / f"node{number}") for number in range(NODES)]
 
@@ -90,7 +92,7 @@ class Cluster:
             if node is self.nodes[0]:
                 self.primary(seconds=60)
         self._wait_for(lambda: len(self._members("replica", "sync_standby")) == NODES - 1, "the standbys do not stream")
-        if self._synchronous:
+        if self.synchronous:
             self._wait_for(lambda: bool(self._members("sync_standby")), "no standby is synchronous")
 
     def _start_etcd(self) -> None:
@@ -114,8 +116,8 @@ class Cluster:
             "retry_timeout": 2,
             "primary_start_timeout": 0,  # A primary that died is not waited for.
             "maximum_lag_on_failover": 2**30,
-            "synchronous_mode": self._synchronous,
-            "synchronous_mode_strict": self._synchronous,  # Else a primary that has lost its standby acknowledges what it alone has.
+            "synchronous_mode": self.synchronous,
+            "synchronous_mode_strict": self.synchronous,  # Else a primary that has lost its standby acknowledges what it alone has.
             "postgresql": {"use_pg_rewind": True, "parameters": settings},
         }
         return {
@@ -173,7 +175,7 @@ class Cluster:
         self._wait_for(
             lambda: len(self._members("leader", "replica", "sync_standby")) == NODES, "a node did not come back", seconds=seconds
         )
-        if self._synchronous:
+        if self.synchronous:
             self._wait_for(lambda: bool(self._members("sync_standby")), "no standby is synchronous", seconds=seconds)
 
     def kill_primary(self) -> Node:

@@ -17,8 +17,8 @@ EVENTS = """
 subscription ($after: String!, $items: [ID!]) {
   itemEvents(after: $after, itemIds: $items) {
     __typename
-    ... on ItemUpdated { cursor itemId fields }
-    ... on ItemPurchased { cursor itemId quantity }
+    ... on ItemUpdated { cursor occurredAt itemId fields }
+    ... on ItemPurchased { cursor occurredAt itemId quantity }
     ... on Gap { cursor reason }
   }
 }

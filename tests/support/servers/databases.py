@@ -27,6 +27,8 @@ import pytest
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.support.servers.reaper import ends_with_us
+
 # Writes need not survive a crash of a server that lives for one test session; it starts and commits faster so.
 QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 POSTGRES_SETTINGS = {
@@ -58,6 +60,7 @@ class Server(ABC):
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="storegraph-"))
         self.port = free_port()
+        ends_with_us(self.folder)
         atexit.register(self.remove)
 
     @classmethod
@@ -203,7 +206,7 @@ class Redis(Server):
             **self.settings,
         }
         arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
-        self._process = subprocess.Popen([redis_program(), *arguments], stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen([redis_program(), *arguments], cwd=self.folder, stdout=subprocess.DEVNULL)
         wait_until_listening(self._process, self.port)
 
     def stop(self) -> None:

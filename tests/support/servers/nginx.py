@@ -19,6 +19,7 @@ from tests.conftest import settings_for
 from tests.server.telemetry.test_metrics import samples
 from tests.support.servers.databases import free_port, unavailable, wait_until_listening
 from tests.support.servers.processes import ROOT, Process, serving
+from tests.support.servers.reaper import ends_with_us
 from tests.support.service import Service
 
 if TYPE_CHECKING:
@@ -32,13 +33,14 @@ def nginx(*ports: int) -> Generator[str]:
     if program is None:
         unavailable("nginx", "it is not installed (on Debian: apt-get install nginx)")
     folder = Path(tempfile.mkdtemp(prefix="storegraph-nginx-"))
+    ends_with_us(folder)
     folder.chmod(0o755)  # nginx's workers are another user when root starts it.
     listen = free_port()
     servers = " ".join(f"server 127.0.0.1:{port} max_fails=1 fail_timeout=2s;" for port in ports)
     values = {"LISTEN": f"127.0.0.1:{listen}", "FOLDER": str(folder), "RESOLVER": "", "SERVERS": servers}
     template = Template((ROOT / "scripts/deploy/nginx.conf").read_text())
     (folder / "nginx.conf").write_text(template.safe_substitute(values))
-    process = subprocess.Popen([program, "-e", "stderr", "-c", folder / "nginx.conf", "-g", "daemon off;"])
+    process = subprocess.Popen([program, "-e", "stderr", "-c", folder / "nginx.conf", "-g", "daemon off;"], cwd=folder)
     try:
         wait_until_listening(process, listen)
         yield f"http://127.0.0.1:{listen}"

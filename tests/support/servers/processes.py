@@ -11,6 +11,7 @@ from pathlib import Path
 
 from graph.server.settings import Settings
 from tests.support.servers.databases import free_port, wait_until_listening
+from tests.support.servers.reaper import ends_with_us
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = [sys.executable, "-m", "graph"]
@@ -70,6 +71,7 @@ def serving(
     command = [*program, "serve", "--port", str(port), *arguments]
     environment = _environment(settings) | variables
     log = folder / f"{port}.log"
+    ends_with_us(folder)
     with log.open("wb") as output:
         popen = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
     process = Process(port, popen, log)
