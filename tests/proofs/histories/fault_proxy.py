@@ -60,18 +60,23 @@ class FaultProxy:
                 each.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
-        with suppress(OSError, RuntimeError):
+        """An end goes through as an end, and a reset as a reset: a database whose client died must learn of it, or it keeps its locks."""
+        try:
             while piece := await reader.read(65_536):
-                if self.fault is Fault.DELAY:
-                    await asyncio.sleep(random.uniform(0.02, 0.2))
-                if self.fault is Fault.SWALLOW or (self.fault is Fault.LOSE_ANSWERS and is_answer):
-                    self._spoiled.add(writer)
-                if writer in self._spoiled:
-                    continue
-                writer.write(piece)
-                await writer.drain()
+                await self._pass_piece(piece, writer, is_answer=is_answer)
             if not writer.is_closing():
                 writer.write_eof()
+        except (OSError, RuntimeError):  # The latter, where the other side was told that there is nothing more to say.
+            writer.transport.abort()
+
+    async def _pass_piece(self, piece: bytes, writer: asyncio.StreamWriter, *, is_answer: bool) -> None:
+        if self.fault is Fault.DELAY:
+            await asyncio.sleep(random.uniform(0.02, 0.2))
+        if self.fault is Fault.SWALLOW or (self.fault is Fault.LOSE_ANSWERS and is_answer):
+            self._spoiled.add(writer)
+        if writer not in self._spoiled:
+            writer.write(piece)
+            await writer.drain()
 
 
 @asynccontextmanager

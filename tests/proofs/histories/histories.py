@@ -1,7 +1,8 @@
 """Histories: four processes, killed, frozen and replaced, behind proxies that cut, delay, swallow and half-close what they say to each other.
 
 Clients repeat blindly with their keys. Afterwards `checker` looks for any answer that one correct server could not have given.
-`scripts/prove histories` runs it, with `--operations N` as short as wanted.
+Nothing in it waits without a bound: an operation that nobody answers, or a task that does not end, is a fault with its name.
+`scripts/prove histories` runs it long; tests/proofs/histories/test_histories.py short.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import uvloop
 from sqlalchemy import func, make_url, select
 
 from graph.kit.global_ids import row_id
@@ -39,16 +41,25 @@ from tests.support.service import running
 if TYPE_CHECKING:
     from graph.server.settings import Settings
 
-PROCESSES = 4
 STOCK = 1_000_000
+TOLD = ("item.updated", "item.purchased")  # The events that subscribers ask for.
 SETTLE_SECONDS = 60
-REPAIR_SECONDS = 3.0  # A process that could not tell Redis of a change does so within this time after it finds Redis again.
+END_SECONDS = 30  # For a task that is cancelled.
+STARTS = 5  # A process whose database cannot be reached just then does not start: whoever supervises it tries again.
+REPAIR_SECONDS = (
+    5.0  # A process that could not tell Redis of a change does so within this time after it finds Redis again, also on a busy machine.
+)
 
 
 @dataclass
 class Plan:
-    operations: int = 100_000
-    clients: int = 16
+    operations: int = 200_000
+    seconds: float = float("inf")
+    """After which no operation begins, however many there were."""
+    processes: int = 4
+    restarts: bool = True
+    """Whether a process that was killed is started again, which takes seconds; without it, the last one is never killed."""
+    clients: int = 32
     registers: int = 8
     subscribers: int = 12
     fault_seconds: float = 1.5
@@ -80,6 +91,9 @@ class Server:
         self._process: ExitStack = ExitStack()
         self.process: Process | None = None
         self._door: FaultProxy
+        self.attacks: list[tuple[float, float]] = []
+        self.redis_faults: list[tuple[float, float]] = []
+        """From when until when it could not reach Redis."""
 
     async def open(self) -> None:
         self._door = await self._proxied(self._port)
@@ -102,21 +116,40 @@ class Server:
         return f"http://127.0.0.1:{self._door.port}"
 
     async def start(self) -> None:
-        self._process = ExitStack()
-        started = serving(self._settings, self._folder, port=self._port, LOG_LEVEL="ERROR")
-        self.process = await asyncio.to_thread(self._process.enter_context, started)
+        for number in range(1, STARTS + 1):
+            self._process = ExitStack()
+            started = serving(self._settings, self._folder, port=self._port, LOG_LEVEL="ERROR")
+            try:
+                self.process = await asyncio.to_thread(self._process.enter_context, started)
+            except RuntimeError:
+                if number == STARTS:
+                    raise
+            else:
+                return
 
-    async def kill(self) -> None:
+    async def kill(self, *, restarts: bool) -> None:
         process, self.process = self.process, None
         if process:
             await asyncio.to_thread(process.kill)
-            await self.start()
+            if restarts:
+                await self.start()
 
     async def freeze(self, seconds: float) -> None:
         if self.process:
             self.process.signal(signal.SIGSTOP)
             await asyncio.sleep(seconds)
             self.process.signal(signal.SIGCONT)
+
+    def away_from_redis(self) -> list[tuple[float, float]]:
+        """When others may not have known of its changes yet: a process that was killed or frozen meanwhile tells of them later."""
+        found: list[tuple[float, float]] = []
+        for began, ended in self.redis_faults:
+            until = ended + REPAIR_SECONDS
+            for attacked, recovered in self.attacks:
+                if began <= recovered and attacked <= until:
+                    until = max(until, recovered + REPAIR_SECONDS)
+            found.append((began, until))
+        return found
 
     async def close(self) -> None:
         await asyncio.to_thread(self._process.close)
@@ -126,11 +159,16 @@ class Run:
     def __init__(self, settings: Settings, plan: Plan, servers: list[Server]) -> None:
         self._settings, self._plan, self._servers = settings, plan, servers
         self.history, self.injected = History(), Counter[str]()
-        self.redis_away: list[tuple[float, float]] = []
+        self.stuck: list[str] = []
+        """What kept the run from its end; then there is no history to check."""
         self._done, self._redis_port = 0, make_url(settings.redis_url).port if settings.redis_url else None
+        self._ends, self._over = time.monotonic() + plan.seconds, asyncio.Event()
 
     def addresses(self) -> list[str]:
         return [server.address for server in self._servers if server.process]
+
+    def away_from_redis(self) -> list[tuple[float, float]]:
+        return [window for server in self._servers for window in server.away_from_redis()]
 
     async def go(self, token: str, registers: list[str], shops: list[str], start: str) -> list[Roamer]:
         crowd = [Roamer("", start, None, addresses=self.addresses) for _ in range(self._plan.subscribers)]
@@ -138,30 +176,45 @@ class Run:
         clients = [Client(number, self.addresses, token, self.history) for number in range(self._plan.clients)]
         working = [asyncio.create_task(self._work(client, registers, shops)) for client in clients]
         faults = [asyncio.create_task(self._injecting(each)) for each in (self._disturb, self._disturb, self._attack)]
-        await asyncio.gather(*working)
-        for task in faults:
-            task.cancel()
-        await asyncio.gather(*faults, return_exceptions=True)
+        await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
+        self._over.set()
+        await self._ended(working)
+        await asyncio.gather(*faults)
         await asyncio.gather(*(client.close() for client in clients))
-        await newest_events(self._settings, crowd)
-        for task in listening:
-            task.cancel()
-        await asyncio.gather(*listening, return_exceptions=True)
+        if not self.stuck:
+            await newest_events(self._settings, crowd)
+        await self._ended(listening)
         return crowd
 
+    async def _ended(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Whatever ended by itself may have failed; what did not is cancelled, and has to heed that."""
+        for task in tasks:
+            task.cancel()
+        done, pending = await asyncio.wait(tasks, timeout=END_SECONDS)
+        self.stuck += [repr(task.exception()) for task in done if not task.cancelled() and task.exception()]
+        self.stuck += [f"does not end: {task} at {task.get_stack()}" for task in pending]
+
     async def _work(self, client: Client, registers: list[str], shops: list[str]) -> None:
-        while self._done < self._plan.operations:
+        while self._done < self._plan.operations and time.monotonic() < self._ends:
             self._done += 1
             await client.work(registers, shops)
 
-    async def _injecting(self, fault: Any) -> None:
-        while self._done < self._plan.operations:
-            await asyncio.sleep(random.expovariate(1 / self._plan.pause_seconds))
-            await fault()
+    async def _injecting(self, fault: Callable[[], Awaitable[None]]) -> None:
+        while not self._over.is_set():
+            await self._pause(random.expovariate(1 / self._plan.pause_seconds))
+            if not self._over.is_set():
+                await fault()
+
+    async def _pause(self, seconds: float) -> None:
+        """As long, or until there is no more work."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
 
     async def _disturb(self) -> None:
         """A connection that misbehaves."""
-        proxy, began = random.choice([proxy for server in self._servers for proxy in server.proxies]), time.monotonic()
+        server = random.choice(self._servers)
+        proxy, began = random.choice(server.proxies), time.monotonic()
         kind: str | Fault = random.choice(("cut", "half-close", *Fault))
         self.injected[kind.value if isinstance(kind, Fault) else kind] += 1
         if kind == "cut":
@@ -170,18 +223,22 @@ class Run:
             proxy.half_close()
         else:
             proxy.fault = kind
-            try:
-                await asyncio.sleep(random.uniform(0.1, self._plan.fault_seconds))
-            finally:
-                proxy.end_fault()
+            await self._pause(random.uniform(0.1, self._plan.fault_seconds))
+            proxy.end_fault()
         if proxy.target == self._redis_port and kind is not Fault.NONE:
-            self.redis_away.append((began, time.monotonic() + REPAIR_SECONDS))
+            server.redis_faults.append((began, time.monotonic()))
 
     async def _attack(self) -> None:
-        """A process that dies, or stands still; cancelled only in between."""
-        server, kind = random.choice(self._servers), random.choice(("kill", "freeze", "freeze"))
+        """A process that dies, or stands still."""
+        running, began = [server for server in self._servers if server.process], time.monotonic()
+        server, may_kill = random.choice(running), self._plan.restarts or len(running) > 1
+        kind = random.choice(("kill", "freeze", "freeze")) if may_kill else "freeze"
         self.injected[kind] += 1
-        await asyncio.shield(server.kill() if kind == "kill" else server.freeze(random.uniform(0.2, self._plan.fault_seconds * 2)))
+        if kind == "kill":
+            await server.kill(restarts=self._plan.restarts)
+        else:
+            await server.freeze(random.uniform(0.2, self._plan.fault_seconds * 2))
+        server.attacks.append((began, time.monotonic() if server.process else float("inf")))
 
 
 async def run(backend: str, folder: Path, plan: Plan) -> Outcome:
@@ -194,10 +251,9 @@ async def run(backend: str, folder: Path, plan: Plan) -> Outcome:
         async with service.database.reading() as session:
             start = events.cursor(await events.identity(session), await events.newest(session))
     async with AsyncExitStack() as stack:
-        servers = [Server(settings, folder, stack) for _ in range(PROCESSES)]
+        servers = [Server(settings, folder, stack) for _ in range(plan.processes)]
         try:
-            for server in servers:
-                await server.open()
+            await asyncio.gather(*(server.open() for server in servers))
             this = Run(settings, plan, servers)
             crowd = await this.go(token, registers, shops, start)
         finally:
@@ -211,9 +267,9 @@ async def _checked(
     history, log = this.history, [id_ for id_ in await newest_events(settings) if id_ > events.parse(start)[1]]
     by_key, purchases, sold = await effects(settings, shops)
     faults = register_faults(history.operations, dict.fromkeys(registers, (1, None)))
-    stale = stale_reads(history.operations)
-    excused = [read for read, _ in stale if any(began <= read.ended and read.began <= ended for began, ended in this.redis_away)]
-    faults += [fault for read, fault in stale if read not in excused]
+    stale, away = stale_reads(history.operations), this.away_from_redis()
+    excused = [read for read, _ in stale if any(since <= read.ended and read.began <= until for since, until in away)]
+    faults += [f"{fault}, at {read.began:.2f}; not away from Redis in {away}" for read, fault in stale if read not in excused]
     faults += key_faults(history.answers, by_key)
     for number, subscriber in enumerate(crowd):
         faults += [f"subscriber {number}: {fault}" for fault in stream_faults(event_ids(subscriber), log, gaps(subscriber, start))]
@@ -228,7 +284,7 @@ async def _checked(
         injected=dict(this.injected),
         stale_while_redis_was_away=len(excused),
         seconds=time.monotonic() - began,
-        faults=faults,
+        faults=this.stuck or faults,
     )
 
 
@@ -258,8 +314,7 @@ async def _log(settings: Settings) -> list[int]:
     database = Database.connect(settings.database_url)
     try:
         async with database.reading() as session:
-            kinds = Event.kind.in_(("item.updated", "item.purchased"))
-            return list(await session.scalars(select(Event.id).where(kinds).order_by(Event.id)))
+            return list(await session.scalars(select(Event.id).where(Event.kind.in_(TOLD)).order_by(Event.id)))
     finally:
         await database.close()
 
@@ -281,11 +336,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/prove histories", description=__doc__)
     parser.add_argument("--backend", choices=("sqlite", "postgresql"), action="append", help="both without it")
     parser.add_argument("--operations", type=int, default=Plan.operations, help="for each")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="for each, if it takes less to do them")
     arguments = parser.parse_args()
     failed = False
     for backend in arguments.backend or ("sqlite", "postgresql"):
         with tempfile.TemporaryDirectory(prefix="storegraph-histories-") as folder:
-            outcome = asyncio.run(run(backend, Path(folder), Plan(operations=arguments.operations)))
+            plan = Plan(operations=arguments.operations, seconds=arguments.minutes * 60)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                outcome = runner.run(run(backend, Path(folder), plan))
         failed |= bool(outcome.faults)
         faults, outcome.faults = outcome.faults, outcome.faults[:20]
         print(backend, outcome, f"{len(faults)} faults", flush=True)  # noqa: T201
