@@ -1,11 +1,12 @@
-"""Hypothesis makes up sequences of steps, and compares what happens with a model of a few lines: budgets, idempotency keys, pages while rows change."""
+"""Hypothesis makes up sequences of steps, and compares what happens with a model of a few lines: budgets, idempotency keys, pages while
+rows change, logins."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -16,18 +17,21 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from persistence import logins, users
 from persistence.items import listing
 from persistence.items import table as items
 from persistence.items.listing import Filter, Order, OrderField
 from persistence.items.table import ItemValues
 from persistence.kit.database.database import Database
-from persistence.kit.errors import KeyReused
+from persistence.kit.errors import KeyReused, NotFound
 from persistence.kit.idempotency import Attempt
 from persistence.kit.limits.token_bucket import Budget, LocalTokenBucket
 from persistence.kit.query.paging import PageArguments
+from persistence.logins import Claim, TokenRefusal
 from persistence.schema import upgrade
 
 BOUNDED = settings(max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+SHORTER = settings(BOUNDED, max_examples=6)  # Where each step is several transactions.
 UNSHRUNK = settings(BOUNDED, phases=[Phase.generate])  # That a fault is found is enough; the shortest way to it takes a minute.
 BUDGET = Budget(capacity=50, per_second=5)
 
@@ -209,9 +213,152 @@ class PagingMachine(_OnDatabase):
             self._begin()
 
 
-@pytest.mark.parametrize("machine", [BudgetMachine, IdempotencyMachine, PagingMachine])
-def test_agrees_with_its_model(machine: type[RuleBasedStateMachine]) -> None:
-    run(machine)
+@dataclass
+class KnownLogin:
+    """A login as its owner knows it: the last refresh token works once, and the newest of those that were used end it."""
+
+    user_id: int
+    tokens: list[str]
+    goes_on: bool = True
+
+    def is_remembered(self, token: str) -> bool:
+        return token in self.tokens[-logins.USED_TOKENS - 1 :]
+
+
+async def _admit(_login_id: str) -> None:
+    """As often as anybody likes."""
+
+
+class LoginMachine(_OnDatabase):
+    """A refresh token works once; one that comes again ends its login and no other; what has ended stays ended."""
+
+    USERS: ClassVar = st.sampled_from([0, 1])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logins: dict[str, KnownLogin] = {}
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(logins, "USED_TOKENS", 2)  # So that some used tokens are forgotten.
+        self.users = [self.runner.run(self._sign_up(name)) for name in ("ada", "bob")]
+
+    def teardown(self) -> None:
+        self.patch.undo()
+        super().teardown()
+
+    async def _sign_up(self, name: str) -> users.User:
+        async with self.database.transaction() as work:
+            return await users.sign_up(work, users.SignUpValues(name, "never asked for"), password_hash="no hash", scopes=[])
+
+    async def _refresh(self, token: str) -> str | None:
+        async with self.database.transaction() as work:
+            issued = await logins.refresh(work, token, admit=_admit)
+        return issued.refresh_token if issued else None
+
+    def _drawn(self, data: st.DataObject) -> tuple[str, KnownLogin, str]:
+        """A login, and any token that it ever had; most often one of the last."""
+        place = data.draw(st.integers(0, len(self.logins) - 1))  # Not the id, which is random.
+        login_id, login = list(self.logins.items())[place]
+        age = data.draw(st.integers(0, len(login.tokens) - 1))
+        return login_id, login, login.tokens[-1 - age]
+
+    @rule(number=USERS)
+    def sign_in(self, number: int) -> None:
+        async def begin() -> logins.IssuedLogin:
+            async with self.database.transaction() as work:
+                return await logins.begin(work, self.users[number], scopes=None)
+
+        issued = self.runner.run(begin())
+        self.logins[issued.login_id] = KnownLogin(self.users[number].id, [issued.refresh_token])
+
+    @precondition(lambda self: self.logins)
+    @rule(data=st.data(), times=st.integers(1, 4))
+    def go_on(self, data: st.DataObject, times: int) -> None:
+        """As its owner does, who has the newest token."""
+        _, login, _ = self._drawn(data)
+        for _ in range(times if login.goes_on else 1):
+            token = self.runner.run(self._refresh(login.tokens[-1]))
+            assert (token is not None) == login.goes_on
+            login.tokens += [token] if token else []
+
+    @precondition(lambda self: self.logins)
+    @rule(data=st.data())
+    def refresh(self, data: st.DataObject) -> None:
+        _, login, token = self._drawn(data)
+        following = self.runner.run(self._refresh(token))
+        assert (following is not None) == (login.goes_on and token == login.tokens[-1])
+        if following is None:
+            login.goes_on = login.goes_on and not login.is_remembered(token)
+        else:
+            login.tokens.append(following)
+
+    @precondition(lambda self: self.logins)
+    @rule(data=st.data())
+    def sign_out(self, data: st.DataObject) -> None:
+        _, login, token = self._drawn(data)
+
+        async def end() -> None:
+            async with self.database.transaction() as work:
+                await logins.end(work, token)
+
+        self.runner.run(end())
+        login.goes_on = login.goes_on and not login.is_remembered(token)
+
+    @precondition(lambda self: self.logins)
+    @rule(data=st.data(), number=USERS)
+    def end(self, data: st.DataObject, number: int) -> None:
+        """By its id, as a user does who sees a list of logins; another's is not found."""
+        login_id, login, _ = self._drawn(data)
+        user_id = self.users[number].id
+
+        async def end() -> None:
+            async with self.database.transaction() as work:
+                await logins.end_own(work, user_id, login_id)
+
+        if login.goes_on and login.user_id == user_id:
+            self.runner.run(end())
+            login.goes_on = False
+        else:
+            with pytest.raises(NotFound):
+                self.runner.run(end())
+
+    @precondition(lambda self: self.logins)
+    @rule(data=st.data(), spared=st.booleans())
+    def change_password(self, data: st.DataObject, spared: bool) -> None:
+        """All of the user's end, but the one that the change was made in."""
+        login_id, chosen, _ = self._drawn(data)
+
+        async def end() -> int:
+            async with self.database.transaction() as work:
+                return await logins.end_all(work, chosen.user_id, but=login_id if spared else None)
+
+        ended = [
+            login
+            for id_, login in self.logins.items()
+            if login.user_id == chosen.user_id and login.goes_on and not (spared and id_ == login_id)
+        ]
+        assert self.runner.run(end()) == len(ended)
+        for login in ended:
+            login.goes_on = False
+
+    @invariant()
+    def agrees(self) -> None:
+        async def look() -> tuple[list[Any], dict[int, set[str]]]:
+            claims = [Claim(login.user_id, "no id", login_id) for login_id, login in self.logins.items()]
+            async with self.database.reading() as session:
+                shown = await logins.going_on(session, [user.id for user in self.users])
+                return await logins.token_statuses(session, claims), {user: {login.id for login in own} for user, own in shown.items()}
+
+        statuses, shown = self.runner.run(look())
+        assert [status is not TokenRefusal.ENDED for status in statuses] == [login.goes_on for login in self.logins.values()]
+        for user in self.users:
+            assert shown[user.id] == {id_ for id_, login in self.logins.items() if login.user_id == user.id and login.goes_on}
+
+
+@pytest.mark.parametrize(
+    ("machine", "how"), [(BudgetMachine, BOUNDED), (IdempotencyMachine, BOUNDED), (PagingMachine, BOUNDED), (LoginMachine, SHORTER)]
+)
+def test_agrees_with_its_model(machine: type[RuleBasedStateMachine], how: settings) -> None:
+    run(machine, how)
 
 
 class ForgetfulBudgetMachine(BudgetMachine):
@@ -239,13 +386,21 @@ class OffsetMachine(PagingMachine):
         return replace(everything, rows=everything.rows[after : after + size], has_next=len(everything.rows) > after + size)
 
 
-@pytest.mark.parametrize("machine", [ForgetfulBudgetMachine, KeylessMachine, OffsetMachine])
+class LenientMachine(LoginMachine):
+    """A fault, planted: a refresh token that comes again is refused, and nothing more."""
+
+    async def _refresh(self, token: str) -> str | None:
+        is_newest = any(token == login.tokens[-1] for login in self.logins.values())
+        return await super()._refresh(token) if is_newest else None
+
+
+@pytest.mark.parametrize("machine", [ForgetfulBudgetMachine, KeylessMachine, OffsetMachine, LenientMachine])
 def test_notices_that_it_does_not(machine: type[RuleBasedStateMachine]) -> None:
     with pytest.raises((AssertionError, ExceptionGroup)):
         run(machine, UNSHRUNK)
 
 
-def run(machine: type[RuleBasedStateMachine], how: settings = BOUNDED) -> None:
+def run(machine: type[RuleBasedStateMachine], how: settings) -> None:
     test: Any = machine.TestCase
     test.settings = how
     test("runTest").runTest()
