@@ -17,21 +17,26 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 MUTMUT, VERSION = ROOT / "build" / "mutmut", "3.8.1"
 COPIED = ("graph", "persistence", "tests", "scripts", "schema.graphql")
-SIMULATION = "tests/proofs/simulation/test_simulation.py"
+SIMULATION, MODELS = "tests/proofs/simulation/test_simulation.py", "tests/proofs/test_models.py"
 MODULES = {
     "watermark": ("persistence/kit/events/watermark.py", ["tests/persistence/events/test_watermark.py", SIMULATION]),
     "batching": ("persistence/kit/query/batching.py", ["tests/persistence/query/test_batching.py", SIMULATION]),
     "feed": ("persistence/kit/events/feed.py", ["tests/persistence/events/test_feed.py", SIMULATION]),
-    "idempotency": ("persistence/kit/idempotency.py", ["tests/persistence/test_idempotency.py"]),
-    "paging": ("persistence/kit/query/paging.py", ["tests/items/test_item_listing.py", "tests/kit/planner/test_planner_documents.py"]),
+    "idempotency": ("persistence/kit/idempotency.py", ["tests/persistence/test_idempotency.py", MODELS]),
+    "paging": (
+        "persistence/kit/query/paging.py",
+        ["tests/items/test_item_listing.py", "tests/kit/planner/test_planner_documents.py", MODELS],
+    ),
     "quota": ("persistence/kit/limits/token_bucket.py", ["tests/persistence/limits/test_token_bucket.py", SIMULATION]),
     "cost": ("graph/kit/limits/cost.py", ["tests/kit/limits/test_cost.py"]),
     "versions": (
         "persistence/kit/cache/table_versions.py",
         ["tests/persistence/cache/test_cache.py", "tests/server/graphql/test_response_cache.py"],
     ),
-    "tokens": ("graph/server/auth/tokens.py", ["tests/server/auth/test_tokens.py"]),
+    "tokens": ("graph/server/auth/tokens.py", ["tests/server/auth/test_tokens.py", "tests/server/auth/test_revocation.py"]),
+    "planner": ("graph/kit/planner/planner.py", ["tests/kit/planner/test_planner.py", "tests/kit/planner/test_planner_documents.py"]),
 }
+ONE_DATABASE = {"idempotency", "paging", "cost", "tokens", "planner"}  # SQL that is the same on both: SQLite is enough, and much faster.
 
 
 def mutated(name: str, folder: Path) -> list[str]:
@@ -39,7 +44,13 @@ def mutated(name: str, folder: Path) -> list[str]:
     module, tests = MODULES[name]
     for each in COPIED:
         (shutil.copytree if (ROOT / each).is_dir() else shutil.copy2)(ROOT / each, folder / each)
-    configuration = {"source_paths": [module], "pytest_add_cli_args_test_selection": tests, "also_copy": list(COPIED)}
+    options = ["-k", "not postgresql"] if name in ONE_DATABASE else []
+    configuration = {
+        "source_paths": [module],
+        "pytest_add_cli_args": options,
+        "pytest_add_cli_args_test_selection": tests,
+        "also_copy": list(COPIED),
+    }
     lines = [f"{key} = {value!r}" for key, value in configuration.items()]
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + "\n[tool.mutmut]\n" + "\n".join(lines) + "\n")
     _mutmut(folder, "run")
