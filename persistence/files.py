@@ -174,7 +174,7 @@ async def sweep(database: Database, blobs: Blobs, *, age: timedelta = ORPHAN_AGE
                 keys.clear()
     swept += await _sweep(database, blobs, keys)
     if swept:
-        log.info("swept blobs without a file", count=swept)
+        log.info("orphaned blobs deleted", count=swept)
     return swept
 
 

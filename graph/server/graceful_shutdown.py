@@ -49,7 +49,7 @@ class GracefulShutdown:
 
 
 class ShutdownMiddleware:
-    """Around requests during the departure: each connection's next answer is its last, and what is cut off at the deadline is told so."""
+    """Around requests during a shutdown: each connection closes after its next response, and a request that is cancelled at the deadline gets a 503."""
 
     def __init__(self, app: ASGIApp, shutdown: GracefulShutdown) -> None:
         self._app, self._shutdown = app, shutdown
@@ -60,7 +60,7 @@ class ShutdownMiddleware:
         except asyncio.CancelledError:
             if not self._shutdown.in_progress or scope["type"] != "http":
                 raise
-            with suppress(RuntimeError):  # The server's word for an answer that has begun: that one breaks off.
+            with suppress(RuntimeError):  # uvicorn raises it where the response has begun: that one breaks off.
                 await _cut_off(scope, send)
 
 
@@ -96,4 +96,4 @@ async def _taken(name: str, end: Callable[[], Awaitable[object]], seconds: float
         async with asyncio.timeout(seconds):
             await end()
     except Exception:  # Of a step, not of the shutdown: the next ones are taken as well.
-        log.exception("a step of the shutdown failed", step=name)
+        log.exception("shutdown step failed", step=name)

@@ -28,4 +28,4 @@ class Notifier(Protocol):
 
 class LogNotifier:
     async def notify(self, notice: Notification) -> None:
-        log.info("notice", kind=notice.kind, key=notice.key, **notice.data)
+        log.info("notification", kind=notice.kind, key=notice.key, **notice.data)

@@ -10,7 +10,7 @@ from graph.server.cli.terminal import Commands
 cli = typer.Typer(
     cls=Commands,
     help="Storegraph: a store catalogue as one GraphQL API. Settings come from the environment and .env. "
-    "A command that writes a file replaces none that is there, unless it is given --force.",
+    "Commands never overwrite an existing file without --force.",
     epilog="Exit codes: 0 done; 1 refused, or a problem was found; 2 the command or a setting is wrong; 130 interrupted. "
     "`serve` ends with 1 when it cannot start, as when its port is in use, with 0 after Ctrl-C and by the signal itself (143) after SIGTERM. "
     'Completion: eval "$(scripts/storegraph --show-completion bash)".',

@@ -25,11 +25,11 @@ NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def grant(
-    username: Annotated[str, typer.Argument(help="Who signed up under this name, in any case.")],
-    scopes: Annotated[list[Scope] | None, typer.Argument(help="What the user may do from now on, beside what they may do already.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every scope: for the first administrator.")] = False,
+    username: Annotated[str, typer.Argument(help="Username, in any case.")],
+    scopes: Annotated[list[Scope] | None, typer.Argument(help="Scopes to add to those that the user holds.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Add every scope: for the first administrator.")] = False,
 ) -> None:
-    """Let a user do more, such as the first administrator, whom nobody in the API can appoint."""
+    """Grant scopes to a user: above all to the first administrator, whom the API cannot appoint."""
     supplied = list(Scope) if everything else scopes or []
     if not supplied:
         raise typer.BadParameter("name the scopes, or say --all")
@@ -40,10 +40,12 @@ def grant(
 
 
 def token(
-    username: Annotated[str, typer.Argument(help="Whose token, in any case.")],
-    scopes: Annotated[list[Scope] | None, typer.Option("--scope", help="Carry only this; may be given several times.")] = None,
+    username: Annotated[str, typer.Argument(help="Username, in any case.")],
+    scopes: Annotated[
+        list[Scope] | None, typer.Option("--scope", help="Scope of the token; repeatable. Default: all that the user holds.")
+    ] = None,
 ) -> None:
-    """Print an access token of a user, good for 30 minutes: for scripts on this machine and for finding faults."""
+    """Print an access token of a user, valid for 30 minutes: for scripts on this machine and for debugging."""
     issued = asyncio.run(issue_token(loaded(), username, scopes))
     if issued is None:
         fail(f"There is no active user {username!r}.")
@@ -51,10 +53,10 @@ def token(
 
 
 def erase(
-    who: Annotated[list[str], typer.Argument(metavar="USERS", help="Which, by their names, or by their numbers in the database.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    who: Annotated[list[str], typer.Argument(metavar="USERS", help="Usernames, or user ids of the database.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Erase accounts for good: on request, or again after a backup from before was restored. Purchases stay, without a name."""
+    """Erase user accounts permanently: on request, or again after an older backup was restored. Purchases stay, without a name."""
     if not yes:
         typer.confirm(f"Erase {', '.join(who)}? Nobody can undo it", abort=True)
     missing = asyncio.run(erase_accounts(loaded(), who))

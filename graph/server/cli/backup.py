@@ -24,9 +24,9 @@ The second line tells subscribers that what came after the backup is another his
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(dir_okay=False, help="Where to; it appears when it is whole.")], force: Force = False
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="File to write; it appears once it is complete.")], force: Force = False
 ) -> None:
-    """Copy the database of this instant to a file, also while the service runs. Uploaded files are not in it: copy FILES_URL after it."""
+    """Write a consistent snapshot of the SQLite database, also while the service runs. Uploaded files are not in it: copy FILES_URL afterwards."""
     database = _database(loaded(), POSTGRESQL_BACKUP.format(file=file))
     with new_file(file, force=force) as copy:
         try:
@@ -37,8 +37,8 @@ def backup(
     typer.echo(f"{file}: {file.stat().st_size:,} bytes, whole and checked.")
 
 
-def restore(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What `backup` wrote.")]) -> None:
-    """Put a backup in the database's place. Stop the service first. What was there is kept beside it."""
+def restore(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="File that `backup` wrote.")]) -> None:
+    """Replace the SQLite database by a backup. Stop the service first; the former database is kept beside it."""
     settings = loaded()
     database = _database(settings, POSTGRESQL_RESTORE.format(file=file))
     aside = database.with_name(f"{database.name}.before-{utc_now():%Y%m%dT%H%M%S.%f}")  # Two within a second keep both.

@@ -18,7 +18,7 @@ SIGNS = {Verdict.GOOD: "[green]good   [/]", Verdict.WARNING: "[yellow]warning[/]
 
 
 def doctor() -> None:
-    """Look at settings, clock, database, Redis and files, and say what to do. Exit code 1 if something is bad."""
+    """Check settings, clock, database, Redis and file storage, with advice for each problem. Exit code 1 if there is one."""
     if asyncio.run(_examined(loaded())):
         raise typer.Exit(1)
 

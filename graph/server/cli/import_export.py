@@ -32,7 +32,7 @@ def import_items(
     file: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="FILE.csv with commas, semicolons or tabs, or FILE.jsonl; UTF-8 or UTF-16.")
     ],
-    owner: Annotated[str | None, typer.Option(help="Whose the items are to be; nobody's otherwise.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Username of the owner of new items. Default: none.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Keep an apostrophe before = + - @: the file was exported with --raw.")] = False,
     match: Annotated[
         Match, typer.Option(help="How a row finds its item: by external-id or id (of an export); with none, each row is a new item.")
@@ -40,9 +40,9 @@ def import_items(
     delete_missing: Annotated[
         bool, typer.Option("--delete-missing", help="Delete items with an external id that no row names. Those whose row is refused stay.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan without applying it.")] = False,
 ) -> None:
-    """Add the items of a file, or bring the catalogue in step with it; rows that break a rule are reported by line and left out.
+    """Import items from CSV or JSON Lines, or synchronise the catalogue with the file; invalid rows are reported by line number and skipped.
 
     It can be stopped and run again: each row counts once.
 
@@ -121,15 +121,15 @@ def _say_unread(columns: Sequence[str]) -> None:
 
 
 def export_items(
-    file: Annotated[Path | None, typer.Argument(dir_okay=False, help="Where to; standard output without it, or with -.")] = None,
-    kind: Annotated[str | None, typer.Option("--format", help="csv, txt, json or jsonl; by the file's name without it.")] = None,
-    search: Annotated[str | None, typer.Option(help="Only items with words that begin so.")] = None,
-    limit: Annotated[int | None, typer.Option(parser=whole(), metavar="NUMBER", help="At most so many.")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="CSV for programs: cells like formulas are left as they are.")] = False,
+    file: Annotated[Path | None, typer.Argument(dir_okay=False, help="File to write. Default, and -: standard output.")] = None,
+    kind: Annotated[str | None, typer.Option("--format", help="csv, txt, json or jsonl. Default: by the file's name.")] = None,
+    search: Annotated[str | None, typer.Option(help="Only items with words that begin with these.")] = None,
+    limit: Annotated[int | None, typer.Option(parser=whole(), metavar="NUMBER", help="Maximum number of items.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="CSV for programs: leave cells that look like formulas as they are.")] = False,
     force: Force = False,
-    bom: Annotated[bool, typer.Option("--bom", help="CSV with a byte order mark, by which Excel knows UTF-8.")] = False,
+    bom: Annotated[bool, typer.Option("--bom", help="CSV with a byte order mark, by which Excel recognises UTF-8.")] = False,
 ) -> None:
-    """Write the items of this instant to a file, which appears when it is whole."""
+    """Export a consistent snapshot of the items; the file appears once it is complete."""
     if file == Path("-"):
         file = None
     form = kind or (file.suffix.lstrip(".").lower() if file and file.suffix else "csv")

@@ -12,12 +12,12 @@ from graph.server.cli.terminal import fail, loaded, opened, whole
 from graph.server.settings import Settings
 from persistence.kit.jobs import queue as jobs
 
-commands = typer.Typer(help="Look at background work that failed too often, and try it again.", no_args_is_help=True)
+commands = typer.Typer(help="List and retry background jobs that used up their attempts.", no_args_is_help=True)
 
 
 @commands.command("list")
 def list_jobs() -> None:
-    """Show parked jobs, the oldest first: number, kind, key, attempts and last error."""
+    """List parked jobs, the oldest first: number, kind, key, attempts and last error."""
     waiting, parked = asyncio.run(_listed(loaded()))
     for job in parked:
         since = f"{job.parked_at:%Y-%m-%d %H:%M}" if job.parked_at else ""
@@ -28,11 +28,11 @@ def list_jobs() -> None:
 @commands.command("retry")
 def retry_jobs(
     numbers: Annotated[
-        list[int] | None, typer.Argument(parser=whole(1, 2**63 - 1), metavar="NUMBERS", help="Which, by their numbers in `jobs list`.")
+        list[int] | None, typer.Argument(parser=whole(1, 2**63 - 1), metavar="NUMBERS", help="Job numbers, as `jobs list` prints them.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that are parked.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Retry all parked jobs.")] = False,
 ) -> None:
-    """Queue parked jobs again, as if they had never failed. A running service takes them up within a second."""
+    """Queue parked jobs again with all their attempts. A running service picks them up within a second."""
     if bool(numbers) == everything:
         raise typer.BadParameter("name the jobs by their numbers, or say --all")
     count = asyncio.run(_retried(loaded(), numbers or None))

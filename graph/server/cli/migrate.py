@@ -14,11 +14,11 @@ from persistence.schema import downgrade, revise, upgrade
 
 def migrate(
     new: Annotated[
-        str | None, typer.Option(help="Write a migration instead, from what the code's tables have and the database has not.")
+        str | None, typer.Option(help="Write a migration from the difference between the code's tables and the database.")
     ] = None,
-    down: Annotated[str | None, typer.Option(help="Go back to this revision instead: 0004, or base for an empty database.")] = None,
+    down: Annotated[str | None, typer.Option(help="Downgrade to this revision: 0004, or base for an empty database.")] = None,
 ) -> None:
-    """Bring the database up to date. `serve` does so too."""
+    """Migrate the database to the newest revision, as `serve` does at its start."""
     url = loaded().database_url
     try:
         if new is not None:

@@ -18,17 +18,17 @@ from persistence.sales import Period
 
 
 def report(
-    out: Annotated[Path, typer.Option(dir_okay=False, help="The SVG file to write.")] = Path("report.svg"),
+    out: Annotated[Path, typer.Option(dir_okay=False, help="SVG file to write.")] = Path("report.svg"),
     start: Annotated[
-        datetime | None, typer.Option("--from", parser=day, metavar="DAY", help="The first day; a year before the last without it.")
+        datetime | None, typer.Option("--from", parser=day, metavar="DAY", help="First day. Default: a year before the last day.")
     ] = None,
     end: Annotated[
-        datetime | None, typer.Option("--to", parser=day, metavar="DAY", help="The last day; that of the newest purchase without it.")
+        datetime | None, typer.Option("--to", parser=day, metavar="DAY", help="Last day. Default: the day of the newest purchase.")
     ] = None,
-    by: Annotated[Period, typer.Option(help="What a bar stands for.")] = Period.MONTH,
+    by: Annotated[Period, typer.Option(help="Period of one bar.")] = Period.MONTH,
     force: Force = False,
 ) -> None:
-    """Draw revenue and units as a picture that any browser shows."""
+    """Draw a chart of revenue and units sold as an SVG file."""
     with new_file(out, force=force) as place:
         chart = asyncio.run(_drawn(loaded(), start, end, by))
         place.write_text(chart.svg, "utf-8")

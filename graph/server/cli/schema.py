@@ -24,12 +24,10 @@ SCHEMA_FILE = ROOT / "schema.graphql"
 
 
 def schema(
-    check: Annotated[bool, typer.Option("--check", help="Only say whether schema.graphql is up to date.")] = False,
-    breaking: Annotated[
-        bool, typer.Option("--breaking", help="Only say what breaks clients and is not announced in CHANGELOG.md.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check that schema.graphql is up to date.")] = False,
+    breaking: Annotated[bool, typer.Option("--breaking", help="Only list breaking changes that CHANGELOG.md does not announce.")] = False,
 ) -> None:
-    """Write schema.graphql from the code."""
+    """Generate schema.graphql from the code."""
     text = graphql_schema.as_str() + "\n"
     if breaking:
         base = breaking_changes.baseline(ROOT)
@@ -43,9 +41,9 @@ def schema(
 
 
 def deprecations(
-    days: Annotated[int, typer.Option(parser=whole(1, 400), metavar="NUMBER", help="How far back to look.")] = 30,
+    days: Annotated[int, typer.Option(parser=whole(1, 400), metavar="NUMBER", help="Number of days to look back.")] = 30,
 ) -> None:
-    """Say which clients still use what is deprecated. Exit code 1 if any does, so that a removal can wait for 0."""
+    """List the clients that still use deprecated fields. Exit code 1 if there are any, so that a removal can wait for 0."""
     uses = asyncio.run(_uses(loaded(), days))
     if not uses:
         typer.echo(f"Nobody used anything deprecated in the last {counted(days, 'day')}.")

@@ -13,9 +13,9 @@ from persistence.demo import seed as seeding
 
 
 def seed(
-    items: Annotated[int, typer.Option(parser=whole(1, 10_000_000), metavar="NUMBER", help="How many items the shop is to have.")] = 1_000,
+    items: Annotated[int, typer.Option(parser=whole(1, 10_000_000), metavar="NUMBER", help="Number of items in the demo shop.")] = 1_000,
 ) -> None:
-    """Fill the catalogue with a believable shop. Again, it adds only what is missing; nobody can sign in as its people."""
+    """Fill the database with a demo shop. Run again, it adds only what is missing; its users cannot sign in."""
     added = asyncio.run(_seeded(loaded(), items))
     typer.echo(f"Added {counted(added.items, 'item')} and {counted(added.users, 'user')} with {counted(added.purchases, 'purchase')}.")
 

@@ -51,10 +51,12 @@ HIDDEN_EXPLORER = "is switched off by EXPLORER_ENABLED"
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(parser=whole(0, 65_535), metavar="NUMBER", help="Port to listen on.")] = 8000,
-    workers: Annotated[int, typer.Option(parser=whole(1, 64), metavar="NUMBER", help="Processes; more than one needs REDIS_URL.")] = 1,
-    reload: Annotated[bool, typer.Option("--reload", help="Start anew when the code changes.")] = False,
+    workers: Annotated[
+        int, typer.Option(parser=whole(1, 64), metavar="NUMBER", help="Number of processes; more than one needs REDIS_URL.")
+    ] = 1,
+    reload: Annotated[bool, typer.Option("--reload", help="Restart when the code changes.")] = False,
 ) -> None:
-    """Bring the database up to date, then serve in the foreground until SIGTERM."""
+    """Migrate the database, then serve in the foreground until SIGTERM."""
     settings = loaded()
     if workers > 1 and settings.redis_url is None:
         fail("More than one worker needs REDIS_URL: without it, echoes and limits end at each process, and events come late.", 2)

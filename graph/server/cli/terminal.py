@@ -27,7 +27,7 @@ from persistence.kit.transient_errors import is_transient
 from persistence.schema import Unreachable, upgrade
 
 console = Console(stderr=True)  # What is asked for goes to standard output, so that it can be piped; everything else here.
-Force = Annotated[bool, typer.Option("--force", help="Replace the file if there is one.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 
 
 class Commands(TyperGroup):

@@ -126,7 +126,7 @@ class Socket:
         except OSError:
             pass  # the server's own word for a client that is gone
         except Exception:
-            log.exception("socket failed", request_id=self.caller.request_id)
+            log.exception("websocket failed", request_id=self.caller.request_id)
             await self._close(1013, "Try again later")
         finally:
             self._free_place()

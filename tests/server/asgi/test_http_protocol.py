@@ -1,4 +1,7 @@
-"""The wire carries what uvicorn's own protocol would, byte for byte: each exchange is held with both. What it does otherwise: test_wire_limits."""
+"""The wire carries what uvicorn's own protocol would, byte for byte: each exchange is held with both.
+
+What it does otherwise is in test_request_heads, test_pipelining and test_connection_limits.
+"""
 
 from __future__ import annotations
 
