@@ -21,7 +21,7 @@ def _subject(kind: str | None, id_: int | None) -> strawberry.ID | None:
 
 
 @entity(audit.ENTITY, visible=Visibility(Scope.AUDIT_READ))
-@strawberry.type(description="One entry of the audit log: somebody changed something.")
+@strawberry.type(description="One entry of the audit log: who changed what.")
 class Audit(Node):
     action: str = strawberry.field(description="What was done, such as `user.scopes_granted` or `item.deleted`.")
     subject: strawberry.ID | None = computed(

@@ -33,7 +33,7 @@ def download_path(filename: str) -> str:
 
 
 @entity(files.ENTITY, visible=Visibility(Scope.FILES_READ))
-@strawberry.type(description="A file that somebody uploaded.")
+@strawberry.type(description="An uploaded file.")
 class StoredFile(Node):
     filename: str = strawberry.field(description="Unique: 1 to 255 bytes, safe as a file's name on every system.")
     size_bytes: ByteCount = strawberry.field(description="How long it is.")

@@ -37,7 +37,7 @@ POLL_SECONDS = 0.02
 
 class LastAdministrator(DomainError):
     def __init__(self) -> None:
-        super().__init__(f"You are the last who holds {users.ADMINISTRATION}: give it to somebody else first.")
+        super().__init__(f"You are the last who holds {users.ADMINISTRATION}: grant it to another user first.")
 
 
 async def erase_own(work: UnitOfWork, user: User) -> None:

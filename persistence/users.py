@@ -62,7 +62,7 @@ class UsernameTaken(DomainError):
 
 @dataclass(frozen=True)
 class SignUpValues:
-    """What somebody gives to get an account."""
+    """The values of a sign-up."""
 
     username: str
     password: str
@@ -213,9 +213,9 @@ async def locked_by_name(work: UnitOfWork, username: str) -> User:
 
 
 async def check_another_administers(work: UnitOfWork, username: str) -> None:
-    """Before somebody loses ADMINISTRATION or is shut out. Locks as `is_last_administrator`. Raises: InvalidInput, if nobody else may do it."""
+    """Before a user loses ADMINISTRATION or is deactivated. Locks as `is_last_administrator`. Raises: InvalidInput, if nobody else may do it."""
     if await is_last_administrator(work, username):
-        raise InvalidInput.at("username", f"must not be the last who holds {ADMINISTRATION}: give it to somebody else first")
+        raise InvalidInput.at("username", f"must not be the last who holds {ADMINISTRATION}: grant it to another user first")
 
 
 async def is_last_administrator(work: UnitOfWork, username: str) -> bool:

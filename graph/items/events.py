@@ -40,9 +40,7 @@ class ItemCreated(ItemChange):
     pass
 
 
-@strawberry.type(
-    description="Somebody changed an item's values. Purchases and adjustments, which change its inventory, have their own events."
-)
+@strawberry.type(description="An item's values were changed. Purchases and adjustments, which change its inventory, have their own events.")
 class ItemUpdated(ItemChange):
     @strawberry.field(description="The names of the fields that changed.")
     def fields(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The refusal of whoever wants more units of an item than there are."""
+"""The `OutOfStock` error: fewer units are in stock than a purchase or an adjustment takes."""
 
 from typing import Self
 

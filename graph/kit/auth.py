@@ -54,7 +54,7 @@ def network(address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever sent a request: perhaps signed in, always from somewhere."""
+    """The sender of a request: a signed-in user, or an anonymous client at an address."""
 
     principal: Principal | None
     client_ip: str

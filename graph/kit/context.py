@@ -137,7 +137,7 @@ class Context:
         """Run a command in its transaction; under an idempotency key, at most once, and the first answer is given again.
 
         `arguments` tell a repeat from another request under the same key. They are kept as a hash only, but a fast one: no password among them.
-        `at_once` is a shorter way to the same effect, key and answer included; None from it says that it was not to be had.
+        `shortcut` is a shorter way to the same effect, key and answer included; None from it says that it was not to be had.
         """
         attempt = None if key is None else Attempt.of(caller=self.caller.key, key=key, operation=operation, arguments=arguments)
         if shortcut and (answer := await shortcut(attempt)) is not None:

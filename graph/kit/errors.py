@@ -34,7 +34,7 @@ INTERNAL = "INTERNAL_SERVER_ERROR"
 
 
 def code_of(member: type[Error]) -> str:
-    """`OUT_OF_STOCK` for `OutOfStock`: whoever declares a refusal has declared its code."""
+    """`OUT_OF_STOCK` for `OutOfStock`: declaring an error type declares its code."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", member.__name__).upper()
 
 
@@ -119,7 +119,7 @@ class NotFound(Error):
 
 
 @member_for(errors.VersionConflict)
-@strawberry.type(description="Somebody changed the object since you read it.")
+@strawberry.type(description="The object has been changed since you read it.")
 class VersionConflict(Error):
     current_version: int = strawberry.field(description="The version that it has now.")
 
@@ -153,7 +153,7 @@ def refusal(code: str, message: str, *, headers: Mapping[str, str] | None = None
 
 
 def internal(request_id: str) -> GraphQLError:
-    """All that a client is told of a fault of ours; the log has the rest under the same id."""
+    """All that a client sees of an internal error; the log has the rest under the same id."""
     return GraphQLError(f"Internal error. Request id: {request_id}", extensions={"code": INTERNAL})
 
 

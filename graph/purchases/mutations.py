@@ -74,11 +74,11 @@ class PurchaseMutation:
         async def command(work: UnitOfWork) -> purchases.Purchase:
             return await purchases.purchase(work, key, buyer_id=buyer.user_id, quantity=quantity)
 
-        async def at_once(attempt: Attempt | None) -> purchases.Purchase | None:
+        async def shortcut(attempt: Attempt | None) -> purchases.Purchase | None:
             return await single_statement.sell(info.context.database, key, buyer_id=buyer.user_id, quantity=quantity, attempt=attempt)
 
         row = await info.context.once(
-            command, purchases.REPLAY_FORMAT, key=idempotency_key, operation="purchaseItem", arguments=[key, quantity], shortcut=at_once
+            command, purchases.REPLAY_FORMAT, key=idempotency_key, operation="purchaseItem", arguments=[key, quantity], shortcut=shortcut
         )
         return Purchase.of(row)
 

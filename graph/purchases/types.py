@@ -39,7 +39,7 @@ VISIBLE = Visibility(Scope.USERS_READ, own="buyer_id", shared_with="seller_id")
 
 @entity(purchases.ENTITY, visible=VISIBLE)
 @strawberry.type(
-    description="Units of one item that somebody bought. Visible to the buyer, to the seller, who owned the item then, and with `users:read`."
+    description="Units of one item that a user bought. Visible to the buyer, to the seller, who owned the item then, and with `users:read`."
 )
 class Purchase(Node):
     quantity: int = strawberry.field(description="How many units.")

@@ -187,7 +187,7 @@ def create_pipeline(
         mode_by_client=settings.documents_mode_by_client,
         shared=stores.shared_cache,
     )
-    responses = ResponseCache(stores.versions, telemetry.metrics.cache, shared=stores.shared_cache, edition=schema.as_str())
+    responses = ResponseCache(stores.versions, telemetry.metrics.cache, shared=stores.shared_cache, schema_version=schema.as_str())
     return Pipeline(
         engine,
         services,

@@ -79,7 +79,7 @@ def create_job_handlers(components: Components) -> dict[str, Handler]:
     stores, port = components.stores, components.services.port
     return {
         purchases.PLACED: purchases.Completion(port(Notifier)),
-        purchases.CANCELLATION: purchases.Notice(port(Notifier)),
+        purchases.CANCELLATION: purchases.PurchaseNotification(port(Notifier)),
         erasure.ERASED: Erasure(stores.database, port(Blobs), port(GuessThrottle), stores.shared_cache),
     }
 

@@ -27,7 +27,7 @@ DEVELOPMENT_SCOPES = (Scope.ITEMS_READ, Scope.ITEMS_WRITE, Scope.FILES_READ, Sco
 # Relative paths in settings begin here: the project's folder for scripts/storegraph, which may be called from anywhere, else the present one.
 HOME = Path(os.environ.get("STOREGRAPH_HOME", ""))
 VAR = HOME / "var"
-# A point is about 0.03 ms of a processor, so a stranger gets a sixteenth of one, after a start of 1.5 s. 15,000 is a bulk of 10,000 items.
+# A point is about 0.03 ms of a processor, so an anonymous caller gets a sixteenth of one, after a burst of 1.5 s. 15,000 is a bulk of 10,000 items.
 BUDGET = Budget(capacity=50_000, per_second=2_000)
 DEVELOPMENT_BUDGET = Budget(capacity=1_000_000, per_second=40_000)
 

@@ -46,7 +46,7 @@ class SignupInput:
 
 
 @member_for(users.UsernameTaken)
-@strawberry.type(description="Somebody has this name already, perhaps in another case.")
+@strawberry.type(description="Another user has this username, perhaps in another case.")
 class UsernameTaken(Error):
     @classmethod
     def of(cls, error: users.UsernameTaken) -> Self:
@@ -108,7 +108,7 @@ class UserMutation:
 
     @mutation(
         scope=Scope.USERS_WRITE,
-        description="Let a user do more. You can grant only what your own token carries. "
+        description="Grant scopes to a user. You can grant only what your own token carries. "
         "Tokens that the user has already do not grow: `refreshToken` or `token` gives one that carries the new scopes.",
     )
     async def grant_scopes(
@@ -126,7 +126,7 @@ class UserMutation:
 
     @mutation(
         scope=Scope.USERS_WRITE,
-        description="Let a user do less. You can revoke only what your own token carries, and nothing from somebody who may do what you may not, "
+        description="Revoke scopes of a user. You can revoke only what your own token carries, and nothing from a user with scopes that your token lacks, "
         "nor `users:write` from the last who holds it. It takes effect within a second, "
         "also for tokens that were given out before and for open subscriptions.",
     )
@@ -148,8 +148,8 @@ class UserMutation:
 
     @mutation(
         scope=Scope.USERS_WRITE,
-        description="Shut a user out: every token and open subscription ends within a second, and no new one is given. "
-        "What the user owns stays. You cannot shut out yourself, nor somebody who may do what you may not, nor the last who holds `users:write`.",
+        description="Deactivate a user: every token and open subscription ends within a second, and no new one is issued. "
+        "What the user owns stays. You cannot deactivate yourself, nor a user with scopes that your token lacks, nor the last who holds `users:write`.",
     )
     async def deactivate_user(self, info: Info, username: Username, idempotency_key: IdempotencyKey = None) -> DeactivateUserResult:
         actor = info.context.require()
@@ -168,7 +168,7 @@ class UserMutation:
 
     @mutation(
         scope=Scope.USERS_WRITE,
-        description="Let a user in again, who must then sign in anew. Not for somebody who may do what you may not.",
+        description="Reactivate a user, who must then sign in again. Not for a user with scopes that your token lacks.",
     )
     async def reactivate_user(self, info: Info, username: Username, idempotency_key: IdempotencyKey = None) -> ReactivateUserResult:
         actor = info.context.require()
@@ -183,7 +183,7 @@ class UserMutation:
 
 
 def _may_change(info: Info, scopes: Collection[Scope]) -> Principal:
-    """Whoever gives or takes these scopes. Raises: InvalidInput without any, so that no user is shown for nothing; GraphQLError FORBIDDEN."""
+    """The caller, who may grant or revoke these scopes. Raises: InvalidInput without any, so that no user is shown for nothing; GraphQLError FORBIDDEN."""
     if not scopes:
         raise errors.InvalidInput.at("scopes", "must name one scope or more")
     return info.context.require(*scopes)
@@ -197,7 +197,7 @@ def _may_act_upon(info: Info, user: users.User) -> None:
 
 
 async def _check_password(info: Info, user: users.User, password: str) -> None:
-    """Whether whoever repeats a sign-up knows its password: an idempotency key tells requests apart, not people. Raises: KeyReused."""
+    """Check that the caller who repeats a sign-up knows its password: an idempotency key tells requests apart, not people. Raises: KeyReused."""
     async with info.context.database.reading_latest() as session:
         present = (await users.by_id(session, [user.id])).get(user.id)
     if not (await passwords.verify(password, present.password_hash if present else None)).right:

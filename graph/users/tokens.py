@@ -115,7 +115,7 @@ class TokenMutation:
     @mutation(
         scope=None,
         description="Sign out. A refresh token ends its login, with every token that came from it; an access token ends alone. "
-        "Whoever has the token may revoke it.",
+        "No other token is needed for it.",
         cost=TOKEN_WRITE_POINTS,
     )
     async def revoke_token(

@@ -40,7 +40,7 @@ def known_scopes(stored: Collection[str]) -> list[Scope]:
 
 
 @entity(users.ENTITY, visible=FOUND)
-@strawberry.type(description="Somebody with an account.")
+@strawberry.type(description="A user account.")
 class User(Node):
     username: str = strawberry.field(description="Unique, whatever its case; the name to sign in with.")
     full_name: str | None = strawberry.field(description="The name to show, if it was given.")

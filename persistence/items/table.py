@@ -248,19 +248,19 @@ class BulkCreation:
 def bulk_answer(drafts: Sequence[ItemValues], *, owner_id: int | None) -> Serializer[BulkCreation]:
     """Whoever asks again brings the drafts again, so ids and the instant are enough to keep: 30 bytes for most calls."""
 
-    def freeze(made: BulkCreation) -> dict[str, Any]:
+    def dump(made: BulkCreation) -> dict[str, Any]:
         at = made.created[0].created_at.isoformat() if made.created else None
         refused = [(place, error.problems[0].message) for place, error in made.refused.items()]
         return {"ids": _runs([item.id for item in made.created]), "at": at, "refused": refused}
 
-    def thaw(frozen: dict[str, Any]) -> BulkCreation:
+    def load(frozen: dict[str, Any]) -> BulkCreation:
         refused = {place: InvalidInput.at(external_ids.PATH, message) for place, message in frozen.get("refused", ())}
         ids = [first + place for first, count in frozen["ids"] for place in range(count)]
         new = _new(owner_id, datetime.fromisoformat(frozen["at"])) if ids else {}
         good = [draft for place, draft in enumerate(drafts) if place not in refused]
         return BulkCreation([Item(**draft.columns(), **new, id=item_id) for item_id, draft in zip(ids, good, strict=True)], refused)
 
-    return Serializer(freeze, thaw)
+    return Serializer(dump, load)
 
 
 def _runs(ids: Sequence[int]) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
 """Online backups of a SQLite database, and restoring them.
 
 A restored log is another history: what came after the copy never happened for it. So it gets a new identity, and subscribers who bring a cursor of
-the old one are told.
+the old one get a `Gap`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class UnusableBackup(Exception):
 
 
 class DatabaseInUse(Exception):
-    """Somebody has the database open."""
+    """Another program has the database open."""
 
 
 def back_up(database: Path, target: Path, progress: Callable[[int, int], None]) -> None:

@@ -3,8 +3,8 @@
 DomainError
 ├── InvalidInput      a value is out of its bounds: one problem a field
 ├── NotFound          no such row, or none that the caller may see
-├── NotOwner          the row is somebody else's
-├── VersionConflict   somebody changed the row since the caller read it
+├── NotOwner          the row belongs to another user
+├── VersionConflict   the row was changed since the caller read it
 ├── KeyReused         an idempotency key came again with another request
 ├── TooOften          the same thing was done too often: later it may be done again
 ├── Busy              too many long requests of this kind run already
@@ -52,10 +52,10 @@ class NotFound(DomainError):
 
 
 class NotOwner(DomainError):
-    """The row is somebody else's, and whoever would change it may change only their own."""
+    """The row belongs to another user, and the caller may change only their own."""
 
     def __init__(self, kind: str) -> None:
-        super().__init__(f"This {kind} is somebody else's.")
+        super().__init__(f"This {kind} belongs to another user.")
 
 
 class VersionConflict(DomainError):

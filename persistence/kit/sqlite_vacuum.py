@@ -17,7 +17,7 @@ LITESTREAM = "_litestream_seq"  # The table of a program that keeps the log for 
 
 
 class FileInUse(Exception):
-    """Somebody reads a former state of the file, so its log cannot be emptied yet."""
+    """A reader still uses a former state of the file, so its write-ahead log cannot be emptied yet."""
 
 
 def rewrite(file: str, search_indexes: Sequence[str]) -> None:

@@ -72,7 +72,7 @@ REPLAY_FORMAT = row_of(Purchase, without=("seller_id",))
 
 class PurchaseCompleted(DomainError):
     def __init__(self) -> None:
-        super().__init__("The purchase is completed: only somebody with users:write can cancel it now.")
+        super().__init__("The purchase is completed: only a user with users:write can cancel it now.")
 
 
 BY_BUYER = children(EntityList(ENTITY, BY_TIME), "buyer_id")
@@ -165,8 +165,8 @@ def _audited(sold: Purchase, actor_id: int) -> NewAuditEntry:
     return NewAuditEntry(actor_id, ("Purchase", sold.id), bought)
 
 
-class Notice:
-    """Background work that is nothing but to tell somebody of a purchase."""
+class PurchaseNotification:
+    """The job that sends a notification about a purchase."""
 
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier
@@ -178,8 +178,8 @@ class Notice:
         """There is nothing left to change."""
 
 
-class Completion(Notice):
-    """The background work of a purchase: somebody is told of it, the audit log has it, then it is complete."""
+class Completion(PurchaseNotification):
+    """The job that completes a purchase: it sends the notification, then sets the status."""
 
     async def finish(self, work: UnitOfWork, ended: Sequence[Job]) -> None:
         await complete(work, [job.data["purchase_id"] for job in ended])

@@ -25,7 +25,7 @@ async def test_finds_the_row_that_may_be_changed(service: Service) -> None:
         assert (row.version, assign(row, {"name": "Pot", "inventory": row.inventory}), row.version) == (1, ["name"], 2)
     async with service.database.transaction() as work:
         assert (await locked(work, ENTITY, item, version=2, owner=("owner_id", ada.id))).name == "Pot"
-        with pytest.raises(NotOwner, match="This item is somebody else's"):
+        with pytest.raises(NotOwner, match="This item belongs to another user"):
             await locked(work, ENTITY, item, owner=("owner_id", ada.id + 1))
         with pytest.raises(VersionConflict, match="The row is at version 2 by now"):
             await locked(work, ENTITY, item, version=1)

@@ -177,7 +177,7 @@ async def test_cannot_be_one_that_is_completed_but_for_an_administrator(shop: Sh
     assert await shop.cancel(bought, shop.buyer) == {
         "__typename": "PurchaseCompleted",
         "code": "PURCHASE_COMPLETED",
-        "message": "The purchase is completed: only somebody with users:write can cancel it now.",
+        "message": "The purchase is completed: only a user with users:write can cancel it now.",
     }
     assert await shop.seen(bought) == (7, "COMPLETED")
     assert (await shop.cancel(bought, shop.admin))["status"] == "CANCELLED"

@@ -394,7 +394,7 @@ async def test_keep_one_who_may_change_them(service: Service) -> None:
     async with service.database.transaction() as work:
         await users.set_active(work, "former", active=False)  # Holds the scope, and can do nothing with it.
     await service.make_user("plain", (Scope.USERS_READ,))
-    message = "username: must not be the last who holds users:write: give it to somebody else first"
+    message = "username: must not be the last who holds users:write: grant it to another user first"
     for scopes in (["USERS_WRITE"], ["ITEMS_READ", "USERS_WRITE"]):
         refused = await service.ask(last, {"name": "Admin", "scopes": scopes}, token=admin)
         assert refused == {"revokeScopes": {"__typename": "InvalidInput", "message": message}}

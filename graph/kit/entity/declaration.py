@@ -246,8 +246,8 @@ def check(schema: GraphQLSchema) -> None:
             source = _source(each)
             if source is None:
                 continue
-            if objection := _objection(declared, each, source):
-                raise TypeError(f"{type_.name}.{name} {objection}: declare where it comes from, or write a resolver for it")
+            if reason := _invalid_reason(declared, each, source):
+                raise TypeError(f"{type_.name}.{name} {reason}: declare where it comes from, or write a resolver for it")
             declared.sources[name] = source
 
 
@@ -257,7 +257,7 @@ def _source(each: GraphQLField) -> Source | None:
     return source or (StoredValue(definition.python_name) if definition.is_basic_field else None)
 
 
-def _objection(declared: EntityType, each: GraphQLField, source: Source) -> str | None:
+def _invalid_reason(declared: EntityType, each: GraphQLField, source: Source) -> str | None:
     definition: StrawberryField = each.extensions["strawberry-definition"]
     if definition.directives or definition.extensions or definition.permission_classes:
         return "has a rule that a plan would leave out"

@@ -12,7 +12,7 @@ from persistence.kit.database.database import Batch
 
 @dataclass(frozen=True)
 class Visibility:
-    """The user whose id is in the attribute `own`, and whoever holds `scope`.
+    """The user whose id is in the attribute `own`, and holders of `scope`.
 
     The row itself, not its private fields, is shown to the user in `shared_with`, too. `known` tells of which rows, by their ids, everybody may know
     that they are there.

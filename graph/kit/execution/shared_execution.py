@@ -118,7 +118,7 @@ class SharedExecutions:
     ) -> Generator[None]:
         """Count a subscriber to a stream of new events (`resuming.stream_key`).
 
-        Before several of them goes one scout, as a stranger, who has executed the next events by the time they come for them.
+        With several subscribers, one prefetcher executes the next events anonymously, so that results are ready when they are asked for.
         """
         self._subscribers[stream] += 1
         if self._subscribers[stream] == PREFETCH_SUBSCRIBERS:

@@ -36,7 +36,7 @@ from graphql import (
 )
 from graphql.utilities.coerce_input_value import coerce_default_value
 
-from graph.kit.limits.cost_rules import COUNTED_ROWS_A_POINT, ArgumentPrice, CostRule, CostRules, Repeats, is_list, type_name
+from graph.kit.limits.cost_rules import COUNTED_ROWS_A_POINT, ArgumentPrice, CostRule, CostRules, Multiplier, is_list, type_name
 from persistence.kit.query.paging import PAGE_SIZE
 
 Variables: TypeAlias = Mapping[str, Any]
@@ -80,14 +80,14 @@ class FieldCost:
     def requested(self, variables: Variables, parent_size: int) -> int:
         rule, size = self.rule, self._elements(variables)
         inside = max([sum([charge.requested(variables, size) for charge in charges]) for charges in self.below], default=0)
-        if rule.repeats is Repeats.ONCE:
+        if rule.multiplier is Multiplier.ONCE:
             counted = rule.counted_rows // COUNTED_ROWS_A_POINT
             return rule.weight + self._supplied(variables) + rule.each * size + counted + rule.scanned + inside
-        return (size if rule.repeats is Repeats.OWN_SIZE else parent_size) * (rule.weight + inside) + rule.scanned
+        return (size if rule.multiplier is Multiplier.OWN_SIZE else parent_size) * (rule.weight + inside) + rule.scanned
 
     def actual(self, variables: Variables, values: list[Any]) -> int:
         """For all values of this field at once: an answer has few fields and many rows."""
-        if self.rule.repeats is not Repeats.ONCE:
+        if self.rule.multiplier is not Multiplier.ONCE:
             values = [element for elements in values if elements for element in elements]
         each = self.rule.each and self.rule.each * self._elements(variables)
         points = len(values) * (self.rule.weight + self._supplied(variables) + each)

@@ -76,7 +76,7 @@ class Cost:
     """Points at most for what the field does beside its objects; what it has cost is told to the context (`Context.scanned`)."""
 
 
-class Repeats(Enum):
+class Multiplier(Enum):
     ONCE = "once"
     OWN_SIZE = "once for each of the field's own elements"
     PARENT_SIZE = "once for each element that the enclosing field was asked for"
@@ -85,7 +85,7 @@ class Repeats(Enum):
 @dataclass(frozen=True, slots=True)
 class CostRule:
     weight: int
-    repeats: Repeats
+    multiplier: Multiplier
     sizes: tuple[str, ...] = ()
     most: int | None = None
     each: int = 0
@@ -110,17 +110,17 @@ class CostRules:
 
     def _rule(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> CostRule:
         if name.startswith("__"):
-            return CostRule(INTROSPECTION_WEIGHTS.get(name, 0), Repeats.ONCE)
+            return CostRule(INTROSPECTION_WEIGHTS.get(name, 0), Multiplier.ONCE)
         definition = parent.fields[name]
         cost = declared(definition)
         weight = self._weight(parent, name) if cost.weight is None else cost.weight
         paged = cost.size is None and type_name(definition).endswith("Connection")
         if cost.of_parent or (parent.name.endswith("Connection") and name in ("edges", "nodes")):
-            return CostRule(weight, Repeats.PARENT_SIZE)
-        repeats = Repeats.OWN_SIZE if is_list(definition) else Repeats.ONCE
+            return CostRule(weight, Multiplier.PARENT_SIZE)
+        multiplier = Multiplier.OWN_SIZE if is_list(definition) else Multiplier.ONCE
         sizes = (cost.size,) if cost.size else tuple(name for name in PAGE_ARGUMENTS if paged and name in definition.args)
         most = MAX_PAGE_SIZE if paged else None
-        return CostRule(weight, repeats, sizes, most, cost.each, cost.supplied, cost.counted_rows, cost.scanned)
+        return CostRule(weight, multiplier, sizes, most, cost.each, cost.supplied, cost.counted_rows, cost.scanned)
 
     def _weight(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> int:
         if parent in self._roots and not is_list(parent.fields[name]):

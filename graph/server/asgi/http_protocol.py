@@ -254,7 +254,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         fields = headers_of(cast("Scope", self.scope))
-        self._rejection = self._objection(fields.get(b"host"), self.parser.get_http_version())
+        self._rejection = self._invalid_reason(fields.get(b"host"), self.parser.get_http_version())
         if len(fields) < len(self.headers) and [name for name, _ in self.headers].count(b"host") > 1:
             self._rejection = NO_HOST
         if self._rejection is not None:
@@ -268,7 +268,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.pipeline:
             self.flow.resume_reading()  # Where uvicorn's pipeline would be the only bound, it pauses here.
 
-    def _objection(self, host: bytes | None, version: str) -> Rejection | None:
+    def _invalid_reason(self, host: bytes | None, version: str) -> Rejection | None:
         if self._is_head_too_large:
             return HEAD_TOO_LARGE
         if version not in VERSIONS:
@@ -363,7 +363,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     # What takes too long.
 
-    def look(self, now: float) -> None:
+    def check_progress(self, now: float) -> None:
         if self._lingers_since is not None:
             if now - self._lingers_since >= self.limits.linger_seconds:
                 self._buffered.abort()

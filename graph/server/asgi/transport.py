@@ -48,7 +48,7 @@ class WireLimits:
     least_rate: int = 4_096  # Bytes a second that a client must take while something waits for it.
     slow_seconds: float = 15.0  # How long it may take less.
     close_seconds: float = 5.0  # For a WebSocket's client to answer our close.
-    look_seconds: float = 5.0  # How often each connection is looked at: everything above may take so much longer.
+    check_seconds: float = 5.0  # How often each connection is looked at: everything above may take so much longer.
 
 
 class ProtocolCallbacks(Protocol):
@@ -66,8 +66,8 @@ class ProtocolCallbacks(Protocol):
     def pause_writing(self) -> None: ...
     def resume_writing(self) -> None: ...
     def connection_lost(self, exc: Exception | None) -> None: ...
-    def look(self, now: float) -> None:
-        """Called every `look_seconds` (`loop.time`), for deadlines of the protocol's own."""
+    def check_progress(self, now: float) -> None:
+        """Called every `check_seconds` (`loop.time`), for deadlines of the protocol's own."""
         ...
 
 
@@ -89,7 +89,7 @@ class BufferedTransport(asyncio.BufferedProtocol):
         self.is_closing, self.get_extra_info = transport.is_closing, transport.get_extra_info
         transport.set_protocol(self)
         _keep_kernel_buffer_small(self.get_extra_info("socket"))
-        self._timer: asyncio.TimerHandle | None = loop.call_later(protocol.limits.look_seconds, self._look)
+        self._timer: asyncio.TimerHandle | None = loop.call_later(protocol.limits.check_seconds, self._check_progress)
 
     # What the protocol asks for.
 
@@ -192,7 +192,7 @@ class BufferedTransport(asyncio.BufferedProtocol):
             # The two hold each other, and with them all that was read: nothing of it may wait for a garbage collection that is rare.
             self._protocol = _NO_CALLBACKS
 
-    def _look(self) -> None:
+    def _check_progress(self) -> None:
         now, limits = self._loop.time(), self._protocol.limits
         unread = self._unread()
         if self._reading.slow_for(now, self._sent_bytes - unread, unread, limits.least_rate) >= limits.slow_seconds:
@@ -201,8 +201,8 @@ class BufferedTransport(asyncio.BufferedProtocol):
         elif self._held & BY_BACKLOG and _is_gone(self.get_extra_info("socket")):
             self.abort()  # What is not read does not tell of its end.
         else:
-            self._protocol.look(now)
-        self._timer = self._loop.call_later(limits.look_seconds, self._look)
+            self._protocol.check_progress(now)
+        self._timer = self._loop.call_later(limits.check_seconds, self._check_progress)
 
     def _unread(self) -> int:
         """Bytes that the client has not taken, here and in the kernel; 0 where so few are in the kernel alone that nobody waits for them to leave."""
@@ -269,7 +269,7 @@ class _NoCallbacks:
     def pause_writing(self) -> None: ...
     def resume_writing(self) -> None: ...
     def connection_lost(self, exc: Exception | None) -> None: ...
-    def look(self, now: float) -> None: ...
+    def check_progress(self, now: float) -> None: ...
 
 
 _NO_CALLBACKS = _NoCallbacks()

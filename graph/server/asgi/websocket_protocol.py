@@ -151,7 +151,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.close_timer is None:
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
 
-    def look(self, now: float) -> None:
+    def check_progress(self, now: float) -> None:
         """The handshake came whole, and uvicorn's pings tell who is gone."""
 
     def connection_lost(self, exc: Exception | None) -> None:

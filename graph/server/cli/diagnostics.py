@@ -23,7 +23,7 @@ FREE_BYTES = 2**30
 BEFORE_US = datetime(2026, 11, 1, tzinfo=UTC)  # A clock that shows an earlier day is wrong.
 
 
-class Verdict(Enum):
+class CheckStatus(Enum):
     GOOD = "good"
     WARNING = "warning"
     BAD = "bad"
@@ -31,21 +31,21 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    verdict: Verdict
+    status: CheckStatus
     what: str
     advice: str = ""
 
 
 def good(what: str) -> Finding:
-    return Finding(Verdict.GOOD, what)
+    return Finding(CheckStatus.GOOD, what)
 
 
 def warning(what: str, advice: str) -> Finding:
-    return Finding(Verdict.WARNING, what, advice)
+    return Finding(CheckStatus.WARNING, what, advice)
 
 
 def bad(what: str, advice: str) -> Finding:
-    return Finding(Verdict.BAD, what, advice)
+    return Finding(CheckStatus.BAD, what, advice)
 
 
 Check = Callable[[Settings], Awaitable[Finding]]

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from graph.server.cli import diagnostics as doctors
-from graph.server.cli.diagnostics import Verdict
+from graph.server.cli.diagnostics import CheckStatus
 from graph.server.cli.terminal import loaded
 from graph.server.settings import Settings
 
-SIGNS = {Verdict.GOOD: "[green]good   [/]", Verdict.WARNING: "[yellow]warning[/]", Verdict.BAD: "[red]bad    [/]"}
+SIGNS = {CheckStatus.GOOD: "[green]good   [/]", CheckStatus.WARNING: "[yellow]warning[/]", CheckStatus.BAD: "[red]bad    [/]"}
 
 
 def doctor() -> None:
@@ -25,11 +25,11 @@ def doctor() -> None:
 
 async def _examined(settings: Settings) -> bool:
     """Whether something is bad."""
-    console, verdicts = Console(highlight=False, soft_wrap=True), set[Verdict]()
+    console, statuses = Console(highlight=False, soft_wrap=True), set[CheckStatus]()
     async with aclosing(doctors.examine(settings)) as findings:
         async for about, finding in findings:
-            verdicts.add(finding.verdict)
-            console.print(f"{SIGNS[finding.verdict]}  {about:<9} {escape(finding.what)}")
+            statuses.add(finding.status)
+            console.print(f"{SIGNS[finding.status]}  {about:<9} {escape(finding.what)}")
             if finding.advice:
                 console.print(f"{'':<20}{escape(finding.advice)}")
-    return Verdict.BAD in verdicts
+    return CheckStatus.BAD in statuses

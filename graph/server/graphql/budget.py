@@ -138,7 +138,7 @@ class BudgetService:
         if self.enabled and points > 0:
             self._quota.take(caller.key, points)
 
-    def purse(self, caller: Caller) -> EventBudget:
+    def event_budget(self, caller: Caller) -> EventBudget:
         """What a subscription's events are paid from."""
         return EventBudget(self._quota, caller.key, enabled=self.enabled)
 

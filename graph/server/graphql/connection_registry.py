@@ -1,6 +1,6 @@
 """The registry of open WebSockets and event streams: caps per caller, token checks each half second, and their end at shutdown.
 
-A connection outlives the moment at which its token was verified, so somebody has to look again: here, once for all of them. It has its place from its
+A connection outlives the moment at which its token was verified, so it is verified again here, for all connections together. It has its place from its
 acceptance until its transport is gone, whatever the application does meanwhile. That a client does not read is seen below: see `transport`.
 """
 

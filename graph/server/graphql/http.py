@@ -96,7 +96,7 @@ _URL_METHODS = frozenset({"GET", "HEAD"})
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What a body may take. A stranger cannot write, so needs no room for a bulk of 10,000 items, nor the time that reading one takes."""
+    """What a body may take. An anonymous caller cannot write, so needs no room for a bulk of 10,000 items."""
 
     bytes: int = 65_536
     bytes_signed_in: int = 4_194_304
@@ -128,7 +128,7 @@ class HttpEndpoint:
     ) -> None:
         self._pipeline, self._callers, self._origins, self._streams = pipeline, callers, origins, streams
         self._page, self._limits, self._seconds = page, limits or HttpLimits(), seconds
-        self._recent = requests.Recent()
+        self._recent = requests.RecentRequests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
@@ -186,7 +186,7 @@ class HttpEndpoint:
         if not accept.result or operation.kind is OperationType.SUBSCRIPTION:
             return None
         if operation.kind is OperationType.QUERY:
-            self._recent.keep(request)
+            self._recent.store(request)
             deadline.watch(receive)
         answer = await self._pipeline.run(operation, request, caller, scope.pop(CACHE_KEY, None))
         if answer.question_hash and request.body is not None:
@@ -243,7 +243,7 @@ async def refuse(send: Send, refused: Refused, media_type: str) -> None:
 async def _respond(scope: Scope, send: Send, media_type: str, answer: EncodedResponse) -> None:
     """Write an answer, or 304 where the client already has it. Only an answer that anybody may see can be kept on the way, or by a browser.
 
-    Whoever keeps it must ask each time whether it is still true (`no-cache`): a change is visible to the next who asks.
+    A cache must revalidate it each time (`no-cache`), so that the next request sees a change.
     """
     if not answer.public or scope["method"] not in _SAFE_METHODS:
         await _write(send, 200, media_type, answer.body, answer.headers)

@@ -65,9 +65,9 @@ class EncodedResponse:
     body: bytes
     headers: dict[str, str] = field(default_factory=dict[str, str])
     public: bool = False
-    """Whether everybody who asks gets these very bytes."""
+    """Whether every caller gets these very bytes."""
     question_hash: str | None = None
-    """What was asked, in `Responses`' word, if that keeps the answer for everybody."""
+    """The hash of the question, if the response cache holds the response for everybody."""
 
 
 class Pipeline:
@@ -119,84 +119,98 @@ class Pipeline:
         with MaskErrors(caller), self._telemetry.preparing(request, caller):
             return await self._limits.prepare(await self._documents.source(request, caller), request.operation_name, caller)
 
-    async def run(self, operation: Operation, request: GraphQLRequest, caller: Caller, place: CacheKey | None = None) -> EncodedResponse:
-        """Run a query or a mutation, within a `Deadline` of its transport's. `place` is that of its response, where it is known already.
+    async def run(
+        self, operation: Operation, request: GraphQLRequest, caller: Caller, cache_key: CacheKey | None = None
+    ) -> EncodedResponse:
+        """Run a query or a mutation, within a `Deadline` of its transport's. `cache_key` is that of its response, where it is known already.
 
         Raises: Refused, before execution began or at the deadline.
         """
         with (
             MaskErrors(caller),
-            self._telemetry.operation(operation, request, caller) as seen,
+            self._telemetry.operation(operation, request, caller) as record,
             self._telemetry.phase("execute", operation),
             reading_as(*caller.keys),
         ):
             try:
-                return await self._run(operation, request, caller, seen, place)
+                return await self._run(operation, request, caller, record, cache_key)
             except asyncio.CancelledError:
                 if (deadline := current()) is None or not deadline.expired:
                     raise
                 raise deadline.refusal() from None
 
     async def _run(
-        self, operation: Operation, request: GraphQLRequest, caller: Caller, seen: OperationRecord, place: CacheKey | None
+        self, operation: Operation, request: GraphQLRequest, caller: Caller, record: OperationRecord, cache_key: CacheKey | None
     ) -> EncodedResponse:
-        grant = await self._limits.charge(operation, request.variables, caller)
-        if self._responses and place is None:
-            place = await self._responses.key(operation, request.variables, caller)
-        if self._responses and place and (cached := await self._responses.lookup(place)):
-            grant.refund_unused(cached.cost)
-            seen.cost = grant.actual
-            return self._response(operation, request, grant, cached.body, place)
-        return await self._execute(operation, request, caller, grant, seen, place)
+        charge = await self._limits.charge(operation, request.variables, caller)
+        if self._responses and cache_key is None:
+            cache_key = await self._responses.key(operation, request.variables, caller)
+        if self._responses and cache_key and (cached := await self._responses.lookup(cache_key)):
+            charge.refund_unused(cached.cost)
+            record.cost = charge.actual
+            return self._response(operation, request, charge, cached.body, cache_key)
+        return await self._execute(operation, request, caller, charge, record, cache_key)
 
     async def _execute(
-        self, operation: Operation, request: GraphQLRequest, caller: Caller, grant: Charge, seen: OperationRecord, place: CacheKey | None
+        self,
+        operation: Operation,
+        request: GraphQLRequest,
+        caller: Caller,
+        charge: Charge,
+        record: OperationRecord,
+        cache_key: CacheKey | None,
     ) -> EncodedResponse:
         context = self.context(operation, caller)
         try:
             result, json, points = await self._result(operation, request, context)
             _refuse_transient(result)
         except Refused as refused:
-            grant.refund_unused(1)
-            refused.headers |= grant.headers
+            charge.refund_unused(1)
+            refused.headers |= charge.headers
             raise
         body = encode(result, json=json)
-        grant.refund_unused(max(points + context.scanned, answer_points(len(body))))
-        seen.errors, seen.cost = result.errors or (), grant.actual
+        charge.refund_unused(max(points + context.scanned, answer_points(len(body))))
+        record.errors, record.cost = result.errors or (), charge.actual
         if operation.reads is not None and not result.errors:
-            if self._responses and place:
-                await self._responses.store(place, CachedResponse(body, grant.actual or 1))
-            return self._response(operation, request, grant, body, place)
+            if self._responses and cache_key:
+                await self._responses.store(cache_key, CachedResponse(body, charge.actual or 1))
+            return self._response(operation, request, charge, body, cache_key)
         if wants_cost(request.extensions):
-            context.extensions["cost"] = grant.figures
+            context.extensions["cost"] = charge.figures
         replayed = {"Idempotency-Replayed": "true"} if context.replayed else {}
-        return EncodedResponse(_with_extensions(body, context.extensions), grant.headers | retry_after(result) | replayed)
+        return EncodedResponse(_with_extensions(body, context.extensions), charge.headers | retry_after(result) | replayed)
 
-    async def place(self, question_hash: str, operation: Operation) -> CacheKey | None:
-        """Where the response to a question that was asked before is now, if it is anywhere."""
+    async def cache_key(self, question_hash: str, operation: Operation) -> CacheKey | None:
+        """The present cache key of a question whose hash is known, if it can be cached."""
         return await self._responses.current_key(question_hash, operation) if self._responses else None
 
     async def replay(
-        self, place: CacheKey, operation: Operation, request: GraphQLRequest, caller: Caller
+        self, cache_key: CacheKey, operation: Operation, request: GraphQLRequest, caller: Caller
     ) -> tuple[CachedResponse, dict[str, str]] | None:
         """A response of this process's cache, charged and counted as a run is; None if it is not there. Raises: Refused."""
-        if self._responses is None or (cached := self._responses.lookup_local(place)) is None:
+        if self._responses is None or (cached := self._responses.lookup_local(cache_key)) is None:
             return None
-        with MaskErrors(caller), self._telemetry.operation(operation, request, caller) as seen, self._telemetry.phase("execute", operation):
-            grant = await self._limits.charge(operation, request.variables, caller)
-            grant.refund_unused(cached.cost)
-            seen.cost = grant.actual
-            return cached, grant.headers
+        with (
+            MaskErrors(caller),
+            self._telemetry.operation(operation, request, caller) as record,
+            self._telemetry.phase("execute", operation),
+        ):
+            charge = await self._limits.charge(operation, request.variables, caller)
+            charge.refund_unused(cached.cost)
+            record.cost = charge.actual
+            return cached, charge.headers
 
     def _response(
-        self, operation: Operation, request: GraphQLRequest, grant: Charge, body: bytes, place: CacheKey | None
+        self, operation: Operation, request: GraphQLRequest, charge: Charge, body: bytes, cache_key: CacheKey | None
     ) -> EncodedResponse:
         """Of a whole answer to a query, whose every field says what it reads."""
         assert operation.reads is not None
         if not wants_cost(request.extensions):
             public = not operation.reads.personal
-            return EncodedResponse(body, grant.headers, public=public, question_hash=place.question_hash if place and public else None)
-        return EncodedResponse(_with_extensions(body, {"cost": grant.figures}), grant.headers)
+            return EncodedResponse(
+                body, charge.headers, public=public, question_hash=cache_key.question_hash if cache_key and public else None
+            )
+        return EncodedResponse(_with_extensions(body, {"cost": charge.figures}), charge.headers)
 
     async def _result(self, operation: Operation, request: GraphQLRequest, context: Context) -> tuple[ExecutionResult, bytes | None, int]:
         """The result, its `data` as JSON if the planner read it, and its price."""
@@ -210,24 +224,24 @@ class Pipeline:
 
     async def stream(self, operation: Operation, request: GraphQLRequest, caller: Caller) -> AsyncGenerator[EncodedResponse]:
         """Run a subscription. Raises: Refused, before the first answer."""
-        with MaskErrors(caller), self._telemetry.operation(operation, request, caller) as seen:
-            grant = await self._limits.charge(operation, request.variables, caller)
-            grant.refund_unused(ROOT_WEIGHT)  # Its events are charged one by one.
-            seen.cost, purse = ROOT_WEIGHT, self._limits.purse(caller)
-            extensions = {"cost": grant.figures} if wants_cost(request.extensions) else None
+        with MaskErrors(caller), self._telemetry.operation(operation, request, caller) as record:
+            charge = await self._limits.charge(operation, request.variables, caller)
+            charge.refund_unused(ROOT_WEIGHT)  # Its events are charged one by one.
+            record.cost, event_budget = ROOT_WEIGHT, self._limits.event_budget(caller)
+            extensions = {"cost": charge.figures} if wants_cost(request.extensions) else None
             try:
-                async with aclosing(self._events(operation, request, caller, purse)) as events:
+                async with aclosing(self._events(operation, request, caller, event_budget)) as events:
                     async for event_result in events:
-                        await purse.pay(event_result.points)
-                        seen.event(event_result.errors)
-                        yield EncodedResponse(_with_extensions(event_result.body, extensions), grant.headers)
+                        await event_budget.pay(event_result.points)
+                        record.event(event_result.errors)
+                        yield EncodedResponse(_with_extensions(event_result.body, extensions), charge.headers)
                         extensions = None
             finally:
-                purse.close()
-                seen.cost += purse.paid
+                event_budget.close()
+                record.cost += event_budget.paid
 
     async def _events(
-        self, operation: Operation, request: GraphQLRequest, caller: Caller, purse: EventBudget
+        self, operation: Operation, request: GraphQLRequest, caller: Caller, event_budget: EventBudget
     ) -> AsyncGenerator[EventResult]:
         """What the events give, executed once for all who select the same."""
 
@@ -236,7 +250,7 @@ class Pipeline:
 
         question, stream = selection_key(operation, request.variables), stream_key(operation, request.variables)
         context = fresh()
-        context.pay = purse.pay
+        context.pay = event_budget.pay
         with self._sharing.subscriber(stream, question, partial(self._prefetcher, operation, request), self._anonymous):
             async with aclosing(self._engine.subscribe(operation, request.variables, context)) as events:
                 async for found in events:

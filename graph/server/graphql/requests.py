@@ -38,7 +38,7 @@ class GraphQLRequest:
         return REQUEST_OBJECT_BYTES + sum(map(retained_bytes, parts))
 
 
-class Recent:
+class RecentRequests:
     """Requests that came before, byte for byte: whoever polls a query sends the same again and again. At most RECENT_BYTES of them.
 
     Only queries belong here: a mutation is not repeated, and may carry a password that nothing should keep.
@@ -53,7 +53,7 @@ class Recent:
         # A new one, as each is received at its own time.
         return GraphQLRequest(known.query, known.document_id, known.operation_name, known.variables, known.extensions, body)
 
-    def keep(self, request: GraphQLRequest) -> None:
+    def store(self, request: GraphQLRequest) -> None:
         if request.body is not None and len(request.body) <= RECENT_BODY_BYTES and request.body not in self._requests:
             self._requests.put(request.body, request)
 

@@ -1,8 +1,8 @@
 """Serves a cached public response to a byte-identical request without parsing the request again.
 
-Whoever asks is identified, charged, counted and logged as ever, and the answer is looked up under the present versions of its tables. What is saved is
-to read the request, to find its document and its place, and to compress the answer, all of which came out the same before. Only a body that came
-whole in one message is compared: of a longer one, the first part says nothing about the rest.
+The caller is identified, charged, counted and logged as for any request, and the response is looked up under the present versions of its tables.
+What is saved is parsing the request, finding its document and cache key, and compressing the response. Only a body that arrived whole, in one
+message, is compared: the first part of a longer one says nothing about the rest.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class ResponseReplay:
 
     def __init__(self, app: ASGIApp, path: str, pipeline: Pipeline, callers: Callers, seconds: float = OPERATION_SECONDS) -> None:
         self._app, self._path, self._pipeline, self._callers, self._seconds = app, path, pipeline, callers, seconds
-        self._repeats = LruCache[Key, ReplayEntry](REPLAY_BYTES, _size)
+        self._entries = LruCache[Key, ReplayEntry](REPLAY_BYTES, _size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         message = arrived_message(receive) if self._may_replay(scope) else None
@@ -86,7 +86,7 @@ class ResponseReplay:
             await self._app(scope, receive, send)
             return
         key = None if message.get("more_body") else (message.get("body", b""), *map(headers_of(scope).get, VARYING))
-        known = None if key is None else self._repeats.get(key)
+        known = None if key is None else self._entries.get(key)
         if key is None or known is None or not await self._replayed(key, known, scope, send):
             await self._app(scope, _replay(message, receive), send)
             self._remember(key, scope)
@@ -98,32 +98,32 @@ class ResponseReplay:
         headers = headers_of(scope)
         return b"origin" not in headers and b"sec-fetch-site" not in headers
 
-    async def _replayed(self, key: Key, repeat: ReplayEntry, scope: Scope, send: Send) -> bool:
-        made = repeat.hint
-        request = GraphQLRequest(variables=made.request.variables)
+    async def _replayed(self, key: Key, entry: ReplayEntry, scope: Scope, send: Send) -> bool:
+        hint = entry.hint
+        request = GraphQLRequest(variables=hint.request.variables)
         try:
             with Deadline(self._seconds):
                 caller = await self._callers.identify(scope)
-                place = await self._pipeline.place(made.question_hash, made.operation)
-                found = None if place is None else await self._pipeline.replay(place, made.operation, request, caller)
+                cache_key = await self._pipeline.cache_key(hint.question_hash, hint.operation)
+                found = None if cache_key is None else await self._pipeline.replay(cache_key, hint.operation, request, caller)
         except Refused as refused:
-            await refuse(send, refused, made.media_type)
+            await refuse(send, refused, hint.media_type)
             return True
         if found is None:
-            scope[CACHE_KEY] = place
-        elif await repeat.write(send, *found):
-            self._repeats.put(key, repeat)
+            scope[CACHE_KEY] = cache_key
+        elif await entry.write(send, *found):
+            self._entries.put(key, entry)
         return found is not None
 
     def _remember(self, key: Key | None, scope: Scope) -> None:
-        made: ReplayHint | None = scope["state"].pop(REPLAY_HINT, None)
-        if made is None or key is None or _bytes(key) > REQUEST_BYTES:
+        hint: ReplayHint | None = scope["state"].pop(REPLAY_HINT, None)
+        if hint is None or key is None or _bytes(key) > REQUEST_BYTES:
             return
-        self._repeats.put(key, ReplayEntry(made, gzip_from(headers_of(scope))))
+        self._entries.put(key, ReplayEntry(hint, gzip_from(headers_of(scope))))
 
 
-def _size(key: Key, repeat: ReplayEntry) -> int:
-    return _bytes(key) + 100 * len(key) + repeat.size_bytes
+def _size(key: Key, entry: ReplayEntry) -> int:
+    return _bytes(key) + 100 * len(key) + entry.size_bytes
 
 
 def _bytes(key: Key) -> int:

@@ -49,7 +49,7 @@ class SocketLimits:
     """What one socket may take."""
 
     init_seconds: float = 10.0
-    message_characters: int = 65_536  # As long as a stranger's HTTP body.
+    message_characters: int = 65_536  # As long as an anonymous HTTP body.
     message_characters_signed_in: int = 262_144
     control_characters: int = 8_192  # of any message but a `subscribe`; the longest token has 4,096
     controls: RateLimitRule = CONTROLS

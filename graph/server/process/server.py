@@ -1,6 +1,6 @@
 """Server processes: what each runs, how signals end it, and how several workers share one port.
 
-A first SIGTERM or SIGINT begins the departure, a second one ends the process at once, and so does the end of the time that a departure may take.
+A first SIGTERM or SIGINT begins a graceful shutdown; a second one, or the end of the time for it, ends the process at once.
 As process 1 of a container nothing ends by the kernel's default, so each has a handler.
 """
 

@@ -28,7 +28,7 @@ class TooSlow(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class StreamLimits:
     """How a client must read a stream: `least_rate` bytes a second while it is waited for, and all of it within `most_seconds`."""
 
     least_rate: int = LEAST_RATE
@@ -39,9 +39,15 @@ class AbortableStream(Response):
     """Parts from a generator, which is closed whatever happens. A client that goes away ends it at once."""
 
     def __init__(
-        self, parts: AsyncGenerator[bytes], *, media_type: str, headers: Mapping[str, str], status: int = 200, pace: Pace | None = None
+        self,
+        parts: AsyncGenerator[bytes],
+        *,
+        media_type: str,
+        headers: Mapping[str, str],
+        status: int = 200,
+        limits: StreamLimits | None = None,
     ) -> None:
-        self._pace, self._waited, self._sent_bytes = pace or Pace(), 0.0, 0
+        self._limits, self._waited, self._sent_bytes = limits or StreamLimits(), 0.0, 0
         self._first, self._parts = b"", parts
         self.media_type, self.status_code, self.background = media_type, status, None
         self.init_headers(headers)
@@ -71,7 +77,7 @@ class AbortableStream(Response):
 
     async def _send(self, send: Send) -> None:
         try:
-            async with asyncio.timeout(self._pace.most_seconds):
+            async with asyncio.timeout(self._limits.most_seconds):
                 await self._write(send, self._first)
                 async for part in self._parts:
                     await self._write(send, part)
@@ -89,7 +95,7 @@ class AbortableStream(Response):
             await send({"type": "http.response.body", "body": part, "more_body": True})
         self._waited += time.monotonic() - began
         self._sent_bytes += len(part)
-        if self._waited > GRACE_SECONDS and self._sent_bytes < self._waited * self._pace.least_rate:
+        if self._waited > GRACE_SECONDS and self._sent_bytes < self._waited * self._limits.least_rate:
             raise TooSlow(f"{self._sent_bytes} bytes in {self._waited:.0f} s")
 
 

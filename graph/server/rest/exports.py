@@ -13,7 +13,7 @@ from graph.kit.context import Context
 from graph.kit.limits.rate_limits import CALLER, RateLimitRule
 from graph.kit.operations.exports import Export, exports
 from graph.server.representations.representation import select_part
-from graph.server.representations.streaming import AbortableStream, Pace
+from graph.server.representations.streaming import AbortableStream, StreamLimits
 from graph.server.rest import export_formats
 from graph.server.rest.export_formats import FORMATS
 from graph.server.rest.query_parameters import Parameters
@@ -24,7 +24,7 @@ EXPORT_POINTS = (
     2_000  # A snapshot, and 2 MB: some 10,000 items. Beyond that each kB is a point, which takes 0.03 to 0.05 ms of a processor.
 )
 # Each export holds one of a few snapshots of the database: at half a megabit a second it gives way, and after ten minutes in any case.
-PACE = Pace(least_rate=65_536, most_seconds=600)
+STREAM_LIMITS = StreamLimits(least_rate=65_536, most_seconds=600)
 
 
 def routes(rest_routes: Routes) -> list[Route]:
@@ -69,7 +69,7 @@ async def _streamed(request: Request, parts: AsyncGenerator[bytes], media_type: 
         "Cache-Control": "private, no-store",
     }
     select_part(request, headers, None)  # It has no validators, so a condition on them does not hold.
-    stream = AbortableStream(parts, media_type=media_type, headers=headers, pace=PACE)
+    stream = AbortableStream(parts, media_type=media_type, headers=headers, limits=STREAM_LIMITS)
     return stream if request.method == "HEAD" else await stream.begin()
 
 

@@ -48,14 +48,14 @@ class Routes:
         services: Services,
         callers: Callers,
         origins: Origins,
-        throttle: RouteRateLimiter,
+        limiter: RouteRateLimiter,
         limits: BudgetService,
         *,
         seconds: float = OPERATION_SECONDS,
     ) -> None:
         """`seconds` from the last byte of a request to the beginning of its answer."""
         self.seconds = seconds
-        self._services, self._callers, self._origins, self._throttle = services, callers, origins, throttle
+        self._services, self._callers, self._origins, self._limiter = services, callers, origins, limiter
         self.limits = limits
 
     def route(
@@ -74,7 +74,7 @@ class Routes:
         `points` are charged to the caller's budget before the work, and 1 for each `bytes_a_point` of the response, where that is more.
         """
         price = _Price(points, bytes_a_point)
-        return Route(path, _RouteHandler(self, endpoint, scope, self._throttle.limiter(endpoint.__name__, limit), price), methods=methods)
+        return Route(path, _RouteHandler(self, endpoint, scope, self._limiter.limiter(endpoint.__name__, limit), price), methods=methods)
 
     async def context(self, request: Request, scope: Scope | None) -> Context:
         """Raises: Refused, unless the caller may use the route."""
@@ -107,8 +107,8 @@ class _MeteredSend:
 
 
 class _RouteHandler:
-    def __init__(self, rest_routes: Routes, endpoint: Endpoint, scope: Scope | None, gate: RouteLimit, price: _Price) -> None:
-        self._routes, self._endpoint, self._scope, self._gate, self._price = rest_routes, endpoint, scope, gate, price
+    def __init__(self, rest_routes: Routes, endpoint: Endpoint, scope: Scope | None, limit: RouteLimit, price: _Price) -> None:
+        self._routes, self._endpoint, self._scope, self._limit, self._price = rest_routes, endpoint, scope, limit, price
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         body = Body(scope, receive)
@@ -129,7 +129,7 @@ class _RouteHandler:
         try:
             with Deadline(self._routes.seconds) as body.deadline:
                 context = await self._routes.context(request, self._scope)
-                await self._gate(request, context.caller)
+                await self._limit(request, context.caller)
                 with reading_as(*context.caller.keys):
                     return await self._charged(request, context), context.caller
         except (Refused, DomainError) as error:
@@ -166,7 +166,7 @@ class _Metered:
 
 
 def metered(route: Route, limits: BudgetService) -> Route:
-    """A route for everybody, whoever they are: each use is charged to the budget of the network that it comes from."""
+    """A public route: each request is charged to the budget of its client's network."""
     return Route(route.path, _Metered(route.app, limits), methods=sorted(route.methods or ()))
 
 

@@ -156,7 +156,7 @@ class PreparationRecord:
 
 
 class OperationRecord:
-    """One operation as it runs. Whoever runs it says what came out."""
+    """The record of one operation, filled in while it runs."""
 
     __slots__ = ("_received", "_telemetry", "caller", "cost", "errors", "events", "operation")
 

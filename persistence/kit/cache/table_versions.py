@@ -1,14 +1,14 @@
 """Table versions: each commit gives the tables that it wrote a new version, by which cached responses are known to be current.
 
-A version is new after every commit that wrote to its table, before whoever wrote hears of the success. So: read the versions, then the data, and keep
-the answer under those versions. If they are the same at a later look, that began after the question for the answer came in, then no change that
-anybody had heard of by then is missing from the answer. A read that raced a commit has kept its answer under versions that nobody meets again.
+Every commit renews the versions of the tables that it wrote, before its caller gets the result. So: read the versions, then the data, and store the
+response under those versions. If a later look-up, begun after its request arrived, finds the same versions, the response contains every change that
+was acknowledged by then. A read that raced a commit has stored its response under versions that are never looked up again.
 
-Through Redis a look is one round trip, and everybody who asks while a look is under way shares the next one; a look that began before they asked
-could miss a change that they must see. No process can be told of a change in any cheaper way and be sure that it has heard: a message to it may be late.
+Through Redis a look-up is one round trip, and requests that arrive during one share the next; one that began before they arrived could miss a change
+that they must see. A pub/sub invalidation could arrive late, so each look-up must read the versions from Redis.
 
-While Redis is away there are no versions, so nothing can be kept or found. A process that starts, that finds Redis again, or whose own change could
-not be told, makes all versions new as soon as Redis answers it.
+While Redis is unavailable there are no versions, so nothing is stored or found. A process that starts, that reconnects to Redis, or whose own renewal
+failed, renews all versions as soon as Redis answers.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def table_versions_for(database: Database, redis: Redis | None, url: str) -> Tab
 
 @asynccontextmanager
 async def publishing_versions(database: Database, redis_url: str | None, url: str) -> AsyncGenerator[None]:
-    """For a program that changes things and keeps no answers: whoever keeps some learns of its changes."""
+    """For a program that writes and caches nothing: processes that cache responses see its changes."""
     if redis_url is None:
         yield
         return

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.kit.database.database import Base, UnitOfWork
 
-FEW = 10  # Rows: for these it does not pay to pack them.
+SMALL_BATCH = 10  # Rows: for these it does not pay to pack them.
 
 Columns = Mapping[str, Column[Any]]
 Rows = Sequence[Mapping[str, Any]]
@@ -24,7 +24,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 async def add(session: AsyncSession, entity: type[Base], rows: Rows) -> None:
     """Insert rows that all have values for the same attributes."""
-    if len(rows) <= FEW:
+    if len(rows) <= SMALL_BATCH:
         if rows:
             await session.execute(insert(entity), rows)
         return

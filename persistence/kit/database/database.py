@@ -67,7 +67,7 @@ TableListener = Callable[[Collection[str]], Awaitable[None]]
 
 @dataclass
 class UnitOfWork:
-    """One transaction and what it changed: in words for whoever follows events, and by the tables that its statements wrote to."""
+    """One transaction and what it changed: changes for event listeners, and the tables that its statements wrote to."""
 
     session: AsyncSession
     changes: list[Change] = field(default_factory=list[Change])

@@ -39,11 +39,11 @@ async def connect(*, host: Any = None, port: Any = None, **options: Any) -> Conn
     return await _first(addresses, options)
 
 
-Place = tuple[tuple[Address, ...], str]  # The hosts, and what is wanted of one.
+HostSelection = tuple[tuple[Address, ...], str]  # The hosts, and what is wanted of one.
 
-_last: dict[Place, Address] = {}  # As many as there are settings with several hosts: two.
-_moves = Counter[Place]()
-_connected: WeakKeyDictionary[Connection, tuple[Place, Address]] = WeakKeyDictionary()
+_last: dict[HostSelection, Address] = {}  # As many as there are settings with several hosts: two.
+_moves = Counter[HostSelection]()
+_connected: WeakKeyDictionary[Connection, tuple[HostSelection, Address]] = WeakKeyDictionary()
 
 
 def is_current(connection: Connection) -> bool:
@@ -83,7 +83,7 @@ async def _first(addresses: Sequence[Address], options: dict[str, Any]) -> Conne
             attempt.add_done_callback(_drop)
 
 
-def _found(place: Place, address: Address) -> None:
+def _found(place: HostSelection, address: Address) -> None:
     former, _last[place] = _last.get(place, address), address
     if former == address or place[1] not in ONE_HOST_ONLY:
         return

@@ -40,7 +40,7 @@ UNKNOWN_POSITION = 2**62  # The position of a change that is known to have been 
 
 @dataclass
 class ReadingCaller:
-    """One operation, by the names of whoever asked for it."""
+    """One operation, by the keys of its caller."""
 
     names: tuple[str, ...]
     needs: int | None = None

@@ -1,4 +1,4 @@
-"""The message broker: short-lived messages to whoever listens now, in one process or through Redis in all of them.
+"""The message broker: publishes short-lived messages to the present listeners, in one process or through Redis in all of them.
 
 Nothing is kept: a listener that is away misses what is sent meanwhile. Truth belongs in a table; this only carries wake-ups and echoes.
 """

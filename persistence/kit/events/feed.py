@@ -1,7 +1,7 @@
 """The event feed: reads the log once in each process for all its subscribers, first history, then live events, without a seam.
 
 A subscriber is a position in the log and holds no queue. One that keeps up is served from memory, one that is behind from the table, and one that
-fell out of the kept history is told so: it gets `Missed`.
+is older than the kept history gets an `EventGap`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PAGE_EVENTS = 200  # Read at a time for one subscriber: what a slow one holds.
 POLL_SECONDS = 1.0  # The longest delay when a wake-up is lost.
 REST_SECONDS = 0.01  # Between two looks: under many small changes, each look finds several.
 HELD_BACK_POLL_SECONDS = 0.02  # While an older transaction is open; grows by half with each look, up to POLL_SECONDS.
-YIELD_EVERY = 8  # Told to one subscriber before others have their turn: none of them may wait anywhere on the way to its socket.
+YIELD_EVERY = 8  # Events delivered to one subscriber before the event loop serves others.
 READERS = 2  # Subscribers that read from the table at once; the others wait their turn, and leave connections to everybody else.
 NOTHING_YET = -1
 
@@ -196,7 +196,7 @@ class Feed:
             try:
                 await self._advance()
             except LogReset:
-                log.warning("the event log was reset to an earlier state; subscribers are told")
+                log.warning("the event log was reset to an earlier state; subscribers get a gap")
                 self._released = NOTHING_YET
                 continue
             await asyncio.sleep(REST_SECONDS)

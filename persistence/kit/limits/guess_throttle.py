@@ -1,4 +1,4 @@
-"""Throttles guessing at passwords: wrong ones make the next attempt wait, and whoever knows the password is let in all the same.
+"""Throttles password guessing: wrong passwords delay the next attempt, and the right password is always accepted.
 
 A limit that refuses is a way to lock others out: anybody can send wrong passwords for anybody's name. So failures only buy a delay, which grows with
 their number: for one name from one network, for one network, and for one name from anywhere. The last two pass over a network from which that name
@@ -131,7 +131,7 @@ class GuessThrottle:
 
     @asynccontextmanager
     async def _lane_of_network(self, attempt: _Attempt) -> AsyncGenerator[None]:
-        """Whoever signed in from there lately need not queue with those who did not."""
+        """Names that signed in from the network lately do not queue with others."""
         if await self._is_known(attempt.pair):
             yield
             return
@@ -174,7 +174,7 @@ class GuessThrottle:
 
     @asynccontextmanager
     async def _lane(self, name: str, width: int) -> AsyncGenerator[None]:
-        """Kept only as long as somebody is in it."""
+        """Exists only while an attempt is in it."""
         lane = self._queues.setdefault(name, _Lane(width))
         lane.inside += 1
         try:

@@ -29,7 +29,7 @@ from graph.server.auth.tokens import Tokens
 from graph.server.graphql import persisted_documents, requests, response_replay
 from graph.server.graphql.http import ReplayHint
 from graph.server.graphql.persisted_documents import PersistedDocuments, sha256
-from graph.server.graphql.requests import GraphQLRequest, Recent
+from graph.server.graphql.requests import GraphQLRequest, RecentRequests
 from graph.server.graphql.response_cache import CachedResponse
 from graph.server.graphql.response_replay import ReplayEntry, ResponseReplay
 from graph.server.telemetry import metric_values
@@ -147,12 +147,12 @@ def test_requests_stay_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> No
     bound = 2**20
     monkeypatch.setattr(requests, "RECENT_BYTES", bound)
 
-    def fill() -> Recent:
-        kept = Recent()
+    def fill() -> RecentRequests:
+        kept = RecentRequests()
         for number in range(60):
             variables = dense(3_900, number)
-            kept.keep(GraphQLRequest(query="{ a }", variables=variables, body=compact(variables)))
-            kept.keep(GraphQLRequest(query=WIDE * 1_000, body=b"%d" % number + WIDE.encode() * 1_000))
+            kept.store(GraphQLRequest(query="{ a }", variables=variables, body=compact(variables)))
+            kept.store(GraphQLRequest(query=WIDE * 1_000, body=b"%d" % number + WIDE.encode() * 1_000))
         return kept
 
     grown, _ = growth(fill)
@@ -176,7 +176,7 @@ def test_replays_stay_within_their_bytes_with_the_documents_that_they_hold(monke
                 b"%d" % number * 8_000,
                 response_replay.GZIP,
             )
-            kept._repeats.put((b"%d" % number * 1_000, b"*/*"), repeat)
+            kept._entries.put((b"%d" % number * 1_000, b"*/*"), repeat)
         return kept
 
     grown, _ = growth(fill)

@@ -106,7 +106,7 @@ async def test_leaves_nothing_to_the_garbage_collector(sent: bytes) -> None:
 def test_is_served_within_limits_that_are_stated() -> None:
     limits = WireLimits()
     assert (limits.head_bytes, limits.head_fields, limits.waiting_requests) == (32_768, 100, 16)
-    assert limits.slow_seconds + 2 * limits.look_seconds <= 30
+    assert limits.slow_seconds + 2 * limits.check_seconds <= 30
     assert BufferedTransport.__doc__
     assert DATE
 

@@ -258,6 +258,6 @@ async def test_leaves_a_connection_that_is_used() -> None:
         await reader.readuntil(b"\r\n\r\nwhole")
         (connection,) = served.state.connections
         assert isinstance(connection, HttpProtocol)
-        connection.look(connection.loop.time() + 1_000)
+        connection.check_progress(connection.loop.time() + 1_000)
         done.set()
         assert (await reader.read()).endswith(b"named" + LAST_ANSWER)

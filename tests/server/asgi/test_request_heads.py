@@ -178,7 +178,7 @@ async def test_has_so_long_for_a_head(sent: bytes, answer: bytes) -> None:
     assert received.startswith(answer)
     assert bool(received) == bool(answer)
     assert received.count(b"408 Request Timeout") == bool(sent.strip())
-    assert WireLimits().head_seconds + WireLimits().look_seconds <= 20
+    assert WireLimits().head_seconds + WireLimits().check_seconds <= 20
 
 
 @pytest.mark.parametrize(

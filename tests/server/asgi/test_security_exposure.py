@@ -248,12 +248,12 @@ def test_is_defended_as_security_md_says():
         f"sign-in within {sockets.init_seconds:.0f} s; {sockets.message_characters // 1024} kB a message, {sockets.operations} operations",
         f"{sockets.control_characters:,} characters where it is no operation, {frames.frames.span.amount:,} frames a second, {frames.idle_frames.span.amount} of them",
         (
-            f"{wire.head_seconds:.0f} to {wire.head_seconds + wire.look_seconds:.0f} s for a request's head, of {wire.head_bytes // 1024} kB "
+            f"{wire.head_seconds:.0f} to {wire.head_seconds + wire.check_seconds:.0f} s for a request's head, of {wire.head_bytes // 1024} kB "
             f"and {wire.head_fields} fields at most"
         ),
         (
             f"less than {wire.least_rate // 1024} kB a second of what waits for it is cut off after {wire.slow_seconds:.0f} to "
-            f"{wire.slow_seconds + 3 * wire.look_seconds:.0f} s"
+            f"{wire.slow_seconds + 3 * wire.check_seconds:.0f} s"
         ),
         f"{settings.Settings.model_fields['max_upload_bytes'].default // 2**20} MiB",
         "argon2id, 19 MiB, 2 passes",

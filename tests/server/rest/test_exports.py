@@ -19,7 +19,7 @@ from sqlalchemy import make_url, update
 from graph.kit.auth import Scope
 from graph.server.asgi import http_protocol
 from graph.server.representations import streaming
-from graph.server.representations.streaming import AbortableStream, Pace
+from graph.server.representations.streaming import AbortableStream, StreamLimits
 from graph.server.rest import exports
 from persistence.items import csv_export, listing
 from persistence.items import table as items
@@ -289,7 +289,7 @@ async def test_gives_way_when_its_reader_is_slower_than_it_may_be(monkeypatch: p
 
     for rate, slow in ((60_000, True), (70_000, False)):
         send, sent = reading_at(rate)
-        stream = AbortableStream(parts(), media_type="text/csv", headers={}, pace=exports.PACE)
+        stream = AbortableStream(parts(), media_type="text/csv", headers={}, limits=exports.STREAM_LIMITS)
         await stream({"type": "http", "method": "GET"}, receive, send)
         assert (sum(sent) < 20 * 65_536) is slow
     assert left == [True, True]
@@ -312,6 +312,6 @@ async def test_has_an_end_however_quick_its_reader_is() -> None:
     async def send(message: Any) -> None:
         pass
 
-    stream = AbortableStream(parts(), media_type="text/csv", headers={}, pace=Pace(most_seconds=0.05))
+    stream = AbortableStream(parts(), media_type="text/csv", headers={}, limits=StreamLimits(most_seconds=0.05))
     await stream({"type": "http", "method": "GET"}, receive, send)
     assert left.is_set()

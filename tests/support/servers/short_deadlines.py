@@ -11,7 +11,7 @@ from graph.server.asgi.transport import WireLimits
 from graph.server.cli import serve
 from graph.server.graphql import http, websocket
 
-LIMITS = WireLimits(head_seconds=1, slow_seconds=1, look_seconds=0.25, linger_seconds=0.5, close_seconds=0.5)
+LIMITS = WireLimits(head_seconds=1, slow_seconds=1, check_seconds=0.25, linger_seconds=0.5, close_seconds=0.5)
 
 
 def shorten() -> None:
