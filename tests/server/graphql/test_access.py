@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from graphql import GraphQLField, GraphQLNamedType
 
 TABLE = Path(__file__).parents[3] / "docs" / "access.md"
-INTRODUCTION = f"""# Who sees what
+INTRODUCTION = f"""# Access
 
-Made and compared by `tests/server/graphql/test_access.py`; `WRITE_ACCESS=1 ./scripts/test tests/server/graphql/test_access.py` writes it anew. A change here is a change of
-what somebody may see: review it as one.
+The access table: what each kind of caller gets from every field of the root types, every type's fields and every REST route. It is for reviewers of
+security: a change of this page is a change of permissions.
+
+It is generated from a running service: `WRITE_ACCESS=1 ./scripts/test tests/server/graphql/test_access.py` writes it, and without the variable the test compares it.
 
 - **anonymous** sends no token; **owner** is the user whose item, file, purchase or account it is; the others look at what is the owner's.
 - Tokens carry: owner and reader `{"` `".join(scope.value for scope in VIEWERS["reader"])}`; writer `{"` `".join(scope.value for scope in VIEWERS["writer"])}`;
