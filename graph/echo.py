@@ -34,12 +34,12 @@ class EchoMessage:
     def of(cls, channel: str, message: str) -> Self:
         return cls(channel=strawberry.ID(channel), text=f"echo: {message}", sent_at=utc_now())
 
-    def packed(self) -> bytes:
+    def to_bytes(self) -> bytes:
         # orjson leaves room behind what it wrote: 30 kB for a message of 4, which would wait in queues with it.
         return bytes(memoryview(orjson.dumps([self.text, self.sent_at])))
 
     @classmethod
-    def unpacked(cls, channel: str, packed: bytes) -> Self:
+    def from_bytes(cls, channel: str, packed: bytes) -> Self:
         text, sent_at = orjson.loads(packed)
         return cls(channel=strawberry.ID(channel), text=text, sent_at=datetime.fromisoformat(sent_at))
 
@@ -51,7 +51,7 @@ def received(channel: str, packed: bytes) -> EchoMessage:
     """One object for all listeners, so that it is executed and encoded once: see `graph.kit.execution.shared_execution`."""
     message = _received.get((channel, packed))
     if message is None:
-        message = EchoMessage.unpacked(channel, packed)
+        message = EchoMessage.from_bytes(channel, packed)
         _received.put((channel, packed), message)
     return message
 
@@ -75,7 +75,7 @@ class EchoMutation:
         sent, broker = EchoMessage.of(channel, message), info.context.services.broker
         if listeners := broker.listeners(topic(channel)):
             await _pay(info, listeners)
-        await broker.publish(topic(channel), sent.packed())
+        await broker.publish(topic(channel), sent.to_bytes())
         return sent
 
 

@@ -44,7 +44,7 @@ class Adjustment:
         checks = Checks()
         if (self.item_id is None) == (self.external_id is None):
             checks.report("itemId", "must be given, or externalId, and not both")
-        checks.whole("delta", self.delta, least=-WHOLE_MAX)
+        checks.whole_number("delta", self.delta, least=-WHOLE_MAX)
         checks.text("reason", self.reason, least=1, most=REASON_LENGTH)
         checks.finish()
 

@@ -210,7 +210,7 @@ async def refresh(
     login = await _locked(work, refresh_token)
     if login is None or login.ended_at is not None or login.expires_at <= utc_now():
         return None
-    token = await work.session.get_one(RefreshToken, hashed(refresh_token))
+    token = await work.session.get_one(RefreshToken, hash_token(refresh_token))
     if token.used_at is not None:
         log.warning("a refresh token was reused", user_id=login.user_id)
         await _end(work, login, "login.ended_by_reuse", actor_id=None)
@@ -335,7 +335,7 @@ async def _locked(work: UnitOfWork, refresh_token: str) -> Login | None:
     """The login of a refresh token. Locks its row, so that two uses of one token follow each other."""
     if len(refresh_token) != TOKEN_LENGTH:
         return None
-    statement = select(Login).join(RefreshToken).where(RefreshToken.token_hash == hashed(refresh_token)).with_for_update(of=Login)
+    statement = select(Login).join(RefreshToken).where(RefreshToken.token_hash == hash_token(refresh_token)).with_for_update(of=Login)
     return await work.session.scalar(statement)
 
 
@@ -343,7 +343,7 @@ async def _issue_next(work: UnitOfWork, login: Login, user: User, client: str | 
     token = secrets.token_urlsafe(TOKEN_BYTES)
     login.last_used_at, login.client = now, _cleaned(client) or login.client
     await work.session.flush()
-    work.session.add(RefreshToken(token_hash=hashed(token), login_id=login.id, created_at=now))
+    work.session.add(RefreshToken(token_hash=hash_token(token), login_id=login.id, created_at=now))
     await work.session.flush()
     scopes = frozenset(user.scopes) if login.scopes is None else frozenset(user.scopes) & frozenset(login.scopes)
     return IssuedLogin(user, login.id, scopes, token)
@@ -354,6 +354,6 @@ def _cleaned(client: str | None) -> str | None:
     return "".join(filter(str.isprintable, client or ""))[:CLIENT_LENGTH].strip() or None
 
 
-def hashed(token: str) -> str:
+def hash_token(token: str) -> str:
     """Plain SHA-256: a token is random, so unlike a password it cannot be guessed from its hash."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

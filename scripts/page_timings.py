@@ -29,7 +29,7 @@ Case = tuple[str, OrderedQuery[Item], PageArguments]
 
 
 async def main(settings: Settings, *, plans: bool) -> None:
-    database = Database.connect(settings.database_url, pool=settings.pool.unhurried)
+    database = Database.connect(settings.database_url, pool=settings.pool.for_commands)
     try:
         items = await analysed(database)
         print(f"{items:,} items, pages of {PAGE}, {database.dialect}\n\n| page | ms | rows |\n|---|---|---|")

@@ -53,7 +53,9 @@ async def _sqlite_lines(session: AsyncSession, filter_: Filter, limit: int | Non
             ]
             piece = "".join(lines).encode()
             yield (
-                piece if raw or not formulas.may_begin(piece, lines=len(lines)) else b"".join([_harmless(line.encode()) for line in lines])
+                piece
+                if raw or not formulas.may_contain_formula(piece, lines=len(lines))
+                else b"".join([_harmless(line.encode()) for line in lines])
             )
 
 
@@ -62,7 +64,7 @@ async def _postgresql_lines(session: AsyncSession, filter_: Filter, limit: int |
     statement = selected(filter_, limit).with_only_columns(*cells)
     async with aclosing(stream_copy(session, statement)) as pieces:
         async for rows in pieces:
-            if raw or not formulas.may_begin(rows, lines=rows.count(ROW_END.encode())):
+            if raw or not formulas.may_contain_formula(rows, lines=rows.count(ROW_END.encode())):
                 yield rows.replace(_END, b"\r\n")
             else:
                 yield b"\r\n".join([_harmless(row) for row in rows.split(_END)])
@@ -70,11 +72,11 @@ async def _postgresql_lines(session: AsyncSession, filter_: Filter, limit: int |
 
 def _harmless(row: bytes) -> bytes:
     """A row as a spreadsheet may have it. Of rows of several lines, too, most hold nothing like a formula."""
-    return _CELL.sub(_neutral, row.decode()).encode() if formulas.may_begin(row) else row
+    return _CELL.sub(_neutral, row.decode()).encode() if formulas.may_contain_formula(row) else row
 
 
 def _neutral(cell: re.Match[str]) -> str:
-    return formulas.neutral(cell[0]) if cell[1] is None else f'"{formulas.neutral(cell[1])}"'
+    return formulas.escape(cell[0]) if cell[1] is None else f'"{formulas.escape(cell[1])}"'
 
 
 def _global_id(id_: int) -> str:

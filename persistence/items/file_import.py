@@ -375,7 +375,7 @@ class _Table:
     def _text(self, name: str, cell: str) -> str:
         if name in _NUMBERS:
             return cell.replace(",", ".") if self.decimal_comma else cell
-        return cell if self.raw else formulas.restored(cell)
+        return cell if self.raw else formulas.unescape(cell)
 
 
 def _json_values(text: str) -> dict[str, Any]:

@@ -158,7 +158,7 @@ _CHECKS: Mapping[str, Callable[[Checks, Any], None]] = {
     "name": lambda checks, name: checks.text("name", name, least=1, most=NAME_LENGTH),
     "description": lambda checks, description: checks.text("description", description, most=DESCRIPTION_LENGTH, lines=True),
     "price": lambda checks, price: checks.price("price", price),
-    "inventory": lambda checks, inventory: checks.whole("inventory", inventory),
+    "inventory": lambda checks, inventory: checks.whole_number("inventory", inventory),
     "tags": _check_tags,
     "external_id": external_ids.check,
 }

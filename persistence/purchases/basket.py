@@ -46,7 +46,7 @@ def check(lines: Sequence[Line]) -> None:
         raise InvalidInput.at("lines", f"must be 1 to {LINES} lines, not {len(lines)}")
     checks = Checks()
     for place, line in enumerate(lines):
-        checks.whole("lines", line.quantity, least=1, deeper=(str(place), "quantity"))
+        checks.whole_number("lines", line.quantity, least=1, deeper=(str(place), "quantity"))
     checks.finish()
 
 

@@ -82,7 +82,7 @@ BY_BUYER = children(EntityList(ENTITY, BY_TIME), "buyer_id")
 def check(quantity: int) -> None:
     """Raises: InvalidInput."""
     checks = Checks()
-    checks.whole("quantity", quantity, least=1)
+    checks.whole_number("quantity", quantity, least=1)
     checks.finish()
 
 

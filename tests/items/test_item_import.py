@@ -263,7 +263,7 @@ def line_of(draft: ItemValues, *, raw: bool) -> str:
     """What either database is to write, but for the id and the instant."""
 
     def cell(text: str | None) -> str:
-        text = text if raw or not text else formulas.neutral(text)
+        text = text if raw or not text else formulas.escape(text)
         return "" if text is None else '"' + text.replace('"', '""') + '"' if not text or set(text) & set(',"\r\n') else text
 
     return f"{cell(draft.name)},{cell(draft.description)},{draft.price:.2f},{cell(';'.join(draft.tags) or None)},{draft.inventory},{cell(draft.external_id)},\r\n"

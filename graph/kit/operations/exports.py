@@ -126,7 +126,7 @@ def _cell(value: Any, *, raw: bool) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     text = LIST_SEPARATOR.join(cast("list[str]", value)) if isinstance(value, list) else str(value)
-    return _quoted(csv_formulas.neutral(text) if isinstance(value, str | list) and not raw else text)
+    return _quoted(csv_formulas.escape(text) if isinstance(value, str | list) and not raw else text)
 
 
 def _quoted(text: str) -> str:

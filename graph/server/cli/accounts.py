@@ -12,7 +12,7 @@ import typer
 
 from graph.kit.auth import Scope
 from graph.server.auth.tokens import Tokens
-from graph.server.cli.terminal import fail, loaded
+from graph.server.cli.terminal import fail, load_settings
 from graph.server.settings import Settings
 from graph.users.types import known_scopes
 from persistence import audit, erasure, users
@@ -33,7 +33,7 @@ def grant(
     supplied = list(Scope) if everything else scopes or []
     if not supplied:
         raise typer.BadParameter("name the scopes, or say --all")
-    user = asyncio.run(grant_scopes(loaded(), username, supplied))
+    user = asyncio.run(grant_scopes(load_settings(), username, supplied))
     if user is None:
         fail(f"There is no user {username!r}: they must sign up first.")
     typer.echo(f"{user.username} may now: {' '.join(user.scopes)}")
@@ -46,7 +46,7 @@ def token(
     ] = None,
 ) -> None:
     """Print an access token of a user, valid for 30 minutes: for scripts on this machine and for debugging."""
-    issued = asyncio.run(issue_token(loaded(), username, scopes))
+    issued = asyncio.run(issue_token(load_settings(), username, scopes))
     if issued is None:
         fail(f"There is no active user {username!r}.")
     typer.echo(issued)
@@ -59,7 +59,7 @@ def erase(
     """Erase user accounts permanently: on request, or again after an older backup was restored. Purchases stay, without a name."""
     if not yes:
         typer.confirm(f"Erase {', '.join(who)}? Nobody can undo it", abort=True)
-    missing = asyncio.run(erase_accounts(loaded(), who))
+    missing = asyncio.run(erase_accounts(load_settings(), who))
     if missing:
         fail(f"There is no user {' or '.join(missing)}. The others are erased." if len(missing) < len(who) else "There is no such user.")
     typer.echo("Erased. A service that runs removes files and other traces within seconds, one that does not when it starts.")
@@ -107,7 +107,7 @@ async def issue_token(settings: Settings, username: str, scopes: Collection[Scop
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncGenerator[Database]:
     await upgrade(settings.database_url)
-    database = Database.connect(settings.database_url, pool=settings.pool.unhurried)
+    database = Database.connect(settings.database_url, pool=settings.pool.for_commands)
     try:
         async with publishing_versions(database, settings.redis_url, settings.database_url):
             yield database

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from graph.server.cli.terminal import Force, fail, loaded, new_file, progress
+from graph.server.cli.terminal import Force, fail, load_settings, new_file, progress
 from graph.server.settings import Settings
 from persistence.kit import backups
 from persistence.kit.column_types import utc_now
@@ -27,7 +27,7 @@ def backup(
     file: Annotated[Path, typer.Argument(dir_okay=False, help="File to write; it appears once it is complete.")], force: Force = False
 ) -> None:
     """Write a consistent snapshot of the SQLite database, also while the service runs. Uploaded files are not in it: copy FILES_URL afterwards."""
-    database = _database(loaded(), POSTGRESQL_BACKUP.format(file=file))
+    database = _database(load_settings(), POSTGRESQL_BACKUP.format(file=file))
     with new_file(file, force=force) as copy:
         try:
             with progress("Percent", 100) as report:
@@ -39,7 +39,7 @@ def backup(
 
 def restore(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="File that `backup` wrote.")]) -> None:
     """Replace the SQLite database by a backup. Stop the service first; the former database is kept beside it."""
-    settings = loaded()
+    settings = load_settings()
     database = _database(settings, POSTGRESQL_RESTORE.format(file=file))
     aside = database.with_name(f"{database.name}.before-{utc_now():%Y%m%dT%H%M%S.%f}")  # Two within a second keep both.
     try:

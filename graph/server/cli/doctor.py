@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from graph.server.cli import diagnostics as doctors
 from graph.server.cli.diagnostics import CheckStatus
-from graph.server.cli.terminal import loaded
+from graph.server.cli.terminal import load_settings
 from graph.server.settings import Settings
 
 SIGNS = {CheckStatus.GOOD: "[green]good   [/]", CheckStatus.WARNING: "[yellow]warning[/]", CheckStatus.BAD: "[red]bad    [/]"}
@@ -19,7 +19,7 @@ SIGNS = {CheckStatus.GOOD: "[green]good   [/]", CheckStatus.WARNING: "[yellow]wa
 
 def doctor() -> None:
     """Check settings, clock, database, Redis and file storage, with advice for each problem. Exit code 1 if there is one."""
-    if asyncio.run(_examined(loaded())):
+    if asyncio.run(_examined(load_settings())):
         raise typer.Exit(1)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from graph.server.cli.terminal import Force, counted, fail, loaded, new_file, opened, progress, whole
+from graph.server.cli.terminal import Force, fail, load_settings, new_file, open_database, plural, progress, whole_number
 from graph.server.rest.export_formats import FORMATS, ExportRequest
 from graph.server.settings import Settings
 from persistence import users
@@ -52,7 +52,7 @@ def import_items(
         raise typer.BadParameter("--delete-missing needs --match external-id or --match id")
     run = _Import(file, SyncOptions(match, delete_missing, dry_run), raw)
     try:
-        asyncio.run(run.run(loaded(), owner))
+        asyncio.run(run.run(load_settings(), owner))
     except (OSError, LookupError, UnreadableFile, InvalidInput) as error:
         fail(f"{run.summary(begun=True)} {error}" if run.counts.created + run.counts.updated else str(error))
     typer.echo(run.summary())
@@ -75,13 +75,13 @@ class _Import:
     def summary(self, *, begun: bool = False) -> str:
         counts, dry = self.counts, "Dry run: " if self.options.dry_run else ""
         if begun:
-            return f"After {counted(counts.created + counts.updated, 'item')}:"
+            return f"After {plural(counts.created + counts.updated, 'item')}:"
         if self.options.match is Match.NONE and not dry:
-            return f"{counted(counts.created, 'item')} imported, {counted(counts.refused, 'row')} refused."
+            return f"{plural(counts.created, 'item')} imported, {plural(counts.refused, 'row')} refused."
         return dry + ", ".join(f"{count:,} {outcome}" for outcome, count in asdict(counts).items()) + "."
 
     async def run(self, settings: Settings, owner: str | None) -> None:
-        async with opened(settings) as database:
+        async with open_database(settings) as database:
             owner_id = None if owner is None else await _user_id(database, owner)
             with self.path.open("rb") as file, progress("Bytes", os.fstat(file.fileno()).st_size) as report:
                 rows = self._rows(file)
@@ -124,7 +124,7 @@ def export_items(
     file: Annotated[Path | None, typer.Argument(dir_okay=False, help="File to write. Default, and -: standard output.")] = None,
     kind: Annotated[str | None, typer.Option("--format", help="csv, txt, json or jsonl. Default: by the file's name.")] = None,
     search: Annotated[str | None, typer.Option(help="Only items with words that begin with these.")] = None,
-    limit: Annotated[int | None, typer.Option(parser=whole(), metavar="NUMBER", help="Maximum number of items.")] = None,
+    limit: Annotated[int | None, typer.Option(parser=whole_number(), metavar="NUMBER", help="Maximum number of items.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="CSV for programs: leave cells that look like formulas as they are.")] = False,
     force: Force = False,
     bom: Annotated[bool, typer.Option("--bom", help="CSV with a byte order mark, by which Excel recognises UTF-8.")] = False,
@@ -136,20 +136,20 @@ def export_items(
     if form not in FORMATS:
         raise typer.BadParameter(f"the format must be one of {', '.join(FORMATS)}, not {form!r}")
     try:
-        rows = asyncio.run(_exported(loaded(), file, form, ExportRequest(Filter(search=search), limit, raw, bom), force=force))
+        rows = asyncio.run(_exported(load_settings(), file, form, ExportRequest(Filter(search=search), limit, raw, bom), force=force))
     except BrokenPipeError:  # Whoever reads has enough, as `head` does; what is left has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, InvalidInput) as error:
         fail(str(error))
     else:
         if file and file.is_file():
-            typer.echo(f"{file}: {counted(rows, 'item')}.")
+            typer.echo(f"{file}: {plural(rows, 'item')}.")
 
 
 async def _exported(settings: Settings, path: Path | None, kind: str, request: ExportRequest, *, force: bool) -> int:
     """How many items were written."""
     rows = RowCounter(kind)
-    async with opened(settings) as database:
+    async with open_database(settings) as database:
         async with database.reading() as session:
             total = await listing.count(session, request.filter)
         with _target(path, force=force) as file, progress("Items", min(total, request.limit or total)) as report:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from alembic.util import CommandError
 
-from graph.server.cli.terminal import fail, loaded
+from graph.server.cli.terminal import fail, load_settings
 from persistence.schema import downgrade, revise, upgrade
 
 
@@ -19,7 +19,7 @@ def migrate(
     down: Annotated[str | None, typer.Option(help="Downgrade to this revision: 0004, or base for an empty database.")] = None,
 ) -> None:
     """Migrate the database to the newest revision, as `serve` does at its start."""
-    url = loaded().database_url
+    url = load_settings().database_url
     try:
         if new is not None:
             typer.echo(asyncio.run(revise(url, new)))

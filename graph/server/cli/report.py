@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from graph.server.cli.terminal import Force, counted, day, fail, loaded, new_file, opened
+from graph.server.cli.terminal import Force, day, fail, load_settings, new_file, open_database, plural
 from graph.server.rest import sales_report as reports
 from graph.server.rest.sales_report import Chart
 from graph.server.settings import Settings
@@ -30,15 +30,15 @@ def report(
 ) -> None:
     """Draw a chart of revenue and units sold as an SVG file."""
     with new_file(out, force=force) as place:
-        chart = asyncio.run(_drawn(loaded(), start, end, by))
+        chart = asyncio.run(_drawn(load_settings(), start, end, by))
         place.write_text(chart.svg, "utf-8")
     revenue, purchases = sum(each.revenue for each in chart.totals), sum(each.purchases for each in chart.totals)
-    typer.echo(f"{out}: {revenue:,} in {counted(purchases, 'purchase')}.")
+    typer.echo(f"{out}: {revenue:,} in {plural(purchases, 'purchase')}.")
 
 
 async def _drawn(settings: Settings, start: datetime | None, end: datetime | None, by: Period) -> Chart:
     first, last = start.date() if start else None, end.date() if end else None
-    async with opened(settings) as database, database.reading() as session:
+    async with open_database(settings) as database, database.reading() as session:
         try:
             return await reports.chart(session, settings.app_name, first=first, last=last, by=by)
         except InvalidInput as error:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from graph.schema import schema as graphql_schema
 from graph.server.cli import breaking_changes
-from graph.server.cli.terminal import counted, fail, loaded, opened, whole
+from graph.server.cli.terminal import fail, load_settings, open_database, plural, whole_number
 from graph.server.settings import Settings
 from persistence import deprecated_usage as kept
 from persistence.kit.column_types import utc_now
@@ -41,12 +41,12 @@ def schema(
 
 
 def deprecations(
-    days: Annotated[int, typer.Option(parser=whole(1, 400), metavar="NUMBER", help="Number of days to look back.")] = 30,
+    days: Annotated[int, typer.Option(parser=whole_number(1, 400), metavar="NUMBER", help="Number of days to look back.")] = 30,
 ) -> None:
     """List the clients that still use deprecated fields. Exit code 1 if there are any, so that a removal can wait for 0."""
-    uses = asyncio.run(_uses(loaded(), days))
+    uses = asyncio.run(_uses(load_settings(), days))
     if not uses:
-        typer.echo(f"Nobody used anything deprecated in the last {counted(days, 'day')}.")
+        typer.echo(f"Nobody used anything deprecated in the last {plural(days, 'day')}.")
         return
     table = Table("Deprecated", "Client", "Version", "Uses", "Last used (UTC)")
     for each in uses:
@@ -57,5 +57,5 @@ def deprecations(
 
 
 async def _uses(settings: Settings, days: int) -> Sequence[kept.ClientUseCount]:
-    async with opened(settings) as database, database.reading() as session:
+    async with open_database(settings) as database, database.reading() as session:
         return await kept.since(session, utc_now().date() - timedelta(days=days))

@@ -7,20 +7,22 @@ from typing import Annotated
 
 import typer
 
-from graph.server.cli.terminal import counted, loaded, opened, progress, whole
+from graph.server.cli.terminal import load_settings, open_database, plural, progress, whole_number
 from graph.server.settings import Settings
 from persistence.demo import seed as seeding
 
 
 def seed(
-    items: Annotated[int, typer.Option(parser=whole(1, 10_000_000), metavar="NUMBER", help="Number of items in the demo shop.")] = 1_000,
+    items: Annotated[
+        int, typer.Option(parser=whole_number(1, 10_000_000), metavar="NUMBER", help="Number of items in the demo shop.")
+    ] = 1_000,
 ) -> None:
     """Fill the database with a demo shop. Run again, it adds only what is missing; its users cannot sign in."""
-    added = asyncio.run(_seeded(loaded(), items))
-    typer.echo(f"Added {counted(added.items, 'item')} and {counted(added.users, 'user')} with {counted(added.purchases, 'purchase')}.")
+    added = asyncio.run(_seeded(load_settings(), items))
+    typer.echo(f"Added {plural(added.items, 'item')} and {plural(added.users, 'user')} with {plural(added.purchases, 'purchase')}.")
 
 
 async def _seeded(settings: Settings, items: int) -> seeding.SeededCounts:
-    async with opened(settings) as database:
+    async with open_database(settings) as database:
         with progress("Items", items) as report:
             return await seeding.seed(database, items, report)

@@ -16,7 +16,7 @@ import uvicorn
 
 import graph
 import persistence
-from graph.server.cli.terminal import fail, loaded, whole
+from graph.server.cli.terminal import fail, load_settings, whole_number
 from graph.server.pages.explorer import BUNDLE, NODE_REQUIRED
 from graph.server.process import server
 from graph.server.settings import Settings
@@ -50,14 +50,14 @@ HIDDEN_EXPLORER = "is switched off by EXPLORER_ENABLED"
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(parser=whole(0, 65_535), metavar="NUMBER", help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(parser=whole_number(0, 65_535), metavar="NUMBER", help="Port to listen on.")] = 8000,
     workers: Annotated[
-        int, typer.Option(parser=whole(1, 64), metavar="NUMBER", help="Number of processes; more than one needs REDIS_URL.")
+        int, typer.Option(parser=whole_number(1, 64), metavar="NUMBER", help="Number of processes; more than one needs REDIS_URL.")
     ] = 1,
     reload: Annotated[bool, typer.Option("--reload", help="Restart when the code changes.")] = False,
 ) -> None:
     """Migrate the database, then serve in the foreground until SIGTERM."""
-    settings = loaded()
+    settings = load_settings()
     if workers > 1 and settings.redis_url is None:
         fail("More than one worker needs REDIS_URL: without it, echoes and limits end at each process, and events come late.", 2)
     with ExitStack() as stack:

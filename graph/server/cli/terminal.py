@@ -54,19 +54,19 @@ def first_line(error: BaseException) -> str:
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0] or type(error).__name__
 
 
-def counted(count: int, noun: str) -> str:
+def plural(count: int, noun: str) -> str:
     """`1 item`, `1,000 items`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def loaded() -> settings.Settings:
+def load_settings() -> settings.Settings:
     try:
         return settings.load()
     except settings.BadSettings as error:
         fail(f"Storegraph cannot start:\n{error}", 2)
 
 
-def whole(least: int = 1, most: int = parsing.WHOLE_MAX) -> Callable[[object], int]:
+def whole_number(least: int = 1, most: int = parsing.WHOLE_MAX) -> Callable[[object], int]:
     """Reads a number of the command line as the API reads one: typer alone takes `1_0` and `+10` for 10."""
 
     def read(supplied: object) -> int:
@@ -90,10 +90,10 @@ def day(text: str) -> datetime:
 
 
 @asynccontextmanager
-async def opened(chosen: settings.Settings) -> AsyncGenerator[Database]:
+async def open_database(chosen: settings.Settings) -> AsyncGenerator[Database]:
     """The service's database, brought up to date."""
     await upgrade(chosen.database_url)
-    database = Database.connect(chosen.database_url, pool=chosen.pool.unhurried)
+    database = Database.connect(chosen.database_url, pool=chosen.pool.for_commands)
     try:
         async with publishing_versions(database, chosen.redis_url, chosen.database_url):
             yield database

@@ -39,11 +39,11 @@ class CachedResponse:
     def __len__(self) -> int:
         return len(self.body)
 
-    def packed(self) -> bytes:
+    def to_bytes(self) -> bytes:
         return _COST.pack(self.cost) + self.body
 
     @classmethod
-    def unpacked(cls, packed: bytes) -> Self:
+    def from_bytes(cls, packed: bytes) -> Self:
         return cls(packed[_COST.size :], _COST.unpack_from(packed)[0])
 
 
@@ -84,7 +84,7 @@ class ResponseCache:
     async def lookup(self, key: CacheKey) -> CachedResponse | None:
         cached = self._memory.peek(str(key))
         if cached is None and self._shared and (packed := await self._shared.get(str(key))) is not None:
-            cached = CachedResponse.unpacked(packed)
+            cached = CachedResponse.from_bytes(packed)
             await self._memory.put(str(key), cached, self._versions.lifetime_seconds)
         self._lookups.add(1, "miss" if cached is None else "hit")
         return cached
@@ -104,7 +104,7 @@ class ResponseCache:
         answer = CachedResponse(bytes(memoryview(answer.body)), answer.cost)
         await self._memory.put(str(key), answer, self._versions.lifetime_seconds)
         if self._shared:
-            await self._shared.put(str(key), answer.packed(), min(SHARED_SECONDS, self._versions.lifetime_seconds))
+            await self._shared.put(str(key), answer.to_bytes(), min(SHARED_SECONDS, self._versions.lifetime_seconds))
 
     def _question_hash(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> str | None:
         """A hash of operation, variables and viewer; None if the variables are no JSON."""

@@ -50,7 +50,7 @@ def _endpoint(export: Export) -> Endpoint:
 
     async def rows(request: Request, context: Context) -> Response:
         parameters, form = Parameters(request.query_params), _format(request)
-        limit, raw = parameters.whole("limit", least=1), parameters.switch("raw")
+        limit, raw = parameters.whole_number("limit", least=1), parameters.switch("raw")
         parts = export.csv(context.database, limit, raw=raw) if form == "csv" else export.json(context.database, limit)
         return await _streamed(request, parts, FORMATS[form].media_type)
 
@@ -78,7 +78,7 @@ def _export_request(request: Request) -> export_formats.ExportRequest:
     parameters = Parameters(request.query_params)
     return export_formats.ExportRequest(
         Filter(search=parameters.text("search")),
-        parameters.whole("limit", least=1),
+        parameters.whole_number("limit", least=1),
         raw=parameters.switch("raw"),
         bom=parameters.switch("bom"),
     )

@@ -154,7 +154,7 @@ class FileRoutes:
 
     async def list(self, request: Request, context: Context) -> Response:
         parameters = Parameters(request.query_params)
-        first, after = parameters.whole("first"), parameters.text("after")
+        first, after = parameters.whole_number("first"), parameters.text("after")
         async with context.database.reading_latest() as session:
             page = await files.page(session, PageArguments(first=MAX_PAGE_SIZE if first is None else first, after=after))
         following = page.listing.cursor(page.rows[-1]) if page.has_next and page.rows else None

@@ -22,7 +22,7 @@ class Parameters:
             raise InvalidInput.at(name, "must be given once")
         return (values or [""])[0] or None
 
-    def whole(self, name: str, *, least: int = 0) -> int | None:
+    def whole_number(self, name: str, *, least: int = 0) -> int | None:
         text = self.text(name)
         try:
             return None if text is None else parsing.whole_between(text, least)

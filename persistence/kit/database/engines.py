@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 SQLITE_WRITER_KILOBYTES = 32_768  # Of pages, taken as they are needed: what a large import changes must else be written again and again.
 MAPPED_BYTES = 2**28
-UNHURRIED_SECONDS = 30.0
+COMMAND_WAIT_SECONDS = 30.0
 READ_ONLY = "25006"
 SLACK_SECONDS = 1.0  # The server's own limit on a statement is to be met first: its answer leaves the connection in order.
 
@@ -57,9 +57,9 @@ class PoolSize:
         return replace(self, statement_timeout_ms=min(self.statement_timeout_ms, round(self.read_seconds * 1000)))
 
     @property
-    def unhurried(self) -> PoolSize:
+    def for_commands(self) -> PoolSize:
         """The same, for programs on the command line: their reads may take long, and they let the service go first."""
-        return replace(self, read_seconds=None, wait_seconds=max(self.wait_seconds, UNHURRIED_SECONDS))
+        return replace(self, read_seconds=None, wait_seconds=max(self.wait_seconds, COMMAND_WAIT_SECONDS))
 
     @property
     def session_settings(self) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 A spreadsheet runs a cell that begins with `= + - @`, also in full width, behind blanks or behind quotation marks, and takes some control characters off first.
 Where it splits a file at another separator than the comma, a cell may begin behind any of them, and behind a line end. So an apostrophe is put in all these
-places. One that was there already gets another beside it, so that taking one off everywhere (`restored`) always gives back what there was.
+places. One that was there already gets another beside it, so that taking one off everywhere (`unescape`) always gives back what there was.
 
 Source: OWASP, "CSV Injection". What is not defended: a file that is split at blanks.
 """
@@ -40,18 +40,18 @@ _BEHIND_SEPARATOR = bytes([_SEPARATOR, _SIGN_BYTE])
 _SUSPICIOUS = (_BEHIND_SEPARATOR, bytes([_CONTROL, _SIGN_BYTE]), bytes([_SEPARATOR, _CONTROL]))
 
 
-def neutral(text: str) -> str:
+def escape(text: str) -> str:
     """The text, or a quoted cell's inside, as a spreadsheet may have it."""
     return _BEGINS.sub("'", text)
 
 
-def restored(text: str) -> str:
-    """What `neutral` was given."""
+def unescape(text: str) -> str:
+    """What `escape` was given."""
     return _NEUTRAL.sub("", text) if "'" in text else text
 
 
-def may_begin(rows: bytes, *, lines: int | None = None) -> bool:
-    """Whether a cell of these rows of CSV may be one that `neutral` changes: a false alarm is possible, a miss is not. A row's first cell holds no control.
+def may_contain_formula(rows: bytes, *, lines: int | None = None) -> bool:
+    """Whether a cell of these rows of CSV may be one that `escape` changes: a false alarm is possible, a miss is not. A row's first cell holds no control.
 
     With the number of rows, it is found out in half the time where each is one line, and taken for granted of others.
     """

@@ -53,6 +53,6 @@ class Checks:
         elif value != value.quantize(Decimal("0.01")):
             self.report(path, "must have at most two decimal places")
 
-    def whole(self, path: str, value: int, *, least: int = 0, most: int = WHOLE_MAX, deeper: Sequence[str] = ()) -> None:
+    def whole_number(self, path: str, value: int, *, least: int = 0, most: int = WHOLE_MAX, deeper: Sequence[str] = ()) -> None:
         if not least <= value <= most:
             self.report(path, f"must be between {least} and {most}", *deeper)

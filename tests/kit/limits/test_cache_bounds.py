@@ -297,7 +297,7 @@ async def test_answers_to_events_stay_within_their_bytes(monkeypatch: pytest.Mon
 def test_events_and_echoes_stay_within_their_bytes() -> None:
     def fill() -> LruCache[Any, Any]:
         for number in range(3_000):
-            echo.received(f"{number:0100}", echo.EchoMessage.of("a", "x" * 999 + WIDE).packed())
+            echo.received(f"{number:0100}", echo.EchoMessage.of("a", "x" * 999 + WIDE).to_bytes())
         return heard._received
 
     heard._received.clear()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from persistence.kit.parsing.csv_formulas import BLANKS, SEPARATORS, SIGNS, may_begin, neutral, restored
+from persistence.kit.parsing.csv_formulas import BLANKS, SEPARATORS, SIGNS, escape, may_contain_formula, unescape
 
 FULL = "\N{FULLWIDTH EQUALS SIGN}"
 LETTERS = [*SIGNS, *SEPARATORS, *" \"'ax\x0b\x85\xa0\u2003\u200b\u3000\ufeffé🙂漢、…"]
@@ -50,8 +50,8 @@ texts = st.text(st.sampled_from(LETTERS), max_size=12) | st.text(st.characters(c
     ],
 )
 def test_are_made_harmless_wherever_a_cell_may_begin(text: str, harmless: str) -> None:
-    assert neutral(text) == harmless
-    assert restored(harmless) == text
+    assert escape(text) == harmless
+    assert unescape(harmless) == text
 
 
 def test_know_every_sign_that_folds_to_one() -> None:
@@ -73,8 +73,8 @@ def split(text: str) -> list[str]:
 @example("''\t\t'=")
 @settings(deadline=None, max_examples=500)
 def test_come_back_and_none_is_left(text: str) -> None:
-    harmless = neutral(text)
-    assert restored(harmless) == text
+    harmless = escape(text)
+    assert unescape(harmless) == text
     assert [cell for cell in split(harmless) if cell[:1] in set("=+-@")] == []
 
 
@@ -84,16 +84,16 @@ def test_are_found_in_rows(name: str, text: str) -> None:
     name = re.sub(r"[\t\r\n]", "", name)  # As names are.
     row = ",".join(f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in (name, text)) + ",1.00,2026-11-30T00:00:00+00:00\x1f\n"
     bare = f"{name},{text},1.00\x1f\n"
-    if (neutral(name), neutral(text)) != (name, text):
+    if (escape(name), escape(text)) != (name, text):
         for rows in (row.encode(), bare.encode()):
-            assert may_begin(rows)
-            assert may_begin(rows, lines=1)
-            assert may_begin(rows.replace(b"\x1f\n", b"\r\n") * 2, lines=2)
+            assert may_contain_formula(rows)
+            assert may_contain_formula(rows, lines=1)
+            assert may_contain_formula(rows.replace(b"\x1f\n", b"\r\n") * 2, lines=2)
 
 
 def test_are_not_looked_for_in_usual_rows() -> None:
     row = b'"Yo-yo, red = blue","a - b, c; d",19.90,x;y z,3,SXRlbTox==,2026-11-30T00:00:00+00:00'
     for rows in ((row + b"\x1f\n") * 2, (row + b"\r\n") * 2):
-        assert not may_begin(rows)
-        assert not may_begin(rows, lines=2)
-    assert not may_begin(row.replace(b"; d", b"\r\nd\te"))
+        assert not may_contain_formula(rows)
+        assert not may_contain_formula(rows, lines=2)
+    assert not may_contain_formula(row.replace(b"; d", b"\r\nd\te"))

@@ -48,7 +48,7 @@ async def test_are_kept_as_hashes_only(service: Service) -> None:
     await service.make_user()
     token = await log_in(service)
     async with service.database.reading() as session:
-        kept = await session.get_one(RefreshToken, logins.hashed(token["refreshToken"]))
+        kept = await session.get_one(RefreshToken, logins.hash_token(token["refreshToken"]))
     assert token["refreshToken"] not in str(vars(kept))
 
 

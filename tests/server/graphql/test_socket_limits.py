@@ -197,7 +197,7 @@ async def stalled(
         stop_reading(client.writer)
         client.writer.write(b"".join(more) + message(type="subscribe", id="1", payload={"query": ECHO}))
         while not waiting(socket):
-            await service.services.broker.publish(topic("flood"), EchoMessage.of("flood", "x" * 1_000).packed())
+            await service.services.broker.publish(topic("flood"), EchoMessage.of("flood", "x" * 1_000).to_bytes())
             await asyncio.sleep(0)
         yield client, socket
 

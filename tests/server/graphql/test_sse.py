@@ -265,7 +265,7 @@ async def test_frees_its_place_when_its_client_does_not_read(
         (stream,) = connections
         async with asyncio.timeout(60):
             while stream in set(connections):
-                await service.services.broker.publish(topic("flood"), EchoMessage.of("flood", "x" * 1_000).packed())
+                await service.services.broker.publish(topic("flood"), EchoMessage.of("flood", "x" * 1_000).to_bytes())
                 await asyncio.sleep(0)
         async with streaming(service, GREETED) as another:
             assert await another.result() == {"data": {"echo": {"text": "echo: hello"}}}
