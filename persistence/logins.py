@@ -147,17 +147,17 @@ async def verify_password(database: Database, user_id: int, password: str) -> Us
 
 
 async def _verified(database: Database, user: User | None, password: str) -> User:
-    verdict = await passwords.verify(password, user.password_hash if user else None)
-    if user is None or not user.is_active or not verdict.right:
+    result = await passwords.verify(password, user.password_hash if user else None)
+    if user is None or not user.is_active or not result.right:
         # Not the name: people type their password there.
         log.info("sign-in refused", user_id=user.id if user else None)
         raise InvalidCredentials
-    if verdict.new_hash is not None:
+    if result.new_hash is not None:
         async with database.transaction() as work:
-            renewed = await users.set_password_hash(work, user, verdict.new_hash)
+            renewed = await users.set_password_hash(work, user, result.new_hash)
         if not renewed:  # Somebody else has just done so, or has changed the password.
             return await verify_password(database, user.id, password)
-        user.password_hash = verdict.new_hash
+        user.password_hash = result.new_hash
     return user
 
 

@@ -15,7 +15,8 @@ from graph.kit.fields import mutation
 from graph.kit.global_ids import required_row_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
-from graph.kit.operations.commands import ExpectedVersion, supplied
+from graph.kit.operations import commands
+from graph.kit.operations.commands import ExpectedVersion
 from persistence import audit
 from persistence.items import table as items
 from persistence.kit import errors
@@ -124,7 +125,7 @@ class ItemMutation:
         expected_inventory: ExpectedInventory = None,
         idempotency_key: IdempotencyKey = None,
     ) -> UpdateItemResult:
-        actor, item_id, changes = info.context.require(), required_row_id("Item", id), supplied(input)
+        actor, item_id, changes = info.context.require(), required_row_id("Item", id), commands.changes(input)
 
         async def command(work: UnitOfWork) -> items.Item:
             expected = {"expected_version": expected_version, "expected_inventory": expected_inventory}

@@ -26,7 +26,7 @@ from graph.kit.errors import IdempotencyKeyReused, InvalidInput
 from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
-from graph.kit.operations.commands import supplied
+from graph.kit.operations import commands
 from persistence import audit
 from persistence.items import external_ids, upserts
 from persistence.items.upserts import ItemPatch, Upserted
@@ -120,7 +120,7 @@ class UpsertMutation:
                 await audit.write(work, "items.upserted", actor_id=owner.user_id, detail=changed)
             return results
 
-        arguments = [[supplied(each) for each in inputs], on_error.value]
+        arguments = [[commands.changes(each) for each in inputs], on_error.value]
         try:
             results = await info.context.once(command, _STORED, key=idempotency_key, operation="upsertItems", arguments=arguments)
         except RejectedAll as rejected:
@@ -136,7 +136,7 @@ def _rows(inputs: Sequence[UpsertItemInput]) -> list[Row]:
         try:
             if each.external_id in earlier:
                 raise errors.InvalidInput.at(external_ids.PATH, external_ids.REPEATED)
-            rows.append(ItemPatch.checked(supplied(each)))
+            rows.append(ItemPatch.checked(commands.changes(each)))
         except errors.InvalidInput as error:
             rows.append(error)
         earlier.add(each.external_id)

@@ -14,7 +14,7 @@ from graph.kit.global_ids import global_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import PASSWORD_POINTS
 from graph.kit.limits.rate_limits import ADDRESS, RateLimitRule
-from graph.kit.operations.commands import supplied
+from graph.kit.operations import commands
 from graph.users.tokens import InvalidCredentials
 from graph.users.types import User
 from persistence import audit, erasure, logins, passwords, users
@@ -72,7 +72,7 @@ DeleteMeResult = Annotated[
 class AccountMutation:
     @mutation(scope=(), description="Change what your account says of you. What is the same already is not written again.")
     async def update_me(self, info: Info, input: UpdateMeInput, idempotency_key: IdempotencyKey = None) -> UpdateMeResult:
-        user_id, changes = info.context.require().user_id, supplied(input)
+        user_id, changes = info.context.require().user_id, commands.changes(input)
 
         async def command(work: UnitOfWork) -> users.User:
             user, changed = await users.change_profile(work, user_id, changes)

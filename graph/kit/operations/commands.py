@@ -35,7 +35,7 @@ async def perform(
     return object_of(await info.context.once(command, stored, key=key, operation=info.field_name, arguments=arguments))
 
 
-def supplied(values: Any) -> dict[str, Any]:
+def changes(values: Any) -> dict[str, Any]:
     """What an input gives, null included; fields that were left out, whose default is `strawberry.UNSET`, stay as they are."""
     found = cast("dict[str, Any]", vars(values))
     return {name: value for name, value in found.items() if value is not strawberry.UNSET}

@@ -35,7 +35,7 @@ ANSWER_BYTES_A_POINT = 1_024
 # A token that is refused: its signature is checked, and its user perhaps looked up.
 # A subscription takes points for some events at a time, so that an event is rarely a question to Redis.
 PREPAID_POINTS = 20
-PURSE_WAIT_SECONDS = 0.25  # Others may spend what comes back meanwhile, so it is asked again.
+EVENT_WAIT_SECONDS = 0.25  # Others may spend what comes back meanwhile, so it is asked again.
 POLICY = "points"
 
 
@@ -101,7 +101,7 @@ class EventBudget:
             if level.granted:
                 self._held += missing
                 return
-            await asyncio.sleep(min(PURSE_WAIT_SECONDS, (missing - level.points) / level.budget.per_second))
+            await asyncio.sleep(min(EVENT_WAIT_SECONDS, (missing - level.points) / level.budget.per_second))
 
 
 class BudgetService:

@@ -8,8 +8,8 @@ all of them. In order:
     replay       a byte-identical public request with a cached response  graph/server/graphql/response_replay.py
     request      the body as a `GraphQLRequest`                          graph/server/graphql/requests.py
     document     the text, or what a hash or the manifest stands for     graph/server/graphql/persisted_documents.py
-    parse        parsed and validated once, then remembered              graph/kit/execution/validation.py, engine.py
-    size, cost   depth, aliases, selections; points by the cost rules    graph/kit/limits/query_size.py, cost.py
+    parse        parsed and validated once, then remembered              graph/kit/execution/engine.py, graph/kit/execution/validation.py
+    size, cost   depth, aliases, selections; points by the cost rules    graph/kit/limits/query_size.py, graph/kit/limits/cost.py
     budget       charged now, what is not used is refunded at the end    graph/server/graphql/budget.py
     cache        a response whose tables have not changed since          graph/server/graphql/response_cache.py
     execute      a planned read, or else the reference executor          graph/kit/planner/planner.py, graph/kit/execution/engine.py

@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from graph.schema import executable
 from graph.server.cli import cli
+from graph.server.graphql import pipeline
 from graph.server.settings import Settings
 from persistence.demo import seed as seeding
 from tests.conftest import settings_for
@@ -72,6 +73,12 @@ def test_contributing_page_finds_forty_behaviours() -> None:
     assert len(files) == len(rows) >= 40, "each behaviour once"
     assert [behaviour for behaviour, names in files.items() if not 1 <= len(names) <= 2] == []
     assert [name for names in files.values() for name in names if not (ROOT / name).is_file()] == []
+
+
+def test_pipeline_names_the_file_of_each_phase() -> None:
+    phases = re.findall(r"^    (\w[\w, ]*?)  .*?  (graph/.*)$", pipeline.__doc__ or "", re.MULTILINE)
+    assert len(phases) == 11
+    assert [name for _, names in phases for name in names.split(", ") if not (ROOT / name).is_file()] == []
 
 
 @pytest.mark.parametrize(("page", "demo_items"), [*((page, 0) for page in TOURS), ("README.md", 1_000)])
