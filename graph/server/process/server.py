@@ -39,7 +39,7 @@ GARBAGE = 50_000  # Objects between two looks of the collector, some MB: a page 
 IDLE_SECONDS = (
     1.0  # A proxy's next request on a kept connection is answered, and that is the connection's last: few are left to close on it.
 )
-MOST_TURNS = 1_000  # Of the event loop, to accept what came before the end: a flood of connections must not put it off.
+MOST_ITERATIONS = 1_000  # Of the event loop, to accept what came before the end: a flood of connections must not put it off.
 CLIENTS_SHARE = 0.8  # Of the whole time; the rest is for background work in hand.
 CLEAN_UP_SECONDS = 1.0  # What is cut off removes its traces.
 LATE_SECONDS = 1.0  # After the deadline the process ends whatever hangs, such as a thread on a disk that does not answer.
@@ -150,7 +150,7 @@ class Server(uvicorn.Server):
 
 async def close_listeners(servers: Sequence[asyncio.Server], sockets: Sequence[socket.socket] = ()) -> None:
     """Once no connection waits to be accepted: the kernel would reset those, with the requests that proxies have sent on them already."""
-    for _ in range(MOST_TURNS):
+    for _ in range(MOST_ITERATIONS):
         if not any(has_input(listener) for server in servers for listener in server.sockets):
             break
         await asyncio.sleep(0)
