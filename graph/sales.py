@@ -36,7 +36,7 @@ class SalesTotal:
     purchases: BigInt = strawberry.field(description="In how many purchases.")
 
     @classmethod
-    def of(cls, total: sales.Total) -> Self:
+    def of(cls, total: sales.SalesTotal) -> Self:
         return cls(starts_at=total.starts_at, revenue=total.revenue, units=BigInt(total.units), purchases=BigInt(total.purchases))
 
 
@@ -50,7 +50,7 @@ class SalesReport:
     )
 
     @classmethod
-    def of(cls, totals: list[sales.Total]) -> Self:
+    def of(cls, totals: list[sales.SalesTotal]) -> Self:
         return cls(
             revenue=sum((total.revenue for total in totals), Decimal("0.00")),
             units=BigInt(sum(total.units for total in totals)),

@@ -117,7 +117,7 @@ class TokenStatus:
     scopes: frozenset[str]
 
 
-class Claim(NamedTuple):
+class TokenClaims(NamedTuple):
     """What an access token says of itself, to be compared with what is kept."""
 
     user_id: int
@@ -292,7 +292,7 @@ async def revoke(work: UnitOfWork, token_id: str, *, user_id: int, expires_at: d
         work.changes.append(Change("login.ended", user_id))
 
 
-async def token_statuses(session: AsyncSession, claims: Sequence[Claim]) -> list[TokenStatus | TokenRefusal]:
+async def token_statuses(session: AsyncSession, claims: Sequence[TokenClaims]) -> list[TokenStatus | TokenRefusal]:
     """What access tokens are worth now, in the order of their claims: one statement for all of them."""
     requested = _requested(session.get_bind().dialect.name, claims)
     revoked = exists().where(RevokedToken.token_id == requested.c.token_id)
@@ -305,14 +305,14 @@ async def token_statuses(session: AsyncSession, claims: Sequence[Claim]) -> list
     return [found[place] for place in range(len(claims))]
 
 
-def _requested(dialect: str, claims: Sequence[Claim]) -> FromClause:
+def _requested(dialect: str, claims: Sequence[TokenClaims]) -> FromClause:
     """The claims as a table: one parameter, however many they are."""
     rows = json.dumps([{"place": place, **claim._asdict()} for place, claim in enumerate(claims)])
     if dialect == "postgresql":
         columns = (column("place", Integer), column("user_id", BigInteger), column("token_id", Text), column("login_id", Text))
         return func.json_to_recordset(cast(literal(rows, Text), postgresql.JSON)).table_valued(*columns).render_derived(with_types=True)
     each = func.json_each(rows).table_valued("value")
-    return select(*(func.json_extract(each.c.value, f"$.{name}").label(name) for name in ("place", *Claim._fields))).subquery()
+    return select(*(func.json_extract(each.c.value, f"$.{name}").label(name) for name in ("place", *TokenClaims._fields))).subquery()
 
 
 def _status(username: str | None, scopes: Collection[str] | None, *, ended: bool) -> TokenStatus | TokenRefusal:

@@ -37,7 +37,7 @@ LENGTHS = {Period.DAY: timedelta(days=1), Period.WEEK: timedelta(days=7), Period
 
 
 @dataclass(frozen=True)
-class Total:
+class SalesTotal:
     """Sales of one period; a period without any has zeros."""
 
     starts_at: datetime
@@ -46,7 +46,7 @@ class Total:
     purchases: int
 
 
-async def report(session: AsyncSession, start: datetime, end: datetime, by: Period, *, owner_id: int | None = None) -> list[Total]:
+async def report(session: AsyncSession, start: datetime, end: datetime, by: Period, *, owner_id: int | None = None) -> list[SalesTotal]:
     """Purchases from `start` up to, without, `end`; only of one owner's items, if there is an owner. Raises: InvalidInput."""
     periods = list(_periods(start, end, by))
     dialect = session.get_bind().dialect.name
@@ -105,8 +105,8 @@ def _revenue(dialect: str) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     return func.sum(cents // HALF * Purchase.quantity), func.sum(cents % HALF * Purchase.quantity)
 
 
-def _total(period: datetime, row: Any | None) -> Total:
+def _total(period: datetime, row: Any | None) -> SalesTotal:
     if row is None:
-        return Total(period, Decimal("0.00"), 0, 0)
+        return SalesTotal(period, Decimal("0.00"), 0, 0)
     _, halves, rest, units, purchases = row
-    return Total(period, Decimal(int(halves) * HALF + int(rest)).scaleb(-2), int(units), purchases)
+    return SalesTotal(period, Decimal(int(halves) * HALF + int(rest)).scaleb(-2), int(units), purchases)

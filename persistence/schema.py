@@ -37,12 +37,12 @@ def configuration(url: str) -> Config:
     return config
 
 
-class Unreachable(Exception):
+class DatabaseUnreachable(Exception):
     """No statement can be run on the database. Its text names the database and the reason."""
 
 
 async def reach(url: str) -> None:
-    """Open the database once, before anything else is tried on it; SQLite's file is made. Raises: Unreachable."""
+    """Open the database once, before anything else is tried on it; SQLite's file is made. Raises: DatabaseUnreachable."""
     place = make_url(url)
     is_sqlite = place.get_backend_name() == "sqlite"
     # To SQLite it is how long to wait for a lock: another process may be migrating.
@@ -58,13 +58,13 @@ async def reach(url: str) -> None:
             await connection.execute(text("SELECT count(*) FROM sqlite_master" if is_sqlite else "SELECT 1"))
     except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        raise Unreachable(f"{place.render_as_string()}: {reason or type(error).__name__}") from error
+        raise DatabaseUnreachable(f"{place.render_as_string()}: {reason or type(error).__name__}") from error
     finally:
         await engine.dispose()
 
 
 async def upgrade(url: str, revision: str = "head") -> None:
-    """Migrate up. Processes that start at once wait for each other, and all but the first find nothing to do. Raises: Unreachable."""
+    """Migrate up. Processes that start at once wait for each other, and all but the first find nothing to do. Raises: DatabaseUnreachable."""
     await reach(url)
     await asyncio.to_thread(command.upgrade, configuration(url), revision)
 

@@ -76,7 +76,7 @@ def as_data(error: errors.DomainError) -> Error:
     return _members[type(error)](error)
 
 
-def rate_limited(error: errors.TooOften) -> GraphQLError:
+def rate_limited(error: errors.TooManyAttempts) -> GraphQLError:
     return GraphQLError(error.message, extensions={"code": RATE_LIMITED, "retryAfter": error.retry_after})
 
 

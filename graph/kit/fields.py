@@ -24,7 +24,7 @@ from graph.kit.entity.roots import Root
 from graph.kit.errors import as_data, as_error, forbidden, rate_limited
 from graph.kit.limits.cost_rules import Cost
 from graph.kit.limits.rate_limits import LimitedCall, RateLimitRule
-from persistence.kit.errors import DomainError, NotOwner, TooOften
+from persistence.kit.errors import DomainError, NotOwner, TooManyAttempts
 from persistence.kit.limits.moving_window import MovingWindow
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ def mutation(
             try:
                 async with _counted(info, arguments).attempt(_listed(limit)) if limit else nullcontext():
                     return await resolver(root, info=info, **arguments)
-            except TooOften as error:
+            except TooManyAttempts as error:
                 raise rate_limited(error) from error
             except NotOwner as error:
                 raise forbidden(error) from error

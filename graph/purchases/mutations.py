@@ -93,7 +93,7 @@ class PurchaseMutation:
         lines: Annotated[list[PurchaseLineInput], strawberry.argument(description=f"1 to {basket.LINES}.")],
         idempotency_key: IdempotencyKey = None,
     ) -> PurchaseItemsResult:
-        buyer, requested = info.context.require(), [basket.Line(row_id("Item", line.item_id), line.quantity) for line in lines]
+        buyer, requested = info.context.require(), [basket.BasketLine(row_id("Item", line.item_id), line.quantity) for line in lines]
         basket.check(requested)
 
         async def command(work: UnitOfWork) -> Sequence[purchases.Purchase]:

@@ -25,7 +25,7 @@ from persistence.kit import idempotency
 from persistence.kit.blobs.blobs import Blobs
 from persistence.kit.events import log as events
 from persistence.kit.jobs.maintenance import Maintenance
-from persistence.kit.jobs.queue import Handler
+from persistence.kit.jobs.queue import JobHandler
 from persistence.kit.jobs.runner import JobRunner
 from persistence.kit.limits.guess_throttle import GuessThrottle
 from persistence.kit.notifications import Notifier
@@ -75,10 +75,10 @@ async def start_background_work(components: Components, stack: ShutdownStack) ->
     await runner.start()
 
 
-def create_job_handlers(components: Components) -> dict[str, Handler]:
+def create_job_handlers(components: Components) -> dict[str, JobHandler]:
     stores, port = components.stores, components.services.port
     return {
-        purchases.PLACED: purchases.Completion(port(Notifier)),
+        purchases.PLACED: purchases.PurchaseCompletion(port(Notifier)),
         purchases.CANCELLATION: purchases.PurchaseNotification(port(Notifier)),
         erasure.ERASED: Erasure(stores.database, port(Blobs), port(GuessThrottle), stores.shared_cache),
     }

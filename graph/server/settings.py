@@ -16,7 +16,7 @@ from graph.server.asgi.trusted_proxies import networks
 from graph.server.graphql.persisted_documents import DocumentMode, read_manifest
 from persistence.kit.blobs.by_url import open_blobs
 from persistence.kit.database.engines import DRIVERS, PoolSize, below, driver
-from persistence.kit.events.log import History
+from persistence.kit.events.log import EventRetention
 from persistence.kit.limits.token_bucket import Budget
 from persistence.kit.redis import client
 
@@ -208,8 +208,8 @@ class Settings(BaseSettings):
         return tuple(key.encode() for key in self.secret_keys_old)
 
     @property
-    def event_history(self) -> History:
-        return History(timedelta(hours=self.event_history_hours), self.event_history_count)
+    def event_history(self) -> EventRetention:
+        return EventRetention(timedelta(hours=self.event_history_hours), self.event_history_count)
 
     @property
     def scopes_at_signup(self) -> tuple[Scope, ...]:

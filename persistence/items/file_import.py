@@ -29,7 +29,7 @@ from persistence.kit.errors import InvalidInput
 from persistence.kit.parsing import csv_formulas as formulas
 from persistence.kit.parsing import csv_reader, strict_json, text_lines
 from persistence.kit.parsing import values as parsing
-from persistence.kit.parsing.csv_reader import Record
+from persistence.kit.parsing.csv_reader import CsvRecord
 from persistence.kit.parsing.text_lines import LINE_CHARACTERS
 
 BATCH_ROWS = 1_000  # Of one transaction: readers and other writers wait for less than a second.
@@ -208,7 +208,7 @@ def _opened(file: BinaryIO) -> Generator[Iterator[str]]:
         raise UnreadableFile(str(error)) from error
 
 
-def _opening(lines: Iterator[str], match: Match) -> tuple[Sequence[str], Iterator[Record], str]:
+def _opening(lines: Iterator[str], match: Match) -> tuple[Sequence[str], Iterator[CsvRecord], str]:
     """The header, the records below it, and the delimiter. Raises: UnreadableFile."""
     number, delimiter = 1, None
     first = next(lines, "")
@@ -219,8 +219,8 @@ def _opening(lines: Iterator[str], match: Match) -> tuple[Sequence[str], Iterato
     while first and not first.strip(" \r\n,;\t"):
         number, first = number + 1, next(lines, "")
     delimiter = delimiter or max(DELIMITERS, key=first.count)
-    records = iter(csv_reader.Reader(chain([first] if first else [], lines), delimiter, line=number))
-    header = next(records, Record(number, ()))
+    records = iter(csv_reader.CsvReader(chain([first] if first else [], lines), delimiter, line=number))
+    header = next(records, CsvRecord(number, ()))
     if header.fault:
         raise UnreadableFile(f"Line {header.line} must name the columns, but {header.fault}.")
     return _header([cell or "" for cell in header.cells], match), records, delimiter

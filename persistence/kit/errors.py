@@ -6,7 +6,7 @@ DomainError
 ├── NotOwner          the row belongs to another user
 ├── VersionConflict   the row was changed since the caller read it
 ├── KeyReused         an idempotency key came again with another request
-├── TooOften          the same thing was done too often: later it may be done again
+├── TooManyAttempts   the same thing was done too often: later it may be done again
 ├── Busy              too many long requests of this kind run already
 └── …                 an entity's own refusals stand in its file (OutOfStock, UsernameTaken, …)
 """
@@ -69,7 +69,7 @@ class KeyReused(DomainError):
         super().__init__("This idempotency key was used for another request: take a new key for a new request.")
 
 
-class TooOften(DomainError):
+class TooManyAttempts(DomainError):
     """`retry_after` in whole seconds."""
 
     def __init__(self, message: str, retry_after: int) -> None:

@@ -33,14 +33,14 @@ REPLAY_FORMAT: Serializer[Sequence[Purchase]] = Serializer(
 
 
 @dataclass(frozen=True)
-class Line:
+class BasketLine:
     """Units of one item, which other lines may name, too. An `item_id` of None is that of nothing."""
 
     item_id: int | None
     quantity: int
 
 
-def check(lines: Sequence[Line]) -> None:
+def check(lines: Sequence[BasketLine]) -> None:
     """Raises: InvalidInput, with a problem for each line that is out of its bounds."""
     if not 1 <= len(lines) <= LINES:
         raise InvalidInput.at("lines", f"must be 1 to {LINES} lines, not {len(lines)}")
@@ -50,7 +50,7 @@ def check(lines: Sequence[Line]) -> None:
     checks.finish()
 
 
-async def purchase_all(work: UnitOfWork, lines: Sequence[Line], *, buyer_id: int) -> Sequence[Purchase]:
+async def purchase_all(work: UnitOfWork, lines: Sequence[BasketLine], *, buyer_id: int) -> Sequence[Purchase]:
     """A purchase for each line, in their order, with its background work. Raises: InvalidInput, NotFound, OutOfStock."""
     check(lines)
     items = await _take(work, lines)
@@ -66,11 +66,11 @@ async def purchase_all(work: UnitOfWork, lines: Sequence[Line], *, buyer_id: int
     return sold
 
 
-def _row(line: Line, item: Item) -> dict[str, Any]:
+def _row(line: BasketLine, item: Item) -> dict[str, Any]:
     return {"item_id": item.id, "seller_id": item.owner_id, "unit_price": item.price, "quantity": line.quantity}
 
 
-async def _take(work: UnitOfWork, lines: Sequence[Line]) -> Mapping[int, Item]:
+async def _take(work: UnitOfWork, lines: Sequence[BasketLine]) -> Mapping[int, Item]:
     """Take the units of all lines out of stock; returns the items by their ids."""
     requested = Counter[int]()
     for line in lines:

@@ -178,7 +178,7 @@ class PurchaseNotification:
         """There is nothing left to change."""
 
 
-class Completion(PurchaseNotification):
+class PurchaseCompletion(PurchaseNotification):
     """The job that completes a purchase: it sends the notification, then sets the status."""
 
     async def finish(self, work: UnitOfWork, ended: Sequence[Job]) -> None:

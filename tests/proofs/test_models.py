@@ -27,7 +27,7 @@ from persistence.kit.errors import KeyReused, NotFound
 from persistence.kit.idempotency import Attempt
 from persistence.kit.limits.token_bucket import Budget, LocalTokenBucket
 from persistence.kit.query.paging import PageArguments
-from persistence.logins import Claim, TokenRefusal
+from persistence.logins import TokenClaims, TokenRefusal
 from persistence.schema import upgrade
 
 BOUNDED = settings(max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -343,7 +343,7 @@ class LoginMachine(_OnDatabase):
     @invariant()
     def agrees(self) -> None:
         async def look() -> tuple[list[Any], dict[int, set[str]]]:
-            claims = [Claim(login.user_id, "no id", login_id) for login_id, login in self.logins.items()]
+            claims = [TokenClaims(login.user_id, "no id", login_id) for login_id, login in self.logins.items()]
             async with self.database.reading() as session:
                 shown = await logins.going_on(session, [user.id for user in self.users])
                 return await logins.token_statuses(session, claims), {user: {login.id for login in own} for user, own in shown.items()}

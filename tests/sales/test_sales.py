@@ -210,7 +210,7 @@ async def test_have_a_picture_at_the_ends_of_the_calendar(service: Service, span
 
 
 def test_are_drawn_with_numbers_that_fit_and_names_that_are_text() -> None:
-    largest = sales.Total(datetime(2026, 5, 1, tzinfo=UTC), Decimal("9999999999.99") * LARGEST_QUANTITY, LARGEST_QUANTITY, 1)
+    largest = sales.SalesTotal(datetime(2026, 5, 1, tzinfo=UTC), Decimal("9999999999.99") * LARGEST_QUANTITY, LARGEST_QUANTITY, 1)
     svg = ET.fromstring(picture.render([largest], sales.Period.MONTH, "<b>Shop & Co</b>"))
     assert svg.findtext("{*}title") == "<b>Shop & Co</b>"
     assert [text.text for text in svg.iterfind("{*}text[@class='number']") if len(text.text or "") > 10] == []

@@ -35,7 +35,7 @@ MAX_COMPARISONS = 15_000  # About 0.04 s. Twelve fragments that overlap in every
 LIMITS = SizeLimits()
 
 
-class BoundedOverlap(OverlappingFieldsCanBeMergedRule):
+class BoundedOverlapRule(OverlappingFieldsCanBeMergedRule):
     """The specification's rule, which graphql-core lets run for a second; here it gives up sooner and says where."""
 
     def __init__(self, context: ValidationContext) -> None:
@@ -50,7 +50,7 @@ class BoundedOverlap(OverlappingFieldsCanBeMergedRule):
             raise ValidationAbortedError(message, selection_set) from None
 
 
-RULES = tuple(BoundedOverlap if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules)
+RULES = tuple(BoundedOverlapRule if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules)
 
 
 def parsed(source: str) -> DocumentNode:

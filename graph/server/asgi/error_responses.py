@@ -14,7 +14,7 @@ from starlette.responses import Response
 from graph.kit.errors import BAD_USER_INPUT, FORBIDDEN, INTERNAL, RATE_LIMITED, UNAUTHENTICATED, UNAVAILABLE, Refused
 from persistence.files import FilenameTaken, QuotaExceeded
 from persistence.kit.blobs.blobs import StorageFull, TooLarge
-from persistence.kit.errors import Busy, DomainError, InvalidInput, KeyReused, NotFound, TooOften
+from persistence.kit.errors import Busy, DomainError, InvalidInput, KeyReused, NotFound, TooManyAttempts
 
 NOT_FOUND = "NOT_FOUND"
 BAD_METHOD = "METHOD_NOT_ALLOWED"
@@ -55,7 +55,7 @@ _CODES: Mapping[type[DomainError], str] = {
     KeyReused: KEY_REUSED,
     TooLarge: TOO_LARGE,
     StorageFull: STORAGE_FULL,
-    TooOften: RATE_LIMITED,
+    TooManyAttempts: RATE_LIMITED,
     Busy: UNAVAILABLE,
 }
 

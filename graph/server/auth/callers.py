@@ -20,7 +20,7 @@ _USER_AGENT_CHARACTERS = 300  # Of which an open socket holds one.
 SCOPE_KEY = "caller"
 
 
-class Payment(Protocol):
+class PointsCharger(Protocol):
     """Takes points from a caller's budget."""
 
     async def pay(self, caller: Caller, points: int) -> object: ...
@@ -29,7 +29,7 @@ class Payment(Protocol):
 class Callers:
     """Turns header fields into a `Caller`."""
 
-    def __init__(self, tokens: Tokens, budget: Payment) -> None:
+    def __init__(self, tokens: Tokens, budget: PointsCharger) -> None:
         self._tokens, self._budget = tokens, budget
 
     async def identify(self, scope: Scope) -> Caller:

@@ -25,7 +25,7 @@ from persistence import logins
 from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Change, Database
 from persistence.kit.lru_cache import LruCache
-from persistence.logins import Claim, TokenRefusal, TokenStatus
+from persistence.logins import TokenClaims, TokenRefusal, TokenStatus
 
 ALGORITHM = "HS256"
 ISSUER = "storegraph"
@@ -132,7 +132,7 @@ class Tokens:
         return found
 
     async def _standings(self, tokens: Sequence[AccessToken]) -> list[TokenStatus | TokenRefusal]:
-        claims = [Claim(token.user_id, token.token_id, token.family) for token in tokens]
+        claims = [TokenClaims(token.user_id, token.token_id, token.family) for token in tokens]
         async with self._database.reading_latest() as session:
             return await logins.token_statuses(session, claims)
 

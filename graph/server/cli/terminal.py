@@ -24,7 +24,7 @@ from persistence.kit.cache.table_versions import publishing_versions
 from persistence.kit.database.database import Database
 from persistence.kit.parsing import values as parsing
 from persistence.kit.transient_errors import is_transient
-from persistence.schema import Unreachable, upgrade
+from persistence.schema import DatabaseUnreachable, upgrade
 
 console = Console(stderr=True)  # What is asked for goes to standard output, so that it can be piped; everything else here.
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
@@ -37,7 +37,7 @@ class Commands(TyperGroup):
         try:
             with logs.on_standard_error():
                 return super().invoke(ctx)
-        except Unreachable as error:
+        except DatabaseUnreachable as error:
             fail(f"The database cannot be used: {error}\nscripts/storegraph doctor looks at it more closely.")
         except Exception as error:
             if not is_transient(error):

@@ -43,7 +43,7 @@ from graph.server.graphql.sse import EventStreams
 from graph.server.representations import conditional_requests, content_negotiation
 
 
-class Status(NamedTuple):
+class StatusCodes(NamedTuple):
     """For a client that reads application/graphql-response+json, and for one that reads only application/json."""
 
     modern: int
@@ -58,21 +58,21 @@ class Status(NamedTuple):
 #   document does not validate 400 (200)    422
 #   unknown operation          400          422
 #   variables do not coerce    400 (200)    422
-#   request not well formed    400          422           (`Refusal` below: 400 for both kinds of client)
+#   request not well formed    400          422           (`HttpRefusal` below: 400 for both kinds of client)
 #
 # For the rest there is no audit. The older clients' 200 goes only to what they would otherwise lose: Apollo's protocol for
 # documents by hash is spoken in bodies, and a client that reads only application/json throws a 4xx body away.
 STATUSES = {
-    PARSE_FAILED: Status(400, 200),
-    VALIDATION_FAILED: Status(400, 200),
-    BAD_USER_INPUT: Status(400, 200),
-    DOCUMENT_NOT_FOUND: Status(400, 200),
-    COST_EXCEEDED: Status(400, 400),
-    UNAUTHENTICATED: Status(401, 401),
-    FORBIDDEN: Status(403, 403),
-    RATE_LIMITED: Status(429, 429),
-    INTERNAL: Status(500, 500),
-    UNAVAILABLE: Status(503, 503),
+    PARSE_FAILED: StatusCodes(400, 200),
+    VALIDATION_FAILED: StatusCodes(400, 200),
+    BAD_USER_INPUT: StatusCodes(400, 200),
+    DOCUMENT_NOT_FOUND: StatusCodes(400, 200),
+    COST_EXCEEDED: StatusCodes(400, 400),
+    UNAUTHENTICATED: StatusCodes(401, 401),
+    FORBIDDEN: StatusCodes(403, 403),
+    RATE_LIMITED: StatusCodes(429, 429),
+    INTERNAL: StatusCodes(500, 500),
+    UNAVAILABLE: StatusCodes(503, 503),
 }
 
 
@@ -103,7 +103,7 @@ class HttpLimits:
     seconds: float = 30.0
 
 
-class Refusal(Exception):
+class HttpRefusal(Exception):
     """Refused as HTTP, before there was a GraphQL request: the status does not follow from the code."""
 
     def __init__(self, status: HTTPStatus, message: str, *, code: str = BAD_USER_INPUT, **headers: str) -> None:
@@ -141,13 +141,13 @@ class HttpEndpoint:
             await self._serve(scope, receive, send, headers, accept)
         except Refused as refused:
             await refuse(send, refused, media_type)
-        except Refusal as error:
+        except HttpRefusal as error:
             await _write(send, error.status, media_type, refused_body(error.refused), error.refused.headers)
         except ClientGone:
             pass
 
     async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, headers: RequestHeaders, accept: content_negotiation.Acceptable
+        self, scope: Scope, receive: Receive, send: Send, headers: RequestHeaders, accept: content_negotiation.AcceptedMediaTypes
     ) -> None:
         self._check(scope["method"], headers, accept)
         with Deadline(self._seconds) as deadline:
@@ -168,7 +168,7 @@ class HttpEndpoint:
         elif accept.stream:
             await self._streams.serve(operation, request, caller, scope, receive, send)
         else:
-            raise Refusal(HTTPStatus.NOT_ACCEPTABLE, "A subscription needs Accept: text/event-stream, or a WebSocket.")
+            raise HttpRefusal(HTTPStatus.NOT_ACCEPTABLE, "A subscription needs Accept: text/event-stream, or a WebSocket.")
 
     async def _answer(
         self,
@@ -177,12 +177,12 @@ class HttpEndpoint:
         caller: Caller,
         scope: Scope,
         receive: Receive,
-        accept: content_negotiation.Acceptable,
+        accept: content_negotiation.AcceptedMediaTypes,
         deadline: Deadline,
     ) -> EncodedResponse | None:
         """None for what is to be streamed."""
         if operation.kind is OperationType.MUTATION and scope["method"] in _SAFE_METHODS:
-            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "A mutation needs POST.", Allow="POST")
+            raise HttpRefusal(HTTPStatus.METHOD_NOT_ALLOWED, "A mutation needs POST.", Allow="POST")
         if not accept.result or operation.kind is OperationType.SUBSCRIPTION:
             return None
         if operation.kind is OperationType.QUERY:
@@ -193,23 +193,23 @@ class HttpEndpoint:
             scope["state"][REPLAY_HINT] = ReplayHint(answer.question_hash, operation, request, accept.result)
         return answer
 
-    def _check(self, method: str, headers: RequestHeaders, accept: content_negotiation.Acceptable) -> None:
+    def _check(self, method: str, headers: RequestHeaders, accept: content_negotiation.AcceptedMediaTypes) -> None:
         """Refuse what needs no look at the body."""
         if method != "POST" and method not in _SAFE_METHODS:
-            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"Use one of {', '.join(METHODS)}.", Allow=", ".join(METHODS))
+            raise HttpRefusal(HTTPStatus.METHOD_NOT_ALLOWED, f"Use one of {', '.join(METHODS)}.", Allow=", ".join(METHODS))
         if not self._origins.permit(headers):
-            raise Refusal(HTTPStatus.FORBIDDEN, "Pages of that origin may not ask here.", code=FORBIDDEN)
+            raise HttpRefusal(HTTPStatus.FORBIDDEN, "Pages of that origin may not ask here.", code=FORBIDDEN)
         if accept.result is None and not accept.stream:
             offered = f"{content_negotiation.GRAPHQL_RESPONSE}, {content_negotiation.JSON} or {content_negotiation.EVENT_STREAM}"
-            raise Refusal(HTTPStatus.NOT_ACCEPTABLE, f"Accept must allow {offered}.")
+            raise HttpRefusal(HTTPStatus.NOT_ACCEPTABLE, f"Accept must allow {offered}.")
         content_type = text(headers, b"content-type")
         if (content_type is not None or method not in _URL_METHODS) and not content_negotiation.is_json(content_type):
-            raise Refusal(
+            raise HttpRefusal(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json in UTF-8.", Accept_Query=content_negotiation.JSON
             )
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             # A few compressed kilobytes can be gigabytes: we would rather not find out.
-            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body uncompressed.", Accept_Encoding="identity")
+            raise HttpRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body uncompressed.", Accept_Encoding="identity")
 
     async def _request(self, scope: Scope, receive: Receive, headers: RequestHeaders, caller: Caller) -> GraphQLRequest:
         try:
@@ -218,7 +218,7 @@ class HttpEndpoint:
             body = await self._body(receive, headers, caller)
             return self._recent.get(body) or requests.from_json(await self._pipeline.read(body, caller), body)
         except requests.Malformed as error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
+            raise HttpRefusal(HTTPStatus.BAD_REQUEST, str(error)) from error
 
     async def _body(self, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
         limit = self._limits.bytes_signed_in if caller.principal else self._limits.bytes
@@ -228,14 +228,14 @@ class HttpEndpoint:
         except BodyTooLarge as error:
             # The connection cannot serve another request: what is left of this one is not read.
             message = f"The body may have {limit} bytes at most."
-            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, Connection="close") from error
+            raise HttpRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, Connection="close") from error
         except BodyTooSlow as error:
             message = f"The body took longer than {self._limits.seconds:.0f} s."
-            raise Refusal(HTTPStatus.REQUEST_TIMEOUT, message, Connection="close") from error
+            raise HttpRefusal(HTTPStatus.REQUEST_TIMEOUT, message, Connection="close") from error
 
 
 async def refuse(send: Send, refused: Refused, media_type: str) -> None:
-    status = STATUSES.get(refused.code, Status(400, 400))
+    status = STATUSES.get(refused.code, StatusCodes(400, 400))
     code = status.modern if media_type == content_negotiation.GRAPHQL_RESPONSE else status.legacy
     await _write(send, code, media_type, refused_body(refused), refused.headers)
 
@@ -255,7 +255,7 @@ async def _respond(scope: Scope, send: Send, media_type: str, answer: EncodedRes
     if outcome is HTTPStatus.NOT_MODIFIED:
         await _write(send, 304, None, b"", fields)
     elif outcome is HTTPStatus.PRECONDITION_FAILED:
-        raise Refusal(outcome, "It is not the answer that If-Match names any more.", code=PRECONDITION_FAILED, ETag=etag)
+        raise HttpRefusal(outcome, "It is not the answer that If-Match names any more.", code=PRECONDITION_FAILED, ETag=etag)
     else:
         await _write(send, 200, media_type, answer.body, fields)
 

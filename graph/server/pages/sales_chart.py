@@ -10,7 +10,7 @@ from decimal import Decimal
 from math import ceil
 from xml.etree import ElementTree as ET
 
-from persistence.sales import Period, Total
+from persistence.sales import Period, SalesTotal
 
 MEDIA_TYPE = "image/svg+xml"
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # strftime's depend on the machine.
@@ -24,7 +24,7 @@ MOST_LABELS = 13  # As many as the width holds.
 STYLE = "text{font:14px system-ui,sans-serif;fill:#334155}.title{font-size:18px;font-weight:600}.line{stroke:#e2e8f0}.number{text-anchor:end}.period{text-anchor:middle}"
 
 
-def render(totals: Sequence[Total], by: Period, title: str) -> str:
+def render(totals: Sequence[SalesTotal], by: Period, title: str) -> str:
     """The picture as an SVG document."""
     svg = ET.Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img")
     ET.SubElement(svg, "title").text = title
@@ -72,7 +72,7 @@ def _middle(place: int, periods: int) -> float:
     return LEFT + (place + 0.5) * (RIGHT - LEFT) / periods
 
 
-def _label(total: Total, by: Period) -> str:
+def _label(total: SalesTotal, by: Period) -> str:
     day = total.starts_at
     return f"{MONTHS[day.month - 1]} {day.year}" if by is Period.MONTH else f"{day.day} {MONTHS[day.month - 1]}"
 

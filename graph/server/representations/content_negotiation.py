@@ -22,7 +22,7 @@ _UTF8 = frozenset({"utf-8", "utf8"})
 
 
 @dataclass(frozen=True, slots=True)
-class Acceptable:
+class AcceptedMediaTypes:
     """What may be sent back: the JSON type for a single result, if any, and whether a stream or a page will do."""
 
     result: str | None
@@ -47,7 +47,7 @@ class _Range:
         return 2 if media_type.startswith(f"{self.type}/") else 0
 
 
-def negotiate(accept: str | None) -> Acceptable:
+def negotiate(accept: str | None) -> AcceptedMediaTypes:
     """Choose by quality; an absent or empty header accepts anything.
 
     Between equal qualities a name beats a wildcard, and the GraphQL type beats plain JSON. A client that sends only
@@ -57,14 +57,14 @@ def negotiate(accept: str | None) -> Acceptable:
 
 
 @lru_cache(maxsize=256)
-def _negotiate(accept: str) -> Acceptable:
+def _negotiate(accept: str) -> AcceptedMediaTypes:
     ranges = [found for part in accept.split(",") if (found := _range(part)) is not None]
     modern, legacy = (_weight(ranges, media_type) for media_type in (GRAPHQL_RESPONSE, JSON))
     # A wildcard is not a request for the newer type, so it counts for it only where the older one is ruled out.
     named = modern if modern[1] == 3 or legacy[0] == 0 else (0.0, 0)
     result = GRAPHQL_RESPONSE if named[0] and named[0] >= legacy[0] else JSON if legacy[0] else None
     page = _weight(ranges, HTML)
-    return Acceptable(
+    return AcceptedMediaTypes(
         result=result,
         stream=_weight(ranges, EVENT_STREAM)[0] > 0,
         page=page[1] == 3 and page[0] > max(named[0], legacy[0]),

@@ -20,7 +20,7 @@ from graph.server.rest.routes import Routes
 from persistence import sales
 from persistence.kit.column_types import utc_now
 from persistence.kit.errors import InvalidInput
-from persistence.sales import Period, Total
+from persistence.sales import Period, SalesTotal
 
 CHART_POINTS = 100  # As a `salesReport` of some months.
 USUAL_DAYS = 365
@@ -36,7 +36,7 @@ HEADERS = {
 @dataclass(frozen=True)
 class Chart:
     svg: str
-    totals: Sequence[Total]
+    totals: Sequence[SalesTotal]
 
 
 async def chart(session: Any, name: str, *, first: date | None, last: date | None, by: Period, owner_id: int | None = None) -> Chart:

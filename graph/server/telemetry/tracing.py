@@ -57,12 +57,12 @@ class Tracing(Telemetry):
     def phase(self, phase: Phase, operation: ObservedOperation | None = None) -> AbstractContextManager[object]:
         timed = super().phase(phase, operation)
         if phase == "event" and operation:
-            return Within(self._operation_span(operation), timed)
-        return timed if operation else Step(phase, timed)
+            return SpanScope(self._operation_span(operation), timed)
+        return timed if operation else TracedStep(phase, timed)
 
     def batch(self, loader: str, keys: int) -> AbstractContextManager[object]:
         attributes = {"graphql.dataloader.name": loader, "graphql.dataloader.batch.size": keys}
-        return Within(self._tracer.start_span("dataloader_batch", attributes=attributes), super().batch(loader, keys))
+        return SpanScope(self._tracer.start_span("dataloader_batch", attributes=attributes), super().batch(loader, keys))
 
     def operation(self, operation: Operation, request: ReceivedRequest, caller: Caller) -> OperationRecord:
         if operation.kind is OperationType.SUBSCRIPTION:  # It is open for hours: each of its events gets a span.
@@ -90,7 +90,7 @@ class Tracing(Telemetry):
         return self._tracer.start_span(f"{kind} {operation.root_field}", attributes=attributes, start_time=began)
 
 
-class Within:
+class SpanScope:
     """What happens in the block happens within this span."""
 
     def __init__(self, span: Span, inner: AbstractContextManager[object]) -> None:
@@ -108,7 +108,7 @@ class Within:
         self._span.end()
 
 
-class Step:
+class TracedStep:
     """A step of preparing a document."""
 
     def __init__(self, phase: Phase, inner: AbstractContextManager[object]) -> None:

@@ -55,7 +55,7 @@ class EventLog(Base):
 
 
 @dataclass(frozen=True)
-class History:
+class EventRetention:
     """How much of the log is kept: events younger than `age`, and at most about `count` of them. The newest one always stays."""
 
     age: timedelta
@@ -119,7 +119,7 @@ async def is_unchanged(session: AsyncSession, known: Sequence[Event]) -> bool:
     return all(id_ <= pruned for id_, _ in found ^ {(event.id, event.occurred_at) for event in known})
 
 
-async def prune(work: UnitOfWork, history: History) -> int:
+async def prune(work: UnitOfWork, history: EventRetention) -> int:
     """Remove the oldest events beyond the history that is kept; returns how many, at most PRUNED_AT_ONCE."""
     last = await newest(work.session)
     oldest = await work.session.execute(select(Event.id, Event.occurred_at).order_by(Event.id).limit(PRUNED_AT_ONCE))

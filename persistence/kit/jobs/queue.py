@@ -41,7 +41,7 @@ class Job(Base):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
 
-class Handler(Protocol):
+class JobHandler(Protocol):
     async def perform(self, job: Job) -> None:
         """Reach outside. Raise to be called again later; `job.key` lets the other side drop a repeat."""
         ...

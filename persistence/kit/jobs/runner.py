@@ -14,7 +14,7 @@ import structlog
 
 from persistence.kit.database.database import Change, Database
 from persistence.kit.jobs import queue as jobs
-from persistence.kit.jobs.queue import Handler, Job
+from persistence.kit.jobs.queue import Job, JobHandler
 from persistence.kit.tasks.supervisor import SupervisedTask, Supervisor
 
 log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ class WorkerConfig:
 
 class JobRunner:
     def __init__(
-        self, database: Database, handlers: Mapping[str, Handler], pace: WorkerConfig | None = None, supervisor: Supervisor | None = None
+        self, database: Database, handlers: Mapping[str, JobHandler], pace: WorkerConfig | None = None, supervisor: Supervisor | None = None
     ) -> None:
         self._database, self._handlers, self._pace = database, handlers, pace or WorkerConfig()
         self._supervisor = supervisor or Supervisor()

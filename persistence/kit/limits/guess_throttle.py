@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 
-from persistence.kit.errors import TooOften
+from persistence.kit.errors import TooManyAttempts
 from persistence.kit.limits.token_bucket import Budget, LocalTokenBucket, SharedTokenBucket, TokenBucket
 from persistence.kit.redis.circuit_breaker import CircuitBreaker
 from persistence.kit.redis.client import delete_matching
@@ -86,7 +86,7 @@ class GuessThrottle:
     async def attempt(self, network: str, name: str, check: Callable[[], Awaitable[T]], failure: type[Exception]) -> T:
         """What `check` returns, or the `failure` that it raises, which is counted.
 
-        Raises: TooOften, behind too many attempts of the same network; TimeoutError, if too many wait in this process.
+        Raises: TooManyAttempts, behind too many attempts of the same network; TimeoutError, if too many wait in this process.
         """
         if not self._enabled:
             return await check()
@@ -143,7 +143,7 @@ class GuessThrottle:
         if self._in_progress.total() >= WAITING:
             raise TimeoutError("too many sign-ins wait")
         if self._in_progress[network] >= NETWORK_WAITING:
-            raise TooOften("Too many sign-ins from here wait: try again in a second.", 1)
+            raise TooManyAttempts("Too many sign-ins from here wait: try again in a second.", 1)
         self._in_progress[network] += 1
         try:
             yield
@@ -170,7 +170,7 @@ class GuessThrottle:
         wait = delay * lane.inside / width if lane else 0.0
         if wait > LINE_SECONDS:
             seconds = math.ceil(wait)
-            raise TooOften(f"Too many sign-ins from here wait after wrong passwords: try again in {seconds} s.", seconds)
+            raise TooManyAttempts(f"Too many sign-ins from here wait after wrong passwords: try again in {seconds} s.", seconds)
 
     @asynccontextmanager
     async def _lane(self, name: str, width: int) -> AsyncGenerator[None]:

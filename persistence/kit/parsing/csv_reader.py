@@ -24,7 +24,7 @@ _QUOTED = re.compile(r'[^"]*')
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CsvRecord:
     """One record by the number of its first line: its cells, where None is an empty one without quotation marks; or what is wrong with it."""
 
     line: int
@@ -36,7 +36,7 @@ class _Lost(Exception):
     """The end of the record cannot be told."""
 
 
-class Reader:
+class CsvReader:
     """The records of physical lines, each given with its line end. A line may come in pieces of at least `RECORD_CHARACTERS`, of which the last has the end."""
 
     def __init__(self, lines: Iterable[str], delimiter: str, *, line: int = 1) -> None:
@@ -47,17 +47,17 @@ class Reader:
         self._cell = re.compile(rf'(?:"([^"]*(?:""[^"]*)*)"|([^"{re.escape(delimiter)}\r\n]*))({re.escape(delimiter)}|\r\n\Z|\r\Z|\n\Z|\Z)')
         self._rest = re.compile(rf"[^{re.escape(delimiter)}\r\n]*")
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[CsvRecord]:
         while self._char():
             line = self._line
             if len(self._piece) < RECORD_CHARACTERS and (cells := self._cells_of_line(self._piece)) is not None:
                 self._place = len(self._piece)
-                yield Record(line, cells)
+                yield CsvRecord(line, cells)
                 continue
             try:
                 yield self._record(line)
             except _Lost as lost:
-                yield Record(line, (), str(lost))
+                yield CsvRecord(line, (), str(lost))
                 return
 
     def _cells_of_line(self, line: str) -> list[str | None] | None:
@@ -88,7 +88,7 @@ class Reader:
             self._place = found.end()
             yield found[0]
 
-    def _record(self, line: int) -> Record:
+    def _record(self, line: int) -> CsvRecord:
         """Raises: _Lost."""
         record = _Cells()
         while True:
@@ -98,7 +98,7 @@ class Reader:
                 self._bare_cell(record)
             if self._char() != self._delimiter:
                 self._place = len(self._piece)  # Only the line's end is left.
-                return Record(line, () if record.fault else record.cells, record.fault)
+                return CsvRecord(line, () if record.fault else record.cells, record.fault)
             self._place += 1
 
     def _bare_cell(self, record: _Cells) -> None:

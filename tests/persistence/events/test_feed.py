@@ -17,7 +17,7 @@ from persistence.kit.events import feed, watermark
 from persistence.kit.events import log as events
 from persistence.kit.events.broker import LocalBroker
 from persistence.kit.events.feed import EventGap, EventGapReason, Feed
-from persistence.kit.events.log import Event, History
+from persistence.kit.events.log import Event, EventRetention
 from tests.server.telemetry.test_metrics import samples
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def tell(database: Database, *subjects: int) -> list[int]:
 
 async def prune_to_the_newest(database: Database) -> None:
     async with database.transaction() as work:
-        await events.prune(work, History(timedelta(days=1), count=1))
+        await events.prune(work, EventRetention(timedelta(days=1), count=1))
 
 
 async def take(stream: AsyncGenerator[Event | EventGap], count: int) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from graph.kit.auth import network
-from persistence.kit.errors import TooOften
+from persistence.kit.errors import TooManyAttempts
 from persistence.kit.limits import guess_throttle, token_bucket
 from persistence.kit.limits.guess_throttle import GuessThrottle
 from tests.conftest import settings_for
@@ -107,7 +107,7 @@ async def test_does_not_let_wrong_ones_outrun_the_count(door: Door) -> None:
         return_exceptions=True,
     )
     tried = sum(isinstance(outcome, WrongPassword) for outcome in outcomes)
-    refused = [outcome for outcome in outcomes if isinstance(outcome, TooOften)]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, TooManyAttempts)]
     assert tried + len(refused) == 200
     assert 20 <= tried < 130
     assert all(outcome.retry_after >= 1 for outcome in refused)
@@ -125,7 +125,7 @@ async def test_gives_one_network_no_more_than_its_part_of_the_line(door: Door, m
         for number in range(guess_throttle.NETWORK_WAITING)
     ]
     await asyncio.sleep(0)
-    with pytest.raises(TooOften):
+    with pytest.raises(TooManyAttempts):
         await door.right(OFFICE, "newcomer")
     assert await door.right(HOME, "zoe") == "in"
     outcomes = await asyncio.gather(*spraying, return_exceptions=True)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from persistence.kit.parsing import csv_reader, text_lines
-from persistence.kit.parsing.csv_reader import BLANK_BEFORE, BROKEN, RECORD_CHARACTERS, STRAY, TOO_LONG, UNCLOSED, Reader
+from persistence.kit.parsing.csv_reader import BLANK_BEFORE, BROKEN, RECORD_CHARACTERS, STRAY, TOO_LONG, UNCLOSED, CsvReader
 from persistence.kit.parsing.text_lines import Undecodable
 
 LONG = RECORD_CHARACTERS + 10_000
@@ -22,7 +22,7 @@ Read = list[tuple[int, list[str | None] | str]]
 def read(content: str | bytes, delimiter: str = ",") -> Read:
     data = content if isinstance(content, bytes) else content.encode()
     with text_lines.lines(io.BytesIO(data)) as lines:
-        return [(record.line, record.fault or list(record.cells)) for record in Reader(lines, delimiter)]
+        return [(record.line, record.fault or list(record.cells)) for record in CsvReader(lines, delimiter)]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_takes_constant_memory() -> None:
         yield "last,1\n"
 
     tracemalloc.start()
-    found = [(record.line, record.fault or record.cells) for record in Reader(content(), ",")]
+    found = [(record.line, record.fault or record.cells) for record in CsvReader(content(), ",")]
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert found == [(1, TOO_LONG), (2, ["last", "1"])]
@@ -132,16 +132,16 @@ def test_reads_the_same_wherever_lines_are_cut(text: str) -> None:
     assert joined == whole
 
 
-class _Cautious(Reader):
+class _Cautious(CsvReader):
     """Takes every piece for one that may be a part of a line."""
 
-    def __iter__(self) -> Iterator[csv_reader.Record]:
+    def __iter__(self) -> Iterator[csv_reader.CsvRecord]:
         while self._char():
             line = self._line
             try:
                 yield self._record(line)
             except csv_reader._Lost as lost:  # pyright: ignore[reportPrivateUsage] -- the short way of whole lines is left out here
-                yield csv_reader.Record(line, (), str(lost))
+                yield csv_reader.CsvRecord(line, (), str(lost))
                 return
 
 
