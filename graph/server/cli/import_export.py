@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -42,11 +44,11 @@ def import_items(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan without applying it.")] = False,
 ) -> None:
-    """Import items from CSV or JSON Lines, or synchronise the catalogue with the file; invalid rows are reported by line number and skipped.
+    """Import items from CSV or JSON Lines, or synchronise the catalogue with the file: print a plan, then apply it.
 
-    It can be stopped and run again: each row counts once.
+    Invalid rows are reported by line number and skipped. It can be stopped and run again: each row counts once.
 
-    Exit codes: 0 every row was imported; 1 rows were refused, or the file from some line on, or the whole of it; 2 the command or a setting is wrong.
+    Exit codes: 0 every row was imported; 1 rows were refused, or the file cannot be read to its end; 2 the command or a setting is wrong.
     """
     if delete_missing and match is Match.NONE:
         raise typer.BadParameter("--delete-missing needs --match external-id or --match id")
@@ -54,48 +56,82 @@ def import_items(
     try:
         asyncio.run(run.run(load_settings(), owner))
     except (OSError, LookupError, UnreadableFile, InvalidInput) as error:
-        fail(f"{run.summary(begun=True)} {error}" if run.counts.created + run.counts.updated else str(error))
-    typer.echo(run.summary())
+        fail(f"{run.so_far()}{error}")
+    if not dry_run:
+        typer.echo(run.summary())
     for note in run.notes:
         typer.echo(note, err=True)
     if run.counts.refused or run.notes:
         raise typer.Exit(1)
 
 
+class _Lines:
+    """Lines that were reported, in a bit each: a file of eight million lines takes a megabyte."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, line: int) -> bool:
+        """Whether it was not among them."""
+        place, bit = line >> 3, 1 << (line & 7)
+        self._bits.extend(bytes(max(0, place + 1 - len(self._bits))))
+        is_new = not self._bits[place] & bit
+        self._bits[place] |= bit
+        return is_new
+
+
 @dataclass
 class _Import:
-    """One run of the command."""
+    """One run of the command, which reads its file twice: what is to be done is known before anything is. Where that is nothing, once is enough."""
 
     path: Path
     options: SyncOptions
     raw: bool
     counts: SyncCounts = field(default_factory=SyncCounts)
     notes: Sequence[str] = ()
+    _has_plan: bool = False
+    _reported: _Lines = field(default_factory=_Lines)
 
-    def summary(self, *, begun: bool = False) -> str:
-        counts, dry = self.counts, "Dry run: " if self.options.dry_run else ""
-        if begun:
-            return f"After {plural(counts.created + counts.updated, 'item')}:"
-        if self.options.match is Match.NONE and not dry:
-            return f"{plural(counts.created, 'item')} imported, {plural(counts.refused, 'row')} refused."
-        return dry + ", ".join(f"{count:,} {outcome}" for outcome, count in asdict(counts).items()) + "."
+    def summary(self) -> str:
+        if self.options.match is Match.NONE:
+            return f"{plural(self.counts.created, 'item')} imported, {plural(self.counts.refused, 'row')} refused."
+        return f"Done: {self._sums()}"
+
+    def so_far(self) -> str:
+        """How far it came before it failed."""
+        changed = self.counts.created + self.counts.updated
+        return f"After {plural(changed, 'item')}: " if self._has_plan and changed else ""
+
+    def _sums(self) -> str:
+        return ", ".join(f"{count:,} {outcome}" for outcome, count in asdict(self.counts).items()) + "."
 
     async def run(self, settings: Settings, owner: str | None) -> None:
         async with open_database(settings) as database:
             owner_id = None if owner is None else await _user_id(database, owner)
-            with self.path.open("rb") as file, progress("Bytes", os.fstat(file.fileno()).st_size) as report:
-                rows = self._rows(file)
+            with _read_twice(self.path) as file:
                 journal = await self._journal(database, file, owner)
-                sync = FileSync(database, replace(self.options, owner_id=owner_id), journal, self.counts)
-                self.notes = sync.notes
-                async with aclosing(sync.run(rows)) as batches:
-                    async for batch in batches:
-                        report(file.tell())
-                        for row in batch.rows:
-                            if row.outcome == REFUSED:
-                                typer.echo(f"line {row.line}: {row.message}", err=True)
+                options = replace(self.options, owner_id=owner_id)
+                await self._read(database, file, replace(options, dry_run=True), journal)
+                typer.echo(f"Plan: {self._sums()}")
+                self._has_plan = True
+                if not options.dry_run and (self.counts.created or self.counts.updated or self.counts.deleted):
+                    await self._read(database, file, options, journal)
                 if journal:
                     await journal.forget(database)
+
+    async def _read(self, database: Database, file: BinaryIO, options: SyncOptions, journal: ImportJournal | None) -> None:
+        """The file from its start to its end."""
+        file.seek(0)
+        self.counts = SyncCounts()
+        sync = FileSync(database, options, journal, self.counts)
+        self.notes = sync.notes
+        with progress("Planned" if options.dry_run else "Done", os.fstat(file.fileno()).st_size) as report:
+            async with aclosing(sync.run(self._rows(file))) as batches:
+                async for batch in batches:
+                    report(file.tell())
+                    for row in batch.rows:
+                        if row.outcome == REFUSED and self._reported.add(row.line or 0):
+                            typer.echo(f"line {row.line}: {row.message}", err=True)
 
     async def _journal(self, database: Database, file: BinaryIO, owner: str | None) -> ImportJournal | None:
         """Of an import that creates: one that matches does nothing a second time anyway."""
@@ -112,12 +148,23 @@ class _Import:
             raise UnreadableFile("A .json file is one array: import reads JSON Lines, which `export --format jsonl` writes.")
         if kind in JSON_LINES:
             return file_import.from_json_lines(file, match=self.options.match)
-        return file_import.from_csv(file, raw=self.raw, unread=_say_unread, match=self.options.match)
+        return file_import.from_csv(file, raw=self.raw, unread=self._say_unread, match=self.options.match)
+
+    def _say_unread(self, columns: Sequence[str]) -> None:
+        if columns and not self._has_plan:
+            typer.echo(f"These columns are not read: {', '.join(columns)}.", err=True)
 
 
-def _say_unread(columns: Sequence[str]) -> None:
-    if columns:
-        typer.echo(f"These columns are not read: {', '.join(columns)}.", err=True)
+@contextmanager
+def _read_twice(path: Path) -> Generator[BinaryIO]:
+    """The file; what comes through a pipe is stored first."""
+    with path.open("rb") as file:
+        if file.seekable():
+            yield file
+            return
+        with tempfile.TemporaryFile() as stored:
+            shutil.copyfileobj(file, stored)
+            yield stored
 
 
 def export_items(

@@ -25,8 +25,8 @@ from persistence.demo import seed as seeding
 from persistence.demo import shop as demo
 from persistence.items import file_import, import_journal
 from persistence.items import table as items
-from persistence.items.file_import import Match
-from persistence.items.file_sync import FileSync, SyncOptions
+from persistence.items.file_import import ImportRow, Match
+from persistence.items.file_sync import FileSync, SyncBatch, SyncOptions
 from persistence.items.import_journal import ImportJournal
 from persistence.kit.database.database import Database
 from persistence.kit.parsing import csv_reader
@@ -35,6 +35,7 @@ from tests.support.servers import databases
 from tests.support.servers.processes import ROOT, environment_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
     from pathlib import Path
 
     from tests.support.service import Service
@@ -72,6 +73,22 @@ def names(folder: Path) -> set[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     return await settings_for(request.param, tmp_path)
+
+
+def planned(created: int = 0, updated: int = 0, unchanged: int = 0, deleted: int = 0, refused: int = 0) -> str:
+    return f"Plan: {created:,} created, {updated:,} updated, {unchanged:,} unchanged, {deleted:,} deleted, {refused:,} refused.\n"
+
+
+def applied(created: int = 0, updated: int = 0, unchanged: int = 0, deleted: int = 0, refused: int = 0) -> str:
+    """The plan, and that it was carried out."""
+    plan = planned(created, updated, unchanged, deleted, refused)
+    return plan + plan.replace("Plan:", "Done:")
+
+
+def imported(created: int, refused: int = 0) -> str:
+    """The same of an import that matches nothing."""
+    items, rows = ("item" if created == 1 else "items"), ("row" if refused == 1 else "rows")
+    return planned(created, refused=refused) + f"{created:,} {items} imported, {refused:,} {rows} refused.\n"
 
 
 async def test_seeds_a_shop_once_and_only_what_is_missing(settings: Settings, tmp_path: Path) -> None:
@@ -194,7 +211,7 @@ def test_takes_files_from_the_callers_folder_and_settings_from_the_projects(proj
         done = subprocess.run([program, *arguments], cwd=here, env=environment, capture_output=True, text=True, check=False, timeout=120)
         return done.returncode, done.stdout, done.stderr
 
-    assert call("import", "given.csv") == (0, "1 item imported, 0 rows refused.\n", "")
+    assert call("import", "given.csv") == (0, imported(1), "")
     assert call("export", "out.csv", program=tmp_path / "storegraph") == (0, "out.csv: 1 item.\n", "")
     code, said, _ = call("backup", "copy.db")
     assert (code, said) == (0, f"copy.db: {(here / 'copy.db').stat().st_size:,} bytes, whole and checked.\n")
@@ -254,11 +271,10 @@ async def test_says_that_nobody_uses_what_is_deprecated(settings: Settings, tmp_
 
 
 async def test_imports_a_file_and_exports_it_again(settings: Settings, tmp_path: Path) -> None:
-    given = tmp_path / "given.csv"
-    given.write_bytes(b"name;price;tags\nKettle;9,99;x\nPan;free;\n=Pot;1;\n")
-    imported = await run(settings, tmp_path, "import", "given.csv")
-    assert (imported.code, imported.out) == (1, "2 items imported, 1 row refused.\n")
-    assert imported.err == "line 3: price: must be a decimal number such as 9.99\n"
+    (tmp_path / "given.csv").write_bytes(b"name;price;tags\nKettle;9,99;x\nPan;free;\n=Pot;1;\n")
+    given = await run(settings, tmp_path, "import", "given.csv")
+    assert (given.code, given.out) == (1, imported(2, refused=1))
+    assert given.err == "line 3: price: must be a decimal number such as 9.99\n"
     exported = await run(settings, tmp_path, "export", "all.csv")
     assert (exported.code, exported.out, exported.err) == (0, "all.csv: 2 items.\n", "")
     assert [line.rsplit(",", 3)[0] for line in (tmp_path / "all.csv").read_text().splitlines()] == [
@@ -267,26 +283,26 @@ async def test_imports_a_file_and_exports_it_again(settings: Settings, tmp_path:
         "'=Pot,,1.00,,0",
     ]
     assert (await run(settings, tmp_path, "export", "--format", "txt", "--search", "ket")).out.endswith("  Kettle [x]: 9.99, 0 in stock\n")
-    assert (await run(settings, tmp_path, "import", "all.csv")).out == "2 items imported, 0 rows refused.\n"
+    assert (await run(settings, tmp_path, "import", "all.csv")).out == imported(2)
 
 
 async def test_brings_the_catalogue_in_step_with_a_file(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "night.tsv").write_bytes(b"externalId\tname\tprice\nA\tKettle\t1\nB\tPan\t2\nA\tPot\t3\n")
     by_id = ("import", "night.tsv", "--match", "external-id")
     twice = "line 4: externalId: is that of an earlier row, too\n"
-    planned = await run(settings, tmp_path, *by_id, "--dry-run")
-    assert (planned.code, planned.out) == (1, "Dry run: 2 created, 0 updated, 0 unchanged, 0 deleted, 1 refused.\n")
+    plan = await run(settings, tmp_path, *by_id, "--dry-run")
+    assert (plan.code, plan.out, plan.err) == (1, planned(created=2, refused=1), twice)
     assert (await run(settings, tmp_path, "export", "-")).out.count("\n") == 1
     first = await run(settings, tmp_path, *by_id)
-    assert (first.code, first.out, first.err) == (1, "2 created, 0 updated, 0 unchanged, 0 deleted, 1 refused.\n", twice)
+    assert (first.code, first.out, first.err) == (1, applied(created=2, refused=1), twice)
     again = await run(settings, tmp_path, *by_id)
-    assert (again.code, again.out, again.err) == (1, "0 created, 0 updated, 2 unchanged, 0 deleted, 1 refused.\n", twice)
+    assert (again.code, again.out, again.err) == (1, applied(unchanged=2, refused=1), twice)
     await run(settings, tmp_path, "export", "all.csv")
     own = await run(settings, tmp_path, "import", "all.csv", "--match", "external-id", "--delete-missing")
-    assert (own.code, own.out) == (0, "0 created, 0 updated, 2 unchanged, 0 deleted, 0 refused.\n")
+    assert (own.code, own.out) == (0, applied(unchanged=2))
     (tmp_path / "rest.jsonl").write_text('{"externalId": "B", "price": "2.50"}\n')
     rest = await run(settings, tmp_path, "import", "rest.jsonl", "--match", "external-id", "--delete-missing")
-    assert (rest.code, rest.out) == (0, "0 created, 1 updated, 0 unchanged, 1 deleted, 0 refused.\n")
+    assert (rest.code, rest.out) == (0, applied(updated=1, deleted=1))
     refused = await run(settings, tmp_path, "import", "rest.jsonl", "--delete-missing")
     assert (refused.code, refused.out) == (2, "")
 
@@ -301,10 +317,37 @@ async def test_goes_on_after_the_last_row_of_an_import_that_was_killed(settings:
         await batches.aclose()
     await database.close()
     rest = await run(settings, tmp_path, "import", "new.csv")
-    assert (rest.code, rest.out) == (0, "1,200 items imported, 0 rows refused.\n")
+    assert (rest.code, rest.out) == (0, imported(1_200))
     assert rest.err == "An earlier run was interrupted: this one goes on after line 1,001.\n"
-    assert (await run(settings, tmp_path, "import", "new.csv")).out == "1,200 items imported, 0 rows refused.\n"
+    assert (await run(settings, tmp_path, "import", "new.csv")).out == imported(1_200)
     assert (await run(settings, tmp_path, "export", "all.csv")).out == "all.csv: 2,400 items.\n"
+
+
+async def test_says_nothing_twice_and_reads_twice_only_what_changes_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, runs = await settings_for("sqlite", tmp_path), list[bool]()
+    run_of = FileSync.run
+
+    def counting(sync: FileSync, rows: Iterable[ImportRow]) -> AsyncGenerator[SyncBatch]:
+        runs.append(sync.options.dry_run)
+        return run_of(sync, rows)
+
+    monkeypatch.setattr(FileSync, "run", counting)
+    (tmp_path / "night.csv").write_bytes(b"externalId,name,price,colour\nA,Pot,1,red\nA,Pan,2,red\nB,Cup,,red\n")
+    told = "These columns are not read: colour.\nline 3: externalId: is that of an earlier row, too\nline 4: price: must be given: no item has this external id yet\n"
+    first = await run(settings, tmp_path, "import", "night.csv", "--match", "external-id")
+    assert (first.out, first.err, runs) == (applied(created=1, refused=2), told, [True, False])
+    again = await run(settings, tmp_path, "import", "night.csv", "--match", "external-id")
+    assert (again.out, again.err, runs) == (applied(unchanged=1, refused=2), told, [True, False, True])
+
+
+@pytest.mark.parametrize("arguments", [("--match", "external-id"), ()])
+async def test_reads_a_pipe(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    settings, pipe = await settings_for("sqlite", tmp_path), tmp_path / "feed.csv"
+    os.mkfifo(pipe)
+    writing = asyncio.create_task(asyncio.to_thread(pipe.write_bytes, b"externalId,name,price\nA,Pot,1\n"))
+    read = await run(settings, tmp_path, "import", "feed.csv", *arguments)
+    await writing
+    assert (read.code, read.out, read.err) == (0, applied(created=1) if arguments else imported(1), "")
 
 
 WRITERS = {"all.csv": ("export",), "copy.db": ("backup",), "sales.svg": ("report", "--out")}
@@ -386,23 +429,23 @@ def test_counts_rows_wherever_a_part_is_cut() -> None:
 async def test_tells_by_its_exit_code_that_a_file_was_not_read_to_its_end(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "given.csv").write_bytes(b'name,price,tags\nKettle,1,x\nA,1,"oops\nPan,1,x\n')
     refused = await run(settings, tmp_path, "import", "given.csv")
-    assert (refused.code, refused.out, refused.err) == (1, "1 item imported, 1 row refused.\n", f"line 3: {csv_reader.UNCLOSED}\n")
+    assert (refused.code, refused.out, refused.err) == (1, imported(1, refused=1), f"line 3: {csv_reader.UNCLOSED}\n")
     (tmp_path / "given.csv").write_bytes("name,price\nPot,1\n".encode("utf-16") + b"x")
     refused = await run(settings, tmp_path, "import", "given.csv")
     assert (refused.code, refused.out, refused.err) == (
         1,
         "",
-        "After 1 item: From line 3 on, the file is not in UTF-16: save it as UTF-8.\n",
+        "From line 3 on, the file is not in UTF-16: save it as UTF-8.\n",
     )
     (tmp_path / "given.csv").write_bytes(b"name;price;inventry;ID;createdAt;\nPot;1;5;;;\n")
     loaded = await run(settings, tmp_path, "import", "given.csv")
     assert (loaded.code, loaded.err) == (0, "These columns are not read: inventry.\n")
     (tmp_path / "given.ndjson").write_text('{"name": "Pan", "price": 1, "price": 2}\n{"name": "Pan", "price": 1}\n')
     refused = await run(settings, tmp_path, "import", "given.ndjson")
-    assert (refused.code, refused.out) == (1, "1 item imported, 1 row refused.\n")
+    assert (refused.code, refused.out) == (1, imported(1, refused=1))
     exported = await run(settings, tmp_path, "export", "--bom", "--limit", "02")
     assert [line.split(",")[0] for line in exported.out.splitlines()] == ["\ufeffname", "Kettle", "Pot"]
-    assert (await run(settings, tmp_path, "export", "--format", "jsonl")).out.count("\n") == 4
+    assert (await run(settings, tmp_path, "export", "--format", "jsonl")).out.count("\n") == 3
     for command in ("import", "export"):
         told = await run(settings, tmp_path, command, "--help")
         assert (told.code, command == "export" or "Exit codes: 0 every row was imported; 1 rows were refused" in told.out) == (0, True)
