@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
+from functools import partial
 from typing import Any, BinaryIO
 
 import anyio.to_thread
@@ -36,7 +37,7 @@ from persistence.kit.blobs.blobs import TooLarge
 from persistence.kit.errors import DomainError, InvalidInput
 from persistence.kit.idempotency import Attempt
 
-IMPORT_POINTS = 2_000  # As an export: a catalogue of 20,000 items takes about a second.
+IMPORT_POINTS = 2_000  # For the first 2,000 rows; each row beyond them is another point, as in `upsertItems`.
 REPORT = "application/x-ndjson"
 CSV = frozenset({"text/csv", "text/tab-separated-values"})
 JSON_LINES = frozenset({REPORT, "application/jsonl", "application/jsonlines", "application/x-jsonlines"})
@@ -51,6 +52,7 @@ class ImportRoutes:
         self._most_bytes = most_bytes
 
     def routes(self, rest_routes: Routes) -> list[Route]:
+        self._limits = rest_routes.limits
         path, limit = "/api/v2/import/items", RateLimitRule("30/minute", by=CALLER)
         return [rest_routes.route(path, self.import_items, methods=["POST"], scope=Scope.ITEMS_WRITE, limit=limit, points=IMPORT_POINTS)]
 
@@ -58,13 +60,14 @@ class ImportRoutes:
         kind, (options, raw) = _media_type(request), _options(request, context)
         file = tempfile.TemporaryFile()  # noqa: SIM115 -- it lives as long as the report that is made of it
         try:
-            attempt = _attempt(request, context, await self._stored(request, file), options)
+            attempt = _attempt(request, context, options, [await self._stored(request, file), kind, raw])
             journal = await ImportJournal.begin(context.database, attempt) if attempt else None
             if journal and "counts" in journal.state:
                 file.close()
                 return Response(_line(journal.state["counts"]), media_type=REPORT, headers={**HEADERS, "Idempotency-Replayed": "true"})
             sync = FileSync(context.database, options, journal)
-            parts = _report(file, sync, _rows(file, kind, options.match, raw=raw))
+            charge = partial(self._limits.take, context.caller)
+            parts = _report(file, sync, _rows(file, kind, options.match, raw=raw), charge)
             return await AbortableStream(parts, media_type=REPORT, headers=HEADERS).begin()
         except BaseException:
             file.close()
@@ -114,12 +117,12 @@ def _options(request: Request, context: Context) -> tuple[SyncOptions, bool]:
     return SyncOptions(Match(match), delete_missing, dry_run, owner_id=user_id, actor_id=user_id), parameters.switch("raw")
 
 
-def _attempt(request: Request, context: Context, digest: str, options: SyncOptions) -> Attempt | None:
-    """Raises: InvalidInput."""
+def _attempt(request: Request, context: Context, options: SyncOptions, content: list[object]) -> Attempt | None:
+    """`content` is what is read, and how. Raises: InvalidInput."""
     key = request.headers.get("idempotency-key")
     if key is None or options.dry_run:
         return None
-    arguments = [digest, options.match.value, options.delete_missing]
+    arguments = [*content, options.match.value, options.delete_missing]
     return Attempt.of(caller=context.caller.key, key=key, operation="import", arguments=arguments)
 
 
@@ -127,18 +130,20 @@ def _rows(file: BinaryIO, kind: str, match: Match, *, raw: bool) -> Iterator[Imp
     return file_import.from_csv(file, raw=raw, match=match) if kind in CSV else file_import.from_json_lines(file, match=match)
 
 
-async def _report(file: BinaryIO, sync: FileSync, rows: Iterator[ImportRow]) -> AsyncGenerator[bytes]:
+async def _report(file: BinaryIO, sync: FileSync, rows: Iterator[ImportRow], charge: Callable[[int], None]) -> AsyncGenerator[bytes]:
     """A line for each row that changed something or was refused, one for each batch, and the sums. Raises: InvalidInput, before anything is done."""
-    begun = False
+    begun, charged = False, IMPORT_POINTS + (sync.journal.state.get("created", 0) if sync.journal else 0)
     try:
         async with aclosing(sync.run(rows)) as batches:
             async for batch in batches:
-                begun = True
+                begun, points = True, max(0, sum(asdict(sync.counts).values()) - charged)
+                charge(points)
+                charged += points
                 yield b"".join([_line(_described(row)) for row in batch.rows]) + _line({"outcome": "PROGRESS", **asdict(sync.counts)})
         await sync.finish()
     except (UnreadableFile, DomainError) as error:
         if not begun:
-            raise InvalidInput.at("file", str(error)) from error
+            raise error if isinstance(error, DomainError) else InvalidInput.at("file", str(error)) from error
         yield _line({"outcome": "STOPPED", **asdict(sync.counts), "message": str(error)})
     else:
         yield _line(sync.summary())

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from graph.kit.auth import Scope
+from tests.conftest import settings_for
+from tests.support.service import running
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.service import Service
 
 CSV = b"externalId,name,price,inventory\nA,Kettle,1,3\nB,Pan,bad,1\nC,Pot,2,\n"
@@ -69,8 +74,36 @@ async def test_under_a_key_is_done_once(service: Service) -> None:
     assert again == [first[-1]] == [{"outcome": "DONE", "created": 2, "updated": 0, "unchanged": 0, "deleted": 0, "refused": 0}]
     status, error = await post(service, token, new + b"Pot,3\n", Idempotency_Key="night-1")
     assert (status, error["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+    for query, kind in (("?raw=1", "text/csv"), ("?match=id", "text/csv"), ("", "application/x-ndjson")):
+        status, error = await post(service, token, new, query, Idempotency_Key="night-1", Content_Type=kind)
+        assert (status, error["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
     assert await service.count("items") == [2]
     assert (await post(service, token, new, Idempotency_Key=""))[0] == 400
+
+
+async def test_is_done_once_however_many_send_it_at_once(service: Service) -> None:
+    token = await service.sign_in()
+    content = b"name,price\n" + b"".join(b"Item %d,1\n" % number for number in range(1_300))
+    answers = await asyncio.gather(*(post(service, token, content, Idempotency_Key="night-1") for _ in range(3)))
+    done = [report[-1] for status, report in answers if status == 200 and report[-1]["outcome"] == "DONE"]
+    assert done[0] == {"outcome": "DONE", "created": 1_300, "updated": 0, "unchanged": 0, "deleted": 0, "refused": 0}
+    refused = {report["message"] for status, report in answers if status != 200}
+    assert refused <= {"Idempotency-Key: another run of this import is under way: wait for its end"}
+    assert await service.count("items", "events") == [1_300, 1_300]
+
+
+async def test_costs_a_point_for_each_row_and_2_000_at_least(tmp_path: Path) -> None:
+    budget: dict[str, Any] = {"rate_limits_enabled": True, "budget_points": 20_000, "budget_points_per_second": 0.001}
+    async with running(await settings_for("sqlite", tmp_path, **budget)) as service:
+        token, left = await service.sign_in(), list[int]()
+        for rows in (1, 2_600):
+            content = b"externalId,price\n" + b"".join(b"%d,1\n" % number for number in range(rows))
+            await post(service, token, content, "?match=external-id&dry-run=1")
+            left.append((await service.ask("{ rateLimit { remaining } }", token=token))["rateLimit"]["remaining"])
+        assert (
+            left[0] - left[1]
+            == 2_600 + (await service.ask('{ rateLimit(document: "{ rateLimit { remaining } }") { cost } }'))["rateLimit"]["cost"]
+        )
 
 
 @pytest.mark.parametrize(
