@@ -237,3 +237,30 @@ async def test_trim_tags_that_were_kept_with_blanks_around_them(url: str) -> Non
     await looked(url, put)
     await upgrade(url)
     assert await looked(url, found) == [(tags, 7) for tags in [*given.values(), ["x", "y"], ["y", "x"], []]]
+
+
+async def test_give_a_seller_to_the_purchases_of_a_process_that_knows_of_none(url: str) -> None:
+    """One of an earlier version, which goes on while it is replaced."""
+
+    def put(connection: Connection, purchase: int, item: int) -> None:
+        table = reflected(connection).tables["purchases"]
+        earlier = {column.name: _value(column.type) for column in table.columns if column.name != "seller_id"}
+        connection.execute(table.insert(), [earlier | {"id": purchase, "item_id": item}])
+
+    def found(connection: Connection) -> list[tuple[int, int | None]]:
+        table = reflected(connection).tables["purchases"]
+        return [tuple(row) for row in connection.execute(select(table.c.item_id, table.c.seller_id).order_by(table.c.id))]
+
+    def without_owner(connection: Connection) -> None:
+        table = reflected(connection).tables["items"]
+        values = {column.name: _value(column.type) for column in table.columns if column.computed is None}
+        connection.execute(table.insert(), [values | {"id": 2, "owner_id": None, "external_id": None}])
+
+    await upgrade(url, "0014")
+    await looked(url, fill)
+    await looked(url, without_owner)
+    await looked(url, partial(put, purchase=2, item=1))
+    await upgrade(url)
+    for purchase, item in ((3, 1), (4, 2)):
+        await looked(url, partial(put, purchase=purchase, item=item))
+    assert await looked(url, found) == [(1, 1), (1, 1), (1, 1), (2, None)]
