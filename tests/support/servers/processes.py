@@ -56,10 +56,10 @@ def _environment(settings: Settings) -> dict[str, str]:
     return {**outer, "PYTHONPATH": str(ROOT), **environment_of(settings)}
 
 
-def run(settings: Settings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(settings: Settings, folder: Path, *arguments: str, program: Sequence[str] = PROGRAM) -> subprocess.CompletedProcess[str]:
     """`python -m graph`, run in `folder` to its end."""
     environment = _environment(settings)
-    return subprocess.run([*PROGRAM, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run([*program, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
 @contextmanager
