@@ -201,9 +201,10 @@ const scenarios = {
       while (!(await event(page, "ItemEvents")));
       await tab(page, "PurchaseStatus");
       told.PurchaseStatus = await run(page);
-      for (const title of ["PurchaseItems", "Purchases", "CancelPurchase"]) {
+      for (const title of ["PurchaseItems", "Purchases", "CancelPurchase", "AdjustInventory", "UpsertItems"]) {
         await tab(page, title);
         told[title] = await run(page);
+        await picture(page, `tour-${title}`);
       }
       await page.getByText(/[12] events?, ended/).waitFor();
       await picture(page, "tour-events");

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.clients.node import PACKAGES
+from tests.support.servers.processes import environment_of
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -72,7 +74,8 @@ class Shell:
         for each in ROOT.iterdir():
             (checkout / each.name).symlink_to(each)
         pipe = asyncio.subprocess.PIPE
-        return cls(await asyncio.create_subprocess_exec("bash", cwd=checkout, stdin=pipe, stdout=pipe), service, folder)
+        environment = os.environ | environment_of(service.settings)  # What an operator runs is run against the same database.
+        return cls(await asyncio.create_subprocess_exec("bash", cwd=checkout, env=environment, stdin=pipe, stdout=pipe), service, folder)
 
     async def run(self, block: Block) -> str:
         """What the block printed; in the background, the name of the file in which that will be."""

@@ -176,6 +176,9 @@ async def test_leads_through_a_tour_on_the_data_at_hand(browse: Browse, shop: Se
     assert [each["quantity"] for each in told["PurchaseItems"]["purchases"]] == [2, 1]
     assert told["Purchases"]["nodes"][-1]["id"] == told["Purchase"]["id"]
     assert told["CancelPurchase"]["code"] == "PURCHASE_COMPLETED"
+    [adjusted] = told["AdjustInventory"]["results"]
+    assert (adjusted["__typename"], adjusted["delta"], adjusted["item"]["version"]) == ("InventoryAdjusted", -1, 1)
+    assert [told["UpsertItems"][outcome] for outcome in ("created", "updated", "unchanged")] == [2, 0, 0]
     # The subscriptions went on while other tabs were used, and one window saw what it caused.
     echo, events, status = seen["streams"]
     assert (echo["name"], echo["count"]) == ("Echo", "2 events")
