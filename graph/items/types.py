@@ -61,8 +61,7 @@ class ItemOrderField(Enum):
     RELEVANCE = strawberry.enum_value(
         "relevance",
         description="By what was searched for, best first with `ASC`: all words in the name before words in the description, whole words before"
-        " beginnings of words. Without a search, in the order they were added. A list by relevance ends after"
-        f" {listing.RANKED_ROWS:,} items.",
+        " beginnings of words. Without a search, in the order they were added.",
     )
 
 

@@ -166,7 +166,6 @@ class DemoItem(NamedTuple):
     inventory: int
     created_at: datetime
     search_words: str
-    name_words_length: int
 
 
 def item(number: int, chance: Random) -> DemoItem:
@@ -183,8 +182,7 @@ def item(number: int, chance: Random) -> DemoItem:
         tags=[shelf.tag, *chance.sample((colour, kind.lower(), "gift", "new", "sale", "handmade"), chance.randint(1, 3))],
         inventory=0 if chance.random() < SOLD_OUT else round(chance.lognormvariate(3, 0.9)),
         created_at=EPOCH - timedelta(seconds=chance.uniform(0, YEARS * 365 * 86_400)),
-        search_words=_indexed_words(*name, "in", colour, "by", praise),
-        name_words_length=len(_indexed_words(*name)),
+        search_words=search.marked(_indexed_words(*name, "in", colour, "by", praise), _indexed_words(*name)),
     )
 
 

@@ -20,15 +20,25 @@ from persistence.kit.finding.facets import Facet
 from persistence.kit.finding.near_words import SAMPLE, correct
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import entity, search
-from persistence.kit.query.conditions import containing, contains_all, contains_any, indexed_all, indexed_any, matches, searching, shows
+from persistence.kit.query.conditions import (
+    containing,
+    contains_all,
+    contains_any,
+    indexed_all,
+    indexed_any,
+    matches,
+    searching,
+    shows,
+    word_index,
+)
 from persistence.kit.query.entity import ChildList
 from persistence.kit.query.paging import ComputedKey, OrderedQuery, Page, PageArguments
+from persistence.kit.query.ranked import RankedQuery
 from persistence.kit.query.search import Words
 from persistence.kit.query.search_scan import OrderedScan
 
 TAG_LENGTH = 200  # Longer than any tag.
 FILTER_TAGS = 20
-RANKED_ROWS = 100_000  # Of a search: there is no index of ranks, and each row takes 5 µs. Beyond, a list by relevance ends.
 STREAMED = ("id", "name", "description", "price", "tags", "inventory", "created_at", "external_id")
 _LIVE = Item.deleted_at.is_(None)
 
@@ -97,6 +107,11 @@ class Filter:
         """What is searched for, if anything is."""
         return self.near or (Words.of(self.search) if self.search and self.search.strip() else None)
 
+    @property
+    def ranked_words(self) -> Words | None:
+        """By which rows can be ranked; without any word all are as good."""
+        return self.words if self.words is not None and self.words.groups else None
+
     @cached_property
     def values(self) -> Mapping[str, Any]:
         """What the conditions are given, by the names of their parameters."""
@@ -113,26 +128,29 @@ class Filter:
         """The same for filters whose conditions differ in nothing but their values."""
         return (*self.values, self.in_stock, self.tags_any is not None and not self.tags_any)
 
-    def condition(self) -> ColumnElement[bool]:
+    def condition(self, words: Words | None = None, name: str = "search") -> ColumnElement[bool]:
+        """With `words`, for these in place of what is searched for."""
         found: list[ColumnElement[bool]] = []
-        if self.words is not None:
-            found.append(matches(Item.id, Item.search_words, self.words))
+        if (searched := words or self.words) is not None:
+            found.append(matches(Item.id, Item.search_words, searched, name))
         if self.tags_any:
             found.append(indexed_any(Item.id, Item.tags, self.tags_any, "tags_any"))
         if self.tags_all:
             found.append(indexed_all(Item.id, Item.tags, self.tags_all, "tags_all"))
         return and_(_LIVE, *found, *self._bounds())
 
-    def scan(self) -> OrderedScan | None:
-        shown: list[ColumnElement[bool]] = []
-        if self.words is not None:
-            shown.append(shows(Item.search_words, self.words))
+    def scan(self, words: Words | None = None, name: str = "search") -> OrderedScan | None:
+        others: list[ColumnElement[bool]] = []
         if self.tags_any:
-            shown.append(contains_any(Item.tags, self.tags_any, "tags_any"))
+            others.append(contains_any(Item.tags, self.tags_any, "tags_any"))
         if self.tags_all:
-            shown.append(contains_all(Item.tags, self.tags_all, "tags_all"))
+            others.append(contains_all(Item.tags, self.tags_all, "tags_all"))
         ranged = any(getattr(self, name) is not None for name in _RANGES)
-        return OrderedScan(_LIVE, and_(*shown, *self._bounds())) if shown or ranged else None
+        bounds = self._bounds()
+        if (searched := words or self.words) is None:
+            return OrderedScan(_LIVE, and_(*others, *bounds)) if others or ranged else None
+        index = word_index(Item.search_words, searched, [*others, *bounds], name)
+        return OrderedScan(_LIVE, and_(shows(Item.search_words, searched, name), *others, *bounds), index)
 
     def _bounds(self) -> Sequence[ColumnElement[bool]]:
         """All but what an index of words or tags is for."""
@@ -164,16 +182,21 @@ def listing(filter_: Filter, order: Order) -> OrderedQuery[Item]:
     statement, mark = select(Item).where(filter_.condition()), fingerprint(filter_, order)
     if order.field is not OrderField.RELEVANCE:
         return OrderedQuery(statement, getattr(Item, order.field.value), Item.id, order.descending, mark, filter_.scan())
-    if filter_.words is None:  # All are as good.
+    if (words := filter_.ranked_words) is None:
         return OrderedQuery(statement, Item.id, Item.id, order.descending, mark, filter_.scan())
-    ranked = Item.id.in_(select(Item.id).where(filter_.condition()).limit(RANKED_ROWS).correlate(None))
-    statement = select(Item).where(ranked)
-    rank, key = relevance.rank(Item.search_words, Item.name_words_length, filter_.words), relevance_key(filter_.words)
-    return OrderedQuery(statement, rank, Item.id, order.descending, mark, computed=key)
+    ranks = [_of_rank(filter_, order, rank, each) for rank, each in enumerate(relevance.ranked(words))]
+    key = relevance.rank_of(Item.search_words, words)
+    return RankedQuery(statement, key, Item.id, order.descending, mark, computed=relevance_key(words), ranks=ranks)
+
+
+def _of_rank(filter_: Filter, order: Order, rank: int, words: Words) -> OrderedQuery[Item]:
+    name = relevance.name_of(rank)
+    rows, key = select(Item).where(filter_.condition(words, name)), relevance_key(words)
+    return OrderedQuery(rows, Item.id, Item.id, order.descending, name, filter_.scan(words, name), key)
 
 
 def relevance_key(words: Words) -> ComputedKey:
-    return relevance.key("search_words", "name_words_length", words)
+    return relevance.key("search_words", words)
 
 
 def fingerprint(filter_: Filter, order: Order) -> str:
@@ -199,7 +222,7 @@ class ItemList:
     facets: ClassVar[Mapping[str, Facet]] = FACETS
 
     def without(self, facet: Facet) -> ItemList:
-        return replace(self, filter=self.filter.but(**dict.fromkeys(facet.selected_by)))
+        return replace(self, filter=self.filter.but(**dict.fromkeys(facet.selected_by)), order=Order())
 
     @property
     def form(self) -> Hashable:
@@ -221,7 +244,7 @@ class ItemList:
 
     @property
     def _ranked_words(self) -> Words | None:
-        return self.filter.words if self.order.field is OrderField.RELEVANCE else None
+        return self.filter.ranked_words if self.order.field is OrderField.RELEVANCE else None
 
     async def corrected(self, session: AsyncSession) -> ItemList | None:
         """By the words alone: whether they find something does not depend on the rest of the filter."""

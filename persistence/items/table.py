@@ -60,8 +60,6 @@ class Item(Base):
     owner_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("users.id"))
     search_words: Mapped[str] = mapped_column(Text)
     external_id: Mapped[str | None] = mapped_column(SortableText)
-    name_words_length: Mapped[int] = mapped_column(default=0, server_default="0")
-    """How many characters of `search_words` are the name's."""
 
     __table_args__ = (
         CheckConstraint("inventory >= 0", name="inventory_not_negative"),
@@ -85,7 +83,7 @@ class Item(Base):
 SPELLINGS = spellings_table(Item.__tablename__)
 ENTITY = Entity(Item, gone="deleted_at", words="search_words")
 by_id = ENTITY.by_id
-REPLAY_FORMAT = row_of(Item, without=("search_words", "name_words_length"))
+REPLAY_FORMAT = row_of(Item, without=("search_words",))
 PATHS = {"external_id": external_ids.PATH}
 """The fields that have another name in the API than in the table."""
 
@@ -123,7 +121,7 @@ class ItemValues:
 
 def words_of(name: str, description: str | None) -> dict[str, Any]:
     """The columns by which an item is found."""
-    return {"search_words": search.indexed(name, description), "name_words_length": len(search.indexed(name))}
+    return {"search_words": search.marked(search.indexed(name, description), search.indexed(name))}
 
 
 def check(values: Mapping[str, Any]) -> None:

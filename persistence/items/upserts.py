@@ -221,7 +221,7 @@ def _new_values(patch: ItemPatch, row: Any, indexed: Sequence[str]) -> dict[str,
 
 def _with_triggers(fields: Sequence[str]) -> tuple[str, ...]:
     """The columns with an index that triggers keep, which are written only where they change."""
-    words = ("search_words", "name_words_length") if any(name in fields for name in _WORDS) else ()
+    words = ("search_words",) if any(name in fields for name in _WORDS) else ()
     return (*words, "tags") if "tags" in fields else words
 
 

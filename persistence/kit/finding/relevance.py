@@ -1,67 +1,64 @@
 """The order by relevance: rows that have all words of a search in their name before others, and whole words before beginnings of words.
 
-A rank is worked out from the words of a row and of the search alone, by SQL to order rows and by Python for their cursors: nothing is stored for it
-but how many of a row's words are its name's.
+A rank is worked out from the words of a row and of the search alone, by SQL to order rows and by Python for their cursors. The words of a name are
+indexed a second time with a mark (`persistence.kit.query.search.marked`), so that the rows of each rank are a search of their own: a page reads the best
+rank by id, and the next one only where that does not fill it. Ranking all matches takes a second where a word is in every row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, String, and_, bindparam, case, func, literal, or_, true
+from sqlalchemy import ColumnElement, Integer, case, literal
 
+from persistence.kit.query.conditions import searching, shows
 from persistence.kit.query.paging import ComputedKey
 from persistence.kit.query.search import Words
 
 NAMED_WHOLE, NAMED, WHOLE, FOUND = range(4)
 
 
+def ranked(words: Words) -> Sequence[Words]:
+    """What the rows of each rank have, from the best rank to the last."""
+    whole, named = replace(words, whole=True), words.in_first_text()
+    named_whole = replace(named, whole=True)
+    return (
+        named_whole,
+        replace(named, without=(named_whole,)),
+        replace(whole, without=(named,)),
+        replace(words, without=(named, whole)),
+    )
+
+
+def name_of(rank: int) -> str:
+    """With which the parameters of a rank's conditions begin."""
+    return f"rank_{rank}"
+
+
 def values(words: Words) -> Mapping[str, Any]:
-    """The parameters of `rank`, by their names."""
-    return {f"{kind}_{name}": pattern for name, word in words.named() for kind, pattern in _patterns(word).items()}
+    """The parameters of all ranks, by their names."""
+    return {name: value for rank, each in enumerate(ranked(words)) for name, value in searching(each, name_of(rank)).items()}
 
 
-def _patterns(word: str) -> Mapping[str, str]:
-    return {"begins": f"% {word}%", "whole": f"% {word} %"}
+def rank_of(row_words: Any, words: Words) -> ColumnElement[int]:
+    """Of a row that has been found, by its words: the smaller, the better."""
+    better = [replace(each, without=()) for each in ranked(words)[:FOUND]]
+    found = [(shows(row_words, each, name_of(rank)), literal(rank, Integer)) for rank, each in enumerate(better)]
+    return case(*found, else_=literal(FOUND, Integer))
 
 
-def rank(row_words: Any, name_length: Any, words: Words) -> ColumnElement[int]:
-    """Of a row with these words, of which so many characters are the name's: the smaller, the better."""
-    everything = literal(" ").concat(row_words).concat(" ")
-    name = literal(" ").concat(func.substr(row_words, 1, name_length)).concat(" ")
+def key(row_words: str, words: Words) -> ComputedKey:
+    """For cursors: the same of a row's attribute in Python."""
+    better = [replace(each, without=()) for each in ranked(words)[:FOUND]]
 
-    def has(text: Any, kind: str) -> ColumnElement[bool]:
-        return and_(
-            true(),
-            *[
-                or_(*[text.like(_bound(kind, place, way, word)) for way, word in enumerate(group)])
-                for place, group in enumerate(words.groups)
-            ],
-        )
+    def rank(text: str) -> int:
+        return next((rank for rank, each in enumerate(better) if _has(text.split(" "), each)), FOUND)
 
-    ranks = [(has(name, "whole"), NAMED_WHOLE), (has(name, "begins"), NAMED), (has(everything, "whole"), WHOLE)]
-    found: ColumnElement[int] = case(*[(condition, literal(value, Integer)) for condition, value in ranks], else_=literal(FOUND, Integer))
-    return found
+    return ComputedKey((row_words,), rank)
 
 
-def _bound(kind: str, place: int, way: int, word: str) -> Any:
-    return bindparam(f"{kind}_{place}_{way}", _patterns(word)[kind], type_=String())
-
-
-def key(row_words: str, name_length: str, words: Words) -> ComputedKey:
-    """For cursors: the same of a row's attributes in Python."""
-
-    def rank_of(text: str, length: int) -> int:
-        everything, name = text.split(" "), text[:length].split(" ")
-
-        def has(found: list[str], meets: Callable[[str, str], bool]) -> bool:
-            return all(any(meets(each, word) for word in group for each in found) for group in words.groups)
-
-        if has(name, str.__eq__):
-            return NAMED_WHOLE
-        if has(name, str.startswith):
-            return NAMED
-        return WHOLE if has(everything, str.__eq__) else FOUND
-
-    return ComputedKey((row_words, name_length), rank_of)
+def _has(row: Sequence[str], words: Words) -> bool:
+    meets = str.__eq__ if words.whole else str.startswith
+    return all(any(meets(each, word) for word in group for each in row) for group in words.groups)

@@ -7,15 +7,16 @@ Their values are parameters with names that begin with the condition's own, so t
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from sqlalchemy import Boolean, ColumnElement, String, Text, and_, bindparam, cast, false, literal, or_
+from sqlalchemy import Boolean, ColumnElement, String, Text, and_, bindparam, cast, false, literal, not_, or_, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from persistence.kit.query.search import Words
+from persistence.kit.query.search_scan import WordIndex
 
 
 class _Matches(FunctionElement[bool]):
@@ -72,19 +73,24 @@ class _Among(FunctionElement[bool]):
         return self
 
 
-def searching(query: str | Words) -> Mapping[str, Any]:
+def searching(query: str | Words, name: str = "search") -> Mapping[str, Any]:
     """Words hold letters, marks and digits only, so nothing needs escaping."""
     words = _words(query)
-    beginnings = {f"search_{name}": f"% {word}%" for name, word in words.named()}
-    return {"search_fts5": words.fts5() or '""', "search_tsquery": words.tsquery(), **beginnings, **_run_patterns(words)}
+    return {**_for_index(words, name), **_patterns(words, name)}
+
+
+def _for_index(words: Words, name: str) -> Mapping[str, str]:
+    return {f"{name}_fts5": words.fts5() or '""', f"{name}_tsquery": words.tsquery()}
 
 
 def _words(query: str | Words) -> Words:
     return Words.of(query) if isinstance(query, str) else query
 
 
-def _run_patterns(words: Words) -> Mapping[str, Any]:
-    return {f"search_run_{place}": f"% {run}%" for place, run in enumerate(words.runs)}
+def _patterns(words: Words, name: str) -> Mapping[str, str]:
+    runs = {f"{name}_run_{place}": f"% {run}%" for place, run in enumerate(words.runs)}
+    excluded = {key: value for place, each in enumerate(words.without) for key, value in _patterns(each, f"{name}_without_{place}").items()}
+    return {**words.patterns(name), **runs, **excluded}
 
 
 def containing(values: Sequence[str], name: str) -> Mapping[str, Any]:
@@ -92,26 +98,37 @@ def containing(values: Sequence[str], name: str) -> Mapping[str, Any]:
     return {f"{name}_json": json.dumps(distinct), f"{name}_array": distinct}
 
 
-def matches(id_: Any, words: Any, query: str | Words) -> ColumnElement[bool]:
+def matches(id_: Any, words: Any, query: str | Words, name: str = "search") -> ColumnElement[bool]:
     """Rows of a table with a `<table>_search` index in which a word of each of the query's groups begins a word."""
-    fts5, tsquery, *_ = _parameter(searching(query))
+    searched = _words(query)
+    fts5, tsquery = _parameter(_for_index(searched, name))
     found = _Matches(id_, words, fts5, cast(tsquery, Text))
     # The index knows of each window that a row has it, not where.
-    return and_(found, *_runs(words, _words(query)))
+    return and_(found, *_runs(literal(" ").concat(words), searched, name))
 
 
-def shows(words: Any, query: str | Words) -> ColumnElement[bool]:
+def word_index(words: Any, query: str | Words, others: Iterable[ColumnElement[bool]], name: str = "search") -> WordIndex:
+    """Rows that SQLite's index of words finds, and that fulfil other conditions."""
+    searched = _words(query)
+    fts5, _ = _parameter(_for_index(searched, name))
+    return WordIndex(fts5, and_(true(), *_runs(literal(" ").concat(words), searched, name), *others))
+
+
+def shows(words: Any, query: str | Words, name: str = "search") -> ColumnElement[bool]:
     """The same of a row that is read anyway: a look at its words, at no index."""
     searched, padded = _words(query), literal(" ").concat(words)
-    shown = [
-        or_(*(padded.like(_bound(f"search_{place}_{way}", f"% {word}%")) for way, word in enumerate(group)))
-        for place, group in enumerate(searched.groups)
-    ]
-    return and_(*shown, *_runs(words, searched)) if shown else false()
+    return _shows(padded.concat(" ") if any(each.whole for each in (searched, *searched.without)) else padded, searched, name)
 
 
-def _runs(words: Any, query: Words) -> list[ColumnElement[bool]]:
-    return [literal(" ").concat(words).like(_bound(name, pattern)) for name, pattern in _run_patterns(query).items()]
+def _shows(padded: Any, searched: Words, name: str) -> ColumnElement[bool]:
+    patterns = iter(searched.patterns(name).items())
+    shown = [or_(*(padded.like(_bound(*next(patterns))) for _ in group)) for group in searched.groups]
+    hidden = [not_(_shows(padded, each, f"{name}_without_{place}")) for place, each in enumerate(searched.without)]
+    return and_(*shown, *_runs(padded, searched, name), *hidden) if shown else false()
+
+
+def _runs(padded: Any, searched: Words, name: str) -> list[ColumnElement[bool]]:
+    return [padded.like(_bound(f"{name}_run_{place}", f"% {run}%")) for place, run in enumerate(searched.runs)]
 
 
 def indexed_any(id_: Any, column: Any, values: Sequence[str], name: str) -> ColumnElement[bool]:

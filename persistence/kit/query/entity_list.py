@@ -25,6 +25,7 @@ from persistence.kit.query.conditions import (
     matches,
     searching,
     shows,
+    word_index,
 )
 from persistence.kit.query.entity import ChildList, Entity
 from persistence.kit.query.paging import OrderedQuery
@@ -175,7 +176,11 @@ class EntityList:
         """What few rows may fit, wherever they stand in the list's order: reading along it could take the whole table."""
         if self.words is None and all(condition.is_fixed for condition in self.conditions):
             return None
-        return OrderedScan(and_(true(), *self.entity.present), and_(*self._holds(indexed=False)))
+        index = None
+        if self.words is not None:
+            others = [condition.holds(self.entity, indexed=False) for condition in self.conditions]
+            index = word_index(getattr(self.entity.model, self.entity.words or ""), self.words, others)
+        return OrderedScan(and_(true(), *self.entity.present), and_(*self._holds(indexed=False)), index)
 
 
 def index_of(entity: Entity[Any], attribute: str) -> str:

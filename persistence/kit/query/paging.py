@@ -96,9 +96,16 @@ class OrderedQuery(Generic[T]):
 
     def page_statement(self, window: PageArguments) -> Select[T]:
         """The rows of the window and one more, which tells that there are more; in reverse for a backward window."""
+        return self.selected(*self.positions(window), backward=window.backward, count=window.size + 1)
+
+    def positions(self, window: PageArguments) -> tuple[Position | None, Position | None]:
+        """Raises: InvalidInput, for a cursor of another list."""
         after = None if window.after is None else self.position(window.after, "after")
-        before = None if window.before is None else self.position(window.before, "before")
-        return self.selected(after, before, backward=window.backward, count=window.size + 1)
+        return after, None if window.before is None else self.position(window.before, "before")
+
+    async def rows(self, session: AsyncSession, window: PageArguments) -> Sequence[T]:
+        """Those of `page_statement`."""
+        return (await session.scalars(self.page_statement(window))).all()
 
     def first_rows(self, count: int) -> Select[T]:
         return self.selected(None, None, backward=False, count=count)
@@ -200,8 +207,7 @@ class Page(Generic[T]):
 
 
 async def fetch(session: AsyncSession, listing: OrderedQuery[T], window: PageArguments) -> Page[T]:
-    rows = (await session.scalars(listing.page_statement(window))).all()
-    return page_of(rows, listing, window)
+    return page_of(await listing.rows(session, window), listing, window)
 
 
 async def count(session: AsyncSession, statement: Select[Any]) -> int:

@@ -24,6 +24,7 @@ from persistence.kit.query.child_aggregate import ChildAggregate
 from persistence.kit.query.entity import ChildList, CorrectedList, Entity, ListQuery, RankedList, counted
 from persistence.kit.query.holes import lines
 from persistence.kit.query.paging import COUNT_ROWS, OrderedQuery, PageArguments, bounded_count
+from persistence.kit.query.ranked import RankedQuery, within
 from persistence.kit.query.row_json import LINE, Field, JsonColumn, RowWriter
 
 FORMS = 1_000  # Of each kind, whoever asks: anybody may think of new ones. Plans, which are bounded too, hold those that they use.
@@ -230,7 +231,9 @@ class Pages:
         page = known.page(await known.row(known.bounds.values(listing, window), query.values), listing, window)
         return replace(page, query=query)
 
-    def _made(self, query: ListQuery, window: PageArguments) -> _Alone | _Together:
+    def _made(self, query: ListQuery, window: PageArguments) -> _Alone | _ByRank | _Together:
+        if isinstance(listing := self._reader.listing(query), RankedQuery):
+            return _ByRank(self._reader, self._form, query, listing, window)
         make = _Alone if query.values or self._reader.sqlite else _Together
         return make(self._reader, self._form, query, window)
 
@@ -244,7 +247,7 @@ class _Statement(ABC):
     def __init__(self, reader: EntityReader, form: RowForm, listing: OrderedQuery[Any], window: PageArguments, key: Hashable) -> None:
         self._reader, self.listing, self.bounds = reader, listing, _Bounds(listing, window)
         fields = _fields(form, listing)
-        self._width, self._total = len(fields), form.total
+        self.width, self._total = len(fields), form.total
         known = (type(self), key, form.total, window.after is None, window.before is None, window.backward)
         self._prepared = reader.aggregated(known, form.entity, fields, self._statement)
 
@@ -260,7 +263,10 @@ class _Statement(ABC):
         return bounded_count(self.listing.statement)
 
     def page(self, row: Row, listing: OrderedQuery[Any], window: PageArguments) -> JsonPage:
-        cells, width, size = lines(row[0]), self._width, window.size
+        return self.page_of(lines(row[0]), row, listing, window)
+
+    def page_of(self, cells: Sequence[bytes], row: Row, listing: OrderedQuery[Any], window: PageArguments) -> JsonPage:
+        width, size = self.width, window.size
         more, columns = len(cells) > size * width, [cells[place : size * width : width] for place in range(width)]
         total = min(COUNT_ROWS, row[1]) if self._total else 0
         if window.backward:
@@ -286,6 +292,53 @@ class _Alone(_Whole):
         raw = await self._reader.raw()
         [row] = await raw.fetch(self._prepared, {**values, **dict(zip(self.bounds.types, bounds, strict=True))})
         return row
+
+
+class _Rank(_Statement):
+    """The part of a page that is of one rank; that of the first one counts the whole list."""
+
+    def __init__(
+        self, reader: EntityReader, form: RowForm, whole: RankedQuery[Any], rank: int, window: PageArguments, key: Hashable
+    ) -> None:
+        self._whole = whole
+        super().__init__(reader, form, whole.ranks[rank], window, key)
+
+    def _count(self) -> Select[Any]:
+        return bounded_count(self._whole.statement)
+
+    def _statement(self, aggregate: Aggregate) -> Select[Any]:
+        return self._columns(aggregate(self.bounds.rows(self.listing, _bound)))
+
+    async def row(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> Row:
+        raw = await self._reader.raw()
+        [row] = await raw.fetch(self._prepared, {**values, **dict(zip(self.bounds.types, bounds, strict=True))})
+        return row
+
+
+class _ByRank:
+    """Pages that are read rank by rank, until they are full."""
+
+    def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery, listing: RankedQuery[Any], window: PageArguments) -> None:
+        self.query, self.listing, self.bounds = query, owned(listing, query), _Bounds(listing, window)
+        first, *rest = listing.in_order(backward=window.backward)
+        forms = {first: form, **dict.fromkeys(rest, replace(form, total=False))}
+        key = (type(query), query.form)
+        self._ranks = {rank: _Rank(reader, each, listing, rank, window, (key, rank)) for rank, each in forms.items()}
+        self._first = self._ranks[first]
+
+    async def row(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> Row:
+        size, *ends = bounds
+        cells, rows = list[bytes](), list[Row]()
+        for rank, part in self._ranks.items():
+            missing = size - len(cells) // part.width
+            if missing:
+                places = zip(ends[::2], ends[1::2], strict=True)
+                rows.append(await part.row((missing, *(bound for place in places for bound in within(rank, place))), values))
+                cells += lines(rows[-1][0])
+        return cells, *rows[0][1:]
+
+    def page(self, row: Row, listing: OrderedQuery[Any], window: PageArguments) -> JsonPage:
+        return self._first.page_of(row[0], row, listing, window)
 
 
 class _Together(_Whole):

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import regex
@@ -27,6 +27,7 @@ QUERY_WORDS = 16  # Each costs an index look-up.
 WORD_LENGTH = 64  # Characters of a word that are indexed, and that a query's word may have; PostgreSQL refuses lexemes of 2 kB.
 WINDOW = 4  # Letters of unspaced text, with their marks, that are indexed from each place: most of its words are shorter.
 STEP = WINDOW - 1  # Windows of a query that are looked up share a letter; that a row has them side by side is told by its `runs`.
+MARK = "·"  # Before a word of a row's first text: an apostrophe where people type it, so it is in no word, and to both databases it is a letter.
 REMEMBERED_QUERIES = 256  # Of up to QUERY_LENGTH characters: half a megabyte.
 REMEMBERED = 20_000  # Folded characters: 2 MB. More are in no shop's texts, but anybody may send all of Unicode.
 
@@ -82,6 +83,11 @@ def indexed(*texts: str | None) -> str:
     return " ".join(dict.fromkeys(entry for text in texts if text for entry in _entries(text)))
 
 
+def marked(words: str, first: str) -> str:
+    """`indexed` texts, and the words of the first of them again with a mark, so that rows which have a word in that text are found by it, and ranked."""
+    return " ".join([words, *(MARK + word for word in dict.fromkeys(first.split(" ")) if word)])
+
+
 def _entries(text: str) -> Iterable[str]:
     """Words, and for text without spaces the words of all its letters side by side, so that longer text than a window is found by these."""
     for word, unspaced in _parted(text):
@@ -119,22 +125,35 @@ class Words:
     groups: tuple[tuple[str, ...], ...]
     runs: tuple[str, ...] = ()
     """Of text without spaces that is longer than a window: what the row has in its words, after a space."""
+    whole: bool = False
+    """Whether the beginning of a word does not do."""
+    without: tuple[Words, ...] = ()
+    """What the row must not have."""
 
     @classmethod
     def of(cls, query: str) -> Words:
         return cls(tuple((word,) for word in prefixes(query)), tuple(runs(query)))
 
-    def named(self) -> Iterator[tuple[str, str]]:
-        """Each word with a name of its own: `0_0`, `1_0`, `1_1`."""
-        return ((f"{place}_{way}", word) for place, group in enumerate(self.groups) for way, word in enumerate(group))
+    def in_first_text(self) -> Words:
+        """Of rows whose words are `marked`: the same, but in the first of their texts."""
+        return replace(self, groups=tuple(tuple(MARK + word for word in group) for group in self.groups))
+
+    def patterns(self, name: str) -> Mapping[str, str]:
+        """For LIKE, of a text with a space at both ends: what the row must have, each with a name of its own: `search_0_0`, `search_1_0`, `search_1_1`."""
+        end = " %" if self.whole else "%"
+        return {f"{name}_{place}_{way}": f"% {word}{end}" for place, group in enumerate(self.groups) for way, word in enumerate(group)}
 
     def fts5(self) -> str:
         """SQLite's form: `("motor"*) AND ("live"* OR "life"*)`. Words hold letters, marks and digits only, so nothing needs escaping."""
-        return " AND ".join("(" + " OR ".join(f'"{word}"*' for word in group) + ")" for group in self.groups)
+        end = "" if self.whole else "*"
+        found = " AND ".join("(" + " OR ".join(f'"{word}"{end}' for word in group) + ")" for group in self.groups)
+        return f"({found})" + "".join(f" NOT ({each.fts5()})" for each in self.without) if self.without else found
 
     def tsquery(self) -> str:
         """PostgreSQL's form: `('motor':*) & ('live':* | 'life':*)`."""
-        return " & ".join("(" + " | ".join(f"'{word}':*" for word in group) + ")" for group in self.groups)
+        end = "" if self.whole else ":*"
+        found = " & ".join("(" + " | ".join(f"'{word}'{end}" for word in group) + ")" for group in self.groups)
+        return " & ".join([found, *(f"!({each.tsquery()})" for each in self.without)])
 
 
 def _without_apostrophes(word: str) -> str:

@@ -3,15 +3,17 @@
 There are two ways to a page. Common words are soon found by reading the list in its order; rare ones are looked up in the index of words, and the
 matches are sorted. Each is slow where the other is quick. One statement chooses: it samples the first rows in order, and if these predict a page
 within SCAN_ROWS rows, it reads on. Where the prediction is wrong, since the words stand together at one place of the order, they are looked up.
+
+SQLite's index of words has its rows by id, one after the other: a page in that order is read from it, and no further than to its end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Select, and_, column, literal, select, true
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Select, and_, column, literal, literal_column, select, true
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -28,6 +30,14 @@ class OrderedScan:
 
     rows: ColumnElement[bool]
     shown: ColumnElement[bool]
+    words: WordIndex | None = None
+
+
+class WordIndex(NamedTuple):
+    """What SQLite's index of words is asked for, if words are searched, and what else the rows that it finds must fulfil to be shown."""
+
+    fts5: ColumnElement[str]
+    others: ColumnElement[bool]
 
 
 class SortedList(Protocol):
@@ -39,6 +49,8 @@ class SortedList(Protocol):
     def key(self) -> Any: ...
     @property
     def id(self) -> Any: ...
+    @property
+    def descending(self) -> bool: ...
     def keyset_conditions(self, after: Position | None, before: Position | None, *, of: SortColumns | None = None) -> Sequence[Any]: ...
     def order(self, *, backward: bool, of: SortColumns | None = None) -> Sequence[Any]: ...
 
@@ -49,7 +61,7 @@ def page(
     """The first `count` rows between two positions."""
     found = (column("key", listing.key.type), column("id", listing.id.type))
     order, found_order = listing.order(backward=backward), listing.order(backward=backward, of=found)
-    among = _Among(
+    arguments: Sequence[Any] = (
         listing.id,
         listing.key,
         and_(scan.rows, *listing.keyset_conditions(after, before)),
@@ -60,7 +72,18 @@ def page(
         *order,
         *found_order,
     )
+    if scan.words is not None and listing.key is listing.id:
+        among: _Among = _AmongById(*arguments, *scan.words, *_by_index(listing, after, before, backward=backward))
+    else:
+        among = _Among(*arguments)
     return select(listing.id.class_).where(among).order_by(*order).limit(count)
+
+
+def _by_index(listing: SortedList, after: Position | None, before: Position | None, *, backward: bool) -> Sequence[Any]:
+    """Between which rows the index is read, and in which order."""
+    row = literal_column(f"{listing.id.class_.__tablename__}_search.rowid", listing.id.type)
+    between = and_(true(), *listing.keyset_conditions(after, before, of=(row, row)))
+    return between, row.desc() if listing.descending != backward else row.asc()
 
 
 class _Among(FunctionElement[bool]):
@@ -74,6 +97,13 @@ class _Among(FunctionElement[bool]):
         return self
 
 
+class _AmongById(_Among):
+    """Arguments: those of `_Among`, those of a `WordIndex`, which rows of the index, and their order."""
+
+    inherit_cache = True
+    name = "among_by_id"
+
+
 @compiles(_Among, "postgresql")
 def _among_postgresql(element: _Among, compiler: Any, **kw: Any) -> str:
     # Without OFFSET it would see the LIMIT around it, and might read the whole table in order after all.
@@ -84,6 +114,21 @@ def _among_postgresql(element: _Among, compiler: Any, **kw: Any) -> str:
 def _among_sqlite(element: _Among, compiler: Any, **kw: Any) -> str:
     # It would read all of what it keeps, and all of the index before it looks at a condition that is no column's.
     return _among(element, compiler, "NOT MATERIALIZED ", "LIMIT CASE WHEN (SELECT scan_sufficed FROM choice) THEN 0 ELSE -1 END", **kw)
+
+
+@compiles(_AmongById, "postgresql")
+def _among_by_id_postgresql(element: _AmongById, compiler: Any, **kw: Any) -> str:
+    *arguments, _, _, _, _ = element.clauses
+    return _among_postgresql(_Among(*arguments), compiler, **kw)
+
+
+@compiles(_AmongById, "sqlite")
+def _among_by_id_sqlite(element: _AmongById, compiler: Any, **kw: Any) -> str:
+    table = next(iter(element.clauses)).table.name
+    each = list(element.clauses)
+    id_, rows, count, fts5, others, between, order = (compiler.process(each[place], **kw) for place in (0, 2, 6, -4, -3, -2, -1))
+    return f"""{id_} IN (SELECT {id_} FROM {table}_search CROSS JOIN {table} ON {id_} = {table}_search.rowid
+WHERE {table}_search MATCH {fts5} AND {between} AND {rows} AND {others} ORDER BY {order} LIMIT {count})"""  # noqa: S608 -- values are bound
 
 
 def _among(element: _Among, compiler: Any, reading: str, fence: str, **kw: Any) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROWS = 240
 SIZE = 7  # Rows of a page.
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-# That by relevance is none in which a list could be read.
+# That by relevance is read by id, rank by rank.
 ORDERS = [Order(field, descending=descending) for field in OrderField if field is not OrderField.RELEVANCE for descending in (False, True)]
 
 

@@ -1,0 +1,47 @@
+"""Lists by rank, then by id, whose every rank is a list of its own: a page is read rank by rank until it is full, mostly from the first.
+
+One statement for all ranks could not leave those out that a page does not reach: SQLite writes out what a part of it refers to at each place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from persistence.kit.query.paging import ID_BOUND, OrderedQuery, PageArguments
+from persistence.kit.query.search_scan import Position
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RankedQuery(OrderedQuery[T]):
+    """`ranks` has the rows of each rank, by id and in the list's direction; `computed` is their cursors' too."""
+
+    ranks: Sequence[OrderedQuery[Any]] = field(default=())
+
+    def in_order(self, *, backward: bool) -> Sequence[int]:
+        """The ranks as a page meets them."""
+        ranks = range(len(self.ranks))
+        return ranks[::-1] if self.descending != backward else ranks
+
+    async def rows(self, session: AsyncSession, window: PageArguments) -> Sequence[T]:
+        ends = self.positions(window)
+        found: list[T] = []
+        for rank in self.in_order(backward=window.backward):
+            missing = window.size + 1 - len(found)
+            if missing:
+                after, before = (None if place is None else within(rank, place) for place in ends)
+                rows = self.ranks[rank].selected(after, before, backward=window.backward, count=missing)
+                found += (await session.scalars(rows)).all()
+        return found
+
+
+def within(rank: int, place: Position) -> Position:
+    """The place of a row of the whole list among those of one rank: between two of them, before all or after all."""
+    other, id_ = place
+    bound = id_ if other == rank else 0 if other < rank else ID_BOUND - 1
+    return bound, bound
