@@ -9,19 +9,16 @@ import strawberry
 from graph.items.types import Item
 from graph.kit.cache_control import reads
 from graph.kit.connections import Connection, Edge, spliced
-from graph.kit.context import Context, Info
-from graph.kit.limits.cost_rules import COUNT_POINTS, Cost
+from graph.kit.context import Info
+from graph.kit.limits.cost_rules import Cost
+from graph.kit.operations.facets import Facets, Precision, count_precision, counted, facets_beside, scanning
 from persistence.items import table as items
 from persistence.items.listing import ItemList
-from persistence.kit.finding import facets
-from persistence.kit.finding.facet_cache import FacetCache
-from persistence.kit.finding.facets import FACET_ROWS, MAX_BOUNDS, MAX_VALUES, CountFlags, CountRanges, CountRows, CountValues, FacetRequest
+from persistence.kit.finding.facets import FACET_ROWS, MAX_BOUNDS, MAX_VALUES, CountFlags, CountRanges, CountValues, Ranges
 from persistence.kit.finding.highlights import MOST as MOST_HIGHLIGHTS
 from persistence.kit.finding.highlights import highlights
 
 HIGHLIGHTED = ("name", "description")
-SCANNED_ROWS_A_POINT = 10  # Each is read, and looked at by its tags, price and stock: 5 µs.
-SCAN = FACET_ROWS // SCANNED_ROWS_A_POINT
 BOUNDS = tuple(Decimal(step) * 10**power for power in range(6) for step in (1, 2, 5))
 """Between which prices are counted, where nobody says: as prices spread by their logarithm, so do these."""
 
@@ -33,14 +30,6 @@ class Matching(Enum):
         "near",
         description="No item has these words: they have others that are one typing error from a word of 4 to 7 letters, or two from a longer one."
         " Numbers, article numbers and shorter words are never changed.",
-    )
-
-
-@strawberry.enum(description="How exact counts are.")
-class Precision(Enum):
-    EXACT = strawberry.enum_value("exact", description="Each is the number of all objects.")
-    AT_LEAST = strawberry.enum_value(
-        "at_least", description=f"Counting ended at {FACET_ROWS:,} objects: there are so many of each, or more."
     )
 
 
@@ -74,8 +63,7 @@ class StockFacet:
     out_of_stock: int = strawberry.field(description="How many have none.")
 
 
-COUNTED: Any = {"cache": reads(items.Item)}
-SCANS: Any = {"cost": Cost(weight=COUNT_POINTS, scanned=SCAN), **COUNTED}
+SCANS = scanning(items.ENTITY)
 
 
 @strawberry.type(
@@ -83,19 +71,19 @@ SCANS: Any = {"cost": Cost(weight=COUNT_POINTS, scanned=SCAN), **COUNTED}
     " so that it shows what another choice would give: `tags` ignores `tagsAny` and `tagsAll`, `price` ignores `priceMin` and `priceMax`, `stock`"
     f" ignores `inStock`. Counted up to {FACET_ROWS:,} items; beyond, `precision` is `AT_LEAST`."
 )
-class ItemFacets:
+class ItemFacets(Facets):
     query: strawberry.Private[ItemList]
 
     @strawberry.field(
         description="The tags that most items have: by count, then by tag.",
-        metadata={"cost": Cost(size="first", scanned=SCAN), **COUNTED},
+        metadata=scanning(items.ENTITY, values=True),
     )
     async def tags(
         self, info: Info, first: Annotated[int, strawberry.argument(description=f"How many tags: 0 to {MAX_VALUES}.")] = 20
     ) -> list[TagFacet]:
         chosen = {*(self.query.filter.tags_any or ()), *(self.query.filter.tags_all or ())}
-        counted = await _counted(info.context, self.query, CountValues("tags", first))
-        return [TagFacet(tag=tag, count=count, selected=tag in chosen) for tag, count in counted]
+        found = await counted(info.context, self.query, CountValues("tags", first))
+        return [TagFacet(tag=tag, count=count, selected=tag in chosen) for tag, count in found]
 
     @strawberry.field(description="Prices, and how many items lie in which range of them.", metadata=SCANS)
     async def price(
@@ -110,32 +98,18 @@ class ItemFacets:
         ] = None,
     ) -> PriceFacet:
         limits = BOUNDS if bounds is None else tuple(bounds)
-        found = await _counted(info.context, self.query, CountRanges("price", limits))
+        found = await counted(info.context, self.query, CountRanges("price", limits))
         return PriceFacet(min=found.least, max=found.greatest, buckets=_buckets(limits, found, trimmed=bounds is None))
 
     @strawberry.field(description="Whether items can be bought now.", metadata=SCANS)
     async def stock(self, info: Info) -> StockFacet:
-        in_stock, out_of_stock = await _counted(info.context, self.query, CountFlags("stock"))
+        in_stock, out_of_stock = await counted(info.context, self.query, CountFlags("stock"))
         return StockFacet(in_stock=in_stock, out_of_stock=out_of_stock)
 
-    @strawberry.field(description="Whether these counts are exact.", metadata=SCANS)
-    async def precision(self, info: Info) -> Precision:
-        return Precision.AT_LEAST if await _counted(info.context, self.query, CountRows()) >= FACET_ROWS else Precision.EXACT
+    precision: Precision = count_precision(items.ENTITY)
 
 
-async def _counted(context: Context, query: ItemList, what: facets.What) -> Any:
-    """Raises: InvalidInput."""
-    request = FacetRequest.of(query, what)
-
-    async def count() -> facets.Counted:
-        return cast("facets.Counted", await context.load(facets.counts, request))
-
-    found = await context.port(FacetCache).find(request, (items.Item.__tablename__,), count)
-    context.scanned += found.rows // SCANNED_ROWS_A_POINT
-    return found.value
-
-
-def _buckets(bounds: tuple[Decimal, ...], found: facets.Ranges, *, trimmed: bool) -> list[PriceBucket]:
+def _buckets(bounds: tuple[Decimal, ...], found: Ranges, *, trimmed: bool) -> list[PriceBucket]:
     """With `trimmed`, without the empty ranges below the lowest and above the highest price."""
     ends = [None, *bounds, None]
     buckets = [PriceBucket(from_=ends[place], to=ends[place + 1], count=count) for place, count in enumerate(found.counts)]
@@ -188,6 +162,4 @@ class ItemConnection(Connection[Item]):
     def did_you_mean(self) -> str | None:
         return cast("ItemList", self.query).did_you_mean
 
-    @strawberry.field(description="What the whole list holds, counted.", metadata=spliced())
-    async def facets(self) -> ItemFacets:
-        return ItemFacets(query=cast("ItemList", self.query))
+    facets: ItemFacets = facets_beside(ItemFacets)

@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items.table import ENTITY, SPELLINGS, Item
 from persistence.kit.finding import relevance
-from persistence.kit.finding.facets import Facet
 from persistence.kit.finding.near_words import SAMPLE, correct
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query import entity, search
@@ -31,7 +30,7 @@ from persistence.kit.query.conditions import (
     shows,
     word_index,
 )
-from persistence.kit.query.entity import ChildList
+from persistence.kit.query.entity import ChildList, Entity, Facet
 from persistence.kit.query.paging import ComputedKey, OrderedQuery, Page, PageArguments
 from persistence.kit.query.ranked import RankedQuery
 from persistence.kit.query.search import Words
@@ -219,6 +218,7 @@ class ItemList:
     order: Order = Order()
     did_you_mean: str | None = None
     """What would have found these items, if what was searched for found none."""
+    entity: ClassVar[Entity[Item]] = ENTITY
     facets: ClassVar[Mapping[str, Facet]] = FACETS
 
     def without(self, facet: Facet) -> ItemList:

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from graph.items import connection
-from graph.items.connection import BOUNDS, SCANNED_ROWS_A_POINT
+from graph.items.connection import BOUNDS
+from graph.kit.operations import facets as declared
+from graph.kit.operations.facets import SCANNED_ROWS_A_POINT
 from persistence.items import table as items
 from persistence.items.table import ItemValues
 from persistence.kit.finding import facets
@@ -214,7 +215,7 @@ async def test_say_at_least_where_counting_ends(six: Service, uncached: Service,
     assert six is uncached
     for bound, precision in ((6, "EXACT"), (5, "AT_LEAST"), (2, "AT_LEAST")):
         monkeypatch.setattr(facets, "FACET_ROWS", bound)
-        monkeypatch.setattr(connection, "FACET_ROWS", bound)
+        monkeypatch.setattr(declared, "FACET_ROWS", bound)
         found = (await six.ask(f"{{ b{bound}: items {{ facets {{ precision stock {{ inStock outOfStock }} }} }} }}"))[f"b{bound}"]["facets"]
         assert found["precision"] == precision
         assert sum(found["stock"].values()) == min(bound, 5)

@@ -10,16 +10,17 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from sqlalchemy import BigInteger, Integer, Select, Text, bindparam, case, collate, func, literal, null, select, union_all
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import LRUCache
 
+from persistence.kit.column_types import Document
 from persistence.kit.errors import InvalidInput
 from persistence.kit.parsing.validation import Checks
-from persistence.kit.query.entity import ListQuery
+from persistence.kit.query.entity import Entity, Facet, ListQuery
 from persistence.kit.query.paging import COUNT_ROWS
 
 FACET_ROWS = COUNT_ROWS  # Where counting ends, for each set of rows: 50 ms of PostgreSQL, 100 ms of SQLite.
@@ -29,16 +30,12 @@ VALUE_BYTES = 300  # Of a counted value, with its label: what it takes in a cach
 FORMS = 1_000  # Statements that are kept, as by readers.
 
 
-@dataclass(frozen=True)
-class Facet:
-    """A column of a list's rows, and the conditions of the list's filter that select by it."""
-
-    column: Any
-    selected_by: tuple[str, ...]
-
-
 class FacetedList(ListQuery, Protocol):
-    facets: ClassVar[Mapping[str, Facet]]
+    @property
+    def entity(self) -> Entity[Any]: ...
+
+    @property
+    def facets(self) -> Mapping[str, Facet]: ...
 
     def without(self, facet: Facet) -> FacetedList:
         """The same list without the facet's own part of the filter."""
@@ -47,7 +44,7 @@ class FacetedList(ListQuery, Protocol):
 
 @dataclass(frozen=True)
 class CountValues:
-    """The most frequent elements of a list column: by count, then by value."""
+    """The most frequent elements of a list column, or values of a column of texts or whole numbers: by count, then by value."""
 
     facet: str
     first: int
@@ -226,13 +223,16 @@ class _Counting:
                 return (_row(place, null(), func.count().filter(column), func.count().filter(~column), rows),)
 
     def _by_value(self, place: int, rows: Any, column: Any) -> Select[Any]:
-        elements = func.json_each(column) if self._sqlite else func.jsonb_array_elements_text(column)
-        value = elements.table_valued("value", joins_implicitly=True, name="element").c.value
+        value = self._elements(column) if isinstance(column.type, Document) else column
         label = collate(sql_cast(value, Text), "BINARY" if self._sqlite else "C").label("label")
         number = func.count().label("number")
         found = select(label, number).select_from(rows).group_by(label).order_by(number.desc(), label)
         most = found.limit(bindparam(f"first_{place}", type_=Integer)).subquery(f"values_{place}")
         return _row(place, most.c.label, most.c.number, null(), most)
+
+    def _elements(self, column: Any) -> Any:
+        elements = func.json_each(column) if self._sqlite else func.jsonb_array_elements_text(column)
+        return elements.table_valued("value", joins_implicitly=True, name="element").c.value
 
     def counted(self, place: int, what: What, rows: Sequence[Any]) -> Counted:
         totals = [row[2] for each in self._set_of[place] for row in rows if row[0] == -1 - each]

@@ -83,6 +83,14 @@ class Entity(Generic[R]):
         return () if self.gone is None else (getattr(self.model, self.gone).is_(None),)
 
 
+@dataclass(frozen=True)
+class Facet:
+    """A column whose values are counted over a whole list, and the conditions of its filter that select by it, by their names."""
+
+    column: Any
+    selected_by: tuple[str, ...]
+
+
 class ListQuery(Protocol):
     """One list of an entity's rows: its filter and order."""
 

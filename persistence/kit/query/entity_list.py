@@ -6,7 +6,7 @@ A list is a value, and clients choose nothing but values in it: lists of one for
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import Enum
 from operator import eq, ge, gt, le, lt
@@ -27,7 +27,7 @@ from persistence.kit.query.conditions import (
     shows,
     word_index,
 )
-from persistence.kit.query.entity import ChildList, Entity
+from persistence.kit.query.entity import ChildList, Entity, Facet
 from persistence.kit.query.paging import OrderedQuery
 from persistence.kit.query.search_scan import OrderedScan
 
@@ -131,6 +131,8 @@ class EntityList:
     order: SortOrder = SortOrder()
     conditions: tuple[Condition, ...] = ()
     search: str | None = None
+    facets: Mapping[str, Facet] = field(default_factory=dict[str, Facet], compare=False, repr=False)
+    """What can be counted of the whole list."""
 
     def __post_init__(self) -> None:
         checks = Checks()
@@ -138,6 +140,11 @@ class EntityList:
         for condition in self.conditions:
             condition.check(checks)
         checks.finish()
+
+    def without(self, facet: Facet) -> EntityList:
+        """The same list without the facet's own conditions; for counts an order is of no matter."""
+        kept = tuple(condition for condition in self.conditions if condition.name not in facet.selected_by)
+        return replace(self, conditions=kept, order=SortOrder())
 
     @property
     def words(self) -> str | None:

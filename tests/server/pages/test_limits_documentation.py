@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from graph import health, sales
-from graph.items import connection, summary
+from graph.items import summary
 from graph.kit.execution.engine import Engine
 from graph.kit.limits import cost_rules
-from graph.kit.operations import events
+from graph.kit.operations import events, facets
 from graph.purchases import mutations
 from graph.schema import executable
 from graph.server.auth import callers
@@ -42,7 +42,7 @@ def test_prices_are_those_of_the_page():
         f"| a field of `Query`, `Mutation` or `Subscription` | {cost_rules.ROOT_WEIGHT} |",
         f"({PAGE_SIZE} without `first` or `last`)",
         f"| `totalCount` | {cost_rules.COUNT_POINTS}, and 1 for each {cost_rules.COUNTED_ROWS_A_POINT} that are counted; counting ends at {COUNT_ROWS:,},",
-        f"or {cost_rules.COUNT_POINTS}; and 1 for each {connection.SCANNED_ROWS_A_POINT} items that are counted, at most {FACET_ROWS:,} |",
+        f"or {cost_rules.COUNT_POINTS}; and 1 for each {facets.SCANNED_ROWS_A_POINT} items that are counted, at most {FACET_ROWS:,} |",
         f"| `search` of a list | {cost_rules.SEARCH_POINTS}, and for each word of one letter {cost_rules.SHORT_WORD_POINTS[1]:,} more,",
         f"of two letters {cost_rules.SHORT_WORD_POINTS[2]} |",
         f"| `filter` of a list | {cost_rules.FILTER_POINTS} for each condition, and {cost_rules.LISTED_POINTS} for each further value",
