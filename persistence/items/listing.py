@@ -185,7 +185,8 @@ def listing(filter_: Filter, order: Order) -> OrderedQuery[Item]:
         return OrderedQuery(statement, Item.id, Item.id, order.descending, mark, filter_.scan())
     ranks = [_of_rank(filter_, order, rank, each) for rank, each in enumerate(relevance.ranked(words))]
     key = relevance.rank_of(Item.search_words, words)
-    return RankedQuery(statement, key, Item.id, order.descending, mark, computed=relevance_key(words), ranks=ranks)
+    by_id = listing(filter_, Order())
+    return RankedQuery(statement, key, Item.id, order.descending, mark, computed=relevance_key(words), ranks=ranks, by_id=by_id)
 
 
 def _of_rank(filter_: Filter, order: Order, rank: int, words: Words) -> OrderedQuery[Item]:

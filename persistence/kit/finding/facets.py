@@ -12,12 +12,11 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Protocol, TypeAlias
 
-from sqlalchemy import BigInteger, Integer, Select, Text, bindparam, case, collate, func, literal, null, select, union_all
+from sqlalchemy import JSON, BigInteger, Integer, Select, Text, bindparam, case, collate, func, literal, null, select, union_all
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import LRUCache
 
-from persistence.kit.column_types import Document
 from persistence.kit.errors import InvalidInput
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query.entity import Entity, Facet, ListQuery
@@ -223,7 +222,7 @@ class _Counting:
                 return (_row(place, null(), func.count().filter(column), func.count().filter(~column), rows),)
 
     def _by_value(self, place: int, rows: Any, column: Any) -> Select[Any]:
-        value = self._elements(column) if isinstance(column.type, Document) else column
+        value = self._elements(column) if isinstance(column.type, JSON) else column
         label = collate(sql_cast(value, Text), "BINARY" if self._sqlite else "C").label("label")
         number = func.count().label("number")
         found = select(label, number).select_from(rows).group_by(label).order_by(number.desc(), label)

@@ -160,13 +160,14 @@ class NearWords:
 
 
 async def correct(session: AsyncSession, table: Table, query: str, rows_of: Callable[[Words], Select[Any]]) -> Correction | None:
-    """`rows_of` makes a statement for the words of rows that words find. None if the query's own words find something, or others nothing."""
+    """`rows_of` makes a statement for the words of the first rows that words find, up to SAMPLE. None if the query's own words find something, or others nothing."""
     near = NearWords(table, query)
     guesses = await near.guesses(session)
-    if not guesses or await session.scalar(rows_of(Words.of(query)).limit(1)) is not None:
+    # All of the sample: for a single row PostgreSQL would read along the table, in the hope of meeting it soon.
+    if not guesses or (await session.scalars(rows_of(Words.of(query)))).first() is not None:
         return None
     for guess in guesses:
-        rows: Sequence[str] = (await session.scalars(rows_of(near.words(guess)).limit(SAMPLE))).all()
+        rows: Sequence[str] = (await session.scalars(rows_of(near.words(guess)))).all()
         if correction := near.correction(guess, rows):
             return correction
     return None

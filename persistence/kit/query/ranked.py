@@ -6,7 +6,7 @@ One statement for all ranks could not leave those out that a page does not reach
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,13 +15,15 @@ from persistence.kit.query.paging import ID_BOUND, OrderedQuery, PageArguments
 from persistence.kit.query.search_scan import Position
 
 T = TypeVar("T")
+SOME = 20  # Rows, to see whether there are any: for a single one PostgreSQL reads along the table, in the hope of meeting it soon.
 
 
 @dataclass(frozen=True)
 class RankedQuery(OrderedQuery[T]):
-    """`ranks` has the rows of each rank, by id and in the list's direction; `computed` is their cursors' too."""
+    """`ranks` has the rows of each rank, by id and in the list's direction; `by_id` all of them. `computed` is their cursors' too."""
 
-    ranks: Sequence[OrderedQuery[Any]] = field(default=())
+    ranks: Sequence[OrderedQuery[Any]] = ()
+    by_id: OrderedQuery[Any] | None = None
 
     def in_order(self, *, backward: bool) -> Sequence[int]:
         """The ranks as a page meets them."""
@@ -31,13 +33,19 @@ class RankedQuery(OrderedQuery[T]):
     async def rows(self, session: AsyncSession, window: PageArguments) -> Sequence[T]:
         ends = self.positions(window)
         found: list[T] = []
-        for rank in self.in_order(backward=window.backward):
+        for place, rank in enumerate(self.in_order(backward=window.backward)):
+            if place == 1 and not found and await self._is_empty(session):
+                break
             missing = window.size + 1 - len(found)
             if missing:
                 after, before = (None if place is None else within(rank, place) for place in ends)
                 rows = self.ranks[rank].selected(after, before, backward=window.backward, count=missing)
                 found += (await session.scalars(rows)).all()
         return found
+
+    async def _is_empty(self, session: AsyncSession) -> bool:
+        """Most lists of which the first rank is empty are so: one more look spares three."""
+        return self.by_id is not None and (await session.scalars(self.by_id.first_rows(SOME))).first() is None
 
 
 def within(rank: int, place: Position) -> Position:

@@ -24,7 +24,7 @@ from persistence.kit.query.child_aggregate import ChildAggregate
 from persistence.kit.query.entity import ChildList, CorrectedList, Entity, ListQuery, RankedList, counted
 from persistence.kit.query.holes import lines
 from persistence.kit.query.paging import COUNT_ROWS, OrderedQuery, PageArguments, bounded_count
-from persistence.kit.query.ranked import RankedQuery, within
+from persistence.kit.query.ranked import SOME, RankedQuery, within
 from persistence.kit.query.row_json import LINE, Field, JsonColumn, RowWriter
 
 FORMS = 1_000  # Of each kind, whoever asks: anybody may think of new ones. Plans, which are bounded too, hold those that they use.
@@ -294,14 +294,14 @@ class _Alone(_Whole):
         return row
 
 
-class _Rank(_Statement):
-    """The part of a page that is of one rank; that of the first one counts the whole list."""
+class _Part(_Statement):
+    """The part of a page that is of one rank, or the first rows of all; it may count the whole list."""
 
     def __init__(
-        self, reader: EntityReader, form: RowForm, whole: RankedQuery[Any], rank: int, window: PageArguments, key: Hashable
+        self, reader: EntityReader, form: RowForm, whole: RankedQuery[Any], part: OrderedQuery[Any], window: PageArguments, key: Hashable
     ) -> None:
         self._whole = whole
-        super().__init__(reader, form, whole.ranks[rank], window, key)
+        super().__init__(reader, form, part, window, key)
 
     def _count(self) -> Select[Any]:
         return bounded_count(self._whole.statement)
@@ -323,19 +323,27 @@ class _ByRank:
         first, *rest = listing.in_order(backward=window.backward)
         forms = {first: form, **dict.fromkeys(rest, replace(form, total=False))}
         key = (type(query), query.form)
-        self._ranks = {rank: _Rank(reader, each, listing, rank, window, (key, rank)) for rank, each in forms.items()}
+        self._ranks = {rank: _Part(reader, each, listing, listing.ranks[rank], window, (key, rank)) for rank, each in forms.items()}
         self._first = self._ranks[first]
+        every, least = listing.by_id, RowForm(form.entity, ())
+        self._every = None if every is None else _Part(reader, least, listing, every, PageArguments(), (key, "every"))
 
     async def row(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> Row:
         size, *ends = bounds
         cells, rows = list[bytes](), list[Row]()
         for rank, part in self._ranks.items():
+            if len(rows) == 1 and not cells and await self._is_empty(values):
+                break
             missing = size - len(cells) // part.width
             if missing:
                 places = zip(ends[::2], ends[1::2], strict=True)
                 rows.append(await part.row((missing, *(bound for place in places for bound in within(rank, place))), values))
                 cells += lines(rows[-1][0])
         return cells, *rows[0][1:]
+
+    async def _is_empty(self, values: Mapping[str, Any]) -> bool:
+        """As `RankedQuery` does it."""
+        return self._every is not None and (await self._every.row((SOME,), values))[0] is None
 
     def page(self, row: Row, listing: OrderedQuery[Any], window: PageArguments) -> JsonPage:
         return self._first.page_of(row[0], row, listing, window)

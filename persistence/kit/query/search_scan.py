@@ -4,7 +4,7 @@ There are two ways to a page. Common words are soon found by reading the list in
 matches are sorted. Each is slow where the other is quick. One statement chooses: it samples the first rows in order, and if these predict a page
 within SCAN_ROWS rows, it reads on. Where the prediction is wrong, since the words stand together at one place of the order, they are looked up.
 
-SQLite's index of words has its rows by id, one after the other: a page in that order is read from it, and no further than to its end.
+SQLite's index of words has its rows by id, one after the other: a page in that order is looked up no further than to its end, and sooner.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ SortColumns = tuple[Any, Any]  # The same two: their columns.
 
 SCAN_ROWS = 8_000  # 20 ms in a table of a million. Above this, looking the word up in the index is quicker than scanning.
 SAMPLE_ROWS = 800
+SOONER = 4  # Of how many rows one is scanned, where looking up costs little.
 
 
 @dataclass(frozen=True)
@@ -124,27 +125,42 @@ def _among_by_id_postgresql(element: _AmongById, compiler: Any, **kw: Any) -> st
 
 @compiles(_AmongById, "sqlite")
 def _among_by_id_sqlite(element: _AmongById, compiler: Any, **kw: Any) -> str:
-    table = next(iter(element.clauses)).table.name
-    each = list(element.clauses)
-    id_, rows, count, fts5, others, between, order = (compiler.process(each[place], **kw) for place in (0, 2, 6, -4, -3, -2, -1))
-    return f"""{id_} IN (SELECT {id_} FROM {table}_search CROSS JOIN {table} ON {id_} = {table}_search.rowid
-WHERE {table}_search MATCH {fts5} AND {between} AND {rows} AND {others} ORDER BY {order} LIMIT {count})"""  # noqa: S608 -- values are bound
+    *arguments, fts5, others, between, order = element.clauses
+    table, rows = arguments[0].table.name, arguments[2]
+    id_, fts5, others, between, order, rows, count = (
+        compiler.process(clause, **kw) for clause in (arguments[0], fts5, others, between, order, rows, arguments[6])
+    )
+    found = f"""SELECT {id_} AS id FROM {table}_search CROSS JOIN {table} ON {id_} = {table}_search.rowid
+WHERE {table}_search MATCH {fts5} AND {between} AND {rows} AND {others}
+ORDER BY {order} LIMIT CASE WHEN (SELECT scan_sufficed FROM choice) THEN 0 ELSE {count} END"""  # noqa: S608 -- values are bound
+    return _written(*_scanned(_Among(*arguments), compiler, "NOT MATERIALIZED ", f" / {SOONER}", **kw), found)
 
 
 def _among(element: _Among, compiler: Any, reading: str, fence: str, **kw: Any) -> str:
-    table = next(iter(element.clauses)).table.name
-    id_, key, rows, shown, looked_up, beyond, count, scan_rows, sample, *orders = (
-        compiler.process(clause, **kw) for clause in element.clauses
-    )
-    order, found_order = (", ".join(part) for part in (orders[: len(orders) // 2], orders[len(orders) // 2 :]))
-    return f"""{id_} IN (
-WITH scan AS {reading}(SELECT {id_} AS id, {shown} AS shown FROM {table} WHERE {rows} ORDER BY {order} LIMIT {scan_rows}),
+    id_, key, _, _, looked_up, beyond, count, _, _, *orders = (compiler.process(clause, **kw) for clause in element.clauses)
+    table, found_order = next(iter(element.clauses)).table.name, ", ".join(orders[len(orders) // 2 :])
+    found = f"""SELECT id
+  FROM (SELECT {id_} AS id, {key} AS key FROM {table} WHERE {looked_up} AND NOT (SELECT scan_sufficed FROM choice) {fence}) AS found
+  WHERE {beyond} ORDER BY {found_order} LIMIT {count}"""  # noqa: S608 -- values are bound
+    return _written(*_scanned(element, compiler, reading, "", **kw), found)
+
+
+def _scanned(element: _Among, compiler: Any, reading: str, part: str, **kw: Any) -> tuple[str, str]:
+    """The id, and what is read in order; with `part`, of so many rows only."""
+    id_, _, rows, shown, _, _, count, scan_rows, sample, *orders = (compiler.process(clause, **kw) for clause in element.clauses)
+    table, order = next(iter(element.clauses)).table.name, ", ".join(orders[: len(orders) // 2])
+    scan_rows, sample = f"({scan_rows}{part})", f"({sample}{part})"
+    scan = f"""scan AS {reading}(SELECT {id_} AS id, {shown} AS shown FROM {table} WHERE {rows} ORDER BY {order} LIMIT {scan_rows}),
 estimate AS (SELECT (SELECT count(*) FROM (SELECT 1 FROM (SELECT shown FROM scan LIMIT {sample}) AS sample WHERE shown LIMIT {count}) AS sample_hits)
   * {scan_rows} >= {count} * {sample} OR (SELECT count(*) FROM (SELECT 1 FROM scan LIMIT {sample}) AS sample) < {sample} AS sufficient),
 scan_hits AS (SELECT id FROM scan WHERE shown LIMIT CASE WHEN (SELECT sufficient FROM estimate) THEN {count} ELSE 0 END),
 choice AS (SELECT CASE WHEN NOT (SELECT sufficient FROM estimate) THEN FALSE
-  WHEN (SELECT count(*) FROM scan_hits) = {count} THEN TRUE ELSE (SELECT count(*) FROM scan) < {scan_rows} END AS scan_sufficed)
+  WHEN (SELECT count(*) FROM scan_hits) = {count} THEN TRUE ELSE (SELECT count(*) FROM scan) < {scan_rows} END AS scan_sufficed)"""  # noqa: S608 -- as above
+    return id_, scan
+
+
+def _written(id_: str, scan: str, found: str) -> str:
+    return f"""{id_} IN (
+WITH {scan}
 SELECT id FROM scan_hits WHERE (SELECT scan_sufficed FROM choice)
-UNION ALL SELECT id FROM (SELECT id
-  FROM (SELECT {id_} AS id, {key} AS key FROM {table} WHERE {looked_up} AND NOT (SELECT scan_sufficed FROM choice) {fence}) AS found
-  WHERE {beyond} ORDER BY {found_order} LIMIT {count}) AS index_hits)"""  # noqa: S608 -- values are bound
+UNION ALL SELECT id FROM ({found}) AS index_hits)"""  # noqa: S608 -- as above
