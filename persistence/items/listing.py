@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import Enum
 from functools import cached_property
 from operator import eq, ge, le, lt
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, false, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -219,8 +219,14 @@ class ItemList:
     order: Order = Order()
     did_you_mean: str | None = None
     """What would have found these items, if what was searched for found none."""
-    entity: ClassVar[Entity[Item]] = ENTITY
-    facets: ClassVar[Mapping[str, Facet]] = FACETS
+
+    @property
+    def entity(self) -> Entity[Item]:
+        return ENTITY
+
+    @property
+    def facets(self) -> Mapping[str, Facet]:
+        return FACETS
 
     def without(self, facet: Facet) -> ItemList:
         return replace(self, filter=self.filter.but(**dict.fromkeys(facet.selected_by)), order=Order())
