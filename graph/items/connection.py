@@ -72,8 +72,6 @@ SCANS = scanning(items.ENTITY)
     f" ignores `inStock`. Counted up to {FACET_ROWS:,} items; beyond, `precision` is `AT_LEAST`."
 )
 class ItemFacets(Facets):
-    query: strawberry.Private[ItemList]
-
     @strawberry.field(
         description="The tags that most items have: by count, then by tag.",
         metadata=scanning(items.ENTITY, values=True),
@@ -81,7 +79,8 @@ class ItemFacets(Facets):
     async def tags(
         self, info: Info, first: Annotated[int, strawberry.argument(description=f"How many tags: 0 to {MAX_VALUES}.")] = 20
     ) -> list[TagFacet]:
-        chosen = {*(self.query.filter.tags_any or ()), *(self.query.filter.tags_all or ())}
+        filter_ = cast("ItemList", self.query).filter
+        chosen = {*(filter_.tags_any or ()), *(filter_.tags_all or ())}
         found = await counted(info.context, self.query, CountValues("tags", first))
         return [TagFacet(tag=tag, count=count, selected=tag in chosen) for tag, count in found]
 

@@ -143,8 +143,8 @@ class EntityList:
 
     def without(self, facet: Facet) -> EntityList:
         """The same list without the facet's own conditions; for counts an order is of no matter."""
-        kept = tuple(condition for condition in self.conditions if condition.name not in facet.selected_by)
-        return replace(self, conditions=kept, order=SortOrder())
+        others = tuple(condition for condition in self.conditions if condition.name not in facet.selected_by)
+        return replace(self, conditions=others, order=SortOrder())
 
     @property
     def words(self) -> str | None:

@@ -133,7 +133,7 @@ def _among_by_id_sqlite(element: _AmongById, compiler: Any, **kw: Any) -> str:
     found = f"""SELECT {id_} AS id FROM {table}_search CROSS JOIN {table} ON {id_} = {table}_search.rowid
 WHERE {table}_search MATCH {fts5} AND {between} AND {rows} AND {others}
 ORDER BY {order} LIMIT CASE WHEN (SELECT scan_sufficed FROM choice) THEN 0 ELSE {count} END"""  # noqa: S608 -- values are bound
-    return _written(*_scanned(_Among(*arguments), compiler, "NOT MATERIALIZED ", f" / {SOONER}", **kw), found)
+    return _among_either(*_scanned(_Among(*arguments), compiler, "NOT MATERIALIZED ", f" / {SOONER}", **kw), found)
 
 
 def _among(element: _Among, compiler: Any, reading: str, fence: str, **kw: Any) -> str:
@@ -142,7 +142,7 @@ def _among(element: _Among, compiler: Any, reading: str, fence: str, **kw: Any) 
     found = f"""SELECT id
   FROM (SELECT {id_} AS id, {key} AS key FROM {table} WHERE {looked_up} AND NOT (SELECT scan_sufficed FROM choice) {fence}) AS found
   WHERE {beyond} ORDER BY {found_order} LIMIT {count}"""  # noqa: S608 -- values are bound
-    return _written(*_scanned(element, compiler, reading, "", **kw), found)
+    return _among_either(*_scanned(element, compiler, reading, "", **kw), found)
 
 
 def _scanned(element: _Among, compiler: Any, reading: str, part: str, **kw: Any) -> tuple[str, str]:
@@ -159,7 +159,7 @@ choice AS (SELECT CASE WHEN NOT (SELECT sufficient FROM estimate) THEN FALSE
     return id_, scan
 
 
-def _written(id_: str, scan: str, found: str) -> str:
+def _among_either(id_: str, scan: str, found: str) -> str:
     return f"""{id_} IN (
 WITH {scan}
 SELECT id FROM scan_hits WHERE (SELECT scan_sufficed FROM choice)
