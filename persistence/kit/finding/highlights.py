@@ -55,7 +55,7 @@ def _pattern(words: Words) -> regex.Pattern[str] | None:
 
 def _of_word(word: str) -> str:
     letters = unicodedata.normalize("NFKD", word)
-    alone = r"(?<![\p{L}\p{N}\p{M}])" if unicodedata.category(letters[0]) == "Mn" else ""  # A mark beside a letter belongs to it.
+    alone = r"(?<![\p{L}\p{N}\p{M}])" if unicodedata.category(letters[0]).startswith("M") else ""  # A mark beside a letter belongs to it.
     if _UNSPACED.search(word):
         return alone + "\u200b?".join(map(regex.escape, letters)) + r"(?!\p{M})"  # A mark makes another letter of it.
     return alone + _NO_WORD_BEFORE + f"{APOSTROPHE}?".join(map(regex.escape, letters))
