@@ -16,7 +16,7 @@ from graph.users.types import User
 from persistence import users
 from persistence.kit.query.entity import Facet
 from persistence.kit.query.entity_list import EntityList
-from tests.support.planning import STRANGER, Ways
+from tests.support.planner.comparison import STRANGER, Ways
 
 if TYPE_CHECKING:
     from tests.support.service import Service
