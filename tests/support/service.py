@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
-from sqlalchemy import func, select, update
+from sqlalchemy import CompoundSelect, Table, exists, func, literal, select, union_all, update
 from starlette.applications import Starlette
 
 from graph.kit.auth import Scope
@@ -112,11 +113,10 @@ class Service:
 
     async def empty(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        kept = EventLog.__tablename__  # The log's identity, which stands in every cursor.
         async with self.database.transaction() as work:
-            # Jobs first, as the background work locks them first: neither waits for the other in a circle.
-            for table in (Base.metadata.tables[jobs.Job.__tablename__], *reversed(Base.metadata.sorted_tables)):
-                if table.name != kept:
+            filled = set(await work.session.scalars(_filled()))
+            for table in _in_order_of_deletion():
+                if table.name in filled:
                     await work.session.execute(table.delete())
             await work.session.execute(update(EventLog).values(pruned_through=0))
         await self._set_back()
@@ -127,6 +127,19 @@ class Service:
             while await self.services.feed.position() != 0:
                 self.services.feed._look.set()  # pyright: ignore[reportPrivateUsage] -- nobody else has to wait for it
                 await asyncio.sleep(0.001)
+
+
+def _in_order_of_deletion() -> list[Table]:
+    """Jobs first, as the background work locks them first: neither waits for the other in a circle."""
+    first, kept = jobs.Job.__tablename__, EventLog.__tablename__  # The log's identity, which stands in every cursor.
+    others = [table for table in reversed(Base.metadata.sorted_tables) if table.name not in {first, kept}]
+    return [Base.metadata.tables[first], *others]
+
+
+@cache
+def _filled() -> CompoundSelect[str]:
+    """The names of the tables with rows: to ask for them takes less time than to empty the others."""
+    return union_all(*(select(literal(table.name)).where(exists(select(table))) for table in _in_order_of_deletion()))
 
 
 _hashes: dict[str, str] = {}
