@@ -73,7 +73,12 @@ def member_for(error: type[errors.DomainError]) -> Callable[[M], M]:
 
 
 def as_data(error: errors.DomainError) -> Error:
-    return _members[type(error)](error)
+    """Raises: TypeError, for a refusal that no union member stands for."""
+    if (member := _members.get(type(error))) is None:
+        raise TypeError(
+            f"no union member stands for {type(error).__name__}: declare one with @member_for({type(error).__name__})"
+        ) from error
+    return member(error)
 
 
 def rate_limited(error: errors.TooManyAttempts) -> GraphQLError:
