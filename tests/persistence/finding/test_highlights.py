@@ -57,7 +57,8 @@ def test_show_what_was_found(query: str, text: str, shown: list[str]) -> None:
     assert sliced(text, highlights(Words.of(query), {"name": text})) == shown
 
 
-letters = st.text(st.sampled_from("aäßİøé\u0301😀𝐁ﬁ'’ -日本語がか\u3099\u00ad\u200bकि1"), max_size=40)
+# A mark stands on a letter, as in any text that means something.
+letters = st.lists(st.sampled_from([*"aäßİøé😀𝐁ﬁ'’ -日本語がかक1\u00ad\u200b", "e\u0301", "か\u3099", "कि"]), max_size=40).map("".join)
 
 
 @given(letters, letters)
