@@ -54,12 +54,16 @@ RetryJobResult = Annotated[
 ]
 
 
+JOBS_POINTS = 100  # A statement that no plan makes, in a transaction of its own.
+
+
 @strawberry.type
 class JobQuery:
     @query(
         scope=Scope.AUDIT_READ,
         description=f"Background work that failed too often, the oldest first, {jobs.SHOWN} at most; "
         "the metric `storegraph_jobs` counts all of it.",
+        cost=JOBS_POINTS,
     )
     async def parked_jobs(self, info: Info) -> list[ParkedJob]:
         async with info.context.database.reading() as session:

@@ -38,9 +38,9 @@ from persistence.kit.query.paging import MAX_PAGE_SIZE
 from persistence.kit.query.search import QUERY_LENGTH, prefixes
 
 ROOT_WEIGHT = 10  # A statement at least; in a mutation a transaction, in a subscription a stream to keep open.
-LEAST_POINTS = 5  # Of an operation, whatever it asks: to take it in, look at its limits and answer.
+LEAST_POINTS = 20  # Of an operation, whatever it asks: to take it in and answer takes as long as 20 objects of a long page.
 TOKEN_WRITE_POINTS = 180  # A signature, and a transaction that looks for the token.
-PASSWORD_POINTS = 400  # Hashing one takes 30 ms of a processor, on purpose.
+PASSWORD_POINTS = 2_000  # Hashing one takes 30 ms of a processor, on purpose.
 SEARCH_POINTS = 250  # The list is read along, or words are looked up and what is found is sorted: some milliseconds.
 SHORT_WORD_POINTS = {1: 1_500, 2: 250}  # More, for a word of so few characters: in a large shop, half of the rows have one that begins so.
 FILTER_POINTS = 350  # For each condition: rows that do not fit are passed over until the page is full.
