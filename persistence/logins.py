@@ -300,7 +300,7 @@ async def token_statuses(session: AsyncSession, claims: Sequence[TokenClaims]) -
     ended = revoked | (requested.c.login_id.is_not(None) & ~goes_on)
     user = (User.id == requested.c.user_id) & User.is_active
     statement = select(requested.c.place, User.username, User.scopes, ended.label("ended")).select_from(requested.outerjoin(User, user))
-    rows = await session.execute(statement, execution_options={"standing": True})
+    rows = await session.execute(statement, execution_options={"token_status": True})
     found = {place: _status(username, scopes, ended=ended_) for place, username, scopes, ended_ in rows}
     return [found[place] for place in range(len(claims))]
 

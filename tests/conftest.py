@@ -122,7 +122,7 @@ def statements(service: Service) -> Callable[[], AbstractContextManager[list[str
 
         def note(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
             # The feed looks at its log by the clock, and so does a request at its token's standing.
-            if REQUEST_ID.get(None) and not context.execution_options.get("standing"):
+            if REQUEST_ID.get(None) and not context.execution_options.get("token_status"):
                 sent.append(statement)
 
         def note_read(statement: str) -> Callable[[], None]:

@@ -30,7 +30,7 @@ class Scope(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A signed-in user, as a verified token and the user's present standing describe them."""
+    """A signed-in user, as a verified token and the user's present status describe them."""
 
     user_id: int
     username: str

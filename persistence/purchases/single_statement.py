@@ -1,7 +1,7 @@
 """A purchase as one SQL statement, where the database supports it: what `table.purchase` does, in one round trip instead of six.
 
-The event's id is drawn after the item's row is locked, as the event log wants it: `told` is made of `sold`, and that of `taken`. Under an idempotency
-key the answer is kept with it, as `purchases.ANSWER` would have it.
+The event row is inserted from the updated item row, so its id is allocated after the lock, as the order of the event log requires. Under an idempotency
+key the statement stores the response too, in the form of `purchases.REPLAY_FORMAT`.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from persistence.purchases import table as purchases
 from persistence.purchases.table import Purchase
 
 SALE = """
-WITH taken AS (
+WITH updated_item AS (
     UPDATE items SET inventory = inventory - $3::integer, updated_at = $4::timestamptz
     WHERE id = $1::bigint AND deleted_at IS NULL AND inventory >= $3 RETURNING id, owner_id, price_cents
-), sold AS (
+), purchase AS (
     INSERT INTO purchases (item_id, buyer_id, seller_id, quantity, unit_price_cents, status, created_at)
-    SELECT id, $2::bigint, owner_id, $3, price_cents, 'QUEUED', $4 FROM taken RETURNING *
-), told AS (
+    SELECT id, $2::bigint, owner_id, $3, price_cents, 'QUEUED', $4 FROM updated_item RETURNING *
+), event AS (
     INSERT INTO events (kind, subject_id, data, occurred_at)
-    SELECT 'item.purchased', item_id, jsonb_build_object('purchase_id', id, 'quantity', quantity), $4 FROM sold
-), queued AS (
+    SELECT 'item.purchased', item_id, jsonb_build_object('purchase_id', id, 'quantity', quantity), $4 FROM purchase
+), job AS (
     INSERT INTO jobs (kind, key, data, attempts, created_at)
-    SELECT 'purchase.placed', 'purchase:' || id, jsonb_build_object('purchase_id', id), 0, $4 FROM sold RETURNING id
-), kept AS (
+    SELECT 'purchase.placed', 'purchase:' || id, jsonb_build_object('purchase_id', id), 0, $4 FROM purchase RETURNING id
+), stored_response AS (
     INSERT INTO idempotency_keys (caller, key, fingerprint, answer, created_at)
     SELECT $5::text, $6::text, $7::text, jsonb_build_object(
         'id', id, 'item_id', item_id, 'buyer_id', buyer_id, 'quantity', quantity, 'status', status, 'created_at', $8::text,
         'unit_price', round(unit_price_cents / 100.0, 2)::text
-    ), $4 FROM sold WHERE $6 IS NOT NULL
+    ), $4 FROM purchase WHERE $6 IS NOT NULL
 )
-SELECT sold.id, sold.item_id, sold.unit_price_cents, queued.id AS job_id FROM sold, queued
+SELECT purchase.id, purchase.item_id, purchase.unit_price_cents, job.id AS job_id FROM purchase, job
 """
 ARGUMENTS = ("item", "buyer", "quantity", "now", "caller", "key", "fingerprint", "instant")
 TABLES = frozenset(table.__tablename__ for table in (Item, Purchase, Event, Job, IdempotencyKey))

@@ -55,6 +55,7 @@ BANNED = frozenset(
         "shims",
         "somebody",
         "standing",
+        "standings",
         "stranger",
         "strangers",
         "stroke",

@@ -2,10 +2,10 @@
 
 A source that gives the same object to several subscribers (as `item_events` does) is executed once for each selection, wherever they
 resume and whichever events they filter (`graph.kit.execution.subscription_keys`).
-Whether an answer may be shared is not declared but seen: an execution that looks at who asks (`Context.personal`), such as for a buyer's own
-purchase, or that ends in an error, which names its request, is one viewer's. Those with other rights have their own.
+Whether a result may be shared is not declared but observed: the result of an execution that looked at the viewer (`Context.personal`), as for a buyer's
+own purchase, or that ended in an error, which names its request, is for one viewer. Viewers with other scopes have executions of their own.
 
-Only executions are shared. Each subscriber has its own stream: its authorization, its place in the log, its charge, its pace and its end.
+Only executions are shared. Each subscriber has a stream of its own, with its authorization, position in the log, charges and end.
 """
 
 from __future__ import annotations

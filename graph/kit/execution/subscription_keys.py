@@ -1,4 +1,4 @@
-"""What of a subscription says which events it gets, and what says how one is executed.
+"""Keys of subscriptions: one for the events that a subscriber receives, one for how each event is executed.
 
 Arguments of the root field choose events: which items, from which cursor on. They do not matter to the execution of an event, which is the
 selection's alone: subscribers who resume from different cursors share it (`graph.kit.execution.shared_execution`). The argument `after` is the place to resume from, on

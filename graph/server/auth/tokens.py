@@ -1,7 +1,7 @@
 """Access tokens (JWT): issued, verified, and checked against the user's current status.
 
-A signature is checked once for each token, and standing is read from the database at most every half second for each token, so a request with a
-known token costs two look-ups in memory. A change of standing made by this process counts at once, one made elsewhere within that half second.
+Each token's signature is verified once, and its status (revoked, ended, scopes of its user) is read from the database at most every half second, so a
+request with a known token costs two look-ups in memory. A change made by this process counts at once, one made by another within half a second.
 """
 
 from __future__ import annotations
@@ -117,10 +117,10 @@ class Tokens:
     async def _check_status(self, known: VerifiedToken) -> None:
         """A refusal is kept as well: a token that is worth nothing costs no statement a request."""
         changes, now = self._changes, time.monotonic()
-        (status,) = await self._standings([known.token])
+        (status,) = await self._statuses([known.token])
         known.principal = _principal(known.token, status)
         known.ended = status is TokenRefusal.ENDED
-        # What was read while somebody changed a standing may be older than the change: good for this request, not for the next.
+        # What was read during a change may be older than it: good for this request, not for the next.
         known.checked_at = now if changes == self._changes else -math.inf
 
     async def principals(self, tokens: Sequence[AccessToken]) -> list[Principal | None]:
@@ -128,10 +128,10 @@ class Tokens:
         found: list[Principal | None] = []
         for start in range(0, len(tokens), TOKENS_AT_ONCE):
             some = tokens[start : start + TOKENS_AT_ONCE]
-            found += [_principal(token, status) for token, status in zip(some, await self._standings(some), strict=True)]
+            found += [_principal(token, status) for token, status in zip(some, await self._statuses(some), strict=True)]
         return found
 
-    async def _standings(self, tokens: Sequence[AccessToken]) -> list[TokenStatus | TokenRefusal]:
+    async def _statuses(self, tokens: Sequence[AccessToken]) -> list[TokenStatus | TokenRefusal]:
         claims = [TokenClaims(token.user_id, token.token_id, token.family) for token in tokens]
         async with self._database.reading_latest() as session:
             return await logins.token_statuses(session, claims)

@@ -1,7 +1,7 @@
 """The registry of open WebSockets and event streams: caps per caller, token checks each half second, and their end at shutdown.
 
-A connection outlives the moment at which its token was verified, so it is verified again here, for all connections together. It has its place from its
-acceptance until its transport is gone, whatever the application does meanwhile. That a client does not read is seen below: see `transport`.
+A connection outlives the moment at which its token was verified, so it is verified again here, for all connections together. It counts
+from its acceptance until its transport is closed, whatever the application does meanwhile. Clients that do not read are aborted by `asgi.transport`.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class ConnectionRegistry:
             await self.check(datetime.now(UTC))
 
     async def check(self, now: datetime) -> None:
-        """End connections whose token has run out or lost its standing. Nobody waits for a goodbye."""
+        """End connections whose token has expired or is no longer valid, without waiting for the client."""
         signed_in: dict[OpenConnection, AccessToken] = {}
         for connection in [each for each in self if each not in self._ending]:
             if connection.token is None:
@@ -168,9 +168,9 @@ class ConnectionRegistry:
             else:
                 signed_in[connection] = token
         self._forget_tokens()
-        await self._check_standings(signed_in)
+        await self._check_statuses(signed_in)
 
-    async def _check_standings(self, signed_in: Mapping[OpenConnection, AccessToken]) -> None:
+    async def _check_statuses(self, signed_in: Mapping[OpenConnection, AccessToken]) -> None:
         """One statement for all of them, however many connections share a token."""
         tokens = list({token.token_id: token for token in signed_in.values()}.values())
         principals = dict(zip((token.token_id for token in tokens), await self._tokens.principals(tokens), strict=True))

@@ -1,7 +1,7 @@
 """The `/metrics` endpoint for Prometheus, and the background work that keeps its figures right in every process.
 
-It tells about the shop's business, so it is not for strangers: with METRICS_TOKEN set, it wants that as a bearer token; without, it answers whoever
-comes from a private address and through no proxy, as a scraper on the same network does.
+Its figures show the shop's business, so it is not public: with METRICS_TOKEN set, it requires that as a bearer token; without it, the client must have
+a private address and come through no proxy, as a scraper on the same network does.
 """
 
 from __future__ import annotations

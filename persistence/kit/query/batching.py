@@ -1,6 +1,6 @@
 """Batches look-ups of different operations that arrive in the same event-loop turn. A DataLoader does the same within one operation.
 
-One batch is under way at a time, and what is asked for meanwhile gathers into the next: the busier the process, the less each look-up takes of it.
+One batch runs at a time, and look-ups that arrive meanwhile form the next: the busier the process, the cheaper each look-up.
 """
 
 from __future__ import annotations

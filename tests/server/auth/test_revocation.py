@@ -42,7 +42,7 @@ def looks(service: Service, *, own: bool = False) -> Generator[list[str]]:
     sent: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
-        if context.execution_options.get("standing") and (OWN.get() or not own):
+        if context.execution_options.get("token_status") and (OWN.get() or not own):
             sent.append(statement)
 
     engines = [engine.sync_engine for engine in service.database.engines]

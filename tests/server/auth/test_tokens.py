@@ -368,7 +368,7 @@ async def test_cost_no_statement_while_their_standing_is_known(service: Service)
 
     def note(_connection: Any, _cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool) -> None:
         nonlocal looked
-        looked += bool(context.execution_options.get("standing"))
+        looked += bool(context.execution_options.get("token_status"))
 
     engines = [engine.sync_engine for engine in service.database.engines]
     for engine in engines:
