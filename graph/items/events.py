@@ -2,23 +2,30 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
 from graph.items.types import Item
 from graph.kit.context import Info
+from graph.kit.entity.declaration import to_node
 from graph.kit.fields import subscription
-from graph.kit.global_ids import global_id, resolve_node, row_id
+from graph.kit.global_ids import global_id, row_id
 from graph.kit.operations.events import AfterEvent, EntityEvents, Event, Gap
 from persistence.items import table as items
 from persistence.kit.errors import InvalidInput
 from persistence.kit.events.log import Event as Row
+from persistence.purchases import table as purchases
 
 if TYPE_CHECKING:
     from graph.purchases.types import Purchase
 
 ITEM_IDS = 100
+
+
+def _purchase_id(event: Event) -> int:
+    return event.data["purchase_id"]
 
 
 @strawberry.interface(description="Something that happened to an item.")
@@ -29,10 +36,11 @@ class ItemChange(Event):
     def values_of(cls, row: Row) -> dict[str, Any]:
         return {"item_id": global_id("Item", row.subject_id)}
 
-    @strawberry.field(description="The item as it is now, which may be after later events; null if it has left the catalogue.")
-    async def item(self, info: Info) -> Item | None:
-        row = await info.context.load(items.by_id, self.key)
-        return Item.of(row) if row else None
+    item: Item | None = to_node(
+        attrgetter("key"),
+        items.ENTITY,
+        description="The item as it is now, which may be after later events; null if it has left the catalogue.",
+    )
 
 
 @strawberry.type(description="An item came into the catalogue.")
@@ -63,9 +71,9 @@ class ItemPurchased(ItemChange):
     def quantity(self) -> int:
         return self.data["quantity"]
 
-    @strawberry.field(description="The purchase; null unless you are the buyer or the seller, or hold `users:read`.")
-    async def purchase(self, info: Info) -> Annotated["Purchase", strawberry.lazy("graph.purchases.types")] | None:
-        return await resolve_node(info, global_id("Purchase", self.data["purchase_id"]))
+    purchase: Annotated["Purchase", strawberry.lazy("graph.purchases.types")] | None = to_node(
+        _purchase_id, purchases.ENTITY, description="The purchase; null unless you are the buyer or the seller, or hold `users:read`."
+    )
 
 
 @strawberry.type(description="Units of an item are in stock again, as a purchase was cancelled; also of one that has left the catalogue.")
@@ -74,9 +82,11 @@ class ItemRestocked(ItemChange):
     def quantity(self) -> int:
         return self.data["quantity"]
 
-    @strawberry.field(description="The cancelled purchase; null unless you are the buyer or the seller, or hold `users:read`.")
-    async def purchase(self, info: Info) -> Annotated["Purchase", strawberry.lazy("graph.purchases.types")] | None:
-        return await resolve_node(info, global_id("Purchase", self.data["purchase_id"]))
+    purchase: Annotated["Purchase", strawberry.lazy("graph.purchases.types")] | None = to_node(
+        _purchase_id,
+        purchases.ENTITY,
+        description="The cancelled purchase; null unless you are the buyer or the seller, or hold `users:read`.",
+    )
 
 
 @strawberry.type(description="The stock of an item was corrected by a difference: `adjustInventory`.")

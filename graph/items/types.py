@@ -12,7 +12,7 @@ from graph.kit.cache_control import reads
 from graph.kit.connections import After, Before, First, Last, listed
 from graph.kit.context import Info
 from graph.kit.entity.declaration import entity, stored, to_one
-from graph.kit.entity.roots import FindByKey, ReadList
+from graph.kit.entity.roots import FindByKey, ReadList, ReadNumberedPage
 from graph.kit.fields import query
 from graph.kit.global_ids import Node
 from graph.kit.limits.cost_rules import Cost, search_points
@@ -122,6 +122,15 @@ def item_list(
     return listing.ItemList(conditions, order_by.value() if order_by else listing.Order()), PageArguments(first, after, last, before)
 
 
+def numbered_list(page: int = 1, page_size: int = 10, search: str | None = None) -> tuple[listing.ItemList, int, int]:
+    """What the arguments of `itemsPage` mean: a list, the number of a page, and its size. Raises: InvalidInput."""
+    if page < 1:
+        raise InvalidInput.at("page", "must be at least 1")
+    if not 1 <= page_size <= PAGE_SIZE:
+        raise InvalidInput.at("pageSize", f"must be between 1 and {PAGE_SIZE}")
+    return listing.ItemList(listing.Filter(search=search)), page, page_size
+
+
 @strawberry.type
 class ItemQuery:
     item: Item | None = read_one(items.ENTITY, scope=None, description="One item, or null if there is none with this id.")
@@ -164,6 +173,7 @@ class ItemQuery:
         description="The catalogue with page numbers, for administration.",
         cost=Cost(weight=100, size="pageSize", supplied={"search": search_points}),
         limit=RateLimitRule("3/60seconds", by=ADDRESS),
+        plan=ReadNumberedPage("items", numbered_list),
     )
     async def items_page(
         self,
@@ -172,12 +182,8 @@ class ItemQuery:
         page_size: Annotated[int, strawberry.argument(description="1 to 100.")] = 10,
         search: Search = None,
     ) -> ItemPage:
-        if page < 1:
-            raise InvalidInput.at("page", "must be at least 1")
-        if not 1 <= page_size <= PAGE_SIZE:
-            raise InvalidInput.at("pageSize", f"must be between 1 and {PAGE_SIZE}")
-        conditions = listing.Filter(search=search)
+        query, number, size = numbered_list(page, page_size, search)
         async with info.context.database.reading() as session:
-            rows = await listing.numbered_page(session, conditions, number=page, size=page_size)
-            total = await listing.count(session, conditions)
+            rows = await listing.numbered_page(session, query.filter, number=number, size=size)
+            total = await listing.count(session, query.filter)
         return ItemPage(items=[Item.of(row) for row in rows], page=page, page_size=page_size, total=total, pages=-(-total // page_size))

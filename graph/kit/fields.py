@@ -52,8 +52,8 @@ def query(
     plan: Root | None = None,
 ) -> Callable[[Resolver], StrawberryField]:
     """A field that reads. An expected refusal becomes a top-level error. With `plan` it can be read without its resolver."""
-    if limit and (cache or plan):
-        raise TypeError("an answer that is found in the cache or planned is not counted: a field is limited, or kept and planned")
+    if limit and cache:
+        raise TypeError("an answer that is found in the cache is not counted: a field is limited, or kept")
     stored = None if cache is None else cache | CacheDependencies(personal=scope is not None)
 
     def declare(resolver: Resolver) -> StrawberryField:
@@ -69,7 +69,7 @@ def query(
             guarded,
             scope,
             _limited(description, limit),
-            _metadata(cost=cost, cache=stored, plan=plan and Planned(plan, scope if scope is None else _listed(scope))),
+            _metadata(cost=cost, cache=stored, plan=plan and Planned(plan, scope if scope is None else _listed(scope), _listed(limit))),
         )
 
     return declare
@@ -77,10 +77,11 @@ def query(
 
 @dataclass(frozen=True)
 class Planned:
-    """How a root field is read by a plan, and the scopes that this takes; None for a public field."""
+    """How a root field is read by a plan, the scopes that this takes, None for a public field, and how often it may be asked."""
 
     root: Root
     scopes: tuple[Scope, ...] | None
+    limits: tuple[RateLimitRule, ...] = ()
 
 
 def mutation(

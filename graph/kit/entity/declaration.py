@@ -30,7 +30,7 @@ from graph.kit.cache_control import reads
 from graph.kit.connections import After, Before, First, Last, connection_by_parent, empty_connection
 from graph.kit.context import Context, Info
 from graph.kit.entity.visibility import Visibility
-from graph.kit.global_ids import Node, global_id, node_type
+from graph.kit.global_ids import Node, global_id, node_type, resolve_node
 from graph.kit.limits.cost_rules import AGGREGATE_POINTS, notation
 from persistence.kit.database.database import Base
 from persistence.kit.query.child_aggregate import AggregateFunction, ChildAggregate
@@ -97,6 +97,14 @@ class Aggregated:
     """A number about the rows of another entity that point to this one."""
 
     aggregate: ChildAggregate
+
+
+@dataclass(frozen=True)
+class ToNode:
+    """The object, if the viewer may find it, whose row has the id that `key` reads of an object that is no row, such as an event."""
+
+    key: Callable[[Any], int]
+    entity: Entity[Any]
 
 
 Source: TypeAlias = "StoredValue | ComputedValue | ToOne | ToMany | Aggregated"
@@ -200,6 +208,15 @@ def to_one(foreign_key: str, entity: Entity[Any], *, description: str) -> Any:
     return strawberry.field(resolver=resolve, description=description, metadata=metadata)
 
 
+def to_node(key: Callable[[Any], int], entity: Entity[Any], *, description: str) -> Any:
+    """What an event refers to by a row's id: the object as `node` finds it for the viewer, or null."""
+
+    async def resolve(self: Any, info: Info) -> Any:
+        return await resolve_node(info, global_id(name_of(entity), key(self)))
+
+    return strawberry.field(resolver=resolve, description=description, metadata={"source": ToNode(key, entity)})
+
+
 def to_many(children: ChildList, *, description: str, visible: Visibility | None = None) -> Any:
     """The rows that point to this one; with `visible`, none of them for those who may not see them."""
 
@@ -241,6 +258,7 @@ def check(schema: GraphQLSchema) -> None:
     for type_ in schema.type_map.values():
         declared = _types.get(type_.name)
         if declared is None or not isinstance(type_, GraphQLObjectType):
+            _check_events(type_)
             continue
         for name, each in type_.fields.items():
             source = _source(each)
@@ -249,6 +267,15 @@ def check(schema: GraphQLSchema) -> None:
             if reason := _invalid_reason(declared, each, source):
                 raise TypeError(f"{type_.name}.{name} {reason}: declare where it comes from, or write a resolver for it")
             declared.sources[name] = source
+
+
+def _check_events(type_: GraphQLNamedType) -> None:
+    """Raises: TypeError, for a field that refers to a row of another entity than it shows, or that may not be null."""
+    for name, each in type_.fields.items() if isinstance(type_, GraphQLObjectType) else ():
+        definition: StrawberryField | None = each.extensions.get("strawberry-definition")
+        source = definition.metadata.get("source") if definition else None
+        if isinstance(source, ToNode) and (notation(each).endswith("!") or not _is_of(each, source.entity)):
+            raise TypeError(f"{type_.name}.{name} must show an object of the entity that it refers to, or null")
 
 
 def _source(each: GraphQLField) -> Source | None:

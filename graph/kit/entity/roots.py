@@ -45,6 +45,17 @@ class ReadList:
 
 
 @dataclass(frozen=True)
+class ReadNumberedPage:
+    """An object with a page of a list by its number, in the field `rows`, and `page`, `pageSize`, `total` and `pages`.
+
+    `query_of` makes of the field's arguments the list, the page's number from 1, and how many rows a page has.
+    """
+
+    rows: str
+    query_of: Callable[..., tuple[ListQuery, int, int]]
+
+
+@dataclass(frozen=True)
 class ReadObject:
     """An object put together from a row, found by the global id in the argument `id`, and of what other sources know of it by the row's id.
 
@@ -55,4 +66,4 @@ class ReadObject:
     values: Mapping[str, Callable[[Context, int], Awaitable[Any]]]
 
 
-Root: TypeAlias = "FindByGlobalId | FindAllByGlobalId | FindViewer | FindByKey | ReadList | ReadObject"
+Root: TypeAlias = "FindByGlobalId | FindAllByGlobalId | FindViewer | FindByKey | ReadList | ReadNumberedPage | ReadObject"

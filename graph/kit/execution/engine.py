@@ -41,7 +41,7 @@ from graph.kit.cache_control import CacheDependencies, DependencyAnalyzer
 from graph.kit.context import Context
 from graph.kit.deprecations import Deprecations
 from graph.kit.errors import BAD_USER_INPUT, Refused, as_error, internal, refusal, unavailable
-from graph.kit.execution.leaf_executor import LeafExecutor
+from graph.kit.execution.leaf_executor import EdgeReader, LeafExecutor
 from graph.kit.execution.validation import parsed, problems
 from graph.kit.instrumentation import Observer
 from graph.kit.limits.cost import CostEstimate, CostEstimator
@@ -105,6 +105,8 @@ class Operation:
     @cached_property
     def conditions(self) -> tuple[str, ...]:
         """The variables that decide @skip and @include, anywhere in the document."""
+        if "@" not in self.source:
+            return ()
         found = _Conditions()
         visit(self.document, found)
         return tuple(found.names)
@@ -138,7 +140,7 @@ class SubscriptionEvent:
     """One event of a subscription's source, and its execution."""
 
     event: object
-    execute: Callable[[Context], Awaitable[ExecutionResult]]
+    execute: Callable[[Context, EdgeReader | None], Awaitable[ExecutionResult]]
 
 
 class Engine:
@@ -182,9 +184,12 @@ class Engine:
         deprecated, reads = self._deprecations.used(document, definition), self._reader.of(document, definition)
         return Operation(source, document, definition, cost_estimate, deprecated, reads)
 
-    async def execute(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> ExecutionResult:
-        """Run a query or a mutation. Raises: Refused, if the variables do not fit."""
+    async def execute(
+        self, operation: Operation, variables: Mapping[str, Any] | None, context: Context, edges: EdgeReader | None = None
+    ) -> ExecutionResult:
+        """Run a query or a mutation; `edges` reads those of objects in place of their resolvers. Raises: Refused, if the variables do not fit."""
         executor = self._executor(operation, variables, context)
+        executor.edges = edges
         return self._mask_error(await _completed(executor.execute_operation()), context)
 
     async def subscribe(
@@ -208,13 +213,13 @@ class Engine:
                 located = GraphQLError(str(error), original_error=error)
                 yield self._mask_error(ExecutionResult(errors=[located]), context)
 
-    async def _one(self, operation: Operation, executor: Executor, event: object, context: Context) -> ExecutionResult:
+    async def _one(self, operation: Operation, executor: Any, event: object, context: Context, edges: EdgeReader | None) -> ExecutionResult:
         executor = self._builder.build_per_event_executor(executor, event)
-        executor.context_value = context
+        executor.context_value, executor.edges = context, edges
         with self._observer.phase("event", operation):
             return self._mask_error(await _completed(_core.execute_subscription_event(executor)), context)
 
-    def _executor(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Executor:
+    def _executor(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> Any:
         built: Executor | list[GraphQLError] = self._builder.build(
             self.schema,
             operation.document,

@@ -109,6 +109,16 @@ class LimitedCall:
                 raise
             await self._undo(counting_failures)
 
+    @asynccontextmanager
+    async def answered(self, limits: Sequence[RateLimitRule]) -> AsyncGenerator[None]:
+        """Counts one use, unless it ends with an error, after which somebody else tries and counts it. Raises: GraphQLError, as `count` does."""
+        await self.count(limits)
+        try:
+            yield
+        except BaseException:
+            await self._undo(limits)
+            raise
+
     async def count(self, limits: Sequence[RateLimitRule]) -> None:
         """Raises: GraphQLError RATE_LIMITED with `retryAfter`, in whole seconds. What one limit refuses, the others do not count."""
         for place, limit in enumerate(limits):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice, product
 from typing import Any, ClassVar, cast
 
@@ -17,17 +17,21 @@ from graphql import DocumentNode, ExecutionResult, FieldNode, FragmentDefinition
 
 from graph.kit.context import Context, Services
 from graph.kit.entity.declaration import shown_entity
-from graph.kit.entity.roots import FindByKey, ReadList
+from graph.kit.entity.roots import FindByKey, ReadList, ReadNumberedPage
+from graph.kit.execution.concurrency import gather
 from graph.kit.execution.engine import MAX_PLANS, Engine, Operation
 from graph.kit.fields import Planned
 from graph.kit.planner.arguments import Plain
-from graph.kit.planner.compiler import Compiler, Schema
-from graph.kit.planner.fillers import Filled, Run
-from graph.kit.planner.prices import Prices
-from graph.kit.planner.roots import ROOT_ARGUMENTS, RootPlan, compile_root
-from graph.kit.planner.selection import Selection, Unplannable
+from graph.kit.planner.collect_fields import FieldCollector
+from graph.kit.planner.payloads import PayloadPlan, PayloadReader
+from graph.kit.planner.plan_builder import PlanBuilder, PlannerSchema
+from graph.kit.planner.plan_cost import PlanCosts
+from graph.kit.planner.plan_execution import PlanExecution
+from graph.kit.planner.root_plans import ROOT_ARGUMENTS, RootPlan, build_root
+from graph.kit.planner.steps import JsonAndCost
+from graph.kit.planner.unplannable import Unplannable
 from persistence.kit.errors import DomainError
-from persistence.kit.query.holes import BrokenRow
+from persistence.kit.query.placeholders import BrokenRow
 from persistence.kit.query.reader import EntityReader
 from persistence.kit.transient_errors import is_transient
 
@@ -51,6 +55,7 @@ class Plan:
         self.planned: dict[str, RootPlan] = {}
         self.constants: dict[str, bytes] = {}
         self.rest: list[str] = []
+        self.rest_operation: Operation | None = None
         for name, root in roots.items():
             if root is None:
                 self.rest.append(name)
@@ -66,6 +71,8 @@ class OperationPlans:
 
     is_plain: Plain
     by_conditions: OrderedDict[tuple[bool, ...], Plan | None] = field(default_factory=OrderedDict[tuple[bool, ...], "Plan | None"])
+    payloads: OrderedDict[tuple[bool, ...], PayloadPlan] = field(default_factory=OrderedDict[tuple[bool, ...], PayloadPlan])
+    """Of a mutation or a subscription."""
 
 
 class Planner:
@@ -74,7 +81,7 @@ class Planner:
 
     def __init__(self, schema: strawberry.Schema, engine: Engine, services: Services) -> None:
         """Raises: TypeError, for a root field whose plan does not know its arguments."""
-        self._schema = Schema(schema, EntityReader(services.database))
+        self._schema = PlannerSchema(schema, EntityReader(services.database))
         self._engine, self._observer = engine, services.observer
         self._query = cast("GraphQLObjectType", self._schema.core.query_type)
         check_roots(self._query)
@@ -84,7 +91,7 @@ class Planner:
         if not operation.is_query or operation.definition.directives:
             return None
         plans = self._plans(operation)
-        run = Run(self._schema.core, operation, plans.is_plain, variables or {}, context)
+        run = PlanExecution(self._schema.core, operation, plans.is_plain, variables or {}, context)
         try:
             conditions = _conditions(operation, run)
         except Unplannable:
@@ -93,6 +100,21 @@ class Planner:
         if plan is None:
             return None
         return await self._answer(plan, plans, conditions, operation, run)
+
+    def edges(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> PayloadReader | None:
+        """What reads the edges of a mutation's payload, or of one event of a subscription."""
+        plans = self._plans(operation)
+        run = PlanExecution(self._schema.core, operation, plans.is_plain, variables or {}, context)
+        try:
+            conditions = _conditions(operation, run)
+        except Unplannable:
+            return None
+        if conditions not in plans.payloads:
+            selection = FieldCollector(self._schema.core, operation, dict(zip(operation.conditions, conditions, strict=True)))
+            plans.payloads[conditions] = PayloadPlan(PlanBuilder(self._schema, selection))
+            if len(plans.payloads) > MAX_PLANS:
+                plans.payloads.popitem(last=False)
+        return PayloadReader(plans.payloads[conditions], run, partial(self._failed, operation))
 
     def prepare(self, operation: Operation) -> None:
         """Make the plans of an operation before it is asked for."""
@@ -111,44 +133,44 @@ class Planner:
         if conditions in known:
             known.move_to_end(conditions)
         else:
-            plan = self._compiled(operation, dict(zip(operation.conditions, conditions, strict=True)))
+            plan = self._built(operation, dict(zip(operation.conditions, conditions, strict=True)))
             known[conditions] = plan if plan and plan.planned else None
             self._observer.plan("refused" if known[conditions] is None else "made")
             if len(known) > MAX_PLANS:
                 known.popitem(last=False)
         return known[conditions]
 
-    def _compiled(self, operation: Operation, conditions: Mapping[str, bool]) -> Plan | None:
-        selection = Selection(self._schema.core, operation, conditions)
-        compiler, prices = Compiler(self._schema, selection), Prices(operation.cost.named, of_roots=True)
+    def _built(self, operation: Operation, conditions: Mapping[str, bool]) -> Plan | None:
+        selection = FieldCollector(self._schema.core, operation, conditions)
+        builder, plan_costs = PlanBuilder(self._schema, selection), PlanCosts(operation.cost.named, of_roots=True)
         try:
             fields = selection.fields(self._query, [operation.definition.selection_set])
         except Unplannable:
             return None
-        return Plan({name: self._root(compiler, prices, name, nodes) for name, nodes in fields.items()}, fields)
+        return Plan({name: self._root(builder, plan_costs, name, nodes) for name, nodes in fields.items()}, fields)
 
-    def _root(self, compiler: Compiler, prices: Prices, response_name: str, nodes: Sequence[FieldNode]) -> RootPlan | bytes | None:
+    def _root(self, builder: PlanBuilder, plan_costs: PlanCosts, response_name: str, nodes: Sequence[FieldNode]) -> RootPlan | bytes | None:
         name = nodes[0].name.value
         if name == "__typename":
             return b'"%b"' % self._query.name.encode()
         if name.startswith("__"):
             return None
         try:
-            return compile_root(compiler, self._query.fields[name], nodes, prices.of(response_name))
+            return build_root(builder, self._query.fields[name], nodes, plan_costs.of(response_name))
         except Unplannable:
             return None
 
     async def _answer(
-        self, plan: Plan, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation, run: Run
+        self, plan: Plan, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation, run: PlanExecution
     ) -> PlannedAnswer | None:
         """What is not planned runs beside what is; what a plan refused, afterwards."""
-        works = [self._one(root, run, plans, conditions, operation) for root in plan.planned.values()]
+        works: list[Any] = [self._one(root, run, plans, conditions, operation) for root in plan.planned.values()]
         results: list[ExecutionResult] = []
         if plan.rest:
-            *answers, executed = await _all([*works, self._execute(plan, plan.rest, operation, run)])
+            *answers, executed = await gather([*works, self._execute(plan, plan.rest, operation, run)])
             results.append(executed)
         else:
-            answers = [await works[0]] if len(works) == 1 else await _all(works)
+            answers = await gather(works)
         found = dict(zip(plan.planned, answers, strict=True))
         refused = [name for name, answer in found.items() if answer is None]
         if len(refused) == len(found) and not plan.rest:
@@ -158,8 +180,8 @@ class Planner:
         return _combine(plan, found, results, operation, run)
 
     async def _one(
-        self, root: RootPlan, run: Run, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation
-    ) -> Filled | None:
+        self, root: RootPlan, run: PlanExecution, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation
+    ) -> JsonAndCost | None:
         """None where the executor must run this root."""
         try:
             return await root.run(run)
@@ -167,27 +189,34 @@ class Planner:
             return None
         except Exception as error:  # noqa: BLE001 -- whatever it is, the reference executor says it as clients know it
             if not is_transient(error):
-                self._drop(plans, conditions, operation, error)
+                plans.by_conditions[conditions] = None
+                self._failed(operation, error)
             return None
 
-    def _drop(self, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation, error: Exception) -> None:
-        """The plan is not tried again. Raises: Exception, in tests."""
-        plans.by_conditions[conditions] = None
+    def _failed(self, operation: Operation, error: Exception) -> None:
+        """A plan is not tried again. Raises: Exception, in tests."""
         self._observer.plan("failed")
         log.error("a plan failed and is dropped", operation=operation.root_field, exc_info=error)
         if self.strict:
             raise error
 
-    async def _execute(self, plan: Plan, names: Sequence[str], operation: Operation, run: Run) -> ExecutionResult:
+    async def _execute(self, plan: Plan, names: Sequence[str], operation: Operation, run: PlanExecution) -> ExecutionResult:
         """Some roots of the operation. Raises: Refused."""
-        nodes = tuple(node for name in names for node in plan.nodes[name])
-        definition = _with(operation.definition, selection_set=SelectionSetNode(selections=nodes))
-        fragments = [each for each in operation.document.definitions if isinstance(each, FragmentDefinitionNode)]
-        part = replace(operation, document=DocumentNode(definitions=(definition, *fragments)), definition=definition, plans=[])
+        if names is not plan.rest:
+            part = _part(plan, names, operation)
+        elif (part := plan.rest_operation) is None:
+            part = plan.rest_operation = _part(plan, names, operation)
         return await self._engine.execute(part, run.variables, run.context)
 
 
-def _conditions(operation: Operation, run: Run) -> tuple[bool, ...]:
+def _part(plan: Plan, names: Sequence[str], operation: Operation) -> Operation:
+    nodes = tuple(node for name in names for node in plan.nodes[name])
+    definition = _with(operation.definition, selection_set=SelectionSetNode(selections=nodes))
+    fragments = [each for each in operation.document.definitions if isinstance(each, FragmentDefinitionNode)]
+    return replace(operation, document=DocumentNode(definitions=(definition, *fragments)), definition=definition, plans=[])
+
+
+def _conditions(operation: Operation, run: PlanExecution) -> tuple[bool, ...]:
     """The values of the variables in @skip and @include. Raises: Unplannable."""
     names = operation.conditions
     if not names:
@@ -200,7 +229,7 @@ def _conditions(operation: Operation, run: Run) -> tuple[bool, ...]:
 
 
 def _combine(
-    plan: Plan, found: Mapping[str, Filled | None], results: Sequence[ExecutionResult], operation: Operation, run: Run
+    plan: Plan, found: Mapping[str, JsonAndCost | None], results: Sequence[ExecutionResult], operation: Operation, run: PlanExecution
 ) -> PlannedAnswer:
     for result in results:
         if result.data is None:  # A root that must not be null has failed: there is nothing beside it.
@@ -219,15 +248,6 @@ def _combine(
     return PlannedAnswer(b"{%b}" % b",".join(parts), points, errors)
 
 
-async def _all(works: Sequence[Any]) -> Sequence[Any]:
-    """Beside each other; none is left running when one fails."""
-    results = await asyncio.gather(*works, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
-
-
 def _with(node: Any, **values: Any) -> Any:
     """A syntax node with other values."""
     return type(node)(**{key: getattr(node, key) for key in node.keys if key not in values}, **values)
@@ -241,7 +261,7 @@ def check_roots(query: GraphQLObjectType) -> None:
         if planned is None:
             continue
         root, arguments = planned.root, {each.python_name for each in declared.arguments}
-        read = root.query_of if isinstance(root, ReadList) else root.key if isinstance(root, FindByKey) else None
+        read = root.query_of if isinstance(root, ReadList | ReadNumberedPage) else root.key if isinstance(root, FindByKey) else None
         known = ROOT_ARGUMENTS[type(root)] if read is None else set(inspect.signature(read).parameters)
         if arguments != known:
             raise TypeError(f"Query.{name} has arguments that its plan does not know, or the other way round: {sorted(arguments ^ known)}")

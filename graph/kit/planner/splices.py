@@ -16,9 +16,11 @@ import orjson
 from graphql import FieldNode, GraphQLField, GraphQLList, GraphQLNonNull, GraphQLObjectType
 from strawberry.types.field import StrawberryField
 
+from graph.kit.execution.concurrency import gather
 from graph.kit.limits.cost import FieldCost
-from graph.kit.planner.fillers import FieldArguments, Run, together
-from graph.kit.planner.selection import Selection, Unplannable
+from graph.kit.planner.collect_fields import FieldCollector
+from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
+from graph.kit.planner.unplannable import Unplannable
 from persistence.kit.query.reader import JsonPage
 
 if TYPE_CHECKING:
@@ -29,14 +31,14 @@ class Arguments(Protocol):
     def arguments(self, definition: GraphQLField, node: FieldNode) -> FieldArguments: ...
 
 
-class Compiling(Protocol):
+class Building(Protocol):
     """What is needed of the compiler, which needs this module."""
 
     @property
     def schema(self) -> Arguments: ...
 
     @property
-    def selection(self) -> Selection: ...
+    def selection(self) -> FieldCollector: ...
 
 
 @dataclass(frozen=True)
@@ -55,31 +57,31 @@ def attributes_to_splice(definition: GraphQLField) -> tuple[str, ...] | None:
 class ResolvedField:
     """One field of an object, and what is selected below it."""
 
-    def __init__(self, compiler: Compiling, parent: GraphQLObjectType, nodes: Sequence[FieldNode]) -> None:
+    def __init__(self, builder: Building, parent: GraphQLObjectType, nodes: Sequence[FieldNode]) -> None:
         """Raises: Unplannable."""
         self._definition = parent.fields[nodes[0].name.value]
         declared: Any = self._definition.extensions["strawberry-definition"]
         self._attribute: str = declared.python_name
         self._resolver: Any = declared.base_resolver.wrapped_func if declared.base_resolver else None
         self._takes_info = self._resolver is not None and "info" in inspect.signature(self._resolver).parameters
-        self._arguments = compiler.schema.arguments(self._definition, nodes[0])
+        self._arguments = builder.schema.arguments(self._definition, nodes[0])
         self._type: Any = self._definition.type
         named = _named(self._type)
-        self._below = _fields(compiler, named, nodes) if isinstance(named, GraphQLObjectType) else {}
+        self._below = _fields(builder, named, nodes) if isinstance(named, GraphQLObjectType) else {}
 
-    async def value(self, run: Run, source: Any) -> Any:
+    async def value(self, run: PlanExecution, source: Any) -> Any:
         """In the form of the response. Raises: DomainError, GraphQLError, Unplannable."""
         found = await self._resolved(run, source)
         return await self._complete(run, self._type, found)
 
-    async def _resolved(self, run: Run, source: Any) -> Any:
+    async def _resolved(self, run: PlanExecution, source: Any) -> Any:
         if self._resolver is None:
             return getattr(source, self._attribute)
         info = {"info": _Info(run.context)} if self._takes_info else {}
         found = self._resolver(source, **info, **self._arguments(run))
         return await found if inspect.isawaitable(found) else found
 
-    async def _complete(self, run: Run, type_: Any, value: Any) -> Any:
+    async def _complete(self, run: PlanExecution, type_: Any, value: Any) -> Any:
         if isinstance(type_, GraphQLNonNull):
             if value is None:
                 raise Unplannable("null where nothing may be null")
@@ -91,15 +93,15 @@ class ResolvedField:
         if not isinstance(type_, GraphQLObjectType):
             return type_.serialize(value)
         fields = [name for name, each in self._below.items() if isinstance(each, ResolvedField)]
-        values = await together([cast("ResolvedField", self._below[name]).value(run, value) for name in fields]) if fields else ()
+        values = await gather([cast("ResolvedField", self._below[name]).value(run, value) for name in fields]) if fields else ()
         found = dict(zip(fields, values, strict=True))
         return {name: found[name] if isinstance(each, ResolvedField) else each for name, each in self._below.items()}
 
 
-def _fields(compiler: Compiling, type_: GraphQLObjectType, nodes: Sequence[FieldNode]) -> dict[str, ResolvedField | str]:
-    selected = compiler.selection.below(type_, nodes)
+def _fields(builder: Building, type_: GraphQLObjectType, nodes: Sequence[FieldNode]) -> dict[str, ResolvedField | str]:
+    selected = builder.selection.below(type_, nodes)
     return {
-        name: type_.name if each[0].name.value == "__typename" else ResolvedField(compiler, type_, each) for name, each in selected.items()
+        name: type_.name if each[0].name.value == "__typename" else ResolvedField(builder, type_, each) for name, each in selected.items()
     }
 
 
@@ -117,7 +119,7 @@ class Splice:
     def __init__(self, field: ResolvedField, attributes: Mapping[str, int] | None, charges: Sequence[FieldCost]) -> None:
         self._field, self._attributes, self._charges = field, attributes, charges
 
-    async def of(self, run: Run, page: JsonPage) -> tuple[Any, int]:
+    async def of(self, run: PlanExecution, page: JsonPage) -> tuple[Any, int]:
         """The JSON and its points."""
         if self._attributes is None:
             values = [await self._field.value(run, SimpleNamespace(query=page.query))]
@@ -129,5 +131,5 @@ class Splice:
         columns = {name: map(orjson.loads, page.columns[place]) for name, place in (self._attributes or {}).items()}
         return [SimpleNamespace(**{name: next(column) for name, column in columns.items()}) for _ in range(len(page))]
 
-    def _points(self, run: Run, values: list[Any]) -> int:
+    def _points(self, run: PlanExecution, values: list[Any]) -> int:
         return max([charge.actual(run.variables, values) for charge in self._charges], default=0)

@@ -36,6 +36,7 @@ from graph.kit.auth import Caller
 from graph.kit.context import Context, Services
 from graph.kit.errors import UNAVAILABLE, Refused, unavailable
 from graph.kit.execution.engine import Engine, Operation, SubscriptionEvent
+from graph.kit.execution.leaf_executor import EdgeReader
 from graph.kit.execution.shared_execution import EventResult, Make, SharedExecutions
 from graph.kit.execution.subscription_keys import from_now, selection_key, stream_key
 from graph.kit.limits.cost_rules import ROOT_WEIGHT
@@ -216,8 +217,14 @@ class Pipeline:
         """The result, its `data` as JSON if the planner read it, and its price."""
         if self._planner and (answer := await self._planner.answer(operation, request.variables, context)) is not None:
             return ExecutionResult(None, list(answer.errors) or None), answer.json, answer.points
-        result = await self._engine.execute(operation, request.variables, context)
+        result = await self._engine.execute(operation, request.variables, context, self._edges(operation, request, context))
         return result, None, operation.cost.actual(request.variables, result.data)
+
+    def _edges(self, operation: Operation, request: GraphQLRequest, context: Context) -> EdgeReader | None:
+        """What reads the edges of a payload or an event. Queries that were not planned are the reference executor's."""
+        if self._planner is None or operation.is_query:
+            return None
+        return self._planner.edges(operation, request.variables, context)
 
     def context(self, operation: Operation, caller: Caller) -> Context:
         return Context.fresh(self._services, caller, cache=operation.is_query)
@@ -274,7 +281,7 @@ class Pipeline:
         """One event's execution has the deadline of an operation: a subscription goes on after one that is late."""
         try:
             async with asyncio.timeout(self._seconds):
-                result = await found.execute(context)
+                result = await found.execute(context, self._edges(operation, request, context))
         except TimeoutError as error:
             result = ExecutionResult(errors=[unavailable(error)])
         body = encode(result)

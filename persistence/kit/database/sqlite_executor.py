@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,17 +18,20 @@ from sqlalchemy.engine import Dialect
 
 from persistence.kit.database.engines import MAPPED_BYTES
 from persistence.kit.database.statement_executor import PreparedStatement, Row
+from persistence.kit.lru_cache import LruCache
 
 BUSY_SECONDS = 1.0  # Readers of a log in WAL mode wait for a moment only, while it is recovered or emptied.
 STEPS = 20_000  # Of SQLite's machine between two looks at the clock: a millisecond or so.
+
+SCAN_BYTES = 8 * 2**20  # Of results that are kept until the database changes: hundreds of pages.
 
 ReadResult: TypeAlias = "Sequence[Row] | Exception"
 
 
 @dataclass(frozen=True)
 class PendingRead:
-    sql: str
-    arguments: Sequence[Any]
+    prepared: PreparedStatement
+    values: Mapping[str, Any]
     answer: asyncio.Future[Sequence[Row]]
 
     def resolve(self, outcome: ReadResult) -> None:
@@ -37,6 +41,11 @@ class PendingRead:
             self.answer.set_exception(outcome)
         else:
             self.answer.set_result(outcome)
+
+
+def _scan_bytes(key: tuple[Any, ...], known: tuple[int, Sequence[Row]]) -> int:
+    # The statement's text is the prepared one's.
+    return sum(map(sys.getsizeof, key[1:])) + sum(sys.getsizeof(cell) for row in known[1] for cell in (row, *row))
 
 
 class SqliteExecutor:
@@ -51,6 +60,7 @@ class SqliteExecutor:
         self._closed = False
         self._read_seconds = read_seconds or math.inf
         self._running: PendingRead | None = None
+        self._scans = LruCache[tuple[Any, ...], tuple[int, Sequence[Row]]](SCAN_BYTES, _scan_bytes)  # Of the thread alone.
         self._ends_at = math.inf
 
     @property
@@ -61,7 +71,7 @@ class SqliteExecutor:
     async def fetch(self, prepared: PreparedStatement, values: Mapping[str, Any]) -> Sequence[Row]:
         if self._closed:
             raise sqlite3.ProgrammingError("the reads of this file have been closed")
-        pending = PendingRead(prepared.sql, prepared.arguments(values), asyncio.get_running_loop().create_future())
+        pending = PendingRead(prepared, values, asyncio.get_running_loop().create_future())
         self._waiting.append(pending)
         if self._worker is None:
             self._worker = asyncio.create_task(self._run())
@@ -94,11 +104,29 @@ class SqliteExecutor:
         try:
             self._connection = self._connection or self._opened()
             self._running, self._ends_at = pending, time.monotonic() + self._read_seconds
-            return self._connection.execute(pending.sql, pending.arguments).fetchall()
+            return self._rows(self._connection, pending.prepared, pending.values)
         except Exception as error:  # noqa: BLE001 -- it belongs to whoever asked for this
             return error
         finally:
             self._running = None
+
+    def _rows(self, connection: sqlite3.Connection, prepared: PreparedStatement, values: Mapping[str, Any]) -> Sequence[Row]:
+        arguments = prepared.arguments(values)
+        rows = (
+            self._cached(connection, prepared.sql, arguments) if prepared.scans else connection.execute(prepared.sql, arguments).fetchall()
+        )
+        if prepared.beside is None:
+            return rows
+        return [(*row, *further) for row, further in zip(rows, self._rows(connection, prepared.beside, values), strict=True)]
+
+    def _cached(self, connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
+        """The version is read before the rows: what a commit in between has changed is kept under a version that is over."""
+        [version] = connection.execute("PRAGMA data_version").fetchone()
+        known = self._scans.get(key := (sql, *arguments))
+        if known is None or known[0] != version:
+            known = version, connection.execute(sql, arguments).fetchall()
+            self._scans.put(key, known)
+        return known[1]
 
     def _is_to_stop(self) -> bool:
         """SQLite asks this in the midst of a statement, and fails it with "interrupted" when it is true."""

@@ -28,6 +28,10 @@ class PreparedStatement:
     names: tuple[str, ...]
     fixed: Mapping[str, Any]
     processors: Mapping[str, Process] = field(default_factory=dict[str, Process])
+    scans: bool = False
+    """Whether it looks at many rows for few: SQLite keeps its result until the database changes."""
+    beside: PreparedStatement | None = None
+    """Further columns for each of the rows, from a statement of their own; only for SQLite."""
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         supplied = [values[name] if name in values else self.fixed[name] for name in self.names]

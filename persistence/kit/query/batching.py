@@ -6,11 +6,12 @@ One batch runs at a time, and look-ups that arrive meanwhile form the next: the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextvars import copy_context
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 P = TypeVar("P", bound=Hashable)
 K = TypeVar("K", bound=Hashable)
@@ -21,38 +22,44 @@ class Batcher(Generic[K, V]):
     def __init__(self, fetch: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], *, most: int) -> None:
         """`most` keys are fetched at once."""
         self._fetch, self._most = fetch, most
-        self._queued: dict[K, list[asyncio.Future[V | None]]] = {}
+        self._queued = deque[_Request[K, V]]()
         self._running: asyncio.Task[None] | None = None
-        self._served: list[asyncio.Future[V | None]] = []
+        self._served: Sequence[_Request[K, V]] = ()
         self._first = copy_context()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for anything."""
+        return not self._queued and (self._running is None or self._running.done())
+
     async def load(self, key: K) -> V | None:
-        try:
-            return await self._enqueue(key)
-        except asyncio.CancelledError:
-            self._cancel_unwanted()
-            raise
+        [found] = await self.many((key,))
+        return found
 
     async def many(self, keys: Sequence[K]) -> Sequence[V | None]:
+        """A value for each key, or None."""
         try:
-            return await asyncio.gather(*[self._enqueue(key) for key in keys])
+            if len(keys) <= self._most:
+                return await self._enqueue(keys)
+            parts = [keys[begin : begin + self._most] for begin in range(0, len(keys), self._most)]
+            return [value for values in await asyncio.gather(*map(self._enqueue, parts)) for value in values]
         except asyncio.CancelledError:
             self._cancel_unwanted()
             raise
 
     def _cancel_unwanted(self) -> None:
         """End the statement that is under way, if nobody waits for it any more."""
-        if self._running is not None and self._served and all(each.done() for each in self._served):
+        if self._running is not None and self._served and all(request.answer.done() for request in self._served):
             self._running.cancel()
 
-    def _enqueue(self, key: K) -> asyncio.Future[V | None]:
-        future: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+    def _enqueue(self, keys: Sequence[K]) -> asyncio.Future[Sequence[V | None]]:
+        request: _Request[K, V] = _Request(keys, asyncio.get_running_loop().create_future())
         if not self._queued:
             self._first = copy_context()
-        self._queued.setdefault(key, []).append(future)
+        self._queued.append(request)
         if self._running is None:
             self._begin()
-        return future
+        return request.answer
 
     def _begin(self) -> None:
         """In the context of the first who waits: what is seen of the statement belongs to a request that is under way."""
@@ -66,25 +73,64 @@ class Batcher(Generic[K, V]):
 
     async def _run(self) -> None:
         await asyncio.sleep(0)  # What the loop has read from other connections by now joins: a tenth less work for each under load.
-        await self._serve({key: self._queued.pop(key) for key in list(islice(self._queued, self._most))})
+        keys, served = dict[K, None](), list[_Request[K, V]]()
+        while self._queued:
+            together = keys | dict.fromkeys(self._queued[0].keys)
+            if len(together) > self._most:
+                break
+            keys = together
+            served.append(self._queued.popleft())
+        await self._serve(list(keys), served)
 
-    async def _serve(self, requested: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
-        self._served = [future for futures in requested.values() for future in futures]
+    async def _serve(self, keys: Sequence[K], requests: Sequence[_Request[K, V]]) -> None:
+        self._served = requests
         try:
-            found = await self._fetch(list(requested))
+            found = await self._fetch(keys)
         except Exception as error:  # noqa: BLE001 -- it belongs to whoever asked, each of whom is told
-            for future in _waiting(requested.values()):
-                future.set_exception(error)
+            for request in _waiting(requests):
+                request.answer.set_exception(error)
             return
         except asyncio.CancelledError:
-            for future in _waiting(requested.values()):
-                future.cancel()
+            for request in _waiting(requests):
+                request.answer.cancel()
             raise
         finally:
-            self._served = []
-        for key, futures in requested.items():
-            for future in _waiting([futures]):
-                future.set_result(found.get(key))
+            self._served = ()
+        for request in _waiting(requests):
+            request.answer.set_result([found.get(key) for key in request.keys])
+
+
+@dataclass(frozen=True, slots=True)
+class _Request(Generic[K, V]):
+    """Keys, and who waits for their values."""
+
+    keys: Sequence[K]
+    answer: asyncio.Future[Sequence[V | None]]
+
+
+def _waiting(requests: Sequence[_Request[K, V]]) -> Iterator[_Request[K, V]]:
+    """Those that have not been cancelled meanwhile."""
+    return (request for request in requests if not request.answer.done())
+
+
+class SharedCalls(Generic[P, V]):
+    """Calls of one key, of which those that come before one begins share it; as a later one they see what was changed until then."""
+
+    def __init__(self) -> None:
+        self._batchers: dict[P, Batcher[None, V]] = {}
+
+    async def call(self, key: P, fetch: Callable[[], Awaitable[V]]) -> V:
+        async def fetched(_: Sequence[None]) -> Mapping[None, V]:
+            return {None: await fetch()}
+
+        batcher = self._batchers.get(key)
+        if batcher is None:
+            batcher = self._batchers[key] = Batcher(fetched, most=1)
+        try:
+            return cast("V", await batcher.load(None))
+        finally:
+            if batcher.idle and self._batchers.get(key) is batcher:
+                del self._batchers[key]
 
 
 class BatcherByTarget(Generic[P, K, V]):
@@ -105,8 +151,3 @@ class BatcherByTarget(Generic[P, K, V]):
         if batcher is None:
             batcher = self._batchers[place] = Batcher(partial(self._fetch, place), most=self._most)
         return batcher
-
-
-def _waiting(askers: Iterable[Sequence[asyncio.Future[V | None]]]) -> Iterator[asyncio.Future[V | None]]:
-    """Those who have not been cancelled meanwhile."""
-    return (future for futures in askers for future in futures if not future.done())

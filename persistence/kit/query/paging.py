@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +32,7 @@ MAX_PAGE_SIZE = 100
 COUNT_ROWS = 10_000  # Where counting a list ends: some milliseconds of a database.
 CURSOR_LENGTH = 2_000  # Characters; the longest honest one holds a name of 200 characters, escaped.
 ID_BOUND = 2**63
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 INTEGER_BOUND = 2**31  # Beyond, PostgreSQL compares no column of type INTEGER with it.
 
 
@@ -168,7 +170,7 @@ class OrderedQuery(Generic[T]):
 
     def cursor_at(self, key: bytes, id_: bytes) -> bytes:
         """The cursor of the row with this sort key and id, both as JSON; instants and amounts are strings there."""
-        return base64.urlsafe_b64encode(b'["%b",%b,%b]' % (self.tag.encode(), key, id_)).rstrip(b"=")
+        return b2a_base64(b'["%b",%b,%b]' % (self._tag_json, key, id_), newline=False).translate(_URL_SAFE).rstrip(b"=")
 
     def position(self, cursor: str, argument: str) -> Position:
         """The sort key and id in a cursor. Raises: InvalidInput, if it is not one of this list's own."""
@@ -190,6 +192,10 @@ class OrderedQuery(Generic[T]):
     @cached_property
     def _read(self) -> Callable[[object], Any]:
         return _KEYS[self.key.type.python_type]
+
+    @cached_property
+    def _tag_json(self) -> bytes:
+        return self.tag.encode()
 
     @cached_property
     def tag(self) -> str:

@@ -1,16 +1,17 @@
 """Reads of declared entities as JSON: by key, by page and by count, for one parent or for many at once.
 
 A statement is made once for each form: what is written of the rows, and which filters and ends of a page are set; values are bound. Whoever asks in the
-same form at the same time shares a run of it, whatever documents ask. On SQLite pages are not shared: in this process there is no round trip to save.
+same form at the same time shares a run of it, whatever documents ask. On SQLite pages are not shared: in this process there is no round trip to save. What takes
+a scan there, to count a list or to search it, is kept by the executor until the database changes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from sqlalchemy import BigInteger, ColumnElement, Select, String, Text, bindparam, column, func, literal_column, select
@@ -19,11 +20,11 @@ from sqlalchemy.util import LRUCache
 
 from persistence.kit.database.database import Database
 from persistence.kit.database.statement_executor import PreparedStatement, Row, StatementExecutor, prepare
-from persistence.kit.query.batching import BatcherByTarget
+from persistence.kit.query.batching import BatcherByTarget, SharedCalls
 from persistence.kit.query.child_aggregate import ChildAggregate
 from persistence.kit.query.entity import ChildList, CorrectedList, Entity, ListQuery, RankedList, counted
-from persistence.kit.query.holes import lines
 from persistence.kit.query.paging import COUNT_ROWS, OrderedQuery, PageArguments, bounded_count
+from persistence.kit.query.placeholders import lines
 from persistence.kit.query.ranked import SOME, RankedQuery, within
 from persistence.kit.query.row_json import LINE, Field, JsonColumn, RowWriter
 
@@ -31,6 +32,7 @@ FORMS = 1_000  # Of each kind, whoever asks: anybody may think of new ones. Plan
 ROWS_AT_ONCE = 500  # Looked up by one statement: 5 MB, if all are of the longest.
 PAGES_AT_ONCE = 16  # Of a whole list, by one statement: 16 MB, if all are of the longest items.
 CHILD_PAGES_AT_ONCE = 500  # Of different parents: few of them have as many rows as a page can show.
+LISTINGS = 4_000  # Of parents whose children are listed with cursors: 4 MB.
 REQUESTED = "wanted"
 
 Aggregate = Callable[[Select[Any]], Select[Any]]
@@ -46,7 +48,7 @@ class RowForm:
     total: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class JsonPage:
     """The texts of each row, column by column; and of its sort key and id, where cursors are asked for."""
 
@@ -58,15 +60,26 @@ class JsonPage:
     """Of the whole list, where that is asked for."""
     query: ListQuery | None = None
     """The list, where it is a whole one."""
-    spliced: Mapping[int, Any] = field(default_factory=dict[int, Any])
+    spliced: Sequence[Any] = ()
     """What was made in Python for the page, or for each of its rows, by its number."""
 
     def __len__(self) -> int:
         return len(self.columns[0])
 
     def cursor(self, place: int) -> bytes:
-        *key, id_ = [column[place] for column in self.columns[-1 - len(self.listing.key_attributes) :]]
+        *key, id_ = [column[place] for column in self._place]
         return self.listing.cursor_at(self.listing.key_json(key), id_)
+
+    @property
+    def cursors(self) -> Sequence[bytes]:
+        """Of all rows."""
+        *keys, ids = self._place
+        key_json, cursor_at = self.listing.key_json, self.listing.cursor_at
+        return [cursor_at(key_json(key), id_) for *key, id_ in zip(*keys, ids, strict=True)]
+
+    @property
+    def _place(self) -> Sequence[Sequence[bytes]]:
+        return self.columns[-1 - len(self.listing.key_attributes) :]
 
 
 class EntityReader:
@@ -76,9 +89,11 @@ class EntityReader:
         self._database = database
         self.raw, self.sqlite, self._dialect = database.executor, database.dialect == "sqlite", database.executor_dialect
         self.statements: LRUCache[Any, Any] = LRUCache(FORMS)
+        self.listings: LRUCache[Any, OrderedQuery[Any]] = LRUCache(LISTINGS)
         self._frames: LRUCache[Any, PreparedStatement] = LRUCache(FORMS)
-        self.lookup: Callable[[RowForm, str], Lookup] = lru_cache(FORMS)(partial(Lookup, self))
+        self.lookup: Callable[..., Lookup] = lru_cache(FORMS)(partial(Lookup, self))
         self.pages: Callable[[RowForm], Pages] = lru_cache(FORMS)(partial(Pages, self))
+        self.numbered: Callable[[RowForm], NumberedPages] = lru_cache(FORMS)(partial(NumberedPages, self))
         self.aggregates: Callable[[ChildAggregate], Aggregates] = lru_cache(FORMS)(partial(Aggregates, self))
         self.children: Callable[[RowForm, ChildList], ChildPages] = lru_cache(FORMS)(partial(ChildPages, self))
 
@@ -95,6 +110,12 @@ class EntityReader:
         if frame is None:
             frame = self._frames[known] = self.prepared(statement_of(writer.aggregate))
         return replace(frame, sql=frame.sql.replace(LINE, line))
+
+    def scan(self, key: Hashable, statement_of: Callable[[], Select[Any]]) -> PreparedStatement:
+        known = self.statements.get(("scan", key))
+        if known is None:
+            known = self.statements["scan", key] = replace(self.prepared(statement_of()), scans=True)
+        return known
 
     def requested(self, types: Mapping[str, Any]) -> Any:
         """A table of what is asked for: on PostgreSQL, of lists by these names; on SQLite, of one list of numbers."""
@@ -124,20 +145,23 @@ class EntityReader:
 
 
 class Lookup:
-    """Rows by a unique attribute: their texts, without those that have left."""
+    """Rows by a unique attribute: their texts, without those that have left, but with `even_gone`."""
 
-    def __init__(self, reader: EntityReader, form: RowForm, attribute: str) -> None:
+    def __init__(self, reader: EntityReader, form: RowForm, attribute: str, *, even_gone: bool = False) -> None:
         self._reader, self._texts = reader, len(form.texts)
         key = getattr(form.entity.model, attribute)
         kind = BigInteger() if isinstance(key.type, BigInteger) else String()
         self._number = isinstance(kind, BigInteger)
-        if reader.sqlite:
-            among: Any = key.in_(select(func.json_each(bindparam("keys", type_=Text)).table_valued("value").c.value))
-        else:
-            among = key == func.any(bindparam("keys", type_=ARRAY(kind)))
-        rows = select(form.entity.model).where(*form.entity.present, among)
+
+        def statement(aggregate: Aggregate) -> Select[Any]:
+            if reader.sqlite:
+                among: Any = key.in_(select(func.json_each(bindparam("keys", type_=Text)).table_valued("value").c.value))
+            else:
+                among = key == func.any(bindparam("keys", type_=ARRAY(kind)))
+            return aggregate(select(form.entity.model).where(*(() if even_gone else form.entity.present), among))
+
         fields = (*form.texts, JsonColumn(attribute))
-        self._prepared = reader.aggregated(("lookup", form.entity, attribute), form.entity, fields, lambda aggregate: aggregate(rows))
+        self._prepared = reader.aggregated(("lookup", form.entity, attribute, even_gone), form.entity, fields, statement)
         self._batchers: BatcherByTarget[Any, Any, tuple[bytes, ...]] = BatcherByTarget(self._fetch, most=ROWS_AT_ONCE)
 
     async def one(self, key: Any) -> tuple[bytes, ...] | None:
@@ -227,9 +251,10 @@ class Pages:
         if known is None:
             known = self._reader.statements[key] = self._made(query, window)
         # Lists of one form may have marks of their own: a blank search searches for nothing.
-        listing = known.listing if known.query == query else owned(known.listing, query)
+        listing = known.listing if known.query is query or known.query == query else owned(known.listing, query)
         page = known.page(await known.row(known.bounds.values(listing, window), query.values), listing, window)
-        return replace(page, query=query)
+        page.query = query
+        return page
 
     def _made(self, query: ListQuery, window: PageArguments) -> _Alone | _ByRank | _Together:
         if isinstance(listing := self._reader.listing(query), RankedQuery):
@@ -243,21 +268,45 @@ def owned(listing: OrderedQuery[Any], query: ListQuery) -> OrderedQuery[Any]:
     return replace(listing, fingerprint=query.fingerprint, computed=query.computed if isinstance(query, RankedList) else None)
 
 
+class NumberedPages:
+    """Pages of whole lists by their numbers, with how many rows the list has, however many."""
+
+    def __init__(self, reader: EntityReader, form: RowForm) -> None:
+        self._reader, self._form = reader, form
+
+    async def page(self, query: ListQuery, number: int, size: int) -> JsonPage:
+        """Page `number`, from 1: meant for the first few."""
+        key = ("numbered", self._form, type(query), query.form)
+        known = self._reader.statements.get(key)
+        if known is None:
+            known = self._reader.statements[key] = _Numbered(self._reader, self._form, query)
+        return await known.numbered(number, size, query)
+
+
 class _Statement(ABC):
     def __init__(self, reader: EntityReader, form: RowForm, listing: OrderedQuery[Any], window: PageArguments, key: Hashable) -> None:
         self._reader, self.listing, self.bounds = reader, listing, _Bounds(listing, window)
         fields = _fields(form, listing)
         self.width, self._total = len(fields), form.total
-        known = (type(self), key, form.total, window.after is None, window.before is None, window.backward)
+        self._total_beside = form.total and not reader.sqlite
+        known = (type(self), key, self._total_beside, window.after is None, window.before is None, window.backward)
         self._prepared = reader.aggregated(known, form.entity, fields, self._statement)
+        if form.total and reader.sqlite:
+            self._prepared = replace(self._prepared, beside=reader.scan((type(self), key), self._totals))
+        if listing.scan is not None:
+            self._prepared = replace(self._prepared, scans=True)
 
     @abstractmethod
     def _statement(self, aggregate: Aggregate) -> Select[Any]: ...
 
     def _columns(self, page: Select[Any]) -> Select[Any]:
         """The page's single text, and how many rows its whole list has, where that is asked for."""
-        total = (self._count().scalar_subquery(),) if self._total else ()
+        total = (self._count().scalar_subquery(),) if self._total_beside else ()
         return select(page.scalar_subquery(), *total)
+
+    def _totals(self) -> Select[Any]:
+        """How many rows the whole list has, where that is counted by a statement of its own."""
+        return self._count()
 
     def _count(self) -> Select[Any]:
         return bounded_count(self.listing.statement)
@@ -268,7 +317,7 @@ class _Statement(ABC):
     def page_of(self, cells: Sequence[bytes], row: Row, listing: OrderedQuery[Any], window: PageArguments) -> JsonPage:
         width, size = self.width, window.size
         more, columns = len(cells) > size * width, [cells[place : size * width : width] for place in range(width)]
-        total = min(COUNT_ROWS, row[1]) if self._total else 0
+        total = min(COUNT_ROWS, row[1]) if self._total and len(row) > 1 else 0
         if window.backward:
             return JsonPage([each[::-1] for each in columns], listing, window.before is not None, more, total)
         return JsonPage(columns, listing, more, window.after is not None, total)
@@ -285,12 +334,24 @@ class _Whole(_Statement):
 class _Alone(_Whole):
     """Pages one by one."""
 
+    def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery, window: PageArguments) -> None:
+        super().__init__(reader, form, query, window)
+        self._calls = SharedCalls[Any, Sequence[Row]]()
+
     def _statement(self, aggregate: Aggregate) -> Select[Any]:
         return self._columns(aggregate(self.bounds.rows(self.listing, _bound)))
 
     async def row(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> Row:
+        return await self._run({**values, **dict(zip(self.bounds.types, bounds, strict=True))})
+
+    async def _run(self, values: Mapping[str, Any]) -> Row:
+        """The statement's one row, for all who ask for it at the same time."""
         raw = await self._reader.raw()
-        [row] = await raw.fetch(self._prepared, {**values, **dict(zip(self.bounds.types, bounds, strict=True))})
+        if self._reader.sqlite:
+            [row] = await raw.fetch(self._prepared, values)
+        else:
+            bound = tuple([tuple(cast("list[Any]", value)) if isinstance(value, list) else value for value in values.values()])
+            [row] = await self._calls.call((raw, bound), lambda: raw.fetch(self._prepared, values))
         return row
 
 
@@ -349,6 +410,26 @@ class _ByRank:
         return self._first.page_of(row[0], row, listing, window)
 
 
+class _Numbered(_Alone):
+    """Pages by their numbers, which count through the pages before."""
+
+    def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery) -> None:
+        super().__init__(reader, form, query, PageArguments())
+
+    def _statement(self, aggregate: Aggregate) -> Select[Any]:
+        first = self.bounds.rows(self.listing, _bound)
+        return self._columns(aggregate(first.limit(bindparam("length", type_=BigInteger)).offset(bindparam("skipped", type_=BigInteger))))
+
+    def _count(self) -> Select[Any]:
+        return counted(self.listing)
+
+    async def numbered(self, number: int, size: int, query: ListQuery) -> JsonPage:
+        row = await self._run({**query.values, "size": number * size, "length": size, "skipped": (number - 1) * size})
+        page = self.page((row[0],), self.listing, PageArguments(first=size))
+        page.total = row[1] if self._total else 0
+        return page
+
+
 class _Together(_Whole):
     """Pages of one list, which are read together where they are asked for at the same time."""
 
@@ -385,7 +466,7 @@ class ChildPages:
         known = self._statements.get(key)
         if known is None:
             known = self._statements[key] = _Children(self._reader, self._form, self._children, window)
-        listings = [known.listing_of(parent) for parent in parents] if known.marked else [known.listing] * len(parents)
+        listings = list(map(known.listing_of, parents)) if known.marked else [known.listing] * len(parents)
         bounds = [known.bounds.values(listing, window) for listing in listings]
         rows = await known.rows(parents, bounds)
         return [known.page(row, listing, window) for row, listing in zip(rows, listings, strict=True)]
@@ -401,10 +482,16 @@ class _Children(_Statement):
 
     def listing_of(self, parent: int) -> OrderedQuery[Any]:
         """With its own mark, which stands in cursors; the statement is that of all parents."""
-        return replace(self.listing, fingerprint=self._children.fingerprint_of(parent))
+        known = self._reader.listings.get((self, parent))
+        if known is None:
+            known = self._reader.listings[self, parent] = replace(self.listing, fingerprint=self._children.fingerprint_of(parent))
+        return known
 
     def _count(self) -> Select[Any]:
         return counted(self.listing)  # A bound would need a subquery of its own, which cannot see the parent.
+
+    def _totals(self) -> Select[Any]:
+        return _for_each(self._reader.requested({}), select(self._count().scalar_subquery()))
 
     @property
     def _types(self) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 A tree of `Field` names attributes of an entity; `RowWriter` makes SQL of it for either database. What they write differently is brought into one form
 here: instants as `isoformat` has them, money with two places, text escaped where it must be and nowhere else. What SQL cannot write stays out as a
-hole (`persistence.kit.query.holes`): a nested list, a value that Python works out, a field that not every viewer sees.
+placeholder (`persistence.kit.query.placeholders`): a nested list, a value that Python works out, a field that not every viewer sees.
 
 Nothing of this may be given values from a client: names are the schema's, values are bound.
 """
@@ -18,7 +18,7 @@ from sqlalchemy import Boolean, Integer, Select, Text, cast, func, inspect, lite
 from persistence.kit.column_types import Document, Money, UtcDateTime
 from persistence.kit.database.database import Base
 from persistence.kit.query.entity import Entity
-from persistence.kit.query.holes import BROKEN, HOLE, LINE_END, MARK
+from persistence.kit.query.placeholders import BROKEN, LINE_END, MARK, PLACEHOLDER
 
 LINE = "/*line*/"  # Composing a statement takes SQLAlchemy milliseconds. Only a row's text differs from document to document, so that is put in later.
 ARGUMENTS = 60  # Of one call: SQLite takes 127, PostgreSQL 100.
@@ -55,7 +55,7 @@ class JsonChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class JsonHole:
+class JsonPlaceholder:
     """What is filled in later: its number, and the row's values that the filling is made of, as one number or as a JSON array."""
 
     number: int
@@ -78,7 +78,7 @@ class JsonEdge:
     nullable: bool
 
 
-Field: TypeAlias = "JsonColumn | JsonGlobalId | JsonLiteral | JsonChoice | JsonHole | JsonObject | JsonEdge"
+Field: TypeAlias = "JsonColumn | JsonGlobalId | JsonLiteral | JsonChoice | JsonPlaceholder | JsonObject | JsonEdge"
 Piece: TypeAlias = tuple[str, Sequence[str]]  # Of a format, and the SQL of what it shows.
 
 
@@ -147,8 +147,8 @@ class RowWriter:
                 return self._global_id(rows.sql(field.attribute), field.type_name)
             case JsonChoice():
                 return self._choice(rows.sql(field.attribute), field)
-            case JsonHole():
-                return self._hole(rows, field)
+            case JsonPlaceholder():
+                return self._placeholder(rows, field)
             case JsonEdge():
                 return self._edge(rows, field)
             case JsonObject():
@@ -170,7 +170,7 @@ class RowWriter:
 
     def _edge(self, rows: _Rows, edge: JsonEdge) -> Piece:
         target = self._join(rows, edge)
-        missing = "null" if edge.nullable else f"{HOLE}{BROKEN}{HOLE}"
+        missing = "null" if edge.nullable else f"{PLACEHOLDER}{BROKEN}{PLACEHOLDER}"
         return "%s", [f"CASE WHEN {target.sql('id')} IS NULL THEN '{missing}' ELSE {self._text(target, edge.object)} END"]
 
     def _join(self, rows: _Rows, edge: JsonEdge) -> _Rows:
@@ -188,12 +188,14 @@ class RowWriter:
 
     def _choice(self, column: str, field: JsonChoice) -> Piece:
         cases = " ".join(f"WHEN {_quoted(value)} THEN {_quoted(json)}" for value, json in field.choices)
-        return "%s", [f"CASE {column} {cases} ELSE '{HOLE}{BROKEN}{HOLE}' END"]
+        return "%s", [f"CASE {column} {cases} ELSE '{PLACEHOLDER}{BROKEN}{PLACEHOLDER}' END"]
 
-    def _hole(self, rows: _Rows, hole: JsonHole) -> Piece:
-        values = [self._value(rows, JsonColumn(name), raw=True) for name in hole.attributes]
+    def _placeholder(self, rows: _Rows, placeholder: JsonPlaceholder) -> Piece:
+        values = [self._value(rows, JsonColumn(name), raw=True) for name in placeholder.attributes]
         inside = ",".join(shape for shape, _ in values)
-        return f"{HOLE}{hole.number}:{f'[{inside}]' if hole.listed else inside}{HOLE}", [each for _, shown in values for each in shown]
+        return f"{PLACEHOLDER}{placeholder.number}:{f'[{inside}]' if placeholder.listed else inside}{PLACEHOLDER}", [
+            each for _, shown in values for each in shown
+        ]
 
     def _value(self, rows: _Rows, field: JsonColumn, *, raw: bool = False) -> Piece:
         column, name = rows.column(field.attribute), rows.sql(field.attribute)

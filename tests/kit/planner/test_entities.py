@@ -181,9 +181,9 @@ def test_refuses_a_root_that_is_kept_until_other_tables_change() -> None:
         check_roots(root(query(scope=None, description="", plan=FindByGlobalId(), cache=reads(items.Item))(found)))
 
 
-def test_refuses_to_plan_what_is_counted() -> None:
-    with pytest.raises(TypeError, match="planned is not counted"):
-        query(scope=None, description="", limit=RateLimitRule("1/second", by=ADDRESS), plan=FindByGlobalId())
+def test_refuses_to_keep_what_is_counted() -> None:
+    with pytest.raises(TypeError, match="found in the cache is not counted"):
+        query(scope=None, description="", limit=RateLimitRule("1/second", by=ADDRESS), cache=reads(items.Item))
 
 
 def test_a_rule_about_the_viewer_holds_for_its_own_user_only() -> None:

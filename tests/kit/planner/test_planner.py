@@ -14,6 +14,7 @@ import orjson
 import pytest
 from sqlalchemy import insert
 
+from graph.kit.auth import Scope
 from graph.kit.execution.engine import MAX_PLANS
 from graph.kit.global_ids import global_id, required_row_id
 from graph.kit.planner import planner
@@ -26,7 +27,7 @@ from persistence.kit.query import reader
 from persistence.kit.query.paging import PageArguments
 from persistence.kit.query.reader import EntityReader, Lookup, RowForm
 from persistence.kit.query.row_json import JsonColumn
-from tests.support.planner.comparison import STRANGER, Ways, answer
+from tests.support.planner.comparison import STRANGER, Ways, answer, caller
 from tests.support.service import Service
 
 # Each with variables; {id} and {deleted} stand for global ids, {after} for a cursor of the default order.
@@ -416,6 +417,22 @@ async def test_sees_a_write_at_once(paths: Ways, service: Service) -> None:
     assert before != after == reference
 
 
+async def test_counts_and_searches_again_once_something_has_changed(paths: Ways, service: Service) -> None:
+    document = (
+        '{ items(search: "mo", filter: {priceMin: "0.1"}) { totalCount nodes { name } } itemsPage(search: "mo") { total items { name } } }'
+    )
+    everybody = caller(1, *Scope)
+    found = list[Any]()
+    for name in ("Mole", "Mouse", "Zebu"):
+        both = await paths.answers(document, {}, everybody), await paths.answers(document, {}, everybody)
+        assert len({body for pair in both for body in pair}) == 1
+        data = orjson.loads(both[0][0])["data"]
+        found.append((data["items"]["totalCount"], data["itemsPage"]["total"], [each["name"] for each in data["itemsPage"]["items"]]))
+        await service.make_item(name)
+    first = ["Motörhead", "Moth"]
+    assert found == [(2, 2, first), (3, 3, [*first, "Mole"]), (4, 4, [*first, "Mole", "Mouse"])]
+
+
 async def test_drops_a_plan_that_raises_and_counts_it(paths: Ways, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
         async def run(self, _: Any) -> Any:
@@ -427,7 +444,7 @@ async def test_drops_a_plan_that_raises_and_counts_it(paths: Ways, service: Serv
     def compile_broken(*_: Any) -> Broken:
         return Broken()
 
-    monkeypatch.setattr(planner, "compile_root", compile_broken)
+    monkeypatch.setattr(planner, "build_root", compile_broken)
     monkeypatch.setattr(Planner, "strict", False)
     document, variables = FAST["one item"]
     request, pipeline = paths.request(document, variables), paths.pipeline(fast=True)

@@ -123,3 +123,19 @@ async def test_all_fail_where_no_thread_is_to_be_had_and_go_on_when_there_is(rea
         outcomes = await asyncio.gather(double(reads, 7), double(reads, 8), return_exceptions=True)
     assert [str(outcome) for outcome in outcomes] == ["can't start new thread"] * 2
     assert await double(reads, 9) == [(18,)]
+
+
+async def test_keep_the_result_of_a_scan_until_the_database_changes(file: Path, reads: SqliteExecutor) -> None:
+    drawn = PreparedStatement("SELECT random(), ?", ("number",), {}, scans=True)
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        first = await reads.fetch(drawn, {"number": 1})
+        assert await reads.fetch(drawn, {"number": 1}) == first
+        assert await reads.fetch(drawn, {"number": 2}) != first
+        connection.execute("INSERT INTO stored VALUES (1)")
+        assert await reads.fetch(drawn, {"number": 1}) != first
+        counted = PreparedStatement("SELECT 7", (), {}, beside=PreparedStatement(STORED.sql, (), {}, scans=True))
+        found = list[Any]()
+        for number in (2, 3):
+            found += await reads.fetch(counted, {})
+            connection.execute("INSERT INTO stored VALUES (?)", (number,))
+        assert [*found, *await reads.fetch(counted, {})] == [(7, 1), (7, 2), (7, 3)]

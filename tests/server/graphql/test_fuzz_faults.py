@@ -14,7 +14,7 @@ from graph.kit.execution.validation import problems
 from graph.kit.limits.cost import CostEstimator
 from graph.kit.limits.query_size import SizeCalculator
 from graph.kit.planner.arguments import Plain
-from graph.kit.planner.selection import Selection
+from graph.kit.planner.collect_fields import FieldCollector
 from graph.schema import executable
 from tests.conftest import settings_for
 from tests.support.fuzz.invariants import judge_response, listening_to_complaints
@@ -93,13 +93,13 @@ def fragment_without_type(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fragment_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fast path answers without the fields of inline fragments: nothing fails, and the answer is wrong."""
-    collect: Any = Selection._collect  # pyright: ignore[reportPrivateUsage] -- as above
+    collect: Any = FieldCollector._collect  # pyright: ignore[reportPrivateUsage] -- as above
 
     def leaving_out(selection: Any, type_: Any, selection_set: Any, found: Any, seen: Any) -> None:
         left = [node for node in selection_set.selections if not isinstance(node, InlineFragmentNode)]
         collect(selection, type_, type(selection_set)(selections=tuple(left)), found, seen)
 
-    monkeypatch.setattr(Selection, "_collect", leaving_out)
+    monkeypatch.setattr(FieldCollector, "_collect", leaving_out)
 
 
 def error_without_code(monkeypatch: pytest.MonkeyPatch) -> None:

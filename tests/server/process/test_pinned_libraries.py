@@ -179,8 +179,8 @@ SIGNATURES: list[tuple[str, Callable[..., Any], str]] = [
         StrawberryGraphQLCoreExecutionContext.execute_fields,
         "self parent_type source_value path grouped_field_set position_context",
     ),
-    ("graph/kit/planner/fillers.py", get_argument_values, "type_def node variable_values fragment_variable_values hide_suggestions"),
-    ("graph/kit/planner/fillers.py", get_variable_values, "schema var_def_nodes inputs max_errors hide_suggestions"),
+    ("graph/kit/planner/steps.py", get_argument_values, "type_def node variable_values fragment_variable_values hide_suggestions"),
+    ("graph/kit/planner/steps.py", get_variable_values, "schema var_def_nodes inputs max_errors hide_suggestions"),
     ("graph/kit/planner/arguments.py, bill.py", coerce_default_value, "input_value"),
     ("graph/kit/execution/coercion.py", convert_argument, "value type_ scalar_registry config info path"),
     (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
-from graph.kit.auth import Caller
+from graph.kit.auth import Caller, Principal, Scope
 from graph.kit.errors import Refused
 from graph.kit.execution.engine import Engine
 from graph.kit.planner.planner import Planner
@@ -23,6 +24,11 @@ from persistence.kit.limits.token_bucket import LocalTokenBucket
 from tests.support.service import Service
 
 STRANGER = Caller(None, "127.0.0.1", "test")
+
+
+def caller(user_id: int, *scopes: Scope) -> Caller:
+    principal = Principal(user_id, f"user {user_id}", frozenset(scopes), datetime.now(UTC) + timedelta(hours=1), "token")
+    return Caller(principal, "127.0.0.1", "test")
 
 
 class Ways:

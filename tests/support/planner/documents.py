@@ -40,6 +40,19 @@ VALUES: dict[str, list[Any]] = {
     "n": [5, 9, -1],
 }
 
+# What stands around the selection, and the types of which it is.
+PAYLOADS = {
+    "mutation of an item": ('updateItem(id: "{item}", input: {}, idempotencyKey: "once") { __typename SELECTION }', ["Item"]),
+    "mutation of several items": (
+        'bulkCreateItems(inputs: [{name: "a", price: "1"}], idempotencyKey: "once") { ... on BulkCreateItems { results { __typename SELECTION } } }',
+        ["Item"],
+    ),
+    "mutation of a purchase": ('purchaseItem(itemId: "{item}", idempotencyKey: "once") { __typename SELECTION }', ["Purchase"]),
+    "mutation of oneself": ('updateMe(input: {}, idempotencyKey: "once") { __typename SELECTION }', ["User"]),
+    "subscription to items": ('itemEvents(after: "{start}") { __typename SELECTION }', ["ItemCreated", "ItemDeleted", "ItemPurchased"]),
+    "subscription to a purchase": ('purchaseStatus(id: "{purchase}") { __typename SELECTION }', ["Purchase"]),
+}
+
 
 @dataclass
 class Document:
@@ -70,6 +83,14 @@ class _Making:
         roots = " ".join(self.field(query, name, 0) for name in self.draw(st.lists(st.sampled_from(ROOTS), min_size=1, max_size=4)))
         declared = f"({', '.join(self.declared)})" if self.declared else ""
         return Document(" ".join([f"query{declared} {{ {roots} }}", *self.fragments]), self.variables)
+
+    def payload(self, kind: str) -> Document:
+        """A mutation that changes nothing when it is sent again, or a subscription to what has been."""
+        root, types = PAYLOADS[kind]
+        inside = " ".join(self.fragment(cast("GraphQLObjectType", executable.type_map[name]), 0) for name in types)
+        declared = f"({', '.join(self.declared)})" if self.declared else ""
+        operation = kind.partition(" ")[0]
+        return Document(" ".join([f"{operation}{declared} {{ {root.replace('SELECTION', inside)} }}", *self.fragments]), self.variables)
 
     def selection(self, type_: GraphQLNamedType, depth: int) -> str:
         if is_abstract_type(type_):
@@ -148,3 +169,9 @@ def _named(definition: GraphQLField) -> GraphQLNamedType:
 @st.composite
 def documents(draw: st.DrawFn) -> Document:
     return _Making(draw).document()
+
+
+@st.composite
+def payloads(draw: st.DrawFn) -> tuple[str, Document]:
+    kind = draw(st.sampled_from(sorted(PAYLOADS)))
+    return kind, _Making(draw).payload(kind)

@@ -1,6 +1,6 @@
-"""From an operation's selection to levels: what each statement reads of its rows, and what stands around them.
+"""Builds plans: from an operation's selection to levels, what each statement reads of its rows and what stands around them.
 
-The compiler goes down the selection once. At a row it names the fields that the statement writes (`RowBuilder`): columns, joined objects, and holes for
+The builder goes down the selection once. At a row it names the fields that the statement writes (`RowBuilder`): columns, joined objects, and placeholders for
 what comes later. At a connection it begins a new level. Whatever it does not know it refuses (`Unplannable`), for the executor to run.
 """
 
@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
 
+import orjson
 import strawberry
 from graphql import (
     FieldNode,
@@ -36,24 +37,33 @@ from graph.kit.entity.declaration import (
 )
 from graph.kit.execution.coercion import Converters
 from graph.kit.limits.cost_rules import notation
-from graph.kit.planner.connections import ChildrenFiller, ConnectionShape, Show
-from graph.kit.planner.fillers import AggregateFiller, FieldArguments, Filler, PrivateFiller, ValueFiller, attributes_of
-from graph.kit.planner.prices import Price, Prices
-from graph.kit.planner.selection import Selection, Unplannable
+from graph.kit.planner.collect_fields import FieldCollector
+from graph.kit.planner.connection_plan import ChildConnectionStep, ConnectionPlan, Show
+from graph.kit.planner.plan_cost import PlanCost, PlanCosts
+from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
 from graph.kit.planner.splices import ResolvedField, Splice, attributes_to_splice
+from graph.kit.planner.steps import AggregateStep, ComputedJson, ComputedValueStep, PlanStep, attributes_of
+from graph.kit.planner.unplannable import Unplannable
+from persistence.kit.lru_cache import LruCache
 from persistence.kit.query.reader import EntityReader, JsonPage, RowForm
-from persistence.kit.query.row_json import Field, JsonChoice, JsonColumn, JsonEdge, JsonGlobalId, JsonHole, JsonLiteral, JsonObject
+from persistence.kit.query.row_json import Field, JsonChoice, JsonColumn, JsonEdge, JsonGlobalId, JsonLiteral, JsonObject, JsonPlaceholder
+
+QUERIES_BYTES = 8 * 2**20  # Of the lists that arguments have chosen.
+QUERY_BYTES, QUERY_COPIES = (
+    4_000,
+    10,
+)  # Of one: what it takes beside its values, which stand in the variables, in conditions, words and parameters.
 
 TYPES: Mapping[str, Callable[[Any], Any]] = {"Decimal": Decimal, "DateTime": datetime.fromisoformat}
 
 
 class RowBuilder:
-    """What one level reads of its rows: texts, each of which is made of columns and holes, and who fills the holes."""
+    """What one level reads of its rows: texts, each of which is made of columns and placeholders, and the steps that fill these."""
 
     def __init__(self, declared: EntityType) -> None:
         self._declared = declared
         self.texts: list[Field] = []
-        self.fillers: list[Filler] = []
+        self.steps: list[PlanStep] = []
         self.cursors = self.total = False
 
     def place(self, text: Field) -> int:
@@ -62,50 +72,83 @@ class RowBuilder:
             self.texts.append(text)
         return self.texts.index(text)
 
-    def hole(self, filler: Filler, attributes: tuple[str, ...], *, listed: bool) -> JsonHole:
-        self.fillers.append(filler)
-        return JsonHole(len(self.fillers) - 1, attributes, listed)
+    def placeholder(self, step: PlanStep, attributes: tuple[str, ...], *, listed: bool) -> JsonPlaceholder:
+        self.steps.append(step)
+        return JsonPlaceholder(len(self.steps) - 1, attributes, listed)
 
     @property
     def form(self) -> RowForm:
         return RowForm(self._declared.entity, tuple(self.texts), self.cursors, self.total)
 
 
-class Schema:
+class PlannerSchema:
     """What compiling needs of the schema and of the database, the same for all operations."""
 
     def __init__(self, schema: strawberry.Schema, reader: EntityReader) -> None:
         self.core: GraphQLSchema = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- as in graph/schema.py
         self.reader = reader
+        self.queries = LruCache[tuple[object, bytes], Any](QUERIES_BYTES, lambda key, _: QUERY_BYTES + QUERY_COPIES * len(key[1]))
+        self._computed = dict[tuple[EntityType, str], ComputedJson]()
+        self._arguments = dict[StrawberryField, tuple[Mapping[str, str], Callable[[dict[str, Any]], dict[str, Any]]]]()
         self._converters, self._names = Converters(schema), schema.config.name_converter
+
+    def computed(self, declared: EntityType, source: ComputedValue, definition: GraphQLField, name: str) -> ComputedJson:
+        """One for all operations, which share what it remembers."""
+        known = self._computed.get((declared, name))
+        if known is None:
+            kinds = [TYPES.get(declared.entity.kind(name)) for name in source.attributes]
+            known = self._computed[declared, name] = ComputedJson(source.compute, kinds, serializer(definition.type))  # pyright: ignore[reportUnknownMemberType] -- graphql-core's lists are generic
+        return known
 
     def arguments(self, definition: GraphQLField, node: FieldNode) -> FieldArguments:
         declared: StrawberryField = definition.extensions["strawberry-definition"]
-        names = {self._names.get_graphql_name(each): each.python_name for each in declared.arguments}
-        return FieldArguments(definition, node, names, self._converters.of_arguments(declared.arguments))
+        known = self._arguments.get(declared)
+        if known is None:
+            names = {self._names.get_graphql_name(each): each.python_name for each in declared.arguments}
+            known = self._arguments[declared] = names, self._converters.of_arguments(declared.arguments)
+        return FieldArguments(definition, node, *known)
 
 
-class Compiler:
+class QueryOfArguments:
+    """The list that a root's arguments choose, remembered by the variables: clients ask for the same few."""
+
+    def __init__(self, schema: PlannerSchema, arguments: FieldArguments, query_of: Callable[..., Any]) -> None:
+        self._queries, self._arguments, self._query_of = schema.queries, arguments, query_of
+
+    def __call__(self, run: PlanExecution) -> Any:
+        """Raises: GraphQLError, InvalidInput, Unplannable."""
+        try:
+            key = self, orjson.dumps(run.variables)
+        except orjson.JSONEncodeError:
+            return self._query_of(**self._arguments(run))
+        known = self._queries.get(key)
+        if known is None:
+            known = self._query_of(**self._arguments(run))
+            self._queries.put(key, known)
+        return known
+
+
+class PlanBuilder:
     """Of one operation, for one set of values of its conditions."""
 
-    def __init__(self, schema: Schema, selection: Selection) -> None:
+    def __init__(self, schema: PlannerSchema, selection: FieldCollector) -> None:
         self.schema, self.selection = schema, selection
 
     def type_of(self, name: str) -> GraphQLObjectType:
         return cast("GraphQLObjectType", self.schema.core.type_map[name])
 
-    def object(self, rows: RowBuilder, declared: EntityType, nodes: Sequence[FieldNode], prices: Prices) -> tuple[JsonObject, int]:
+    def object(self, rows: RowBuilder, declared: EntityType, nodes: Sequence[FieldNode], plan_costs: PlanCosts) -> tuple[JsonObject, int]:
         """An object of an entity, and what it costs beyond its field. Raises: Unplannable."""
         type_, points = self.type_of(declared.name), 0
         fields: list[tuple[str, Field]] = []
         for response_name, selected in self.selection.below(type_, nodes).items():
-            field, cost = self._field(rows, declared, type_, selected, prices.of(response_name))
+            field, cost = self.field(rows, declared, type_, selected, plan_costs.of(response_name))
             fields.append((response_name, field))
             points += cost
         return JsonObject(tuple(fields)), points
 
-    def _field(
-        self, rows: RowBuilder, declared: EntityType, type_: GraphQLObjectType, nodes: Sequence[FieldNode], price: Price
+    def field(
+        self, rows: RowBuilder, declared: EntityType, type_: GraphQLObjectType, nodes: Sequence[FieldNode], plan_cost: PlanCost
     ) -> tuple[Field, int]:
         name = nodes[0].name.value
         if name == "__typename":
@@ -113,25 +156,24 @@ class Compiler:
         source, definition = declared.sources.get(name), type_.fields[name]
         match source:
             case StoredValue():
-                return _stored(declared, source, definition), price.weight
+                return _stored(declared, source, definition), plan_cost.weight
             case ComputedValue():
-                return self._computed(rows, declared, source, definition), price.weight
+                return self._computed(rows, declared, source, definition, name), plan_cost.weight
             case ToOne():
-                return self._to_one(rows, declared, source, definition, nodes, price)
+                return self._to_one(rows, declared, source, definition, nodes, plan_cost)
             case ToMany():
-                return self._to_many(rows, source, definition, nodes, price), 0
+                return self._to_many(rows, source, definition, nodes, plan_cost), 0
             case Aggregated(aggregate):
-                # The hole's filling bears the price, as that of a list does.
-                filler = AggregateFiller(self.schema.reader.aggregates(aggregate), serializer(definition.type), price.weight)
-                return rows.hole(filler, ("id",), listed=False), 0
+                # The step bears the cost, as that of a list does.
+                step = AggregateStep(self.schema.reader.aggregates(aggregate), serializer(definition.type), plan_cost.weight)
+                return rows.placeholder(step, ("id",), listed=False), 0
             case None:
                 raise Unplannable(f"{type_.name}.{name} is a resolver")
 
-    def _computed(self, rows: RowBuilder, declared: EntityType, source: ComputedValue, definition: GraphQLField) -> Field:
-        if source.visible and source.compute is as_stored and _is_database_json(declared, source, definition):
-            return rows.hole(PrivateFiller(source.visible), attributes_of(source), listed=True)
-        kinds = [TYPES.get(declared.entity.kind(name)) for name in source.attributes]
-        return rows.hole(ValueFiller(source, kinds, serializer(definition.type)), attributes_of(source), listed=True)  # pyright: ignore[reportUnknownMemberType] -- graphql-core's lists are generic
+    def _computed(self, rows: RowBuilder, declared: EntityType, source: ComputedValue, definition: GraphQLField, name: str) -> Field:
+        in_database = source.visible and source.compute is as_stored and _is_database_json(declared, source, definition)
+        computed = None if in_database else self.schema.computed(declared, source, definition, name)
+        return rows.placeholder(ComputedValueStep(computed, source.visible), attributes_of(source), listed=True)
 
     def _to_one(
         self,
@@ -140,27 +182,29 @@ class Compiler:
         source: ToOne,
         definition: GraphQLField,
         nodes: Sequence[FieldNode],
-        price: Price,
+        plan_cost: PlanCost,
     ) -> tuple[Field, int]:
         target, nullable = entity_of(definition), declared.entity.is_nullable(source.foreign_key)
-        inner, points = self.object(rows, target, nodes, price.below)
+        inner, points = self.object(rows, target, nodes, plan_cost.below)
         if nullable and points:
             raise Unplannable("a price that depends on whether an edge is null")
-        return JsonEdge(source.foreign_key, target.entity, inner, nullable), price.weight + points
+        return JsonEdge(source.foreign_key, target.entity, inner, nullable), plan_cost.weight + points
 
-    def _to_many(self, rows: RowBuilder, source: ToMany, definition: GraphQLField, nodes: Sequence[FieldNode], price: Price) -> Field:
-        """The hole's filling bears the whole price: where the row is missing there is neither."""
-        shape = self.connection(named_type(definition).name, nodes, price, whole=False)
+    def _to_many(
+        self, rows: RowBuilder, source: ToMany, definition: GraphQLField, nodes: Sequence[FieldNode], plan_cost: PlanCost
+    ) -> Field:
+        """The step bears the whole cost: where the row is missing there is neither."""
+        shape = self.connection(named_type(definition).name, nodes, plan_cost, whole=False)
         reader = self.schema.reader
-        filler = ChildrenFiller(
+        step = ChildConnectionStep(
             shape,
             self.schema.arguments(definition, nodes[0]),
             reader.children(shape.form, source.children),
             source.visible,
         )
-        return rows.hole(filler, ("id",), listed=False)
+        return rows.placeholder(step, ("id",), listed=False)
 
-    def connection(self, name: str, nodes: Sequence[FieldNode], price: Price, *, whole: bool = True) -> ConnectionShape:
+    def connection(self, name: str, nodes: Sequence[FieldNode], plan_cost: PlanCost, *, whole: bool = True) -> ConnectionPlan:
         """A page of a whole list, or of the rows of one parent. Raises: Unplannable."""
         type_ = self.type_of(name)
         target = entity_of(type_.fields["nodes"]) if "nodes" in type_.fields else None
@@ -168,44 +212,44 @@ class Compiler:
             raise Unplannable(f"{name} is no connection of an entity")
         building = _Connection(self, type_, target, whole=whole)
         for response_name, selected in self.selection.below(type_, nodes).items():
-            building.add(response_name, selected, price.below)
-        return building.shape(price.weight)
+            building.add(response_name, selected, plan_cost.below)
+        return building.shape(plan_cost.weight)
 
 
 class _Connection:
     """One connection, while its fields are looked at."""
 
-    def __init__(self, compiler: Compiler, type_: GraphQLObjectType, target: EntityType, *, whole: bool) -> None:
-        self._compiler, self._type, self._target, self._whole = compiler, type_, target, whole
+    def __init__(self, builder: PlanBuilder, type_: GraphQLObjectType, target: EntityType, *, whole: bool) -> None:
+        self._builder, self._type, self._target, self._whole = builder, type_, target, whole
         self._splices: list[Splice] = []
         self._rows = RowBuilder(target)
         self._shows: dict[str, Show] = {}
         self._points = self._points_of_row = self._counts = 0
 
-    def shape(self, weight: int) -> ConnectionShape:
+    def shape(self, weight: int) -> ConnectionPlan:
         points = weight + self._points
-        return ConnectionShape(self._rows.form, self._rows.fillers, self._shows, points, self._points_of_row, self._counts, self._splices)
+        return ConnectionPlan(self._rows.form, self._rows.steps, self._shows, points, self._points_of_row, self._counts, self._splices)
 
-    def add(self, response_name: str, nodes: Sequence[FieldNode], prices: Prices) -> None:
+    def add(self, response_name: str, nodes: Sequence[FieldNode], plan_costs: PlanCosts) -> None:
         if self._is_spliced(self._type, nodes):
-            self._shows[response_name] = self._spliced(self._type, response_name, nodes, prices)
+            self._shows[response_name] = self._spliced(self._type, response_name, nodes, plan_costs)
             return
-        price = prices.of(response_name)
+        plan_cost = plan_costs.of(response_name)
         match nodes[0].name.value:
             case "nodes":
-                self._shows[response_name] = _list_of(self._node(nodes, price.below))
-                self._points_of_row += price.weight
+                self._shows[response_name] = _list_of(self._node(nodes, plan_cost.below))
+                self._points_of_row += plan_cost.weight
             case "edges":
-                self._shows[response_name] = self._edges(nodes, price.below)
-                self._points_of_row += price.weight
+                self._shows[response_name] = self._edges(nodes, plan_cost.below)
+                self._points_of_row += plan_cost.weight
             case "pageInfo":
                 self._shows[response_name] = self._page_info(nodes)
-                self._points += price.weight
+                self._points += plan_cost.weight
             case "totalCount":
                 self._rows.total = True
                 self._shows[response_name] = lambda page: b"%d" % page.total
-                self._points += price.weight
-                self._counts += price.counted
+                self._points += plan_cost.weight
+                self._counts += plan_cost.counted
             case "__typename":
                 self._shows[response_name] = _always(self._type.name)
             case other:
@@ -214,15 +258,15 @@ class _Connection:
     def _is_spliced(self, type_: GraphQLObjectType, nodes: Sequence[FieldNode]) -> bool:
         return nodes[0].name.value in type_.fields and attributes_to_splice(type_.fields[nodes[0].name.value]) is not None
 
-    def _spliced(self, type_: GraphQLObjectType, response_name: str, nodes: Sequence[FieldNode], prices: Prices) -> Any:
+    def _spliced(self, type_: GraphQLObjectType, response_name: str, nodes: Sequence[FieldNode], plan_costs: PlanCosts) -> Any:
         """What shows a field that is a resolver. Raises: Unplannable."""
         if not self._whole:
             raise Unplannable("a resolver that asks for the whole list")
         attributes = attributes_to_splice(type_.fields[nodes[0].name.value]) or ()
         places = [self._rows.place(JsonColumn(attribute)) for attribute in attributes] if type_ is not self._type else None
-        value = ResolvedField(self._compiler, type_, nodes)
+        value = ResolvedField(self._builder, type_, nodes)
         self._splices.append(
-            Splice(value, dict(zip(attributes, places, strict=True)) if places is not None else None, prices.charges(response_name))
+            Splice(value, dict(zip(attributes, places, strict=True)) if places is not None else None, plan_costs.charges(response_name))
         )
         number = len(self._splices) - 1
 
@@ -231,16 +275,16 @@ class _Connection:
 
         return shown
 
-    def _node(self, nodes: Sequence[FieldNode], prices: Prices) -> int:
+    def _node(self, nodes: Sequence[FieldNode], plan_costs: PlanCosts) -> int:
         """The place of the objects' texts in a page."""
-        object_, points = self._compiler.object(self._rows, self._target, nodes, prices)
+        object_, points = self._builder.object(self._rows, self._target, nodes, plan_costs)
         self._points_of_row += points
         return self._rows.place(object_)
 
-    def _edges(self, nodes: Sequence[FieldNode], prices: Prices) -> Show:
+    def _edges(self, nodes: Sequence[FieldNode], plan_costs: PlanCosts) -> Show:
         type_ = named_type(self._type.fields["edges"])
-        fields = self._compiler.selection.below(cast("GraphQLObjectType", type_), nodes)
-        columns = {name: self._edge(cast("GraphQLObjectType", type_), name, selected, prices) for name, selected in fields.items()}
+        fields = self._builder.selection.below(cast("GraphQLObjectType", type_), nodes)
+        columns = {name: self._edge(cast("GraphQLObjectType", type_), name, selected, plan_costs) for name, selected in fields.items()}
         shape = b"{%b}" % b",".join([b'"%b":%%b' % name.encode() for name in columns])
         of_rows = list(columns.values())
         if not of_rows:  # All of them are skipped.
@@ -253,20 +297,20 @@ class _Connection:
         return show
 
     def _edge(
-        self, type_: GraphQLObjectType, response_name: str, nodes: Sequence[FieldNode], prices: Prices
+        self, type_: GraphQLObjectType, response_name: str, nodes: Sequence[FieldNode], plan_costs: PlanCosts
     ) -> Callable[[JsonPage], Sequence[bytes]]:
         """What a field of an edge is in each row."""
         if self._is_spliced(type_, nodes):
-            return self._spliced(type_, response_name, nodes, prices)
-        price = prices.of(response_name)
+            return self._spliced(type_, response_name, nodes, plan_costs)
+        plan_cost = plan_costs.of(response_name)
         match nodes[0].name.value:
             case "node":
-                place = self._node(nodes, price.below)
-                self._points_of_row += price.weight
+                place = self._node(nodes, plan_cost.below)
+                self._points_of_row += plan_cost.weight
                 return lambda page: page.columns[place]
             case "cursor":
                 self._rows.cursors = True
-                return lambda page: [b'"%b"' % page.cursor(place) for place in range(len(page))]
+                return lambda page: [b'"%b"' % cursor for cursor in page.cursors]
             case "__typename":
                 name = b'"%b"' % type_.name.encode()
                 return lambda page: [name] * len(page)
@@ -275,7 +319,7 @@ class _Connection:
 
     def _page_info(self, nodes: Sequence[FieldNode]) -> Show:
         type_ = cast("GraphQLObjectType", named_type(self._type.fields["pageInfo"]))
-        fields = self._compiler.selection.below(type_, nodes)
+        fields = self._builder.selection.below(type_, nodes)
         infos = [(b'"%b":' % name.encode(), self._info(type_.name, selected[0].name.value)) for name, selected in fields.items()]
         return lambda page: b"{%b}" % b",".join([prefix + info(page) for prefix, info in infos])
 

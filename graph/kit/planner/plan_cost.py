@@ -1,7 +1,7 @@
-"""What an object of a plan costs, by the operation's bill: the same that is counted on an answer of the reference executor.
+"""What the objects of a plan cost, by the operation's estimate: the same that is counted on an answer of the reference executor.
 
-A planned field's price does not depend on variables: what they change is the number of objects. The bill has the charges of all types that an
-interface's object may have; where two of them differ under one response name, the dearer counts for both, which no plan follows.
+A planned field's cost does not depend on variables: what they change is the number of objects. The estimate has the costs of all types that an
+interface's object may have; where two of them differ under one response name, the more expensive counts for both, which no plan follows.
 """
 
 from __future__ import annotations
@@ -10,36 +10,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graph.kit.limits.cost import FieldCost, Named, Size
-from graph.kit.planner.selection import Unplannable
+from graph.kit.planner.unplannable import Unplannable
 
 
 @dataclass(frozen=True)
-class Price:
+class PlanCost:
     """Of one field: `weight` for each of its values, or of its elements if it is a list, beside what stands below."""
 
     weight: int
-    below: Prices
+    below: PlanCosts
     supplied: int | Size = 0
     """For arguments that are given, by the variables; only of root fields."""
     counted: bool = False
     """Whether its value is a number of rows that were counted, which are priced too."""
 
 
-class Prices:
+class PlanCosts:
     """Of the fields of one object."""
 
     def __init__(self, named: Named, *, of_roots: bool = False) -> None:
         self._named, self._of_roots = dict(named), of_roots
 
-    def of(self, response_name: str) -> Price:
+    def of(self, response_name: str) -> PlanCost:
         """Raises: Unplannable."""
         charges = self._named.get(response_name)
         if not charges:
-            return FREE
+            return NO_COST
         first = charges[0]
         if first.rule.each or (first.supplied and not self._of_roots) or any(not _equal(first, other) for other in charges[1:]):
             raise Unplannable("a price that depends on more than the number of objects")
-        return Price(first.rule.weight, Prices(first.named), first.supplied, bool(first.rule.counted_rows))
+        return PlanCost(first.rule.weight, PlanCosts(first.named), first.supplied, bool(first.rule.counted_rows))
 
     def charges(self, response_name: str) -> Sequence[FieldCost]:
         """For a field whose value is priced as the reference executor's is: by what it holds."""
@@ -60,4 +60,4 @@ def _equal_all(charges: Sequence[FieldCost], others: Sequence[FieldCost]) -> boo
     return len(charges) == len(others) and all(map(_equal, charges, others))
 
 
-FREE = Price(0, Prices(()))
+NO_COST = PlanCost(0, PlanCosts(()))

@@ -1,4 +1,4 @@
-"""Which fields an operation asks for, as the specification collects them, for one set of values of the variables in @skip and @include.
+"""CollectFields: which fields an operation selects of an object, for one set of values of the variables in @skip and @include.
 
 Source: GraphQL specification, section 6.3.2 (CollectFields).
 """
@@ -24,13 +24,10 @@ from graphql import (
 )
 
 from graph.kit.execution.engine import Operation
+from graph.kit.planner.unplannable import Unplannable
 
 
-class Unplannable(Exception):
-    """The reference executor must run this root, or the whole operation."""
-
-
-class Selection:
+class FieldCollector:
     def __init__(self, schema: GraphQLSchema, operation: Operation, conditions: Mapping[str, bool]) -> None:
         self._schema, self._conditions = schema, conditions
         definitions = operation.document.definitions

@@ -1,0 +1,110 @@
+"""Steps: what fills the placeholders that a statement leaves in its rows' JSON. Each runs once for all rows of its level.
+
+A step is given the distinct keys that stand in its placeholders, and returns for each the JSON that belongs there and what it costs beyond its row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import orjson
+from graphql import GraphQLError
+
+from graph.kit.entity.declaration import ComputedValue
+from graph.kit.entity.visibility import Visibility
+from graph.kit.execution.concurrency import gather
+from graph.kit.planner.plan_execution import PlanExecution
+from graph.kit.planner.unplannable import Unplannable
+from persistence.kit.query.placeholders import contents, fill, placeholders
+from persistence.kit.query.reader import Aggregates
+
+JsonAndCost = tuple[bytes, int]
+"""JSON, and points."""
+REMEMBERED, REMEMBERED_LENGTH = 1_000, 500  # Of each computed field: values, and bytes of them; a megabyte.
+
+
+class PlanStep(Protocol):
+    async def execute(self, run: PlanExecution, keys: Sequence[bytes]) -> Sequence[JsonAndCost]: ...
+
+
+class ComputedJson:
+    """What Python makes of values of a row, remembered by these. `serialize` brings it into the form of the response."""
+
+    def __init__(self, compute: Callable[..., Any], kinds: Sequence[Callable[[Any], Any] | None], serialize: Callable[[Any], Any]) -> None:
+        self._compute, self._kinds, self._serialize = compute, kinds, serialize
+        self._remembered = lru_cache(REMEMBERED)(self._json)
+
+    def json(self, values: bytes) -> bytes:
+        """Of a list as JSON. Raises: Unplannable."""
+        return self._remembered(values) if len(values) <= REMEMBERED_LENGTH else self._json(values)
+
+    def _json(self, values: bytes) -> bytes:
+        typed = [
+            value if kind is None or value is None else kind(value) for kind, value in zip(self._kinds, json.loads(values), strict=True)
+        ]
+        try:
+            return orjson.dumps(self._serialize(self._compute(*typed)))
+        except (TypeError, ValueError, GraphQLError) as error:
+            raise Unplannable("a value that is not of its type") from error
+
+
+class ComputedValueStep:
+    """A value of the row that Python works out, or that is as the database wrote it and not for every viewer."""
+
+    def __init__(self, computed: ComputedJson | None, visible: Visibility | None) -> None:
+        self._computed, self._visible = computed, visible
+
+    async def execute(self, run: PlanExecution, keys: Sequence[bytes]) -> Sequence[JsonAndCost]:
+        if self._visible is None:
+            return [(self._json(key), 0) for key in keys]
+        sees = self._visible.rule(run.context)
+        # Before the values stands the id of the user whose they are.
+        parts = [key[1:-1].partition(b",") for key in keys]
+        return [(self._json(b"[%b]" % values) if sees(_id(owner)) else b"null", 0) for owner, _, values in parts]
+
+    def _json(self, values: bytes) -> bytes:
+        return values[1:-1] if self._computed is None else self._computed.json(values)
+
+
+def _id(json: bytes) -> int | None:
+    return None if json == b"null" else int(json)
+
+
+class AggregateStep:
+    """Numbers about the rows that point to each of some parents, whose ids are the keys; each costs the same."""
+
+    def __init__(self, aggregates: Aggregates, serialize: Callable[[Any], Any], points: int) -> None:
+        self._aggregates, self._serialize, self._points = aggregates, serialize, points
+
+    async def execute(self, run: PlanExecution, keys: Sequence[bytes]) -> Sequence[JsonAndCost]:
+        values = await self._aggregates.many([int(key) for key in keys])
+        return [(orjson.dumps(self._serialize(value)), self._points) for value in values]
+
+
+def attributes_of(source: ComputedValue) -> tuple[str, ...]:
+    """What a placeholder of such a value must hold."""
+    visible = source.visible
+    return source.attributes if visible is None else (visible.own or "id", *source.attributes)
+
+
+async def fill_placeholders(
+    run: PlanExecution, steps: Sequence[PlanStep], columns: Sequence[Sequence[bytes]]
+) -> tuple[Sequence[Sequence[bytes]], Sequence[int]]:
+    """The texts of rows with their placeholders filled, column by column, and what each row costs by them. Raises: BrokenRow."""
+    found = placeholders(columns) if steps else {}
+    if not found:
+        return columns, [0] * len(columns[0])
+    filled: dict[bytes, bytes] = {}
+    points: dict[bytes, int] = {}
+    requested = [(number, sorted(each)) for number, each in found.items()]
+    answers = await gather([steps[number].execute(run, each) for number, each in requested])
+    for (number, each), answer in zip(requested, answers, strict=True):
+        for content, (text, cost) in zip(each, answer, strict=True):
+            filled[b"%d:%b" % (number, content)], points[b"%d:%b" % (number, content)] = text, cost
+    if not any(points.values()):
+        return [fill(column, filled) for column in columns], [0] * len(columns[0])
+    costs = [sum([points[placeholder] for placeholder in contents(b"".join(texts))]) for texts in zip(*columns, strict=True)]
+    return [fill(column, filled) for column in columns], costs
