@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from graph import health, sales
+from graph import health, jobs, sales
 from graph.items import summary
 from graph.kit.execution.engine import Engine
 from graph.kit.limits import cost_rules
@@ -49,8 +49,8 @@ def test_prices_are_those_of_the_page():
         f"| `orderBy` of a list | {cost_rules.ORDER_POINTS} |",
         f"| `refreshToken` and `revokeToken` | {cost_rules.TOKEN_WRITE_POINTS} |",
         f"| each line of `purchaseItems` | {mutations.LINE_POINTS} |",
-        f"| `token` and `signup`, which hash a password | {cost_rules.PASSWORD_POINTS} |",
-        f"| {summary.SUMMARY_POINTS}, {health.HEALTH_POINTS}, {price('{ itemsPage { total } }')}, {price('{ compute(n: 1) }'):,}, {sales.SALES_POINTS:,} |",
+        f"| `token` and `signup`, which hash a password | {cost_rules.PASSWORD_POINTS:,} |",
+        f"| {summary.SUMMARY_POINTS}, {health.HEALTH_POINTS}, {jobs.JOBS_POINTS}, {price('{ itemsPage { total } }')}, {price('{ compute(n: 1) }'):,}, {sales.SALES_POINTS:,} |",
         f"| `node`, and each of `nodes` | {price('{ node(id: 1) { id } }')}, {price('{ nodes(ids: [1]) { id } }')} |",
         f"{cost_rules.INTROSPECTION_WEIGHTS['__schema']} for `__schema`, {cost_rules.INTROSPECTION_WEIGHTS['__type']} for `__type`",
         f"costs {events.HISTORY_PAGE_POINTS} for each {PAGE_EVENTS} events",
