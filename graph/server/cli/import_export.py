@@ -125,7 +125,7 @@ class _Import:
         self.counts = SyncCounts()
         sync = FileSync(database, options, journal, self.counts)
         self.notes = sync.notes
-        with progress("Planned" if options.dry_run else "Done", os.fstat(file.fileno()).st_size) as report:
+        with progress("Planning" if options.dry_run else "Applying", os.fstat(file.fileno()).st_size) as report:
             async with aclosing(sync.run(self._rows(file))) as batches:
                 async for batch in batches:
                     report(file.tell())
