@@ -125,10 +125,10 @@ async def prove(backend: str, folder: Path, *, rows: int, workers: int) -> Outco
             await timed(shop, outcome, "create", content(rows, 0))
             await timed(shop, outcome, "change 2 %", content(rows, 1))
             shop.ids = await prepare(shop, min(rows, HOT_ITEMS))
-            memory, events = resident(server), await newest(settings)
+            memory, events = private_memory(server), await newest(settings)
             probing = asyncio.create_task(shop.probe())
             await timed(shop, outcome, "the same again", content(rows, 1))
-            outcome.memory_growth_mb = (resident(server) - memory) / 2**20
+            outcome.memory_growth_mb = (private_memory(server) - memory) / 2**20
             outcome.events_of_repeat = await newest(settings) - events
             outcome.probe_p99_ms = quantiles(shop.probes, n=100)[98] * 1000 if len(shop.probes) > 1 else 0.0
             crowd = [probing, asyncio.create_task(shop.adjust()), *(asyncio.create_task(shop.buy()) for _ in range(BUYERS))]
@@ -158,8 +158,10 @@ async def prepare(shop: Shop, count: int) -> list[str]:
     return found
 
 
-def resident(server: psutil.Process) -> int:
-    return sum(process.memory_info().rss for process in (server, *server.children(recursive=True)))
+def private_memory(server: psutil.Process) -> int:
+    """Without the pages of mapped files, such as those of a SQLite database: they are the system's cache, which takes them back."""
+    found = [process.memory_info() for process in (server, *server.children(recursive=True))]
+    return sum(each.rss - each.shared for each in found)
 
 
 async def newest(settings: Settings) -> int:
