@@ -235,7 +235,7 @@ def typing_errors(drafts: list[ItemValues], number: int) -> list[tuple[str, str]
 async def test_typing_errors_find_what_was_meant_in_the_first_ten(service: Service) -> None:
     drafts = catalogue()
     await fill(service, *drafts)
-    # A sample of 2,000, of which 99 % are found; most of it on the database that is quicker at so many, as both find the same.
+    # A sample of 2,000, of which 99 % are found: most of it on the database that is quicker at so many, as both find the same.
     errors = typing_errors(drafts, 2_000)[:: 4 if service.database.dialect == "sqlite" else 40]
     pages, met = EntityReader(service.database).pages(RowForm(items.ENTITY, (JsonColumn("name"),))), 0
     for query, name in errors:
