@@ -62,7 +62,8 @@ async def test_who_it_comes_from_and_what_its_tables_versions_are(service: Servi
         calls.clear()
         answer = await service.ask(NAMES, token=token)
         assert len(answer["items"]["nodes"]) == number + 1
-        assert calls == {"read_headers": 1, "principal": 1, "of": 1, "PageArguments._check": 1}
+        assert calls.pop("PageArguments._check", 0) <= 1, "a plan keeps the page of its constants"
+        assert calls == {"read_headers": 1, "principal": 1, "of": 1}
     calls.clear()
     await service.ask(NAMES, token=token)
     assert calls == {"read_headers": 1, "principal": 1, "of": 1}, "a hit"
