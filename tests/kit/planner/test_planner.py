@@ -488,6 +488,25 @@ async def test_reads_thirty_roots_of_one_field_by_one_statement(paths: Ways, ser
     assert len(sent) == 1
 
 
+@pytest.mark.parametrize("width", [1, 20])
+async def test_reads_each_level_by_one_statement_whatever_its_width(
+    paths: Ways, service: Service, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    users = [await service.make_user(f"seller{place}") for place in range(width)]
+    async with service.database.transaction() as work:
+        for place, user in enumerate(users):
+            for name in ("Kettle", "Lamp"):
+                await items.create(work, items.ItemValues(f"{name} {place}", Decimal(1)), owner_id=user.id)
+    sent = list[str]()
+    monkeypatch.setattr(
+        service.database, "_executor", InstrumentedExecutor(await service.database.executor(), lambda sql: partial(sent.append, sql))
+    )
+    document = THREE.replace("items {", f"items(last: {2 * width}) {{", 1)
+    nodes = orjson.loads(await answer(paths.fast, GraphQLRequest(query=document)))["data"]["items"]["nodes"]
+    assert [node["owner"]["items"]["totalCount"] for node in nodes] == [2] * 2 * width
+    assert len(sent) == 3
+
+
 async def test_keeps_few_plans_of_one_document_and_ends_them_with_it(
     paths: Ways, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
