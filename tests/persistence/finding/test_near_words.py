@@ -236,7 +236,7 @@ async def test_typing_errors_find_what_was_meant_in_the_first_ten(service: Servi
     drafts = catalogue()
     await fill(service, *drafts)
     # A sample of 2,000, of which 99 % are found: most of it on the database that is quicker at so many, as both find the same.
-    errors = typing_errors(drafts, 2_000)[:: 4 if service.database.dialect == "sqlite" else 40]
+    errors = typing_errors(drafts, 2_000)[:: 8 if service.database.dialect == "sqlite" else 50]
     pages, met = EntityReader(service.database).pages(RowForm(items.ENTITY, (JsonColumn("name"),))), 0
     for query, name in errors:
         page = await pages.page(ItemList(Filter(search=query), Order(OrderField.RELEVANCE)), PageArguments(first=10))
