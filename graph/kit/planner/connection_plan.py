@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from graph.kit.entity.visibility import Visibility
+from graph.kit.entity.declaration import ToMany
 from graph.kit.execution.concurrency import gather
 from graph.kit.limits.cost_rules import COUNTED_ROWS_A_POINT
 from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
@@ -88,8 +88,9 @@ class ConnectionPlan:
 class ChildConnectionStep:
     """The rows that point to each of some parents, whose ids are the keys."""
 
-    def __init__(self, shape: ConnectionPlan, arguments: FieldArguments, pages: ChildPages, visible: Visibility | None) -> None:
-        self._shape, self._arguments, self._pages, self._visible = shape, arguments, pages, visible
+    def __init__(self, shape: ConnectionPlan, arguments: FieldArguments, pages: ChildPages, source: ToMany) -> None:
+        self._shape, self._arguments, self._pages, self._visible = shape, arguments, pages, source.visible
+        self._query_of = source.children.query_of if shape.splices else None
 
     async def execute(self, run: PlanExecution, keys: Sequence[bytes]) -> Sequence[JsonAndCost]:
         """Raises: InvalidInput."""
@@ -98,4 +99,7 @@ class ChildConnectionStep:
         seen = ids if visible is None else list(filter(visible.rule(run.context), ids))
         pages = dict(zip(seen, await self._pages.pages(seen, window), strict=True)) if seen else {}
         empty = self._shape.empty()
-        return await self._shape.json(run, [pages.get(id_, empty) for id_ in ids])
+        found = [pages.get(id_, empty) for id_ in ids]
+        if (query_of := self._query_of) is not None:
+            found = [replace(page, query=query_of(id_)) for id_, page in zip(ids, found, strict=True)]
+        return await self._shape.json(run, found)

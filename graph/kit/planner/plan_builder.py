@@ -194,23 +194,24 @@ class PlanBuilder:
         self, rows: RowBuilder, source: ToMany, definition: GraphQLField, nodes: Sequence[FieldNode], plan_cost: PlanCost
     ) -> Field:
         """The step bears the whole cost: where the row is missing there is neither."""
-        shape = self.connection(named_type(definition).name, nodes, plan_cost, whole=False)
+        has_query = source.children.query_of is not None and source.visible is None
+        shape = self.connection(named_type(definition).name, nodes, plan_cost, has_query=has_query)
         reader = self.schema.reader
         step = ChildConnectionStep(
             shape,
             self.schema.arguments(definition, nodes[0]),
             reader.children(shape.form, source.children),
-            source.visible,
+            source,
         )
         return rows.placeholder(step, ("id",), listed=False)
 
-    def connection(self, name: str, nodes: Sequence[FieldNode], plan_cost: PlanCost, *, whole: bool = True) -> ConnectionPlan:
-        """A page of a whole list, or of the rows of one parent. Raises: Unplannable."""
+    def connection(self, name: str, nodes: Sequence[FieldNode], plan_cost: PlanCost, *, has_query: bool = True) -> ConnectionPlan:
+        """A page of a whole list, or of the rows of one parent; `has_query` says that its pages know their list. Raises: Unplannable."""
         type_ = self.type_of(name)
         target = entity_of(type_.fields["nodes"]) if "nodes" in type_.fields else None
         if target is None:
             raise Unplannable(f"{name} is no connection of an entity")
-        building = _Connection(self, type_, target, whole=whole)
+        building = _Connection(self, type_, target, has_query=has_query)
         for response_name, selected in self.selection.below(type_, nodes).items():
             building.add(response_name, selected, plan_cost.below)
         return building.shape(plan_cost.weight)
@@ -219,8 +220,8 @@ class PlanBuilder:
 class _Connection:
     """One connection, while its fields are looked at."""
 
-    def __init__(self, builder: PlanBuilder, type_: GraphQLObjectType, target: EntityType, *, whole: bool) -> None:
-        self._builder, self._type, self._target, self._whole = builder, type_, target, whole
+    def __init__(self, builder: PlanBuilder, type_: GraphQLObjectType, target: EntityType, *, has_query: bool) -> None:
+        self._builder, self._type, self._target, self._has_query = builder, type_, target, has_query
         self._splices: list[Splice] = []
         self._rows = RowBuilder(target)
         self._shows: dict[str, Show] = {}
@@ -260,8 +261,8 @@ class _Connection:
 
     def _spliced(self, type_: GraphQLObjectType, response_name: str, nodes: Sequence[FieldNode], plan_costs: PlanCosts) -> Any:
         """What shows a field that is a resolver. Raises: Unplannable."""
-        if not self._whole:
-            raise Unplannable("a resolver that asks for the whole list")
+        if not self._has_query:
+            raise Unplannable("a resolver that asks for the whole list, of rows that the viewer may not see or whose list has no query")
         attributes = attributes_to_splice(type_.fields[nodes[0].name.value]) or ()
         places = [self._rows.place(JsonColumn(attribute)) for attribute in attributes] if type_ is not self._type else None
         value = ResolvedField(self._builder, type_, nodes)
