@@ -73,6 +73,8 @@ class JsonPage:
     @property
     def cursors(self) -> Sequence[bytes]:
         """Of all rows."""
+        if not len(self):  # It may be of no list: `ConnectionPlan.empty`.
+            return []
         *keys, ids = self._place
         key_json, cursor_at = self.listing.key_json, self.listing.cursor_at
         return [cursor_at(key_json(key), id_) for *key, id_ in zip(*keys, ids, strict=True)]
