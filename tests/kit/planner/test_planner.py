@@ -173,8 +173,10 @@ FORMERLY_SLOW: dict[str, Case] = {
     ),
     "hidden fields": ("{ items { nodes { owner { username email isActive scopes purchases { totalCount nodes { id } } } } } }", {}),
     "facets, highlights and words of a nested list": (
-        "{ items(first: 2) { nodes { owner { items(first: 1) { matching didYouMean edges { cursor highlights { field } } facets { precision"
-        " tags(first: 2) { tag count selected } price { min max buckets { to count } } stock { inStock } } } } } } }",
+        """
+        { items(first: 2) { nodes { owner { items(first: 1) { matching didYouMean edges { cursor highlights { field } } facets {
+          precision tags(first: 2) { tag count selected } price { min max buckets { to count } } stock { inStock } } } } } } }
+        """,
         {},
     ),
     "a variable in a nested list": (
