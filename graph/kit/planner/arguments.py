@@ -36,10 +36,19 @@ class Plain:
     """Whether a document's variables are plainly what they must be; never, if it declares another kind of variable."""
 
     def __init__(self, definitions: Sequence[VariableDefinitionNode]) -> None:
-        self._checks = [(each.variable.name.value, FITS.get(print_ast(each.type).rstrip("!"))) for each in definitions]
+        self._checks = [_check(each) for each in definitions]
 
     def __call__(self, variables: Mapping[str, Any]) -> bool:
-        return all(fits is not None and fits(variables.get(name)) for name, fits in self._checks)
+        return all(fits is not None and fits(variables.get(name, Undefined)) for name, fits in self._checks)
+
+
+def _check(definition: VariableDefinitionNode) -> tuple[str, Fits | None]:
+    """Null is plain where the variable may be null and has no default: such as Relay's first cursor."""
+    notation = print_ast(definition.type)
+    fits = FITS.get(notation.rstrip("!"))
+    if fits is None or notation.endswith("!") or definition.default_value is not None:
+        return definition.variable.name.value, fits
+    return definition.variable.name.value, lambda value: value is None or fits(value)
 
 
 def reader(definition: GraphQLField, node: FieldNode, names: Mapping[str, str]) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
@@ -48,10 +57,12 @@ def reader(definition: GraphQLField, node: FieldNode, names: Mapping[str, str]) 
     fixed: dict[str, Any] = {}
     taken: list[tuple[str, str]] = []
     for name, argument in definition.args.items():
-        value, kind = supplied.get(name), str(argument.type).rstrip("!")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] -- graphql-core's lists are generic
+        notation = str(argument.type)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] -- graphql-core's lists are generic
+        value, kind, non_null = supplied.get(name), notation.rstrip("!"), notation.endswith("!")
+        required = coerce_default_value(argument) is Undefined
         if value is None and coerce_default_value(argument) is None:
             fixed[names[name]] = None
-        elif isinstance(value, VariableNode) and kind in FITS:
+        elif isinstance(value, VariableNode) and kind in FITS and (required or not non_null):
             taken.append((names[name], value.name.value))
         elif isinstance(value, IntValueNode) and kind == "Int":
             fixed[names[name]] = int(value.value)
