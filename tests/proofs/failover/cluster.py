@@ -15,6 +15,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -25,6 +26,7 @@ from tests.support.servers.databases import free_port
 from tests.support.servers.reaper import ends_with_us
 
 NODES = 3
+LAG_BYTES = 2**20
 TTL_SECONDS = 6  # Of the leader's key: how long a frozen primary stays the leader.
 
 
@@ -148,12 +150,20 @@ class Cluster:
             shutil.chown(path, USER)
 
     def _members(self, *roles: str) -> list[str]:
+        return [each["name"] for each in self._listed() if each["role"] in roles and each["state"] in {"running", "streaming"}]
+
+    def _listed(self) -> list[dict[str, Any]]:
+        """As the primary lists them: the others' view of the cluster may be old."""
         leader = next((node for node in self.nodes if self._leads(node)), None)
-        if leader is not None:  # The others' view of the cluster may be old.
-            with suppress(httpx.HTTPError, KeyError, ValueError):
-                members = httpx.get(f"http://127.0.0.1:{leader.api}/cluster", timeout=1).json()["members"]
-                return [each["name"] for each in members if each["role"] in roles and each["state"] in {"running", "streaming"}]
+        with suppress(httpx.HTTPError, KeyError, ValueError):
+            return httpx.get(f"http://127.0.0.1:{leader.api}/cluster", timeout=1).json()["members"] if leader else []
         return []
+
+    def _follow(self) -> bool:
+        """Whether each standby has the primary's history, and nearly all of it: one that is behind could not take its place."""
+        members = self._listed()
+        behind = [each.get("lag", 0) for each in members]
+        return len({each.get("timeline") for each in members}) == 1 and all(isinstance(lag, int) and lag <= LAG_BYTES for lag in behind)
 
     def _leads(self, node: Node) -> bool:
         with suppress(httpx.HTTPError):
@@ -177,6 +187,8 @@ class Cluster:
         )
         if self.synchronous:
             self._wait_for(lambda: bool(self._members("sync_standby")), "no standby is synchronous", seconds=seconds)
+        else:
+            self._wait_for(self._follow, "a standby does not catch up", seconds=seconds)
 
     def kill_primary(self) -> Node:
         """The server dies; Patroni beside it lives, and brings it back as a standby."""
