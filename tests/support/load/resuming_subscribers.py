@@ -60,9 +60,7 @@ class Subscriber:
             self.connections += 1
             async for text in socket:
                 await self.may_read.wait()
-                message = json.loads(text)
-                self._take(message)
-                if message["type"] == "error":
+                if not self._take(json.loads(text)):
                     await asyncio.sleep(random.uniform(0.1, 0.5))
                     return
                 if cut is not None:
@@ -71,7 +69,8 @@ class Subscriber:
                         socket.transport.abort()
                         return
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _take(self, message: dict[str, Any]) -> bool:
+        """Whether the stream goes on. If not, or if an event could not be told, it is to be asked for again after the last one that came whole."""
         if message["type"] == "ping":
             self.after = message["payload"]["cursor"]  # Where to go on, from a process that ends.
         elif message["type"] == "next" and "errors" not in message["payload"]:
@@ -80,3 +79,5 @@ class Subscriber:
             self.after = event.get("cursor", self.after)
         elif message["type"] != "connection_ack":
             self.refusals.append(message)
+            return False
+        return True
