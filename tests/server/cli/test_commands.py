@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 
 from graph.server.cli import cli, diagnostics, import_export
 from graph.server.settings import Settings
-from persistence import users
 from persistence.demo import seed as seeding
 from persistence.demo import shop as demo
 from persistence.items import file_import, import_journal
@@ -37,8 +36,6 @@ from tests.support.servers.processes import ROOT, environment_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
     from pathlib import Path
-
-    from tests.support.service import Service
 
 
 @dataclass
@@ -486,18 +483,3 @@ async def test_refuses_a_file_that_holds_no_items(settings: Settings, tmp_path: 
     assert (array.code, array.err) == (1, "A .json file is one array: import reads JSON Lines, which `export --format jsonl` writes.\n")
     assert (await run(settings, tmp_path, "export", "--format", "xlsx")).code == 2
     assert (await run(settings, tmp_path, "export", "--format", "jsonl")).out == ""
-
-
-async def test_erases_accounts_by_name_and_by_number(service: Service, tmp_path: Path) -> None:
-    ada, bob, eve = [await service.make_user(name) for name in ("ada", "bob", "eve")]
-    assert (await run(service.settings, tmp_path, "erase", "ada")).code == 1  # Nobody said yes.
-    done = await run(service.settings, tmp_path, "erase", "--yes", "Ada", str(bob.id))
-    assert (done.code, done.out.split(".")[0]) == (0, "Erased")
-    missing = await run(service.settings, tmp_path, "erase", "--yes", str(bob.id), "nobody", "\u0663", str(10**18))
-    assert (missing.code, missing.err) == (1, "There is no such user.\n")
-    some = await run(service.settings, tmp_path, "erase", "--yes", "nobody", "eve")
-    assert (some.code, some.err) == (1, "There is no user nobody. The others are erased.\n")
-    await service.background_done()
-    async with service.database.reading() as session:
-        left = await users.ENTITY.by_id_even_gone(session, [ada.id, bob.id, eve.id])
-    assert [left[user.id].username for user in (ada, bob, eve)] == [f"deleted-{user.id}" for user in (ada, bob, eve)]
