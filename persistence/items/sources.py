@@ -9,7 +9,8 @@ import orjson
 
 from persistence.items import table as items
 from persistence.kit.database.database import Database
-from persistence.kit.query.reader import EntityReader, Lookup, RowForm
+from persistence.kit.query.json_page import RowForm
+from persistence.kit.query.reader import EntityReader, Lookup
 from persistence.kit.query.row_json import JsonColumn
 
 

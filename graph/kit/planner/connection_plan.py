@@ -12,8 +12,9 @@ from graph.kit.limits.cost_rules import COUNTED_ROWS_A_POINT
 from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
 from graph.kit.planner.splices import Splice
 from graph.kit.planner.steps import JsonAndCost, PlanStep, fill_placeholders
+from persistence.kit.query.json_page import JsonPage, RowForm
 from persistence.kit.query.paging import PageArguments
-from persistence.kit.query.reader import ChildPages, JsonPage, RowForm
+from persistence.kit.query.reader import ChildPages
 
 Show = Callable[[JsonPage], bytes]
 """A field's JSON on a page."""

@@ -45,7 +45,8 @@ from graph.kit.planner.splices import ResolvedField, Splice, attributes_to_splic
 from graph.kit.planner.steps import AggregateStep, ComputedJson, ComputedValueStep, PlanStep, attributes_of
 from graph.kit.planner.unplannable import Unplannable
 from persistence.kit.lru_cache import LruCache
-from persistence.kit.query.reader import EntityReader, JsonPage, RowForm
+from persistence.kit.query.json_page import JsonPage, RowForm
+from persistence.kit.query.reader import EntityReader
 from persistence.kit.query.row_json import Field, JsonChoice, JsonColumn, JsonEdge, JsonGlobalId, JsonLiteral, JsonObject, JsonPlaceholder
 
 QUERIES_BYTES = 8 * 2**20  # Of the lists that arguments have chosen.

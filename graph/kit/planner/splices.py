@@ -21,7 +21,7 @@ from graph.kit.limits.cost import FieldCost
 from graph.kit.planner.collect_fields import FieldCollector
 from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
 from graph.kit.planner.unplannable import Unplannable
-from persistence.kit.query.reader import JsonPage
+from persistence.kit.query.json_page import JsonPage
 
 if TYPE_CHECKING:
     from graph.kit.context import Context

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from persistence.kit.database.statement_executor import PreparedStatement, Row, 
 from persistence.kit.query.batching import BatcherByTarget, SharedCalls
 from persistence.kit.query.child_aggregate import ChildAggregate
 from persistence.kit.query.entity import ChildList, CorrectedList, Entity, ListQuery, RankedList, counted
+from persistence.kit.query.json_page import JsonPage, RowForm
 from persistence.kit.query.paging import COUNT_ROWS, OrderedQuery, PageArguments, bounded_count
 from persistence.kit.query.placeholders import lines
 from persistence.kit.query.ranked import SOME, RankedQuery, within
@@ -36,52 +37,6 @@ LISTINGS = 4_000  # Of parents whose children are listed with cursors: 4 MB.
 REQUESTED = "wanted"
 
 Aggregate = Callable[[Select[Any]], Select[Any]]
-
-
-@dataclass(frozen=True)
-class RowForm:
-    """What is read of each row: texts, in this order, and its place in the list, where cursors are asked for; and how many rows the list has."""
-
-    entity: Entity[Any]
-    texts: tuple[Field, ...]
-    cursors: bool = False
-    total: bool = False
-
-
-@dataclass(slots=True)
-class JsonPage:
-    """The texts of each row, column by column; and of its sort key and id, where cursors are asked for."""
-
-    columns: Sequence[Sequence[bytes]]
-    listing: OrderedQuery[Any]
-    has_next: bool
-    has_previous: bool
-    total: int = 0
-    """Of the whole list, where that is asked for."""
-    query: ListQuery | None = None
-    """The list, where it is a whole one."""
-    spliced: Sequence[Any] = ()
-    """What was made in Python for the page, or for each of its rows, by its number."""
-
-    def __len__(self) -> int:
-        return len(self.columns[0])
-
-    def cursor(self, place: int) -> bytes:
-        *key, id_ = [column[place] for column in self._place]
-        return self.listing.cursor_at(self.listing.key_json(key), id_)
-
-    @property
-    def cursors(self) -> Sequence[bytes]:
-        """Of all rows."""
-        if not len(self):  # It may be of no list: `ConnectionPlan.empty`.
-            return []
-        *keys, ids = self._place
-        key_json, cursor_at = self.listing.key_json, self.listing.cursor_at
-        return [cursor_at(key_json(key), id_) for *key, id_ in zip(*keys, ids, strict=True)]
-
-    @property
-    def _place(self) -> Sequence[Sequence[bytes]]:
-        return self.columns[-1 - len(self.listing.key_attributes) :]
 
 
 class EntityReader:

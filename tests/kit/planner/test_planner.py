@@ -24,8 +24,9 @@ from persistence.items import table as items
 from persistence.items.listing import Filter, ItemList
 from persistence.kit.database.statement_executor import InstrumentedExecutor, PreparedStatement
 from persistence.kit.query import reader
+from persistence.kit.query.json_page import RowForm
 from persistence.kit.query.paging import PageArguments
-from persistence.kit.query.reader import EntityReader, Lookup, RowForm
+from persistence.kit.query.reader import EntityReader, Lookup
 from persistence.kit.query.row_json import JsonColumn
 from tests.support.planner.cases import BESIDE, FAST, REFUSED, SLOW, THREE_LISTS
 from tests.support.planner.comparison import STRANGER, Ways, answer, caller

@@ -21,8 +21,9 @@ from persistence.items.listing import Filter, ItemList, Order, OrderField
 from persistence.items.table import SPELLINGS, ItemValues
 from persistence.kit.finding.near_words import distance, spellings, tolerance
 from persistence.kit.query import search
+from persistence.kit.query.json_page import RowForm
 from persistence.kit.query.paging import PageArguments
-from persistence.kit.query.reader import EntityReader, RowForm
+from persistence.kit.query.reader import EntityReader
 from persistence.kit.query.row_json import JsonColumn
 from tests.support.planner.comparison import Ways
 
