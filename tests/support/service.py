@@ -113,9 +113,12 @@ class Service:
 
     async def empty(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        first, *others = _in_order_of_deletion()
         async with self.database.transaction() as work:
+            # What background work has under way is done with its job.
+            await work.session.execute(first.delete())
             filled = set(await work.session.scalars(_filled()))
-            for table in _in_order_of_deletion():
+            for table in others:
                 if table.name in filled:
                     await work.session.execute(table.delete())
             await work.session.execute(update(EventLog).values(pruned_through=0))
@@ -139,7 +142,7 @@ def _in_order_of_deletion() -> list[Table]:
 @cache
 def _filled() -> CompoundSelect[str]:
     """The names of the tables with rows: to ask for them takes less time than to empty the others."""
-    return union_all(*(select(literal(table.name)).where(exists(select(table))) for table in _in_order_of_deletion()))
+    return union_all(*(select(literal(table.name)).where(exists(select(table))) for table in _in_order_of_deletion()[1:]))
 
 
 _hashes: dict[str, str] = {}
