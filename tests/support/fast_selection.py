@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-SECONDS = 40  # From the first test on, after which none begins. To collect them takes some ten seconds on two cores, and the last one and the end a few.
+SECONDS = 35  # From the first test on, after which none begins. To collect them takes some ten seconds on two cores, and the last one and the end a few.
 FIRST = (
     "item_mutations",
     "purchases",
