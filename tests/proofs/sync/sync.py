@@ -1,7 +1,7 @@
 """Catalogue sync under load: a file of many rows again and again, while buyers buy, an operator corrects stock, and another client is timed.
 
 The same file twice must change nothing the second time. Start, and adjustments, less what was sold, must be the end of each item.
-`scripts/prove sync` runs 120,000 rows on both databases, with four processes on PostgreSQL; tests/proofs/sync/test_sync.py runs a short form.
+`scripts/prove sync` runs 120,000 rows and four processes on both databases; tests/proofs/sync/test_sync.py runs a short form.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from persistence.items.table import Item
 from persistence.kit.database.database import Database
 from persistence.kit.events.log import Event
 from tests.conftest import settings_for
+from tests.support.servers import databases
 from tests.support.servers.processes import serving
 from tests.support.service import running
 
@@ -113,7 +114,9 @@ class Shop:
 
 
 async def prove(backend: str, folder: Path, *, rows: int, workers: int) -> Outcome:
-    settings = await settings_for(backend, folder, max_upload_bytes=2**30)
+    settings = await settings_for(
+        backend, folder, max_upload_bytes=2**30, redis_url=databases.redis()
+    )  # What several processes need, also on SQLite.
     async with running(settings) as service:
         token = await service.sign_in(*Scope)
     outcome = Outcome()
@@ -202,7 +205,7 @@ async def main(rows: int, backends: list[str]) -> bool:
     good = True
     for backend in backends:
         with tempfile.TemporaryDirectory() as folder:
-            outcome = await prove(backend, Path(folder), rows=rows, workers=1 if backend == "sqlite" else 4)
+            outcome = await prove(backend, Path(folder), rows=rows, workers=4)
         good = good and not outcome.faults
         sys.stdout.write(f"{backend}: {json.dumps(vars(outcome), indent=2)}\n")
     return good
