@@ -90,12 +90,9 @@ class Planner:
         """None where the executor must run the whole operation. Raises: Refused, if the variables do not fit."""
         if not operation.is_query or operation.definition.directives:
             return None
-        plans = self._plans(operation)
-        run = PlanExecution(self._schema.core, operation, plans.is_plain, variables or {}, context)
-        try:
-            conditions = _conditions(operation, run)
-        except Unplannable:
+        if (begun := self._begin(operation, variables, context)) is None:
             return None
+        plans, run, conditions = begun
         plan = self._plan(operation, plans, conditions)
         if plan is None:
             return None
@@ -103,18 +100,28 @@ class Planner:
 
     def edges(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> PayloadReader | None:
         """What reads the edges of a mutation's payload, or of one event of a subscription."""
-        plans = self._plans(operation)
-        run = PlanExecution(self._schema.core, operation, plans.is_plain, variables or {}, context)
-        try:
-            conditions = _conditions(operation, run)
-        except Unplannable:
+        if (begun := self._begin(operation, variables, context)) is None:
             return None
-        if conditions not in plans.payloads:
+        plans, run, conditions = begun
+        if conditions in plans.payloads:
+            plans.payloads.move_to_end(conditions)
+        else:
             selection = FieldCollector(self._schema.core, operation, dict(zip(operation.conditions, conditions, strict=True)))
             plans.payloads[conditions] = PayloadPlan(PlanBuilder(self._schema, selection))
             if len(plans.payloads) > MAX_PLANS:
                 plans.payloads.popitem(last=False)
         return PayloadReader(plans.payloads[conditions], run, partial(self._failed, operation))
+
+    def _begin(
+        self, operation: Operation, variables: Mapping[str, Any] | None, context: Context
+    ) -> tuple[OperationPlans, PlanExecution, tuple[bool, ...]] | None:
+        """The operation's plans, this execution of one, and the values of its conditions; None where one has no value."""
+        plans = self._plans(operation)
+        run = PlanExecution(self._schema.core, operation, plans.is_plain, variables or {}, context)
+        try:
+            return plans, run, _conditions(operation, run)
+        except Unplannable:
+            return None
 
     def prepare(self, operation: Operation) -> None:
         """Make the plans of an operation before it is asked for."""
