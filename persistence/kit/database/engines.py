@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.util import await_only
 
 from persistence.kit.database import hosts
 from persistence.kit.database.connection_pool import close_in_background
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from sqlalchemy import Connection, ExceptionContext
 
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 SQLITE_WRITER_KILOBYTES = 32_768  # Of pages, taken as they are needed: what a large import changes must else be written again and again.
 MAPPED_BYTES = 2**28
+WAL_RETRY_SECONDS = 0.01
 COMMAND_WAIT_SECONDS = 30.0
 READ_ONLY = "25006"
 SLACK_SECONDS = 1.0  # The server's own limit on a statement is to be met first: its answer leaves the connection in order.
@@ -123,22 +128,21 @@ def sqlite(url: str, *, readers: int | None, wait_seconds: float, mapped: bool =
     )
     _terminate(engine, _interrupt)
 
+    pragmas = [
+        "synchronous=FULL",  # The log is synced at every commit: an acknowledged write survives loss of power, not only of the process.
+        "foreign_keys=ON",
+        "temp_store=MEMORY",
+        f"mmap_size={MAPPED_BYTES if mapped else 0}",
+        *(["query_only=ON"] if readers else [f"cache_size=-{SQLITE_WRITER_KILOBYTES}"]),
+    ]
+
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        # FULL syncs the log at every commit: an acknowledged write survives loss of power, not only of the process.
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "temp_store=MEMORY",
-            f"mmap_size={MAPPED_BYTES if mapped else 0}",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.execute(f"PRAGMA query_only={'ON' if readers else 'OFF'}")
-        if readers is None:
-            cursor.execute(f"PRAGMA cache_size=-{SQLITE_WRITER_KILOBYTES}")
-        cursor.close()
+        try:
+            _configure_sqlite(connection, pragmas, wait_seconds)
+        except BaseException:
+            _interrupt(connection.driver_connection)  # The pool, which does not have it yet, would leave it open.
+            raise
 
     if readers is None:
 
@@ -147,6 +151,27 @@ def sqlite(url: str, *, readers: int | None, wait_seconds: float, mapped: bool =
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _configure_sqlite(connection: Any, pragmas: Iterable[str], wait_seconds: float) -> None:
+    cursor = connection.cursor()
+    _use_write_ahead_log(cursor, monotonic() + wait_seconds)
+    for pragma in pragmas:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _use_write_ahead_log(cursor: Any, until: float) -> None:
+    """Of connections that turn to the log at once, SQLite refuses all but one without the wait that it has for other locks."""
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or monotonic() > until:
+                raise
+            await_only(asyncio.sleep(WAL_RETRY_SECONDS))
+        else:
+            return
 
 
 def postgresql(url: str, pool: PoolSize) -> AsyncEngine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,17 @@ class Letters:
         self.finished += [job.key for job in ended]
 
 
+@asynccontextmanager
+async def running(database: Database, letters: Letters, config: WorkerConfig = QUICK, *, stop_seconds: float = 5) -> AsyncGenerator[None]:
+    """Stopped also after a failure: it would take the jobs of the tests that follow."""
+    runner = JobRunner(database, {"letter": letters}, config)
+    await runner.start()
+    try:
+        yield
+    finally:
+        await runner.stop(seconds=stop_seconds)
+
+
 async def enqueue(database: Database, key: str) -> None:
     async with database.transaction() as work:
         await jobs.enqueue(work, "letter", key, {})
@@ -85,41 +97,33 @@ async def parked(database: Database, key: str) -> Job:
 
 async def test_is_tried_again_after_a_failure_and_then_ends(database: Database) -> None:
     letters = Letters(failures=2)
-    runner = JobRunner(database, {"letter": letters}, QUICK)
-    await runner.start()
-    await enqueue(database, "a")
-    await gone(database, "a")
-    await runner.stop()
+    async with running(database, letters):
+        await enqueue(database, "a")
+        await gone(database, "a")
     assert (letters.performed, letters.finished) == (["a"] * 3, ["a"])
 
 
 async def test_is_parked_after_the_last_failure_and_goes_on_when_told(database: Database) -> None:
     letters = Letters(failures=3)
-    runner = JobRunner(database, {"letter": letters}, QUICK)
-    await runner.start()
-    await enqueue(database, "b")
-    job = await parked(database, "b")
-    assert (job.attempts, job.error, letters.finished) == (3, "TimeoutError()", [])
-    async with database.transaction() as work:
-        assert [retried.key for retried in await jobs.retry(work, [job.id])] == ["b"]
-        assert await jobs.retry(work, [job.id]) == []
-    await gone(database, "b")
-    await runner.stop()
+    async with running(database, letters):
+        await enqueue(database, "b")
+        job = await parked(database, "b")
+        assert (job.attempts, job.error, letters.finished) == (3, "TimeoutError()", [])
+        async with database.transaction() as work:
+            assert [retried.key for retried in await jobs.retry(work, [job.id])] == ["b"]
+            assert await jobs.retry(work, [job.id]) == []
+        await gone(database, "b")
     assert (letters.performed, letters.finished) == (["b"] * 4, ["b"])
 
 
 async def test_of_a_process_that_died_is_taken_up_when_the_lease_runs_out(database: Database) -> None:
     dead, alive = Letters(), Letters()
     dead.stuck.clear()
-    first = JobRunner(database, {"letter": dead}, WorkerConfig(lease_seconds=0.2, poll_seconds=0.02))
-    await first.start()
-    await enqueue(database, "c")
-    await until(lambda: dead.performed == ["c"])
-    await first.stop(seconds=0)
-    second = JobRunner(database, {"letter": alive}, QUICK)
-    await second.start()
-    await gone(database, "c")
-    await second.stop()
+    async with running(database, dead, WorkerConfig(lease_seconds=0.2, poll_seconds=0.02), stop_seconds=0):
+        await enqueue(database, "c")
+        await until(lambda: dead.performed == ["c"])
+    async with running(database, alive):
+        await gone(database, "c")
     assert (dead.finished, alive.performed, alive.finished) == ([], ["c"], ["c"])
 
 
@@ -141,10 +145,8 @@ async def test_that_end_together_do_not_fail_together(database: Database) -> Non
     async with database.transaction() as work:
         for key in ("f", "g", "h"):
             await jobs.enqueue(work, "letter", key, {})
-    runner = JobRunner(database, {"letter": letters}, QUICK)
-    await runner.start()
-    await parked(database, "g")
-    await runner.stop()
+    async with running(database, letters):
+        await parked(database, "g")
     assert letters.finished == ["f", "h"]
     assert [await kept(database, key) for key in ("f", "h")] == [None, None]
 
@@ -159,10 +161,8 @@ async def test_does_not_wait_for_a_clock_that_jumps(database: Database, jump: ti
         assert not await jobs.is_due(work.session)
     monkeypatch.setattr(jobs, "utc_now", lambda: datetime.now(UTC) + jump)
     letters = Letters()
-    runner = JobRunner(database, {"letter": letters}, QUICK)
-    await runner.start()
-    await gone(database, "e")
-    await runner.stop()
+    async with running(database, letters):
+        await gone(database, "e")
     assert letters.finished == ["e"]
 
 
@@ -242,10 +242,8 @@ async def test_end_with_the_runner_that_performs_them(database: Database) -> Non
     letters = Endless()
     async with database.transaction() as work:
         await jobs.enqueue(work, "letter", "endless", {})
-    runner = JobRunner(database, {"letter": letters}, WorkerConfig(poll_seconds=0.01))
-    await runner.start()
-    await until(lambda: letters.performed == ["endless"])
-    await runner.stop(seconds=0.05)
+    async with running(database, letters, WorkerConfig(poll_seconds=0.01), stop_seconds=0.05):
+        await until(lambda: letters.performed == ["endless"])
     assert ended == ["endless"]
     async with database.transaction() as work:
         assert await work.session.scalar(select(Job.attempts).where(Job.key == "endless")) == 1
