@@ -6,9 +6,9 @@ import strawberry
 
 from graph.kit.context import Info
 from graph.kit.fields import query
-from graph.kit.process_pool import ProcessPool, fibonacci
 from graph.kit.scalars import BigInt
 from persistence.kit.errors import InvalidInput
+from persistence.kit.tasks.process_pool import ProcessPool, fibonacci
 
 FIBONACCI_MAX = 20_000  # It has 4,180 digits; Python refuses to print numbers of more than 4,300.
 

@@ -18,10 +18,11 @@ from persistence.kit.database.database import Base, Change, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.parsing.blank import has_invisible, is_blank
 from persistence.kit.parsing.validation import Checks
-from persistence.kit.query import entity, search
+from persistence.kit.query import entity
 from persistence.kit.query.entity import Entity
 from persistence.kit.query.entity_list import EntityList, SortOrder
 from persistence.kit.query.paging import Page, PageArguments
+from persistence.kit.search import tokenizer
 from persistence.kit.serialization import row_of
 
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,31}")  # No look-alikes, nothing that needs escaping in a URL or a log.
@@ -133,7 +134,7 @@ async def sign_up(work: UnitOfWork, application: SignUpValues, *, password_hash:
         "is_active": True,
         "scopes": sorted(scopes),
         "created_at": utc_now(),
-        "search_words": search.indexed(application.username, application.full_name, application.email),
+        "search_words": tokenizer.indexed(application.username, application.full_name, application.email),
     }
     insert = postgresql.insert if work.session.get_bind().dialect.name == "postgresql" else sqlite.insert
     user = await work.session.scalar(insert(User).values(row).on_conflict_do_nothing().returning(User))
@@ -177,7 +178,7 @@ async def change_profile(work: UnitOfWork, user_id: int, changes: Mapping[str, s
     if changed:
         for name in changed:
             setattr(user, name, changes[name])
-        user.search_words = search.indexed(user.username, user.full_name, user.email)
+        user.search_words = tokenizer.indexed(user.username, user.full_name, user.email)
         work.changes.append(Change("user.updated", user.id))
     return user, changed
 

@@ -17,7 +17,7 @@ from persistence.items import listing as catalogue
 from persistence.items.listing import Filter, Order, OrderField
 from persistence.items.table import Item
 from persistence.kit.database.database import Database
-from persistence.kit.database.statement_executor import PreparedStatement, prepare
+from persistence.kit.database.executors.statement_executor import PreparedStatement, prepare
 from persistence.kit.query.paging import OrderedQuery, PageArguments
 
 PAGE = 50

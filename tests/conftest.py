@@ -14,7 +14,7 @@ from sqlalchemy import event
 from graph.kit.planner.planner import Planner
 from graph.server.asgi.response_headers import REQUEST_ID
 from graph.server.settings import Settings
-from persistence.kit.database.statement_executor import InstrumentedExecutor
+from persistence.kit.database.executors.statement_executor import InstrumentedExecutor
 from persistence.schema import upgrade
 from tests.support import dropped_coroutines
 from tests.support.clients import node as nodejs

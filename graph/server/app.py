@@ -24,8 +24,8 @@ from graph.server.components import Components, create_components
 from graph.server.graceful_shutdown import ShutdownMiddleware
 from graph.server.graphql.http import METHODS, HttpEndpoint
 from graph.server.graphql.response_replay import ResponseReplay
-from graph.server.graphql.sse import EventStreams
-from graph.server.graphql.websocket import SocketEndpoint, SocketLimits
+from graph.server.graphql.subscriptions.sse import EventStreams
+from graph.server.graphql.subscriptions.websocket import SocketEndpoint, SocketLimits
 from graph.server.lifespan import lifespan
 from graph.server.pages.docs import DocsPages
 from graph.server.pages.explorer import STYLES, Explorer

@@ -14,17 +14,16 @@ from graph.kit.auth import AccessTokens
 from graph.kit.context import Services
 from graph.kit.execution.engine import Engine
 from graph.kit.planner.planner import Planner
-from graph.kit.process_pool import ProcessPool
 from graph.schema import executable, schema
 from graph.server.asgi.origins import Origins
 from graph.server.auth.callers import Callers
 from graph.server.auth.tokens import Tokens
 from graph.server.graceful_shutdown import GracefulShutdown
 from graph.server.graphql.budget import BudgetService
-from graph.server.graphql.connection_registry import ConnectionRegistry
 from graph.server.graphql.persisted_documents import PersistedDocuments, TrustedDocuments
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.response_cache import ResponseCache
+from graph.server.graphql.subscriptions.connection_registry import ConnectionRegistry
 from graph.server.settings import Settings
 from graph.server.telemetry.logs import OperationLog
 from graph.server.telemetry.metrics import Metrics
@@ -48,6 +47,7 @@ from persistence.kit.limits.moving_window import MovingWindow, moving_window
 from persistence.kit.limits.token_bucket import LocalTokenBucket, SharedTokenBucket, TokenBucket
 from persistence.kit.notifications import LogNotifier, Notifier
 from persistence.kit.redis.client import Redis, connect
+from persistence.kit.tasks.process_pool import ProcessPool
 from persistence.kit.tasks.supervisor import Supervisor
 
 

@@ -19,7 +19,7 @@ from graph.server.asgi.error_responses import error_response
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from graph.server.graphql.connection_registry import ConnectionRegistry
+    from graph.server.graphql.subscriptions.connection_registry import ConnectionRegistry
     from persistence.kit.events.feed import Feed
 
 log = structlog.get_logger(__name__)

@@ -13,8 +13,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from graph.kit.process_pool import ProcessPool
-from graph.server.asgi.http_protocol import HTTP_CONNECTIONS, HttpConnections
+from graph.server.asgi.protocols.http_protocol import HTTP_CONNECTIONS, HttpConnections
 from graph.server.asgi.trusted_proxies import is_trusted, networks
 from graph.server.components import Components
 from graph.server.graceful_shutdown import ShutdownStack
@@ -29,6 +28,7 @@ from persistence.kit.jobs.queue import JobHandler
 from persistence.kit.jobs.runner import JobRunner
 from persistence.kit.limits.guess_throttle import GuessThrottle
 from persistence.kit.notifications import Notifier
+from persistence.kit.tasks.process_pool import ProcessPool
 from persistence.purchases import table as purchases
 
 HTTP_PER_SOCKET = 10  # HTTP connections of one network for each WebSocket or event stream that a caller may have.

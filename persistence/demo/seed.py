@@ -19,7 +19,7 @@ from persistence.items.table import Item
 from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Database, UnitOfWork
 from persistence.kit.events.log import record_all
-from persistence.kit.query import search
+from persistence.kit.search import tokenizer
 from persistence.purchases.table import CANCELLED, COMPLETED, Purchase
 from persistence.users import User
 
@@ -97,7 +97,7 @@ async def _add_users(work: UnitOfWork, numbers: range) -> None:
 
 
 def _keys(who: demo.DemoUser) -> dict[str, str]:
-    return {"username_key": who.username, "search_words": search.indexed(who.username, who.full_name, who.email)}
+    return {"username_key": who.username, "search_words": tokenizer.indexed(who.username, who.full_name, who.email)}
 
 
 async def _people(session: AsyncSession) -> Sequence[int]:

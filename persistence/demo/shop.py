@@ -15,7 +15,7 @@ from itertools import chain
 from random import Random
 from typing import NamedTuple
 
-from persistence.kit.query import search
+from persistence.kit.search import tokenizer
 
 # The shop's present: its items and sales lie in the years before it. Sales are drawn by weekday and month, so the clock's
 # time in its place would invent another shop each day.
@@ -182,7 +182,7 @@ def item(number: int, chance: Random) -> DemoItem:
         tags=[shelf.tag, *chance.sample((colour, kind.lower(), "gift", "new", "sale", "handmade"), chance.randint(1, 3))],
         inventory=0 if chance.random() < SOLD_OUT else round(chance.lognormvariate(3, 0.9)),
         created_at=EPOCH - timedelta(seconds=chance.uniform(0, YEARS * 365 * 86_400)),
-        search_words=search.marked(_indexed_words(*name, "in", colour, "by", praise), _indexed_words(*name)),
+        search_words=tokenizer.marked(_indexed_words(*name, "in", colour, "by", praise), _indexed_words(*name)),
     )
 
 
@@ -191,7 +191,7 @@ def _indexed_words(*parts: str) -> str:
 
 
 # Of each phrase once: of each item it would be half of the work.
-_words = cache(search.words)
+_words = cache(tokenizer.words)
 
 
 def _price(amount: float) -> Decimal:

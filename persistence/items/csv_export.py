@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items.listing import Filter, selected
 from persistence.items.table import TAGS, Item
-from persistence.kit.database.row_stream import stream_copy, stream_rows
+from persistence.kit.database.executors.row_stream import stream_copy, stream_rows
 from persistence.kit.parsing import csv_formulas as formulas
 from persistence.kit.query.entity import STREAM_ROWS
 

@@ -18,7 +18,7 @@ from persistence.items.table import ENTITY, SPELLINGS, Item
 from persistence.kit.finding import relevance
 from persistence.kit.finding.near_words import SAMPLE, correct
 from persistence.kit.parsing.validation import Checks
-from persistence.kit.query import entity, search
+from persistence.kit.query import entity
 from persistence.kit.query.conditions import (
     containing,
     contains_all,
@@ -33,8 +33,9 @@ from persistence.kit.query.conditions import (
 from persistence.kit.query.entity import ChildList, Entity, Facet
 from persistence.kit.query.paging import ComputedKey, OrderedQuery, Page, PageArguments
 from persistence.kit.query.ranked import RankedQuery
-from persistence.kit.query.search import Words
-from persistence.kit.query.search_scan import OrderedScan
+from persistence.kit.search import tokenizer
+from persistence.kit.search.ordered_scan import OrderedScan
+from persistence.kit.search.tokenizer import Words
 
 TAG_LENGTH = 200  # Longer than any tag.
 FILTER_TAGS = 20
@@ -84,7 +85,7 @@ class Filter:
 
     def _check(self) -> None:
         checks = Checks()
-        search.check(checks, "search", self.search)
+        tokenizer.check(checks, "search", self.search)
         for name, price in (("priceMin", self.price_min), ("priceMax", self.price_max)):
             if price is not None:
                 checks.price(name, price)

@@ -23,9 +23,9 @@ from persistence.kit.errors import DomainError, InvalidInput, NotFound, Problem,
 from persistence.kit.events.log import record, record_all
 from persistence.kit.finding.near_words import spellings_table
 from persistence.kit.parsing.validation import Checks
-from persistence.kit.query import search
 from persistence.kit.query.conditions import among
 from persistence.kit.query.entity import Entity
+from persistence.kit.search import tokenizer
 from persistence.kit.serialization import Serializer, row_of
 from persistence.users import User
 
@@ -121,7 +121,7 @@ class ItemValues:
 
 def words_of(name: str, description: str | None) -> dict[str, Any]:
     """The columns by which an item is found."""
-    return {"search_words": search.marked(search.indexed(name, description), search.indexed(name))}
+    return {"search_words": tokenizer.marked(tokenizer.indexed(name, description), tokenizer.indexed(name))}
 
 
 def check(values: Mapping[str, Any]) -> None:

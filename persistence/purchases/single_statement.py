@@ -14,8 +14,8 @@ from asyncpg import UniqueViolationError
 from persistence.items.table import Item
 from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Change, Database
-from persistence.kit.database.statement_executor import PreparedStatement, Row
-from persistence.kit.database.write_executor import SingleStatementWrite
+from persistence.kit.database.executors.statement_executor import PreparedStatement, Row
+from persistence.kit.database.executors.write_executor import SingleStatementWrite
 from persistence.kit.events.log import Event
 from persistence.kit.idempotency import Attempt, IdempotencyKey
 from persistence.kit.jobs.queue import QUEUED, Job

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from persistence.items import table as items
 from persistence.items.table import ItemValues
-from persistence.kit.query import search
+from persistence.kit.search import tokenizer
 from tests.support.planner.comparison import Ways
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ async def fill(service: Service, rows: list[Text]) -> None:
 
 def by_hand(rows: list[Text], query: str) -> list[str]:
     def rank(row: Text) -> int | None:
-        name, words = search.words(row[0]), search.words(f"{row[0]} {row[1] or ''}")
-        wanted = search.prefixes(query)
+        name, words = tokenizer.words(row[0]), tokenizer.words(f"{row[0]} {row[1] or ''}")
+        wanted = tokenizer.prefixes(query)
         if not all(any(has.startswith(word) for has in words) for word in wanted):
             return None
         if all(word in name for word in wanted):

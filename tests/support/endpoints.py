@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 from graph.budget import BudgetMeter
 from graph.server.asgi.origins import Origins
 from graph.server.auth.callers import Callers
-from graph.server.graphql.connection_registry import ConnectionRegistry
 from graph.server.graphql.http import HttpEndpoint
-from graph.server.graphql.sse import EventStreams
-from graph.server.graphql.websocket import SocketEndpoint
+from graph.server.graphql.subscriptions.connection_registry import ConnectionRegistry
+from graph.server.graphql.subscriptions.sse import EventStreams
+from graph.server.graphql.subscriptions.websocket import SocketEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

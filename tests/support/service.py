@@ -21,7 +21,7 @@ from graph.kit.auth import Scope
 from graph.kit.context import Services
 from graph.kit.global_ids import global_id
 from graph.server.app import create_app
-from graph.server.asgi.http_protocol import HttpProtocol
+from graph.server.asgi.protocols.http_protocol import HttpProtocol
 from graph.server.auth.tokens import Tokens
 from graph.server.cli.serve import KEEP_ALIVE_SECONDS
 from graph.server.settings import Settings
@@ -174,7 +174,7 @@ async def running(settings: Settings, replaced: Mapping[type[Any], Any] | None =
             access_log=False,
             proxy_headers=False,
             http=HttpProtocol,
-            ws="graph.server.asgi.websocket_protocol:WebSocketProtocol",
+            ws="graph.server.asgi.protocols.websocket_protocol:WebSocketProtocol",
             timeout_graceful_shutdown=5,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )

@@ -35,7 +35,7 @@ from graphql import (
 )
 
 from persistence.kit.query.paging import MAX_PAGE_SIZE
-from persistence.kit.query.search import QUERY_LENGTH, prefixes
+from persistence.kit.search.tokenizer import QUERY_LENGTH, prefixes
 
 ROOT_WEIGHT = 10  # A statement at least; in a mutation a transaction, in a subscription a stream to keep open.
 LEAST_POINTS = 20  # Of an operation, whatever it asks: to take it in and answer takes as long as 20 objects of a long page.

@@ -85,10 +85,10 @@ def _configuration(host: str, port: int, *, workers: int, reload: bool) -> uvico
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,
         proxy_headers=False,  # TRUSTED_PROXIES says whose word counts; uvicorn would take anybody's on this machine.
-        ws="graph.server.asgi.websocket_protocol:WebSocketProtocol",
+        ws="graph.server.asgi.protocols.websocket_protocol:WebSocketProtocol",
         ws_max_size=SOCKET_BYTES,
         loop="uvloop",
-        http="graph.server.asgi.http_protocol:HttpProtocol",
+        http="graph.server.asgi.protocols.http_protocol:HttpProtocol",
         ws_per_message_deflate=False,
         server_header=False,  # Nobody needs to know what to look up the weaknesses of.
     )

@@ -39,7 +39,7 @@ from graph.server.auth.callers import Callers
 from graph.server.graphql import requests
 from graph.server.graphql.pipeline import EncodedResponse, Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
-from graph.server.graphql.sse import EventStreams
+from graph.server.graphql.subscriptions.sse import EventStreams
 from graph.server.representations import conditional_requests, content_negotiation
 
 

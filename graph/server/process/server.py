@@ -21,7 +21,7 @@ import uvicorn
 from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
 from graph.server.app import create_app
-from graph.server.asgi.transport import has_input
+from graph.server.asgi.protocols.transport import has_input
 from graph.server.settings import load
 from graph.server.telemetry import logs
 

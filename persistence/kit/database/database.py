@@ -19,13 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
 from persistence.kit import sqlite_vacuum
-from persistence.kit.database.asyncpg_executor import AsyncpgExecutor
 from persistence.kit.database.commits import Change, committing
 from persistence.kit.database.engines import TABLES, PoolSize, note_tables, postgresql, reads, sqlite, sqlite_file
+from persistence.kit.database.executors.asyncpg_executor import AsyncpgExecutor
+from persistence.kit.database.executors.sqlite_executor import SqliteExecutor
+from persistence.kit.database.executors.statement_executor import InstrumentedExecutor, StatementExecutor, StatementHook
+from persistence.kit.database.executors.write_executor import WRITE_CONNECTIONS, WriteExecutor
 from persistence.kit.database.replica import LocalPositions, Positions, Replica
-from persistence.kit.database.sqlite_executor import SqliteExecutor
-from persistence.kit.database.statement_executor import InstrumentedExecutor, StatementExecutor, StatementHook
-from persistence.kit.database.write_executor import WRITE_CONNECTIONS, WriteExecutor
 from persistence.kit.database.write_lock import WriteLock
 from persistence.kit.errors import Busy
 from persistence.kit.tasks.detached import DetachedTasks

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from persistence.kit.database.engines import reads
-from persistence.kit.database.statement_executor import StatementExecutor
+from persistence.kit.database.executors.statement_executor import StatementExecutor
 from persistence.kit.redis.circuit_breaker import CircuitBreaker
 
 log = structlog.get_logger(__name__)

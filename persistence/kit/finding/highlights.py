@@ -1,6 +1,6 @@
 """Where the words of a search stand in a text, so that a client can mark them: in UTF-16 code units, as browsers count.
 
-A row is found by folded words (`persistence.kit.query.search`): `strasse` finds `Straße`. The same folding is done here grapheme by grapheme, each of which
+A row is found by folded words (`persistence.kit.search.tokenizer`): `strasse` finds `Straße`. The same folding is done here grapheme by grapheme, each of which
 remembers where it came from, so that a place in the folded text is one in the text that people see, and no visible character is cut in two.
 """
 
@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import regex
 
-from persistence.kit.query.search import APOSTROPHE, UNSPACED, Words, fold, part
+from persistence.kit.search.tokenizer import APOSTROPHE, UNSPACED, Words, fold, part
 
 MOST = 100  # Of one row: more marks are no help to anybody.
 

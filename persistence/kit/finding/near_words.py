@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.kit.column_types import SortableText
 from persistence.kit.database.database import Base
-from persistence.kit.query import search
-from persistence.kit.query.search import Words
+from persistence.kit.search import tokenizer
+from persistence.kit.search.tokenizer import Words
 
 LETTERS = 4  # Of a word that may be bent by one error, as it is typed.
 MANY_LETTERS = 8  # Of one that may be bent by two.
@@ -106,10 +106,10 @@ class NearWords:
 
     def __init__(self, table: Table, query: str) -> None:
         self._table = table
-        self._typed = [_Typed(text, tuple(search.prefixes(text))) for text in query.split()]
+        self._typed = [_Typed(text, tuple(tokenizer.prefixes(text))) for text in query.split()]
         self._words = Words.of(query)
         bent = {word for typed in self._typed if typed.may_be_bent for word in typed.words}
-        self._errors = {word: tolerance(word) for word in search.prefixes(query) if word in bent and tolerance(word)}
+        self._errors = {word: tolerance(word) for word in tokenizer.prefixes(query) if word in bent and tolerance(word)}
 
     async def guesses(self, session: AsyncSession) -> Sequence[Mapping[str, Sequence[Way]]]:
         """For each word what it may mean, first as it takes the fewest errors, then as it takes any that are allowed; nothing if nothing is near."""

@@ -1,7 +1,7 @@
 """The order by relevance: rows that have all words of a search in their name before others, and whole words before beginnings of words.
 
 A rank is worked out from the words of a row and of the search alone, by SQL to order rows and by Python for their cursors. The words of a name are
-indexed a second time with a mark (`persistence.kit.query.search.marked`), so that the rows of each rank are a search of their own: a page reads the best
+indexed a second time with a mark (`persistence.kit.search.tokenizer.marked`), so that the rows of each rank are a search of their own: a page reads the best
 rank by id, and the next one only where that does not fill it. Ranking all matches takes a second where a word is in every row.
 """
 
@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Integer, case, literal
 
 from persistence.kit.query.conditions import searching, shows
 from persistence.kit.query.paging import ComputedKey
-from persistence.kit.query.search import Words
+from persistence.kit.search.tokenizer import Words
 
 NAMED_WHOLE, NAMED, WHOLE, FOUND = range(4)
 

@@ -15,8 +15,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from persistence.kit.query.search import Words
-from persistence.kit.query.search_scan import WordIndex
+from persistence.kit.search.ordered_scan import WordIndex
+from persistence.kit.search.tokenizer import Words
 
 
 class _Matches(FunctionElement[bool]):

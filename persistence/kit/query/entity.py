@@ -38,7 +38,7 @@ class Entity(Generic[R]):
     gone: str | None = None
     """Set once a row has left all lists and look-ups, if rows stay when that happens."""
     words: str | None = None
-    """The words by which rows are found, made by `persistence.kit.query.search`, if they can be searched."""
+    """The words by which rows are found, made by `persistence.kit.search.tokenizer`, if they can be searched."""
 
     def has(self, attribute: str) -> bool:
         return attribute in inspect(self.model).columns

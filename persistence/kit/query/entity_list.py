@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy import Boolean, ColumnElement, and_, bindparam, false, select, true
 
 from persistence.kit.parsing.validation import Checks, client_name
-from persistence.kit.query import search
 from persistence.kit.query.conditions import (
     containing,
     contains_all,
@@ -29,7 +28,8 @@ from persistence.kit.query.conditions import (
 )
 from persistence.kit.query.entity import ChildList, Entity, Facet
 from persistence.kit.query.paging import OrderedQuery
-from persistence.kit.query.search_scan import OrderedScan
+from persistence.kit.search import tokenizer
+from persistence.kit.search.ordered_scan import OrderedScan
 
 TEXT_LENGTH = 200  # Longer than any value that a list is filtered by.
 LISTED = 20  # Values of a condition on a column that holds a list.
@@ -136,7 +136,7 @@ class EntityList:
 
     def __post_init__(self) -> None:
         checks = Checks()
-        search.check(checks, "search", self.search)
+        tokenizer.check(checks, "search", self.search)
         for condition in self.conditions:
             condition.check(checks)
         checks.finish()

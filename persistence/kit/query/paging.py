@@ -22,8 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.kit.errors import InvalidInput
 from persistence.kit.parsing import values as parsing
-from persistence.kit.query import search_scan
-from persistence.kit.query.search_scan import OrderedScan, Position, SortColumns
+from persistence.kit.search import ordered_scan
+from persistence.kit.search.ordered_scan import OrderedScan, Position, SortColumns
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class OrderedQuery(Generic[T]):
     def selected(self, after: Position | None, before: Position | None, *, backward: bool, count: Any) -> Select[T]:
         """The first rows between two positions, or the last ones in reverse; `count` is a number, or SQL for one."""
         if self.scan is not None:
-            return search_scan.page(self, self.scan, after, before, backward=backward, count=count)
+            return ordered_scan.page(self, self.scan, after, before, backward=backward, count=count)
         if self.branches:
             return self._merged(after, before, backward=backward, count=count)
         return self.slice(self.statement, after, before, backward=backward).limit(count)

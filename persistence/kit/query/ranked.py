@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.kit.query.paging import ID_BOUND, OrderedQuery, PageArguments
-from persistence.kit.query.search_scan import Position
+from persistence.kit.search.ordered_scan import Position
 
 T = TypeVar("T")
 SOME = 20  # Rows, to see whether there are any: for a single one PostgreSQL reads along the table, in the hope of meeting it soon.

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.util import LRUCache
 
 from persistence.kit.database.database import Database
-from persistence.kit.database.statement_executor import PreparedStatement, Row, StatementExecutor, prepare
+from persistence.kit.database.executors.statement_executor import PreparedStatement, Row, StatementExecutor, prepare
 from persistence.kit.query.batching import BatcherByTarget, SharedCalls
 from persistence.kit.query.child_aggregate import ChildAggregate
 from persistence.kit.query.entity import ChildList, CorrectedList, Entity, ListQuery, RankedList, counted

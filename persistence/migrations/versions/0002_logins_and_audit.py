@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from persistence.kit.column_types import Document, RowId, SortableText, UtcDateTime
-from persistence.kit.query import search
+from persistence.kit.search import tokenizer
 
 revision = "0002"
 down_revision = "0001"
@@ -39,7 +39,7 @@ def extend_users() -> None:
     names = ("id", "username", "full_name", "email", "username_key", "search_words")
     users = sa.table("users", *(sa.column(name, sa.String()) for name in names))
     for id_, *texts in op.get_bind().execute(sa.select(users.c.id, users.c.username, users.c.full_name, users.c.email)).all():
-        values = {"username_key": texts[0].lower(), "search_words": search.indexed(*texts)}
+        values = {"username_key": texts[0].lower(), "search_words": tokenizer.indexed(*texts)}
         op.execute(users.update().where(users.c.id == id_).values(values))
     with op.batch_alter_table("users") as table:
         table.alter_column("username_key", existing_type=SortableText, nullable=False)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from persistence.kit.column_types import RowId
-from persistence.kit.query import search
+from persistence.kit.search import tokenizer
 
 revision = "0007"
 down_revision = "0006"
@@ -39,7 +39,7 @@ def make_words(name: str, texts: Sequence[str]) -> None:
     write = table.update().where(table.c.id == sa.bindparam("row")).values(search_words=sa.bindparam("words"))
     batch: list[Any] = [*connection.execute(rows)]
     while batch:
-        changed = [{"row": row[0], "words": words} for row in batch if (words := search.indexed(*row[2:])) != row[1]]
+        changed = [{"row": row[0], "words": words} for row in batch if (words := tokenizer.indexed(*row[2:])) != row[1]]
         if changed:
             connection.execute(write, changed)
         batch = [*connection.execute(rows.where(table.c.id > batch[-1].id))]

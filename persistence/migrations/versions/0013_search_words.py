@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from persistence.kit.column_types import RowId, SortableText
-from persistence.kit.query import search
+from persistence.kit.search import tokenizer
 
 revision = "0013"
 down_revision = "0012"
@@ -68,7 +68,9 @@ def mark_names(write: str) -> None:
     rows = sa.select(table.c.id, table.c.name, table.c.search_words).order_by(table.c.id).limit(BATCH)
     batch: Sequence[Any] = connection.execute(rows).all()
     while batch:
-        marked = [(row.id, search.marked(row.search_words.partition(" " + search.MARK)[0], search.indexed(row.name))) for row in batch]
+        marked = [
+            (row.id, tokenizer.marked(row.search_words.partition(" " + tokenizer.MARK)[0], tokenizer.indexed(row.name))) for row in batch
+        ]
         connection.execute(sa.text(write), {"words": json.dumps(marked)})
         batch = connection.execute(rows.where(table.c.id > batch[-1].id)).all()
 

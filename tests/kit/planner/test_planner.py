@@ -22,7 +22,7 @@ from graph.kit.planner.planner import Planner
 from graph.server.graphql.requests import GraphQLRequest
 from persistence.items import table as items
 from persistence.items.listing import Filter, ItemList
-from persistence.kit.database.statement_executor import InstrumentedExecutor, PreparedStatement
+from persistence.kit.database.executors.statement_executor import InstrumentedExecutor, PreparedStatement
 from persistence.kit.query import reader
 from persistence.kit.query.json_page import RowForm
 from persistence.kit.query.paging import PageArguments

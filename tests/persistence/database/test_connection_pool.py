@@ -15,10 +15,10 @@ from sqlalchemy.exc import DBAPIError, InternalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from graph.server.settings import load
-from persistence.kit.database import statement_executor
-from persistence.kit.database.asyncpg_executor import AsyncpgExecutor
 from persistence.kit.database.database import Database
 from persistence.kit.database.engines import PoolSize
+from persistence.kit.database.executors import statement_executor
+from persistence.kit.database.executors.asyncpg_executor import AsyncpgExecutor
 from persistence.kit.transient_errors import is_transient
 from tests.support.servers import databases
 from tests.support.service import SECRET

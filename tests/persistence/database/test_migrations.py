@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Boolean, Connection, Date, DateTime, Integer, MetaData, NullPool, inspect, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from persistence.kit.query import search
+from persistence.kit.search import tokenizer
 from persistence.schema import MIGRATION_LOCK, MIGRATIONS, configuration, downgrade, upgrade
 from tests.support.servers import databases
 from tests.support.servers.processes import ROOT
@@ -171,7 +171,7 @@ MATCHING = {
 
 
 def matching(connection: Connection, table: str, query: str) -> list[int]:
-    [prefix] = search.prefixes(query)
+    [prefix] = tokenizer.prefixes(query)
     return [*connection.exec_driver_sql(MATCHING[connection.dialect.name].format(table, prefix)).scalars()]
 
 
@@ -186,7 +186,7 @@ async def test_index_the_rows_of_earlier_versions_again(url: str, revision: str)
     place = {name: tables[name].columns.keys().index("search_words") for name in ("items", "users")}
     for table, first in (("items", ""), ("users", "u{} ")):
         wanted = [first.format(number) + OLD_WORDS[number % len(OLD_WORDS)][2] for number in range(1, OLD_ROWS + 1)]
-        known = [search.marked(words, words) if table == "items" else words for words in map(decomposed, wanted)]
+        known = [tokenizer.marked(words, words) if table == "items" else words for words in map(decomposed, wanted)]
         assert [row[place[table]] for row in now[table]] == known
         assert [row[: place[table]] for row in now[table]] == [row[: place[table]] for row in kept[table]]
         for which, (*_, query) in enumerate(OLD_WORDS):

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from persistence.kit.database.sqlite_executor import SqliteExecutor
-from persistence.kit.database.statement_executor import PreparedStatement, Row
+from persistence.kit.database.executors.sqlite_executor import SqliteExecutor
+from persistence.kit.database.executors.statement_executor import PreparedStatement, Row
 from tests.support.endpoints import until
 
 DOUBLE = PreparedStatement("SELECT ? * 2", ("number",), {})

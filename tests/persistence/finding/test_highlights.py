@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from persistence.items import table as items
 from persistence.items.table import ItemValues
 from persistence.kit.finding.highlights import MOST, Highlight, highlights
-from persistence.kit.query import search
-from persistence.kit.query.search import Words
+from persistence.kit.search import tokenizer
+from persistence.kit.search.tokenizer import Words
 from tests.support.planner.comparison import Ways
 from tests.support.service import Service
 
@@ -68,7 +68,7 @@ def test_are_in_order_and_found_where_the_search_finds(text: str, query: str) ->
     ends = [(each.start, each.start + each.length) for each in found]
     assert all(start < end for start, end in ends)
     assert all(before[1] <= after[0] for before, after in pairwise(ends))
-    indexed = search.indexed(text).split(" ")
+    indexed = tokenizer.indexed(text).split(" ")
     met = [word for group in words.groups for word in group if any(each.startswith(word) for each in indexed)]
     assert bool(found) == bool(met)
     for part in sliced(text, found):

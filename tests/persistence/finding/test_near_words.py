@@ -20,11 +20,11 @@ from persistence.items import table as items
 from persistence.items.listing import Filter, ItemList, Order, OrderField
 from persistence.items.table import SPELLINGS, ItemValues
 from persistence.kit.finding.near_words import distance, spellings, tolerance
-from persistence.kit.query import search
 from persistence.kit.query.json_page import RowForm
 from persistence.kit.query.paging import PageArguments
 from persistence.kit.query.reader import EntityReader
 from persistence.kit.query.row_json import JsonColumn
+from persistence.kit.search import tokenizer
 from tests.support.planner.comparison import Ways
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def typing_errors(drafts: list[ItemValues], number: int) -> list[tuple[str, str]
         place = chance.randrange(len(typed))
         word = mistyped(typed[place], chance.randrange(4), chance.randrange(len(typed[place])), chance.choice(string.ascii_lowercase))
         query = " ".join([*typed[:place], word, *typed[place + 1 :]])
-        if typed[place].isalpha() and len(word) >= 4 and word != typed[place] and len(search.prefixes(query)) <= search.QUERY_WORDS:
+        if typed[place].isalpha() and len(word) >= 4 and word != typed[place] and len(tokenizer.prefixes(query)) <= tokenizer.QUERY_WORDS:
             made.append((query, name))
     return made
 

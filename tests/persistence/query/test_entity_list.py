@@ -11,9 +11,10 @@ from sqlalchemy import insert
 
 from persistence.items.table import ENTITY, Item
 from persistence.kit.errors import InvalidInput
-from persistence.kit.query import entity, search_scan
+from persistence.kit.query import entity
 from persistence.kit.query.entity_list import Comparison, Condition, EntityList, SortOrder, children
 from persistence.kit.query.paging import PageArguments
+from persistence.kit.search import ordered_scan
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -31,8 +32,8 @@ def row(number: int) -> dict[str, Any]:
 
 @pytest.fixture
 async def filled(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setattr(search_scan, "SCAN_ROWS", 16)
-    monkeypatch.setattr(search_scan, "SAMPLE_ROWS", 4)
+    monkeypatch.setattr(ordered_scan, "SCAN_ROWS", 16)
+    monkeypatch.setattr(ordered_scan, "SAMPLE_ROWS", 4)
     async with service.database.transaction() as work:
         gone = row(0) | {"deleted_at": BEGAN}
         await work.session.execute(insert(Item), [*({"deleted_at": None} | row(number) for number in range(ROWS)), gone])

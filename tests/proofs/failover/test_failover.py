@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from persistence.kit.database import hosts
-from persistence.kit.database.asyncpg_executor import AsyncpgExecutor
 from persistence.kit.database.engines import PoolSize
+from persistence.kit.database.executors.asyncpg_executor import AsyncpgExecutor
 from tests.proofs.failover.cluster import missing
 from tests.proofs.failover.failover import run
 from tests.support.servers import databases

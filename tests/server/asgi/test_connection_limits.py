@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from graph.server.asgi.http_protocol import HTTP_CONNECTIONS, HttpConnections, HttpProtocol
-from graph.server.asgi.transport import BufferedTransport, ReadRate, WireLimits
+from graph.server.asgi.protocols.http_protocol import HTTP_CONNECTIONS, HttpConnections, HttpProtocol
+from graph.server.asgi.protocols.transport import BufferedTransport, ReadRate, WireLimits
 from tests.server.asgi.test_http_protocol import ANSWERS, DATE, Impatient, Served, answers, body, get, start
 from tests.support.clients.raw_http import HANDSHAKE, UPGRADE, connected, head, length
 from tests.support.endpoints import stop_reading, until

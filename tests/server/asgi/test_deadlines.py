@@ -26,7 +26,7 @@ from graph.kit.global_ids import row_id
 from graph.server.asgi.deadline import Deadline
 from persistence.items.table import Item
 from persistence.kit.database.database import Change, Database
-from persistence.kit.database.statement_executor import PreparedStatement
+from persistence.kit.database.executors.statement_executor import PreparedStatement
 from persistence.kit.events import log as events
 from persistence.kit.transient_errors import is_transient
 from tests.conftest import settings_for

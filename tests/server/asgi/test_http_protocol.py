@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from graph.server.asgi.http_protocol import HttpProtocol
+from graph.server.asgi.protocols.http_protocol import HttpProtocol
 from tests.support.endpoints import until
 from tests.support.servers.short_deadlines import LIMITS
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from graph.server.asgi.http_protocol import HttpProtocol
+from graph.server.asgi.protocols.http_protocol import HttpProtocol
 from tests.server.asgi.test_http_protocol import Served, answers, body, get, start
 from tests.support.clients.raw_http import BAD_REQUEST, HANDSHAKE, UPGRADE, head, length
 from tests.support.endpoints import until

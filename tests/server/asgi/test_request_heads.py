@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from graph.server.asgi.http_protocol import HttpProtocol, is_host
-from graph.server.asgi.transport import WireLimits
+from graph.server.asgi.protocols.http_protocol import HttpProtocol, is_host
+from graph.server.asgi.protocols.transport import WireLimits
 from tests.server.asgi.test_http_protocol import LAST, LAST_ANSWER, Impatient, Served, answers, get
 from tests.server.asgi.test_pipelining import read_all
 from tests.support.clients.raw_http import BAD_REQUEST, HANDSHAKE, TOO_LARGE, UPGRADE, exchange, head

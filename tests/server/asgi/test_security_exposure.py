@@ -15,11 +15,11 @@ from graph.kit.auth import TOKEN_LENGTH
 from graph.kit.execution import validation
 from graph.kit.limits.query_size import SizeLimits
 from graph.server import settings
+from graph.server.asgi.protocols.transport import WireLimits
+from graph.server.asgi.protocols.websocket_protocol import FrameLimits
 from graph.server.asgi.response_headers import HEADERS
-from graph.server.asgi.transport import WireLimits
-from graph.server.asgi.websocket_protocol import FrameLimits
 from graph.server.auth import tokens
-from graph.server.graphql.websocket import SocketLimits
+from graph.server.graphql.subscriptions.websocket import SocketLimits
 from graph.server.telemetry.logs import identified
 from persistence.items.sources import PriceSource
 from tests.conftest import settings_for

@@ -15,7 +15,7 @@ from sqlalchemy import event
 from graph.kit.auth import Caller, Scope
 from graph.kit.errors import Refused
 from graph.server.auth.tokens import KNOWN_BYTES, TOKEN_BYTES
-from graph.server.graphql.connection_registry import CHECK_SECONDS, CLOSING_SECONDS
+from graph.server.graphql.subscriptions.connection_registry import CHECK_SECONDS, CLOSING_SECONDS
 from persistence import logins, users
 from tests.echo.test_echo import ECHO
 from tests.support.clients.tokens import ME, REVOKE
@@ -25,7 +25,7 @@ from tests.support.endpoints import until
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from graph.server.graphql.connection_registry import ConnectionRegistry, Transport
+    from graph.server.graphql.subscriptions.connection_registry import ConnectionRegistry, Transport
     from tests.support.service import Service
 
 SOCKETS = 300

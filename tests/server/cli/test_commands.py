@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from graph.server.cli import cli, diagnostics, import_export
+from graph.server.cli import cli, doctor, import_export
 from graph.server.settings import Settings
 from persistence.demo import seed as seeding
 from persistence.demo import shop as demo
@@ -127,7 +127,7 @@ def test_makes_the_same_item_for_a_number_whatever_it_has_made_before() -> None:
 
 
 async def test_finds_everything_well(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnostics, "BEFORE_US", datetime.min.replace(tzinfo=UTC))  # Whatever day it is here.
+    monkeypatch.setattr(doctor, "BEFORE_US", datetime.min.replace(tzinfo=UTC))  # Whatever day it is here.
     told = await run(settings, tmp_path, "doctor", DEBUG="false")
     assert (told.code, told.err) == (0, "")
     findings = {line.split()[1]: line.split()[0] for line in told.out.splitlines() if not line.startswith(" ")}
@@ -158,7 +158,7 @@ async def test_says_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
 
 
 async def test_sees_a_clock_that_is_behind_this_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnostics, "utc_now", lambda: datetime(2020, 2, 29, 23, 59, tzinfo=UTC))
+    monkeypatch.setattr(doctor, "utc_now", lambda: datetime(2020, 2, 29, 23, 59, tzinfo=UTC))
     told = await run(await settings_for("sqlite", tmp_path), tmp_path, "doctor")
     assert told.code == 1
     assert "bad      Clock     it is 2020-02-29 here, before this version was made" in told.out

@@ -12,8 +12,8 @@ from graph.server.asgi import request_headers
 from persistence.items.listing import Filter
 from persistence.items.table import Item
 from persistence.kit.idempotency import Attempt
-from persistence.kit.query import search
 from persistence.kit.query.paging import PageArguments
+from persistence.kit.search import tokenizer
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -46,11 +46,11 @@ def calls(service: Service, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(request_headers, "read_headers")
     count(service.tokens, "principal")
     count(versions, "of")
-    count(search, "_parted")
+    count(tokenizer, "_parted")
     count(Filter, "_check")
     count(PageArguments, "_check")
     count(Attempt, "earlier")
-    search.query_parts.cache_clear()
+    tokenizer.query_parts.cache_clear()
     return counts
 
 

@@ -23,8 +23,9 @@ from graph.kit.scalars import SCALARS
 from graph.server.asgi.compression import choose_coding
 from graph.server.asgi.trusted_proxies import client_address, networks
 from graph.server.auth.tokens import ALGORITHM, Tokens, bearer
-from graph.server.graphql import messages, requests
+from graph.server.graphql import requests
 from graph.server.graphql.persisted_documents import BadManifest, read_manifest
+from graph.server.graphql.subscriptions import messages
 from graph.server.representations import conditional_requests, content_negotiation, ranges
 from graph.server.representations.conditional_requests import Validators
 from graph.server.representations.content_disposition import disposition
@@ -34,7 +35,7 @@ from persistence.kit.blobs import filenames
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
 from persistence.kit.events import log as events
-from persistence.kit.query import search
+from persistence.kit.search import tokenizer
 from tests.support.fuzz.http_requests import bodies, form_types, forms
 from tests.support.fuzz.inputs import GLOBAL_IDS, SAMPLES, anything, plain, texts
 from tests.support.fuzz.invariants import counted, fuzzed
@@ -160,9 +161,9 @@ def test_scalars(value: Any):
 @given(text=texts)
 def test_searches(text: str):
     counted()
-    for word in search.words(text):
+    for word in tokenizer.words(text):
         assert not any(char.isspace() or (char.isascii() and not char.isalnum()) for char in word)
-        assert len(word) <= search.WORD_LENGTH
+        assert len(word) <= tokenizer.WORD_LENGTH
 
 
 @fuzzed(0.05)

@@ -16,7 +16,7 @@ from graph.server.auth import callers
 from graph.server.auth.tokens import ACCESS_SECONDS
 from graph.server.graphql import budget
 from graph.server.graphql.http import HttpLimits
-from graph.server.graphql.websocket import SocketLimits
+from graph.server.graphql.subscriptions.websocket import SocketLimits
 from graph.server.rest import exports, files
 from persistence.kit.events.feed import PAGE_EVENTS
 from persistence.kit.finding.facets import FACET_ROWS

@@ -77,7 +77,7 @@ def _socket() -> WebSocketsSansIOProtocol:
 
 ATTRIBUTES: list[tuple[str, Callable[[], Any], str]] = [
     (
-        "graph/server/asgi/http_protocol.py",
+        "graph/server/asgi/protocols/http_protocol.py",
         _http,
         (
             "config app loop parser ws_protocol_class app_state timeout_keep_alive server_state connections tasks transport flow pipeline scope headers "
@@ -86,28 +86,28 @@ ATTRIBUTES: list[tuple[str, Callable[[], Any], str]] = [
         ),
     ),
     (
-        "graph/server/asgi/response_writer.py, wire.py",
+        "graph/server/asgi/protocols/response_writer.py, wire.py",
         _cycle,
         (
             "scope transport flow default_headers message_event on_response disconnected keep_alive waiting_for_100_continue more_body response_started "
             "response_complete run_asgi send receive"
         ),
     ),
-    ("graph/server/asgi/response_writer.py", lambda: httptools_impl, "HEADER_RE STATUS_LINE"),
+    ("graph/server/asgi/protocols/response_writer.py", lambda: httptools_impl, "HEADER_RE STATUS_LINE"),
     (
-        "graph/server/asgi/http_protocol.py",
+        "graph/server/asgi/protocols/http_protocol.py",
         lambda: FlowControl(asyncio.Transport()),
         "read_paused write_paused drain pause_reading resume_reading",
     ),
-    ("graph/server/asgi/http_protocol.py", lambda: httptools, "HttpParserError HttpParserUpgrade"),
+    ("graph/server/asgi/protocols/http_protocol.py", lambda: httptools, "HttpParserError HttpParserUpgrade"),
     (
-        "graph/server/asgi/http_protocol.py",
+        "graph/server/asgi/protocols/http_protocol.py",
         lambda: httptools.HttpRequestParser(object()),
         "feed_data get_http_version get_method should_upgrade should_keep_alive",
     ),
-    ("graph/server/asgi/http_protocol.py", ServerState, "connections tasks total_requests default_headers"),
+    ("graph/server/asgi/protocols/http_protocol.py", ServerState, "connections tasks total_requests default_headers"),
     (
-        "graph/server/asgi/websocket_protocol.py",
+        "graph/server/asgi/protocols/websocket_protocol.py",
         _socket,
         (
             "conn queue writable transport loop connections handshake_initiated handshake_complete close_sent disconnected close_timer close_timeout frames "
@@ -115,7 +115,7 @@ ATTRIBUTES: list[tuple[str, Callable[[], Any], str]] = [
         ),
     ),
     (
-        "graph/server/asgi/websocket_protocol.py",
+        "graph/server/asgi/protocols/websocket_protocol.py",
         ServerProtocol,
         "parser parser_exc handshake_exc events close_sent close_rcvd fail data_to_send events_received receive_data",
     ),
@@ -159,17 +159,17 @@ async def test_has_each_name(where: str, made: Callable[[], Any], names: str) ->
 
 
 SIGNATURES: list[tuple[str, Callable[..., Any], str]] = [
-    ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.__init__, "self config server_state app_state _loop"),
-    ("graph/server/asgi/http_protocol.py", getattr(HttpToolsProtocol, "_start_asgi_task"), "self cycle app"),  # noqa: B009 -- that it is there is what is tested
-    ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.on_body, "self body"),
-    ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.connection_lost, "self exc"),
-    ("graph/server/asgi/http_protocol.py", HttpToolsProtocol.connection_made, "self transport"),
-    ("graph/server/asgi/response_writer.py", RequestResponseCycle.send, "self message"),
-    ("graph/server/asgi/websocket_protocol.py", WebSocketsSansIOProtocol.__init__, "self config server_state app_state _loop"),
-    ("graph/server/asgi/websocket_protocol.py", WebSocketsSansIOProtocol.send, "self message"),
-    ("graph/server/asgi/websocket_protocol.py", ServerProtocol.fail, "self code reason"),
-    ("graph/server/asgi/websocket_protocol.py", Frame.__init__, "self opcode data fin rsv1 rsv2 rsv3"),
-    ("graph/server/asgi/websocket_protocol.py", ClientDisconnected.__init__, "self args kwargs"),
+    ("graph/server/asgi/protocols/http_protocol.py", HttpToolsProtocol.__init__, "self config server_state app_state _loop"),
+    ("graph/server/asgi/protocols/http_protocol.py", getattr(HttpToolsProtocol, "_start_asgi_task"), "self cycle app"),  # noqa: B009 -- that it is there is what is tested
+    ("graph/server/asgi/protocols/http_protocol.py", HttpToolsProtocol.on_body, "self body"),
+    ("graph/server/asgi/protocols/http_protocol.py", HttpToolsProtocol.connection_lost, "self exc"),
+    ("graph/server/asgi/protocols/http_protocol.py", HttpToolsProtocol.connection_made, "self transport"),
+    ("graph/server/asgi/protocols/response_writer.py", RequestResponseCycle.send, "self message"),
+    ("graph/server/asgi/protocols/websocket_protocol.py", WebSocketsSansIOProtocol.__init__, "self config server_state app_state _loop"),
+    ("graph/server/asgi/protocols/websocket_protocol.py", WebSocketsSansIOProtocol.send, "self message"),
+    ("graph/server/asgi/protocols/websocket_protocol.py", ServerProtocol.fail, "self code reason"),
+    ("graph/server/asgi/protocols/websocket_protocol.py", Frame.__init__, "self opcode data fin rsv1 rsv2 rsv3"),
+    ("graph/server/asgi/protocols/websocket_protocol.py", ClientDisconnected.__init__, "self args kwargs"),
     ("graph/server/process/server.py", uvicorn.Server.handle_exit, "self sig frame"),
     ("graph/server/process/server.py", uvicorn.Server.shutdown, "self sockets"),
     ("graph/server/process/server.py", multiprocess.Process.is_alive, "self timeout"),

@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import make_url, update
 
 from graph.kit.auth import Scope
-from graph.server.asgi import http_protocol
+from graph.server.asgi.protocols import http_protocol
 from graph.server.representations import streaming
 from graph.server.representations.streaming import AbortableStream, StreamLimits
 from graph.server.rest import exports

@@ -6,10 +6,12 @@ import runpy
 from functools import partial
 
 from graph.server import app
-from graph.server.asgi import http_protocol, request_body, websocket_protocol
-from graph.server.asgi.transport import WireLimits
+from graph.server.asgi import request_body
+from graph.server.asgi.protocols import http_protocol, websocket_protocol
+from graph.server.asgi.protocols.transport import WireLimits
 from graph.server.cli import serve
-from graph.server.graphql import http, websocket
+from graph.server.graphql import http
+from graph.server.graphql.subscriptions import websocket
 
 LIMITS = WireLimits(head_seconds=1, slow_seconds=1, check_seconds=0.25, linger_seconds=0.5, close_seconds=0.5)
 

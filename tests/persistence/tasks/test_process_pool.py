@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from graph.kit.process_pool import ProcessPool, fibonacci
+from persistence.kit.tasks.process_pool import ProcessPool, fibonacci
 
 if TYPE_CHECKING:
     from tests.support.service import Service

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from graph.server.graphql.websocket import SocketLimits
+from graph.server.graphql.subscriptions.websocket import SocketLimits
 from tests.support.clients.websocket_frames import (
     ACK,
     CREATE,
@@ -28,7 +28,7 @@ from tests.support.endpoints import Wire, until
 if TYPE_CHECKING:
     from starlette.types import Message
 
-    from graph.server.graphql.connection_registry import ConnectionRegistry
+    from graph.server.graphql.subscriptions.connection_registry import ConnectionRegistry
     from tests.support.service import Service
 
 

@@ -31,12 +31,12 @@ from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_headers import headers_of, text
 from graph.server.auth.callers import Callers, anonymous
 from graph.server.auth.tokens import bearer
-from graph.server.graphql import messages
-from graph.server.graphql.connection_registry import CLOSING_SECONDS, ConnectionRegistry, Transport, transport_of
-from graph.server.graphql.messages import Closed, Message
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.requests import Malformed
-from graph.server.graphql.socket_operations import Disconnected, SocketOperations
+from graph.server.graphql.subscriptions import messages
+from graph.server.graphql.subscriptions.connection_registry import CLOSING_SECONDS, ConnectionRegistry, Transport, transport_of
+from graph.server.graphql.subscriptions.messages import Closed, Message
+from graph.server.graphql.subscriptions.socket_operations import Disconnected, SocketOperations
 
 log = structlog.get_logger(__name__)
 

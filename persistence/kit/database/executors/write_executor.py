@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from persistence.kit.database.commits import Change, committing
-from persistence.kit.database.statement_executor import InstrumentedExecutor, PreparedStatement, Row, StatementExecutor, StatementHook
+from persistence.kit.database.executors.statement_executor import (
+    InstrumentedExecutor,
+    PreparedStatement,
+    Row,
+    StatementExecutor,
+    StatementHook,
+)
 from persistence.kit.tasks.detached import DetachedTasks
 
 WRITE_CONNECTIONS = 8  # Each waits for its commit, and those that wait together are synced together.

@@ -16,7 +16,7 @@ from tests.support.clients.websocket_frames import INIT, bearer, echo, heard_aft
 from tests.support.endpoints import until
 
 if TYPE_CHECKING:
-    from graph.server.graphql.connection_registry import ConnectionRegistry, Transport
+    from graph.server.graphql.subscriptions.connection_registry import ConnectionRegistry, Transport
     from tests.support.service import Service
 
 

@@ -12,7 +12,7 @@ import pytest
 from graph.kit.auth import Scope
 from persistence.items import table as items
 from persistence.items.table import ItemValues
-from persistence.kit.query import search
+from persistence.kit.search import tokenizer
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -109,14 +109,14 @@ async def count(service: Service, variables: dict[str, Any]) -> int:
 
 async def test_finds_words_of_every_script_on_every_database(service: Service) -> None:
     await fill(service)
-    indexed = {text: search.indexed(*([text] if number % 2 else ["x", text])).split() for number, text in enumerate(TEXTS)}
+    indexed = {text: tokenizer.indexed(*([text] if number % 2 else ["x", text])).split() for number, text in enumerate(TEXTS)}
     for text, (finding, missing) in TEXTS.items():
         for query in (*finding, *missing):
             found = await places(service, query)
             assert (text in found) == (query in finding), query
-            prefixes = search.prefixes(query)
+            prefixes = tokenizer.prefixes(query)
             likely = {text for text, words in indexed.items() if all(any(w.startswith(p) for w in words) for p in prefixes)}
-            assert found == {text for text in likely if all(f" {run}" in f" {' '.join(indexed[text])}" for run in search.runs(query))}, (
+            assert found == {text for text in likely if all(f" {run}" in f" {' '.join(indexed[text])}" for run in tokenizer.runs(query))}, (
                 query
             )
 
@@ -184,14 +184,14 @@ def any_character() -> list[str]:
 
 def test_makes_words_that_need_no_escaping_and_the_same_of_every_spelling() -> None:
     for char in any_character():
-        words = search.words(f"é{char}é")
+        words = tokenizer.words(f"é{char}é")
         assert all(char.isalnum() and not char.isupper() for word in words for char in word if char.isascii()), ascii(char)
         assert not any(char.isspace() for word in words for char in word), ascii(char)
         spellings: dict[str, Any] = {form: unicodedata.normalize(form, char) for form in ("NFC", "NFD", "NFKC", "NFKD")}
         spellings |= {"upper": char.upper(), "lower": char.lower(), "title": char.title(), "folded": char.casefold()}
-        assert {name: search.words(f"é{each}é") for name, each in spellings.items()} == dict.fromkeys(spellings, words), ascii(char)
+        assert {name: tokenizer.words(f"é{each}é") for name, each in spellings.items()} == dict.fromkeys(spellings, words), ascii(char)
 
 
 def test_remembers_no_more_characters_than_it_says() -> None:
-    folding = search.Folding(3)
+    folding = tokenizer.Folding(3)
     assert ["éèêëäÖ".translate(folding), len(folding)] == ["eeeeao", 3]

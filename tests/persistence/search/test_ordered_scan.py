@@ -14,9 +14,9 @@ from persistence import users
 from persistence.items import listing
 from persistence.items.listing import Filter, Order, OrderField
 from persistence.items.table import Item
-from persistence.kit.database.statement_executor import prepare
-from persistence.kit.query import search_scan
+from persistence.kit.database.executors.statement_executor import prepare
 from persistence.kit.query.paging import PageArguments
+from persistence.kit.search import ordered_scan
 
 if TYPE_CHECKING:
     from persistence.kit.database.database import Database
@@ -52,8 +52,8 @@ SEARCHES = ["all", "often", "seldom", "early", "late", "all seldom", "often late
 
 @pytest.fixture
 async def filled(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setattr(search_scan, "SCAN_ROWS", 40)
-    monkeypatch.setattr(search_scan, "SAMPLE_ROWS", 8)
+    monkeypatch.setattr(ordered_scan, "SCAN_ROWS", 40)
+    monkeypatch.setattr(ordered_scan, "SAMPLE_ROWS", 8)
     async with service.database.transaction() as work:
         await work.session.execute(insert(Item), [row(number) for number in range(ROWS)])
     return service

@@ -15,12 +15,12 @@ from websockets.frames import Frame, Opcode
 
 from graph.echo import EchoMessage, topic
 from graph.kit.limits.rate_limits import CONNECTION, RateLimitRule
-from graph.server.asgi import http_protocol, websocket_protocol
-from graph.server.asgi.transport import BufferedTransport, WireLimits
-from graph.server.asgi.websocket_protocol import FrameLimits, FrameRate
-from graph.server.graphql import connection_registry as registry
-from graph.server.graphql.socket_operations import SocketOperations
-from graph.server.graphql.websocket import Socket
+from graph.server.asgi.protocols import http_protocol, websocket_protocol
+from graph.server.asgi.protocols.transport import BufferedTransport, WireLimits
+from graph.server.asgi.protocols.websocket_protocol import FrameLimits, FrameRate
+from graph.server.graphql.subscriptions import connection_registry as registry
+from graph.server.graphql.subscriptions.socket_operations import SocketOperations
+from graph.server.graphql.subscriptions.websocket import Socket
 from tests.support.clients.websocket_frames import bearer, talking
 from tests.support.endpoints import go_on_reading, stop_reading, until
 from tests.support.load.slow_clients import INIT, Target, frame, message
@@ -29,7 +29,7 @@ from tests.support.servers.short_deadlines import LIMITS
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from graph.server.graphql.connection_registry import ConnectionRegistry
+    from graph.server.graphql.subscriptions.connection_registry import ConnectionRegistry
     from tests.support.service import Service
 
 TEXT, CONTINUATION, BINARY, PING, PONG = 1, 0, 2, 9, 10

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from persistence.kit.database import hosts
 from persistence.kit.database.connection_pool import ConnectionPool, PooledConnection
 from persistence.kit.database.engines import PoolSize
-from persistence.kit.database.statement_executor import PreparedStatement, Row
+from persistence.kit.database.executors.statement_executor import PreparedStatement, Row
 
 CONNECTIONS = 4  # Of one process: its single core is busy with fewer.
 STATEMENTS = 200  # Prepared on one connection.

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
 from persistence.kit.database.engines import MAPPED_BYTES
-from persistence.kit.database.statement_executor import PreparedStatement, Row
+from persistence.kit.database.executors.statement_executor import PreparedStatement, Row
 from persistence.kit.lru_cache import LruCache
 
 BUSY_SECONDS = 1.0  # Readers of a log in WAL mode wait for a moment only, while it is recovered or emptied.

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.kit.database import statement_executor
+from persistence.kit.database.executors import statement_executor
 
 WAITING_PIECES = 8  # Of about 64 kB. When they wait, the server waits too.
 PIECE_SECONDS = 30.0  # Then the server hangs. How long the whole may take depends on its reader.

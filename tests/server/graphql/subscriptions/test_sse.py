@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from graph.echo import EchoMessage, topic
-from graph.server.asgi import http_protocol
-from graph.server.graphql import sse
+from graph.server.asgi.protocols import http_protocol
+from graph.server.graphql.subscriptions import sse
 from tests.support.endpoints import stop_reading, until
 from tests.support.load.slow_clients import Target
 from tests.support.servers.short_deadlines import LIMITS
@@ -21,7 +21,7 @@ from tests.support.servers.short_deadlines import LIMITS
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from graph.server.graphql.connection_registry import ConnectionRegistry
+    from graph.server.graphql.subscriptions.connection_registry import ConnectionRegistry
     from tests.support.service import Service
 
 STREAM = {"Accept": "text/event-stream"}

@@ -14,11 +14,11 @@ from graph.kit.auth import Caller
 from graph.kit.errors import RATE_LIMITED, Refused, internal, refusal
 from graph.kit.execution.engine import Operation
 from graph.server.asgi.deadline import Deadline
-from graph.server.graphql import messages
-from graph.server.graphql.connection_registry import FLUSH_SECONDS, ConnectionRegistry
-from graph.server.graphql.messages import Closed
 from graph.server.graphql.pipeline import EncodedResponse, Pipeline
 from graph.server.graphql.requests import GraphQLRequest
+from graph.server.graphql.subscriptions import messages
+from graph.server.graphql.subscriptions.connection_registry import FLUSH_SECONDS, ConnectionRegistry
+from graph.server.graphql.subscriptions.messages import Closed
 
 log = structlog.get_logger(__name__)
 

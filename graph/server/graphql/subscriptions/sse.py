@@ -23,9 +23,9 @@ from graph.kit.execution.subscription_keys import starting_after
 from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.asgi.request_headers import headers_of, text
 from graph.server.auth.tokens import bearer
-from graph.server.graphql.connection_registry import FLUSH_SECONDS, ConnectionRegistry, Transport, transport_of
 from graph.server.graphql.pipeline import Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
+from graph.server.graphql.subscriptions.connection_registry import FLUSH_SECONDS, ConnectionRegistry, Transport, transport_of
 from graph.server.representations import content_negotiation
 
 # Proxies close what is silent; the usual limit is 60 s.

@@ -1,7 +1,7 @@
 """The registry of open WebSockets and event streams: caps per caller, token checks each half second, and their end at shutdown.
 
 A connection outlives the moment at which its token was verified, so it is verified again here, for all connections together. It counts
-from its acceptance until its transport is closed, whatever the application does meanwhile. Clients that do not read are aborted by `asgi.transport`.
+from its acceptance until its transport is closed, whatever the application does meanwhile. Clients that do not read are aborted by `asgi.protocols.transport`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.types import Scope
 
 from graph.kit.auth import AccessToken, Caller
 from graph.kit.errors import RATE_LIMITED, UNAVAILABLE, refusal
-from graph.server.asgi.transport import CONNECTION
+from graph.server.asgi.protocols.transport import CONNECTION
 from graph.server.auth.tokens import Tokens
 
 log = structlog.get_logger()

@@ -17,9 +17,17 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from graph.kit.auth import network
+from graph.server.asgi.protocols.response_writer import ResponseWriter
+from graph.server.asgi.protocols.transport import (
+    BY_BACKLOG,
+    CONNECTION,
+    LARGEST_READ_BYTES,
+    READ_BYTES,
+    BufferedTransport,
+    WireLimits,
+    has_input,
+)
 from graph.server.asgi.request_headers import headers_of
-from graph.server.asgi.response_writer import ResponseWriter
-from graph.server.asgi.transport import BY_BACKLOG, CONNECTION, LARGEST_READ_BYTES, READ_BYTES, BufferedTransport, WireLimits, has_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,8 +19,8 @@ from websockets.protocol import Event
 
 from graph.kit.limits.connection_rate_limiter import ConnectionRateLimiter
 from graph.kit.limits.rate_limits import CONNECTION, RateLimitRule
+from graph.server.asgi.protocols.transport import WireLimits
 from graph.server.asgi.request_headers import SCOPE_KEY
-from graph.server.asgi.transport import WireLimits
 
 FRAMES = RateLimitRule("1000/second", by=CONNECTION)
 # Of frames that bring no message nearer to its end: control frames, and data frames without data.
