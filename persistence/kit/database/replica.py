@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from persistence.kit.database import hosts
 from persistence.kit.database.engines import reads
 from persistence.kit.database.executors.statement_executor import StatementExecutor
 from persistence.kit.redis.circuit_breaker import CircuitBreaker
@@ -32,9 +33,8 @@ LOOK_SECONDS = 1.0  # How long a replica may be away before that is noticed, and
 ANSWER_SECONDS = 0.5
 PREFIX = "storegraph:written:"
 
-# Bytes since the beginning of the log. A replica that was promoted has its own.
-PRIMARY_POSITION = text("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
-REPLAYED = text("SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0')::bigint")
+PRIMARY_POSITION = text("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")  # Bytes since the beginning of the log.
+REPLAYED = text(hosts.REPLAYED)
 UNKNOWN_POSITION = 2**62  # The position of a change that is known to have been made, and not where.
 
 
@@ -135,7 +135,7 @@ class Replica:
         self.reader, self.streamer, self.raw = reader, streamer, raw
         self.reading = reads(reader)
         self._positions = positions
-        self._replayed, self._looked_at = -1, -LOOK_SECONDS
+        self._replayed, self._looked_at, self._moves = -1, -LOOK_SECONDS, hosts.standby_moves()
         self._away = False
 
     async def may_answer(self) -> bool:
@@ -144,7 +144,7 @@ class Replica:
             return False
         if reader.needs is None:
             reader.needs = await self._positions.of(reader.names)
-        if time.monotonic() - self._looked_at >= LOOK_SECONDS or (reader.needs > self._replayed and not self._away):
+        if self._is_outdated() or (reader.needs > self._replayed and not self._away):
             await self._look()
         return not self._away and reader.needs <= self._replayed
 
@@ -159,11 +159,17 @@ class Replica:
         finally:
             await self._positions.note(reader.names, position)
 
+    def _is_outdated(self) -> bool:
+        return time.monotonic() - self._looked_at >= LOOK_SECONDS or self._moves != hosts.standby_moves()
+
     async def _look(self) -> None:
         self._looked_at = time.monotonic()
         try:
             async with asyncio.timeout(ANSWER_SECONDS), self.reading() as session:
+                connection = (await (await session.connection()).get_raw_connection()).driver_connection
+                self._moves = hosts.standby_moves()
                 self._replayed = (await session.execute(REPLAYED)).scalar_one()
+                hosts.promise(connection, self._replayed)
         except Exception as error:  # noqa: BLE001 -- whatever keeps it from answering, there is the primary
             if not self._away:
                 log.warning("the replica is unavailable; reading from the primary", error=repr(error))

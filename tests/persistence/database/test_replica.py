@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from persistence.kit.database import replica as replicas
+from persistence.kit.database.database import Database
 from persistence.kit.redis.client import connect
 from tests.conftest import settings_for
 from tests.support.servers import databases
@@ -153,6 +155,39 @@ async def test_is_done_without_while_it_is_away(processes: tuple[Service, Servic
 
         await eventually(unknown)  # From the primary, it would be known.
     await here.empty()
+
+
+async def test_shows_nothing_older_when_another_replica_takes_its_place(primary: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The position of the former one, looked at a moment ago, says nothing about the other."""
+    with Standby.of(primary) as former, Standby.of(primary) as late:
+        hosts = "&".join(f"host=127.0.0.1:{server.port}" for server in (former, late, primary))
+        replica_url = f"postgresql+asyncpg://postgres@/postgres?{hosts}&target_session_attrs=prefer-standby"
+        async with AsyncExitStack() as stack:
+            database = Database.connect(primary.url.render_as_string(), replica_url=replica_url)
+            stack.push_async_callback(database.close)
+            stack.enter_context(replicas.reading_as("ada"))
+            async with behind(late):
+                async with database.transaction() as work:
+                    await work.session.execute(text("CREATE TABLE notes AS SELECT 1"))
+                await eventually(lambda: reads_from(database, former))
+                monkeypatch.setattr(replicas, "LOOK_SECONDS", 60)
+                former.stop()
+                async with asyncio.timeout(60):
+                    while not await reads_from(database, primary):
+                        pass
+            monkeypatch.setattr(replicas, "LOOK_SECONDS", 0)
+            await eventually(lambda: reads_from(database, late))
+
+
+async def reads_from(database: Database, server: Postgres) -> bool:
+    """Whether that one shows what was written; none may show it to be missing, and a connection that is lost shows nothing."""
+    try:
+        async with database.reading() as session:
+            return (await session.execute(text("SELECT inet_server_port() FROM notes"))).scalar_one() == server.port
+    except ProgrammingError:
+        raise
+    except (DBAPIError, OSError):
+        return False
 
 
 async def test_reads_the_primary_for_a_change_of_unknown_place_until_a_later_one_is_known() -> None:
