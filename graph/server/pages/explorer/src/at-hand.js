@@ -1,6 +1,6 @@
 // The ids that examples need: taken from what the user has run, or else from the catalogue.
 import { create } from "zustand";
-import { post } from "./transport.js";
+import { post } from "./requests/transport.js";
 
 export const ITEM = "<an item's id>";
 export const PURCHASE = "<a purchase's id>";

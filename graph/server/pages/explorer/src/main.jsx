@@ -1,5 +1,5 @@
-import "./keys.js";
-import "./workers.js";
+import "./editor/keys.js";
+import "./editor/workers.js";
 import { createRoot } from "react-dom/client";
 import { GraphiQL, HISTORY_PLUGIN } from "graphiql";
 import "@graphiql/react/font/roboto.css";
@@ -9,17 +9,17 @@ import "@graphiql/plugin-doc-explorer/style.css";
 import "@graphiql/plugin-history/style.css";
 import "graphiql/graphiql.css";
 import "./explorer.css";
-import { EXAMPLES_PLUGIN, FillAtHand } from "./examples-panel.jsx";
+import { EXAMPLES_PLUGIN, FillAtHand } from "./panels/examples-panel.jsx";
 import { examples } from "./examples.js";
-import { fetcher } from "./fetcher.js";
-import { LiveEvents } from "./live-events.jsx";
-import { SALES_PLUGIN } from "./sales-panel.jsx";
-import { SESSION_PLUGIN } from "./session-panel.jsx";
-import { useSession } from "./session.js";
-import { StatusBar } from "./status-bar.jsx";
-import { storage } from "./storage.js";
-import { onTabChange } from "./tabs.js";
-import { editorTheme } from "./theme.js";
+import { fetcher } from "./requests/fetcher.js";
+import { LiveEvents } from "./panels/live-events.jsx";
+import { SALES_PLUGIN } from "./panels/sales-panel.jsx";
+import { SESSION_PLUGIN } from "./panels/session-panel.jsx";
+import { useSession } from "./requests/session.js";
+import { StatusBar } from "./panels/status-bar.jsx";
+import { storage } from "./editor/storage.js";
+import { onTabChange } from "./editor/tabs.js";
+import { editorTheme } from "./editor/theme.js";
 
 const PLUGINS = [EXAMPLES_PLUGIN, SESSION_PLUGIN, SALES_PLUGIN, HISTORY_PLUGIN];
 

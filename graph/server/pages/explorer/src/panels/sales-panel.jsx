@@ -1,6 +1,6 @@
 // The panel that shows what was sold as a chart: of all items for those who may see all sales, else of one's own.
 import { useEffect, useState } from "react";
-import { authorization, useSession } from "./session.js";
+import { authorization, useSession } from "../requests/session.js";
 
 const ChartIcon = (props) => (
   <svg viewBox="0 0 24 24" fill="none" stroke="currentColor" strokeWidth="1.5" {...props}>

@@ -1,8 +1,8 @@
 // The panel that lists the tour, and brings back an example whose tab was closed.
 import { useEffect, useState } from "react";
 import { useGraphiQL, useGraphiQLActions } from "@graphiql/react";
-import { filled } from "./at-hand.js";
-import { examples } from "./examples.js";
+import { filled } from "../at-hand.js";
+import { examples } from "../examples.js";
 
 const TourIcon = (props) => (
   <svg viewBox="0 0 24 24" fill="none" stroke="currentColor" strokeWidth="1.5" {...props}>

@@ -2,8 +2,8 @@
 import { useEffect, useState } from "react";
 import { parse } from "graphql";
 import { useGraphiQL, useOperationsEditorState, useVariablesEditorState } from "@graphiql/react";
-import { authorization, useSession } from "./session.js";
-import { post } from "./transport.js";
+import { authorization, useSession } from "../requests/session.js";
+import { post } from "../requests/transport.js";
 
 const PAUSE_MS = 500; // The price is asked for when typing rests, not at each key.
 const COST = `query Cost($document: String!, $variables: JSON, $operationName: String) {

@@ -1,9 +1,9 @@
 // What GraphiQL calls to run a document: adds the session's token, keeps streams open, and tells the rest of the page what came back.
 import { getOperationAST, parse } from "graphql";
-import { notice } from "./at-hand.js";
+import { notice } from "../at-hand.js";
 import { adopt, authorization, renew } from "./session.js";
 import { open } from "./streams.js";
-import { activeTabId, isOpen } from "./tabs.js";
+import { activeTabId, isOpen } from "../editor/tabs.js";
 import { post, subscribe } from "./transport.js";
 
 export function fetcher(asked, { headers = {} } = {}) {

@@ -1,5 +1,5 @@
 // What open subscriptions have told, newest first, below the response.
-import { useStreams, forget } from "./streams.js";
+import { useStreams, forget } from "../requests/streams.js";
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
 

@@ -1,5 +1,5 @@
 // GraphiQL's tabs as it last reported them, for code that runs outside its components.
-import { forget } from "./streams.js";
+import { forget } from "../requests/streams.js";
 
 let state = { tabs: [], activeTabIndex: 0 };
 

@@ -1,7 +1,7 @@
 // The panel that signs in and out.
 import { useState } from "react";
 import { Button } from "@graphiql/react";
-import { signIn, signOut, useSession } from "./session.js";
+import { signIn, signOut, useSession } from "../requests/session.js";
 
 const KeyIcon = (props) => (
   <svg viewBox="0 0 24 24" fill="none" stroke="currentColor" strokeWidth="1.5" {...props}>
