@@ -68,7 +68,7 @@ def is_current(connection: Connection) -> bool:
 
 def moves() -> int:
     """How often another primary was found, which need not know all that the former one had acknowledged."""
-    return sum(count for (_, wanted), count in _moves.items() if wanted in ONE_HOST_ONLY)
+    return sum(count for (_, attributes), count in _moves.items() if attributes in ONE_HOST_ONLY)
 
 
 def standby_moves() -> int:

@@ -18,6 +18,7 @@ from graph.server.rest.health import HealthRoutes
 from persistence import health_checks
 from persistence.health_checks import HealthChecks, HealthReport
 from persistence.kit.blobs.blobs import Blobs
+from persistence.kit.limits.token_bucket import Budget
 from tests.conftest import settings_for
 from tests.support.servers import databases
 from tests.support.service import Service, running
@@ -85,6 +86,13 @@ async def test_is_not_ready_while_it_drains(service: Service) -> None:
     assert (await service.http.get("/ready")).status_code == 200
 
 
+async def becomes(service: Service, report: dict[str, Any]) -> None:
+    """Each look has a time-out, which a server that has just started may need more of."""
+    async with asyncio.timeout(60):
+        while (await service.http.get("/ready")).json() != report:  # noqa: ASYNC110 -- a server tells nobody
+            await asyncio.sleep(0.05)
+
+
 async def test_is_degraded_without_its_redis_and_not_without_any(tmp_path: Path) -> None:
     with databases.Redis.own() as redis:
         settings = await settings_for("sqlite", tmp_path, redis_url=redis.url)
@@ -94,7 +102,7 @@ async def test_is_degraded_without_its_redis_and_not_without_any(tmp_path: Path)
             answer = await service.http.get("/ready")
             assert (answer.status_code, answer.json()) == (200, told(service, status="degraded", redis=False))
             redis.start()
-            assert (await service.http.get("/ready")).json() == told(service)
+            await becomes(service, told(service))
 
 
 async def test_is_degraded_without_a_place_for_files(service: Service) -> None:
@@ -117,7 +125,7 @@ async def test_is_down_without_its_database(tmp_path: Path) -> None:
             assert (answer.status_code, answer.json()) == (503, told(service, status="down", database=False, migrated=False))
             assert (await service.http.get("/live")).status_code == 200
             postgres.start()
-            assert (await service.http.get("/ready")).json() == told(service)
+            await becomes(service, told(service))
 
 
 class Looks(Blobs):
@@ -205,6 +213,7 @@ async def test_holds_up_who_asks_too_often_and_refuses_nobody(monkeypatch: pytes
         return HealthReport(database=True, migrated=True)
 
     monkeypatch.setattr(health, "asyncio", SimpleNamespace(sleep=hold))  # Not the module's own: servers of other tests sleep by it.
+    monkeypatch.setattr(health, "PROBES", Budget(capacity=200, per_second=1e-6))
     vitals = cast("HealthChecks", type("Well", (), {"run": staticmethod(look)}))
     for limited in (True, False):
         app = Starlette(routes=HealthRoutes(vitals, limited=limited).routes)
@@ -213,8 +222,7 @@ async def test_holds_up_who_asks_too_often_and_refuses_nobody(monkeypatch: pytes
                 held.clear()
                 answers = [await client.get(path) for path in ("/live", "/ready", "/api/v2/health") * 200]
             assert {answer.status_code for answer in answers} == {200}
-            assert set(held) == ({health.HELD_SECONDS} if limited else set())
-            assert len(held) < 400
+            assert held == ([health.HELD_SECONDS] * 400 if limited else [])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app, client=("192.0.2.9", 1)), base_url="http://shop.test") as client:
         held.clear()
         assert (await client.get("/ready")).status_code == 200
