@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +12,7 @@ from persistence.kit.errors import TooManyAttempts
 from persistence.kit.limits import guess_throttle, token_bucket
 from persistence.kit.limits.guess_throttle import GuessThrottle
 from tests.conftest import settings_for
-from tests.persistence.limits.test_token_bucket import connected, emptied
+from tests.persistence.limits.test_token_bucket import connected
 from tests.support.servers import databases
 from tests.support.service import PASSWORD, Service, running
 
@@ -64,13 +63,6 @@ class Door:
         seconds = sum(self.delays)
         self.delays.clear()
         return seconds
-
-
-@pytest.fixture
-async def redis() -> AsyncGenerator[Redis]:
-    async with connected(databases.redis()) as client:
-        yield client
-        await emptied(client)
 
 
 @pytest.fixture(params=["local", "shared"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator
 
 import pytest
 from graphql import GraphQLError
@@ -15,15 +14,8 @@ from graph.kit.limits.rate_limits import ADDRESS, LimitedCall, LimitKey, RateLim
 from persistence.kit.errors import InvalidInput
 from persistence.kit.limits.moving_window import KEYS, LocalMovingWindow, MovingWindow, SharedMovingWindow, UnlimitedWindow
 from persistence.kit.redis.circuit_breaker import RETRY_SECONDS
-from tests.persistence.limits.test_token_bucket import Clock, connected, emptied
+from tests.persistence.limits.test_token_bucket import Clock, connected
 from tests.support.servers import databases
-
-
-@pytest.fixture
-async def redis() -> AsyncGenerator[Redis]:
-    async with connected(databases.redis()) as client:
-        yield client
-        await emptied(client)
 
 
 @pytest.fixture(params=["local", "shared"])

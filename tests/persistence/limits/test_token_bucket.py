@@ -48,13 +48,6 @@ async def emptied(client: Any) -> None:
     await client.flushdb()
 
 
-@pytest.fixture
-async def redis() -> AsyncGenerator[Redis]:
-    async with connected(databases.redis()) as client:
-        yield client
-        await emptied(client)
-
-
 @pytest.fixture(params=["local", "shared"])
 def bucket(request: pytest.FixtureRequest) -> Bucket:
     """A quota, and a way to let time pass for one caller."""
