@@ -1,29 +1,21 @@
-// A headless Chromium with a new profile, and what a page of it was seen to do.
+// A new profile in the Chromium that runs at BROWSER, and what a page of it was seen to do.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
-const FLAGS = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"];
 
 /** Runs `scenario(page, seen)` and answers with its result; `seen` fills up meanwhile. */
 export async function browse({ dark = false, width = 1440, height = 900 }, scenario) {
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+  const browser = await chromium.connectOverCDP(process.env.BROWSER);
+  const profile = await browser.newContext({ viewport: { width, height }, colorScheme: dark ? "dark" : "light" });
   try {
-    const page = await browser.newPage({ viewport: { width, height }, colorScheme: dark ? "dark" : "light" });
+    const page = await profile.newPage();
     return await scenario(page, watch(page));
   } finally {
-    await browser.close();
+    await profile.close();
+    await browser.close(); // The connection; Chromium runs on for others.
   }
 }
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
 import re
 import shutil
 import subprocess
@@ -22,7 +19,7 @@ from graph.schema import executable
 from graph.server.pages.explorer import BUNDLE, EXPLORER_POLICY, PLAIN_POLICY, STYLES, Explorer
 from persistence import users
 from tests.conftest import settings_for
-from tests.support.clients import node as nodejs
+from tests.support.clients import browser
 from tests.support.servers.databases import unavailable
 from tests.support.service import running
 
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
     Play = Callable[[str, Service], Awaitable[dict[str, Any]]]
 
 ROOT = Path(__file__).parents[3]
-SCENARIOS = Path(__file__).parents[2] / "browser"
 TABS = [
     "SignUp",
     "GetToken",
@@ -64,7 +60,6 @@ PRETTY = """query Names {
   }
 }
 """
-NODE_MAJOR = 20  # What playwright-core needs.
 
 
 @pytest.fixture(scope="session")
@@ -75,33 +70,12 @@ def bundle() -> None:
     subprocess.run([ROOT / "scripts" / "explorer"], check=True)
 
 
-@pytest.fixture(scope="session")
-def chromium(bundle: None) -> str:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        unavailable("A browser", "there is no chromium")
-    version = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout.strip()
-    if int(version.removeprefix("v").partition(".")[0]) < NODE_MAJOR:
-        unavailable("A browser", f"driving one needs Node.js {NODE_MAJOR} or newer, and this is {version}")
-    nodejs.install(SCENARIOS)
-    return path
-
-
-@pytest.fixture(scope="session")
-def play(chromium: str) -> Play:
-    """Plays a scenario of tests/browser/explorer.mjs; EXPLORER_PICTURES names a folder for its screenshots."""
+@pytest.fixture
+def play(bundle: None, chromium: str) -> Play:
+    """Plays a scenario of tests/browser/explorer.mjs."""
 
     async def scenario(name: str, service: Service) -> dict[str, Any]:
-        process = await asyncio.create_subprocess_exec(
-            *("node", "explorer.mjs", name, service.url, os.environ.get("EXPLORER_PICTURES", "")),
-            cwd=nodejs.BUILD / SCENARIOS.name,
-            env=os.environ | {"CHROMIUM": chromium},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        told, problem = await process.communicate()
-        assert process.returncode == 0, problem.decode()
-        return json.loads(told)
+        return await browser.told(await browser.start("explorer.mjs", name, service.url, chromium))
 
     return scenario
 

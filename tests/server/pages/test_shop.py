@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +15,7 @@ from graph.server.pages.shop import POLICY, STATIC
 from persistence.items import table as items
 from persistence.items.table import ItemValues
 from tests.conftest import settings_for
-from tests.support.clients import node as nodejs
-from tests.support.servers.databases import unavailable
+from tests.support.clients import browser
 from tests.support.service import running
 
 if TYPE_CHECKING:
@@ -26,23 +23,12 @@ if TYPE_CHECKING:
 
     from tests.support.service import Service
 
-SCENARIOS = Path(__file__).parents[2] / "browser"
 STOCK = [
     ItemValues("Copper Kettle", Decimal("20.00"), "It sings.", ["kitchen", "copper"], 3),
     ItemValues("Enamel Kettle", Decimal("35.50"), "Not a teapot.", ["kitchen"], 2),
     ItemValues("Samovar", Decimal("120.00"), None, ["kitchen"], 1),
     ItemValues("Straßenlaterne", Decimal("90.00"), None, ["garden"], 0),
 ]
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        unavailable("A browser", "there is no chromium")
-    nodejs.program()
-    nodejs.install(SCENARIOS)
-    return path
 
 
 @pytest.fixture
@@ -55,20 +41,11 @@ async def shop(tmp_path: Path) -> AsyncGenerator[Service]:
 
 
 async def started(scenario: str, service: Service, chromium: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *("node", "shop.mjs", scenario, service.url, os.environ.get("EXPLORER_PICTURES", "")),
-        cwd=nodejs.BUILD / SCENARIOS.name,
-        env=os.environ | {"CHROMIUM": chromium},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    return await browser.start("shop.mjs", scenario, service.url, chromium)
 
 
 async def played(scenario: str, service: Service, chromium: str) -> dict[str, Any]:
-    process = await started(scenario, service, chromium)
-    told, problem = await process.communicate()
-    assert process.returncode == 0, problem.decode()
-    return json.loads(told)
+    return await browser.told(await started(scenario, service, chromium))
 
 
 async def test_finds_as_one_types(shop: Service, chromium: str) -> None:
