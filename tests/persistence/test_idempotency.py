@@ -147,7 +147,7 @@ async def test_is_forgotten_where_a_caller_has_too_many(service: Service, monkey
     monkeypatch.setattr(idempotency, "PRUNED_AT_ONCE", 4)
     began = utc_now()
     async with service.database.transaction() as work:
-        for caller, count in (("user:1", 10), ("user:2", 3)):
+        for caller, count in (("user:1", 3), ("user:2", 10)):
             for number in range(count):
                 row = {
                     "caller": caller,
@@ -165,9 +165,55 @@ async def test_is_forgotten_where_a_caller_has_too_many(service: Service, monkey
     async with service.database.reading() as session:
         kept = select(IdempotencyKey.caller, IdempotencyKey.key).order_by(IdempotencyKey.caller, IdempotencyKey.key)
         assert [tuple(row) for row in await session.execute(kept)] == [
-            *(("user:1", key) for key in ("07", "08", "09")),
-            *(("user:2", key) for key in ("00", "01", "02")),
+            *(("user:1", key) for key in ("00", "01", "02")),
+            *(("user:2", key) for key in ("07", "08", "09")),
         ]
+
+
+async def _keep(service: Service, minutes_ago: list[int], *, callers: tuple[str, ...], answers: tuple[str, ...] = ("",)) -> None:
+    """Keys as old as that, of each caller and with each answer."""
+    now = utc_now()
+    rows = [
+        {"caller": caller, "key": f"{answer} {ago}", "fingerprint": "", "answer": answer, "created_at": now - timedelta(minutes=ago)}
+        for caller in callers
+        for answer in answers
+        for ago in minutes_ago
+    ]
+    async with service.database.transaction() as work:
+        await work.session.execute(insert(IdempotencyKey), rows)
+
+
+async def _kept(service: Service) -> list[tuple[str, str]]:
+    async with service.database.reading() as session:
+        kept = select(IdempotencyKey.caller, IdempotencyKey.key).order_by(IdempotencyKey.caller, IdempotencyKey.created_at)
+        return [(caller, key) for caller, key in await session.execute(kept)]
+
+
+async def test_is_forgotten_a_few_at_a_time(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "PRUNED_AT_ONCE", 2)
+    await _keep(service, [5_000, 4_000, 3_000, 1], callers=("user:1",))
+    for removed in (2, 1, 0):
+        async with service.database.transaction() as work:
+            assert await idempotency.prune(work) == removed
+    assert await _kept(service) == [("user:1", " 1")]
+
+
+async def test_is_forgotten_with_its_caller_and_no_other(service: Service) -> None:
+    await _keep(service, [1, 2], callers=("user:1", "user:2"))
+    async with service.database.transaction() as work:
+        await idempotency.forget(work, "user:1")
+    assert await _kept(service) == [("user:2", " 2"), ("user:2", " 1")]
+
+
+async def test_is_forgotten_for_what_it_answered_however_old_it_is(service: Service) -> None:
+    await _keep(service, [0, 59, 60, 90, 120, 1_000], callers=("user:1", "user:2"), answers=("ada", "bob"))
+    await idempotency.forget_answers(service.database, IdempotencyKey.key.startswith("ada"))
+    assert await _kept(service) == [(caller, f"bob {ago}") for caller in ("user:1", "user:2") for ago in (1_000, 120, 90, 60, 59, 0)]
+
+
+async def test_is_forgotten_for_nothing_where_none_are_kept(service: Service) -> None:
+    await idempotency.forget_answers(service.database, IdempotencyKey.key.startswith("ada"))
+    assert await _kept(service) == []
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])

@@ -11,7 +11,7 @@ from graphql import ExecutionResult, OperationDefinitionNode, execution, parse, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph.kit.limits.cost import CostEstimate, CostEstimator
+from graph.kit.limits.cost import REMEMBERED, CostEstimate, CostEstimator
 from graph.kit.limits.cost_rules import Cost, CostRules
 from persistence.kit.query.paging import MAX_PAGE_SIZE, PAGE_SIZE
 
@@ -89,9 +89,23 @@ class Thing(Named):
     owner: Owner = strawberry.field(resolver=owner)
 
 
-@strawberry.type
-class Owner(Named):
+@strawberry.interface
+class Buyer:
+    """What an owner is, and a thing is not."""
+
     things: ThingConnection = strawberry.field(resolver=things)
+
+
+@strawberry.type
+class Owner(Named, Buyer):
+    @strawberry.field(metadata={"cost": Cost(weight=7, supplied={"words": 100})})
+    def looked(self, words: str | None = None) -> int:
+        return 1
+
+
+@strawberry.input
+class Wanted:
+    size: int
 
 
 @strawberry.type
@@ -130,9 +144,27 @@ class Query:
     def looked(self, words: str | None = None, limit: int | None = None, other: str | None = None) -> int:
         return 1
 
-    @strawberry.field(metadata={"cost": Cost(weight=20, counted_rows=10_000)})
+    @strawberry.field(
+        metadata={"cost": Cost(weight=7, supplied={"many": lambda given: 10 * len(given), "wanted": lambda given: given["size"]})}
+    )
+    def weighed(self, many: list[int] | None = None, wanted: Wanted | None = None) -> int:
+        return 1
+
+    @strawberry.field(metadata={"cost": Cost(weight=20, counted_rows=10_050)})
     def counted(self) -> int | None:
         return 1
+
+    @strawberry.field(metadata={"cost": Cost(weight=2, scanned=500)})
+    def scanned(self) -> int:
+        return 1
+
+    @strawberry.field(metadata={"cost": Cost(weight=0, scanned=500, size="ids")})
+    def scanned_list(self, ids: list[int]) -> list[int]:
+        return ids
+
+    @strawberry.field(metadata={"cost": Cost(weight=0, size="ids", each=3)})
+    def taken(self, ids: list[int]) -> int:
+        return len(ids)
 
     @strawberry.field
     def some(self, info: Info) -> list[Thing]:
@@ -203,6 +235,10 @@ def test_is_what_the_tariffs_own_example_says():
         ("mutation { make { name } }", 10),
         ("mutation { a: make { owner { name } } b: make { name } }", 11 + 10),
         ('mutation { load(names: ["a", "b"]) { results { name owner { name } } } }', 50 + 2 + 2 * 1),
+        ("{ scanned }", 2 + 500),
+        ("{ scannedList(ids: [1, 2]) }", 500),
+        ("{ taken(ids: [1, 2]) }", 2 * 3),
+        ("{ found(ids: 1) { ... on Buyer { things(first: 3) { nodes { name } } } } }", 1 + 1 + 3),
         ("{ __schema { types { fields { type { name } } } } }", 200),
         ('{ __type(name: "Thing") { name } }', 20),
     ],
@@ -225,6 +261,7 @@ def test_reads_lengths_of_lists_from_variables():
     assert requested(document, ids=[1, 2, 3]) == 3
     assert requested(document, ids=[]) == 0
     assert requested(document, ids=5) == 1
+    assert requested(document, ids=None) == 20
     assert requested("query ($a: Int!, $b: Int!) { found(ids: [$a, $b]) { __typename } }", a=1, b=2) == 2
 
 
@@ -271,13 +308,59 @@ def test_has_points_for_arguments_that_are_given_and_not_null():
     assert [requested(document), requested(document, words="a"), requested(document, words=None)] == [7 + 30, 7 + 30 + 100, 7 + 30]
     assert requested(document, words="a", size=None, other="b") == 7 + 100
     assert requested('{ looked(words: "a") }') == 7 + 100
+    assert requested('{ looked(words: "a", limit: 3) }') == 7 + 100 + 30
     assert requested("{ looked(words: null, limit: null) }") == 7
     assert bill('{ looked(words: "a") }').actual({}, {"looked": 1}) == 7 + 100
 
 
+def test_has_points_by_the_value_of_an_argument_also_with_variables_inside():
+    document = (
+        "query ($one: Int = 1) { a: weighed(many: [1, $one]) b: weighed(wanted: {size: $one}) c: weighed(many: [1], wanted: {size: 5}) }"
+    )
+    assert requested(document) == 7 + 20 + 7 + 1 + 7 + 15
+    assert requested(document, one=4) == 7 + 20 + 7 + 4 + 7 + 15
+
+
+def test_has_points_for_what_variables_ask_of_each_object():
+    drawn = bill("query ($words: String) { owner { looked(words: $words) } }")
+    answer = {"owner": {"looked": 1}}
+    for words, points in (({}, 7), ({"words": "a"}, 107)):
+        assert [drawn.requested(words), drawn.actual(words, answer), drawn.event(words, answer)] == [10 + points, 10 + points, points]
+
+
+def test_of_an_event_has_what_its_selection_loaded_and_not_the_stream():
+    drawn = bill("{ x: things(first: 9) { nodes { owner { name } } totalCount } owner { things { nodes { name } } } }")
+    answer = {"x": {"nodes": [{"owner": {"name": "x"}}, {"owner": None}], "totalCount": 2}, "owner": None}
+    assert drawn.event(None, answer) == 2 + 2 + 5
+    assert [drawn.event({}, {}), drawn.event(None, None)] == [0, 0]
+
+
+def test_has_what_introspection_costs_afterwards_too():
+    drawn = bill("{ owner { name } __schema { types { name } } }")
+    assert drawn.actual({}, {"owner": None, "__schema": {"types": []}}) == 10 + 200
+    assert drawn.most_expensive({}).name.value == "__schema"
+
+
+def test_remembers_its_sums_and_not_more_than_so_many():
+    drawn = bill("query ($n: Int) { things(first: $n) { nodes { name } } }")
+    sums = drawn._requested  # pyright: ignore[reportPrivateUsage]
+    for first in range(MAX_PAGE_SIZE):
+        assert drawn.requested({"n": first}) == 10 + first
+    assert len(sums) == REMEMBERED == MAX_PAGE_SIZE
+    sums[7,] = 99
+    assert drawn.requested({"n": 7}) == 99
+    drawn.requested({"n": MAX_PAGE_SIZE})
+    assert sums == {(MAX_PAGE_SIZE,): 10 + MAX_PAGE_SIZE}
+
+
+def test_is_drawn_up_in_linear_time_however_fragments_are_nested():
+    spreads = " ".join(f"fragment F{depth} on Owner {{ ...F{depth + 1} ...F{depth + 1} }}" for depth in range(40))
+    assert requested(f"{{ owner {{ ...F0 }} }} {spreads} fragment F40 on Owner {{ looked }}") == 10 + 7
+
+
 def test_has_points_for_rows_that_are_counted_before_for_the_most_and_after_for_those_that_were():
     drawn = bill("{ a: counted b: counted }")
-    assert drawn.requested({}) == 2 * (20 + 10_000 // 100)
+    assert drawn.requested({}) == 2 * (20 + 10_050 // 100)
     assert drawn.actual({}, {"a": 10_000, "b": 149}) == 20 + 100 + 20 + 1
     assert drawn.actual({}, {"a": None, "b": 0}) == 2 * 20
 
@@ -286,6 +369,12 @@ def test_names_the_dearest_root_field():
     node = bill("{ owner { name } x: things(first: 90) { nodes { name } } things { nodes { name } } }").most_expensive({})
     assert node.alias is not None
     assert node.alias.value == "x"
+
+
+def test_names_the_dearest_root_field_by_what_variables_ask():
+    drawn = bill("query ($n: Int) { things(first: $n) { nodes { name } } owner { things(first: 7) { nodes { name } } } }")
+    found = [drawn.most_expensive(variables).name.value for variables in ({"n": 9}, {"n": 3}, {}, None)]
+    assert found == ["things", "owner", "things", "things"]
 
 
 ARGUMENTS = {"": "none", "(first: 0)": "zero", "(last: 3)": "three", "(first: $n)": "n", "(first: $n, last: $m)": "both"}

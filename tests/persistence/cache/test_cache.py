@@ -7,9 +7,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from sqlalchemy import update
+from structlog.testing import capture_logs
+
 from persistence.kit.cache.store import MemoryCache, SharedCache
-from persistence.kit.cache.table_versions import CallCoalescer, FileVersions, LocalVersions, SharedVersions
+from persistence.kit.cache.table_versions import CallCoalescer, FileVersions, LocalVersions, SharedVersions, table_versions_for
 from persistence.kit.database.database import Database
+from persistence.kit.events.log import EventLog
 from persistence.kit.redis.client import connect
 from tests.conftest import settings_for
 from tests.support.servers import databases
@@ -99,6 +103,35 @@ async def test_are_new_for_every_process_after_a_change_in_one_and_for_no_other_
         await second.renew({"items"})
         after = await first.of(("items",)), await first.of(("users",)), await first.of(("items", "users"))
         assert [was == now for was, now in zip(before, after, strict=True)] == [False, True, False]
+        assert await second.of(("users",)) == before[1]
+
+
+async def test_are_new_for_each_of_several_changes_at_once() -> None:
+    tables = "items", "users", "purchases", "files"
+    async with two_processes(databases.redis()) as (first, second):
+        before = [await second.of((table,)) for table in tables]
+        await asyncio.gather(*(first.renew({table}) for table in tables))
+        after = [await second.of((table,)) for table in tables]
+        assert [was == now for was, now in zip(before, after, strict=True)] == [False] * len(tables)
+
+
+async def test_are_those_that_database_and_redis_can_have(tmp_path: Path) -> None:
+    settings = await settings_for("sqlite", tmp_path)
+    file, memory = Database.connect(settings.database_url), "sqlite+aiosqlite://"
+    alone = table_versions_for(file, None, settings.database_url), table_versions_for(file, None, memory)
+    assert list(map(type, alone)) == [FileVersions, LocalVersions]
+    async with connect(databases.redis()) as redis:
+        shared, other = table_versions_for(file, redis, settings.database_url), SharedVersions(redis, settings.database_url)
+        before = await other.of(("event_log",)), [await each.of(("event_log",)) for each in (*alone, shared)]
+        async with file.transaction() as work:
+            await work.session.execute(update(EventLog).values(pruned_through=1))
+        after = await other.of(("event_log",)), [await each.of(("event_log",)) for each in (*alone, shared)]
+        assert None not in (before[0], *before[1])
+        assert before[0] != after[0]
+        assert all(was != now for was, now in zip(before[1], after[1], strict=True))
+        for versions in (*alone, shared, other):
+            await versions.stop()
+    await file.close()
 
 
 async def test_keep_services_apart_that_share_a_redis() -> None:
@@ -125,8 +158,10 @@ async def test_are_unknown_while_redis_is_away_and_all_new_afterwards() -> None:
 async def test_are_new_when_a_change_that_could_not_be_told_can_be() -> None:
     """The process that changed something reaches Redis no more; the others never lost it and ask as before."""
     with Redis.own() as server:
-        async with two_processes(server.url) as (first, _), connect(f"redis://127.0.0.1:{databases.free_port()}") as nowhere:
-            cut_off = SharedVersions(nowhere, "a")
+        async with two_processes(server.url) as (first, cut_off), connect(f"redis://127.0.0.1:{databases.free_port()}") as nowhere:
+            newcomer = SharedVersions(nowhere, "a")
+            assert await newcomer.of(("items",)) is None
+            cut_off._redis = nowhere  # pyright: ignore[reportPrivateUsage]
             before = await first.of(("items",))
             await cut_off.renew({"items"})
             assert await first.of(("items",)) == before
@@ -135,6 +170,10 @@ async def test_are_new_when_a_change_that_could_not_be_told_can_be() -> None:
                 async with asyncio.timeout(20):
                     while await first.of(("items",)) == before:  # noqa: ASYNC110 -- only asking tells
                         await asyncio.sleep(0.05)
+                    before, newcomer._redis = await first.of(("items",)), found_again  # pyright: ignore[reportPrivateUsage]
+                    while await newcomer.of(("items",)) is None:  # noqa: ASYNC110 -- only asking tells
+                        await asyncio.sleep(0.05)
+                assert await first.of(("items",)) != before
                 await cut_off.stop()
 
 
@@ -164,17 +203,21 @@ async def test_are_those_of_the_file_on_sqlite_whatever_program_writes_to_it(tmp
     assert await versions.of(("items",)) not in {None, before}
     await other.close()
     await versions.stop()
-    assert await FileVersions(str(tmp_path / "missing.db")).of(("items",)) is None
+    with capture_logs() as logs:
+        assert await FileVersions(str(tmp_path / "missing.db")).of(("items",)) is None
+    said = {"event": "the data version of the database file cannot be read", "error": "OperationalError('unable to open database file')"}
+    assert logs == [said | {"log_level": "warning"}]
     assert not (tmp_path / "missing.db").exists()
 
 
 async def test_count_the_changes_of_a_process_that_is_alone() -> None:
     versions = LocalVersions()
-    before = await versions.of(("items", "users"))
+    assert await versions.of(("items", "users")) == "items0,users0"
     await versions.renew({"stored_files"})
-    assert await versions.of(("items", "users")) == before
-    await versions.renew({"users"})
-    assert await versions.of(("items", "users")) != before
+    assert await versions.of(("items", "users")) == "items0,users0"
+    for changes in (1, 2):
+        await versions.renew({"users"})
+        assert await versions.of(("items", "users")) == f"items0,users{changes}"
 
 
 async def test_are_looked_at_once_for_all_who_ask_meanwhile_and_never_before_they_asked() -> None:

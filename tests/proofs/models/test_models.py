@@ -4,16 +4,12 @@ rows change, logins."""
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -22,17 +18,13 @@ from persistence.items import listing
 from persistence.items import table as items
 from persistence.items.listing import Filter, Order, OrderField
 from persistence.items.table import ItemValues
-from persistence.kit.database.database import Database
 from persistence.kit.errors import KeyReused, NotFound
 from persistence.kit.idempotency import Attempt
 from persistence.kit.limits.token_bucket import Budget, LocalTokenBucket
 from persistence.kit.query.paging import PageArguments
 from persistence.logins import TokenClaims, TokenRefusal
-from persistence.schema import upgrade
+from tests.proofs.models.machines import BOUNDED, SHORTER, UNSHRUNK, OnDatabase, run
 
-BOUNDED = settings(max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-SHORTER = settings(BOUNDED, max_examples=6)  # Where each step is several transactions.
-UNSHRUNK = settings(BOUNDED, phases=[Phase.generate])  # That a fault is found is enough; the shortest way to it takes a minute.
 BUDGET = Budget(capacity=50, per_second=5)
 
 
@@ -74,29 +66,7 @@ class BudgetMachine(RuleBasedStateMachine):
         assert asyncio.run(self.bucket.charge("caller", 0)).points == min(BUDGET.capacity, self.model)
 
 
-@cache
-def _template() -> Path:
-    """A migrated database, made once."""
-    file = Path(tempfile.mkdtemp(prefix="storegraph-models-")) / "template.db"
-    asyncio.run(upgrade(f"sqlite+aiosqlite:///{file}"))
-    return file
-
-
-class _OnDatabase(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="storegraph-models-"))
-        shutil.copy2(_template(), self.folder / "model.db")
-        self.runner = asyncio.Runner()
-        self.database = Database.connect(f"sqlite+aiosqlite:///{self.folder / 'model.db'}")
-
-    def teardown(self) -> None:
-        self.runner.run(self.database.close())
-        self.runner.close()
-        shutil.rmtree(self.folder)
-
-
-class IdempotencyMachine(_OnDatabase):
+class IdempotencyMachine(OnDatabase):
     """One effect and one answer a key; another request under it is refused; a refusal leaves no key."""
 
     KEYS: ClassVar = st.sampled_from(["a", "b", "c"])
@@ -149,7 +119,7 @@ class _RefusedError(Exception):
     pass
 
 
-class PagingMachine(_OnDatabase):
+class PagingMachine(OnDatabase):
     """Somebody turns pages while rows come, go and change: whoever was there all the time, unchanged, is seen once; nobody is seen twice."""
 
     def __init__(self) -> None:
@@ -229,7 +199,7 @@ async def _admit(_login_id: str) -> None:
     """As often as anybody likes."""
 
 
-class LoginMachine(_OnDatabase):
+class LoginMachine(OnDatabase):
     """A refresh token works once; one that comes again ends its login and no other; what has ended stays ended."""
 
     USERS: ClassVar = st.sampled_from([0, 1])
@@ -398,9 +368,3 @@ class LenientMachine(LoginMachine):
 def test_notices_that_it_does_not(machine: type[RuleBasedStateMachine]) -> None:
     with pytest.raises((AssertionError, ExceptionGroup)):
         run(machine, UNSHRUNK)
-
-
-def run(machine: type[RuleBasedStateMachine], how: settings) -> None:
-    test: Any = machine.TestCase
-    test.settings = how
-    test("runTest").runTest()
