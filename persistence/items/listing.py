@@ -254,7 +254,7 @@ class ItemList:
     def _ranked_words(self) -> Words | None:
         return self.filter.ranked_words if self.order.field is OrderField.RELEVANCE else None
 
-    async def corrected(self, session: AsyncSession) -> ItemList | None:
+    async def corrected(self, session: AsyncSession, *, empty: bool) -> ItemList | None:
         """By the words alone: whether they find something does not depend on the rest of the filter."""
         search_ = self.filter.search
         if search_ is None or self.filter.words is None or self.filter.near is not None:
@@ -263,7 +263,8 @@ class ItemList:
         def rows_of(words: Words) -> Select[Any]:
             return listing(NO_FILTER.but(search=search_, near=words), Order()).first_rows(SAMPLE).with_only_columns(Item.search_words)
 
-        correction = await correct(session, SPELLINGS, search_, rows_of)
+        found_nothing = empty and self.filter == NO_FILTER.but(search=search_)
+        correction = await correct(session, SPELLINGS, search_, rows_of, found_nothing=found_nothing)
         if correction is None:
             return None
         return replace(self, filter=self.filter.but(near=correction.words), did_you_mean=correction.query)

@@ -84,7 +84,8 @@ const scenarios = {
       await picture(page, "basket");
       await buy.click();
       await page.locator("#order", { hasText: "€" }).waitFor();
-      return { disabled, total, told: await page.locator("#order").innerText(), lines: await page.locator("#basket li").count(), complaints: seen.complaints };
+      const focus = await page.evaluate(() => document.activeElement.id);
+      return { disabled, total, focus, told: await page.locator("#order").innerText(), lines: await page.locator("#basket li").count(), complaints: seen.complaints };
     }),
 
   accessible: async () => {
@@ -101,6 +102,7 @@ const scenarios = {
     await browse({ width: 400 }, async (page) => {
       await open(page);
       found.narrow = await violations(page);
+      found.filters = await page.locator("#filters").isVisible();
       found.overflow = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
       await picture(page, "narrow");
     });

@@ -10,7 +10,7 @@ Numbers, article numbers and words of less than four letters are never bent: the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -159,17 +159,25 @@ class NearWords:
         return Correction(self.words(guess), " ".join(_typed_as(typed, best) for typed in self._typed))
 
 
-async def correct(session: AsyncSession, table: Table, query: str, rows_of: Callable[[Words], Select[Any]]) -> Correction | None:
-    """`rows_of` makes a statement for the words of the first rows that words find, up to SAMPLE. None if the query's own words find something, or others nothing."""
+async def correct(
+    session: AsyncSession, table: Table, query: str, rows_of: Callable[[Words], Select[Any]], *, found_nothing: bool
+) -> Correction | None:
+    """`rows_of` makes a statement for the words of the first rows that words find, up to SAMPLE. None if the query's own words find something, or others nothing.
+
+    `found_nothing` tells that the query's own words are known to find nothing.
+    """
     near = NearWords(table, query)
     guesses = await near.guesses(session)
     # All of the sample: for a single row PostgreSQL would read along the table, in the hope of meeting it soon.
-    if not guesses or (await session.scalars(rows_of(Words.of(query)))).first() is not None:
+    if not guesses or (not found_nothing and (await session.scalars(rows_of(Words.of(query)))).first() is not None):
         return None
     for guess in guesses:
-        rows: Sequence[str] = (await session.scalars(rows_of(near.words(guess)))).all()
-        if correction := near.correction(guess, rows):
-            return correction
+        words = near.words(guess)
+        # PostgreSQL collects all rows that have a beginning of a word before it compares them with those of another; of whole words it skips most.
+        for sought in (replace(words, whole=True), words):
+            rows: Sequence[str] = (await session.scalars(rows_of(sought))).all()
+            if correction := near.correction(guess, rows):
+                return correction
     return None
 
 

@@ -116,8 +116,11 @@ class ListQuery(Protocol):
 class CorrectedList(Protocol):
     """A list that may be searched for other words, where it is empty as it was asked for."""
 
-    async def corrected(self, session: AsyncSession) -> ListQuery | None:
-        """The list for the words that may have been meant; None where these words find something, or others nothing."""
+    async def corrected(self, session: AsyncSession, *, empty: bool) -> ListQuery | None:
+        """The list for the words that may have been meant; None where these words find something, or others nothing.
+
+        `empty` tells that the whole list is known to have no rows.
+        """
         ...
 
 
@@ -132,14 +135,14 @@ class RankedList(Protocol):
 async def page(session: AsyncSession, query: ListQuery, window: PageArguments) -> Page[Any]:
     """Raises: InvalidInput, for a cursor of another list."""
     found = await fetch(session, query.listing(), window)
-    if not found.rows and (other := await corrected(session, query)) is not None:
+    if not found.rows and (other := await corrected(session, query, window)) is not None:
         query, found = other, await fetch(session, other.listing(), window)
     return replace(found, query=query)
 
 
-async def corrected(session: AsyncSession, query: ListQuery) -> ListQuery | None:
+async def corrected(session: AsyncSession, query: ListQuery, window: PageArguments) -> ListQuery | None:
     """For a list of which a page was empty."""
-    return await query.corrected(session) if isinstance(query, CorrectedList) else None
+    return await query.corrected(session, empty=window.is_open and window.size > 0) if isinstance(query, CorrectedList) else None
 
 
 async def stream(session: AsyncSession, query: ListQuery, attributes: Sequence[str], *, limit: int | None) -> AsyncGenerator[Sequence[Any]]:

@@ -70,6 +70,11 @@ class PageArguments:
     def backward(self) -> bool:
         return self.last is not None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it begins at an end of the list."""
+        return self.after is None and self.before is None
+
 
 @dataclass(frozen=True)
 class ComputedKey:

@@ -22,7 +22,7 @@ from persistence.kit.database.database import Database
 from persistence.kit.database.executors.statement_executor import PreparedStatement, Row, StatementExecutor, prepare
 from persistence.kit.query.batching import BatcherByTarget, SharedCalls
 from persistence.kit.query.child_aggregate import ChildAggregate
-from persistence.kit.query.entity import ChildList, CorrectedList, Entity, ListQuery, RankedList, counted
+from persistence.kit.query.entity import ChildList, CorrectedList, Entity, ListQuery, RankedList, corrected, counted
 from persistence.kit.query.json_page import JsonPage, RowForm
 from persistence.kit.query.paging import COUNT_ROWS, OrderedQuery, PageArguments, bounded_count
 from persistence.kit.query.placeholders import lines
@@ -85,12 +85,12 @@ class EntityReader:
     def listed(self, values: Sequence[Any]) -> Any:
         return orjson.dumps(values).decode() if self.sqlite else values
 
-    async def corrected(self, query: ListQuery) -> ListQuery | None:
+    async def corrected(self, query: ListQuery, window: PageArguments) -> ListQuery | None:
         """For a list of which a page was empty."""
         if not isinstance(query, CorrectedList):
             return None
         async with self._database.reading() as session:
-            return await query.corrected(session)
+            return await corrected(session, query, window)
 
     def listing(self, query: ListQuery) -> OrderedQuery[Any]:
         """Of a list of the query's form, whose values are to be bound, and whose mark may be another one's."""
@@ -198,7 +198,7 @@ class Pages:
     async def page(self, query: ListQuery, window: PageArguments) -> JsonPage:
         """Raises: InvalidInput, for a cursor of another list."""
         found = await self._page(query, window)
-        if not len(found) and (other := await self._reader.corrected(query)) is not None:
+        if not len(found) and (other := await self._reader.corrected(query, window)) is not None:
             found = await self._page(other, window)
         return found
 

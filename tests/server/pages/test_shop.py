@@ -83,6 +83,7 @@ async def test_buys_what_is_in_the_basket(shop: Service, chromium: str) -> None:
     assert seen == {
         "disabled": True,
         "total": "Together € 75.50",
+        "focus": "order",
         "told": "Bought for € 75.50. Thank you!",
         "lines": 0,
         "complaints": [],
@@ -92,7 +93,7 @@ async def test_buys_what_is_in_the_basket(shop: Service, chromium: str) -> None:
 
 
 async def test_meets_wcag_2_aa_wide_and_narrow(shop: Service, chromium: str) -> None:
-    assert await played("accessible", shop, chromium) == {"light": [], "dark": [], "narrow": [], "overflow": False}
+    assert await played("accessible", shop, chromium) == {"light": [], "dark": [], "narrow": [], "filters": False, "overflow": False}
 
 
 async def test_is_used_by_keyboard(shop: Service, chromium: str) -> None:

@@ -235,7 +235,10 @@ function showBasket() {
     );
   };
   fill($("basket"), ...[...basket].map(line));
-  $("total").textContent = basket.size ? `Together € ${(cents / 100).toFixed(2)}` : "Nothing yet.";
+  const total = `€ ${(cents / 100).toFixed(2)}`;
+  $("total").textContent = basket.size ? `Together ${total}` : "Nothing yet.";
+  $("to-basket").textContent = `Basket: ${total}`;
+  $("to-basket").hidden = !basket.size;
   $("buy").disabled = !basket.size || !token;
 }
 
@@ -256,6 +259,7 @@ async function buy() {
     $("order").textContent = `${error.message} Try again: you will not pay twice.`;
   }
   showBasket();
+  $("order").focus(); // Read out; and the button may be disabled by now.
 }
 
 async function signIn(event) {
@@ -269,9 +273,10 @@ async function signIn(event) {
       if (result.message) throw new Error(result.message);
       token = result.accessToken ?? token;
     }
-    event.target.replaceWith(make("p", {}, `Signed in as ${username}.`));
-    $("order").textContent = "";
+    event.target.remove();
+    $("order").textContent = `Signed in as ${username}.`;
     showBasket();
+    $(basket.size ? "buy" : "order").focus(); // What had the keyboard is gone.
   } catch (error) {
     $("order").textContent = error.message;
   }
@@ -287,6 +292,7 @@ $("search").addEventListener("input", ({ target }) => {
 });
 for (const id of ["finder", "filters"]) $(id).addEventListener("submit", (event) => event.preventDefault());
 $("more").addEventListener("click", () => find({ more: true }));
+$("narrow").open = matchMedia("(min-width: 60rem)").matches; // A telephone shows items first.
 $("buy").addEventListener("click", buy);
 $("account").addEventListener("submit", signIn);
 showBasket();
