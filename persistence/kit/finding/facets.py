@@ -222,7 +222,7 @@ class _Counting:
                 return (_row(place, null(), func.count().filter(column), func.count().filter(~column), rows),)
 
     def _by_value(self, place: int, rows: Any, column: Any) -> Select[Any]:
-        # Many rows have the same list: each is taken apart once, which halves the time.
+        # Many rows have the same list: each is taken apart once.
         each = select(column.label("value"), func.count().label("rows")).select_from(rows).group_by(column).subquery(f"each_{place}")
         value = self._elements(each.c.value) if isinstance(column.type, JSON) else each.c.value
         label = collate(sql_cast(value, Text), "BINARY" if self._sqlite else "C").label("label")
