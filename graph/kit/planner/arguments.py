@@ -1,4 +1,4 @@
-"""Coerces the arguments of planned root fields, with a shortcut for plain ids, cursors and numbers.
+"""Coerces the arguments of planned root fields, with a shortcut for plain ids, lists of them, cursors and numbers.
 
 Most variables are an id, a cursor or a number, and arrive as what they must be. Whatever is not exactly so, a missing variable, a number for an id, an
 input object, is coerced by the reference executor's functions, so that every value and every error is theirs.
@@ -7,14 +7,29 @@ input object, is coerced by the reference executor's functions, so that every va
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from operator import itemgetter
+from typing import Any, cast
 
-from graphql import FieldNode, GraphQLField, IntValueNode, StringValueNode, Undefined, VariableDefinitionNode, VariableNode, print_ast
+from graphql import (
+    FieldNode,
+    GraphQLField,
+    IntValueNode,
+    ListValueNode,
+    StringValueNode,
+    Undefined,
+    ValueNode,
+    VariableDefinitionNode,
+    VariableNode,
+    print_ast,
+)
 from graphql.utilities.coerce_input_value import coerce_default_value
 
 from graph.kit.scalars import INT_MAX, INT_MIN
 
 Fits = Callable[[Any], bool]
+Read = Callable[[Mapping[str, Any]], Any]
+"""An argument's value, by the variables."""
 
 
 def _is_int(value: Any) -> bool:
@@ -45,29 +60,64 @@ class Plain:
 def _check(definition: VariableDefinitionNode) -> tuple[str, Fits | None]:
     """Null is plain where the variable may be null and has no default: such as Relay's first cursor."""
     notation = print_ast(definition.type)
-    fits = FITS.get(notation.rstrip("!"))
+    fits = _fits(notation)
     if fits is None or notation.endswith("!") or definition.default_value is not None:
         return definition.variable.name.value, fits
     return definition.variable.name.value, lambda value: value is None or fits(value)
 
 
+def _fits(notation: str) -> Fits | None:
+    """What a value of this type must plainly be, other than null."""
+    kind = notation.rstrip("!")
+    if not kind.endswith("!]"):
+        return FITS.get(kind)
+    fits = _fits(kind[1:-1])
+    return None if fits is None else partial(_is_list, fits)
+
+
+def _is_list(fits: Fits, value: Any) -> bool:
+    return type(value) is list and all(map(fits, cast("list[Any]", value)))
+
+
 def reader(definition: GraphQLField, node: FieldNode, names: Mapping[str, str]) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
     """What makes a field's arguments of plain variables; None if it takes more than that. `names` are the arguments' in Python."""
     supplied = {argument.name.value: argument.value for argument in node.arguments or ()}
-    fixed: dict[str, Any] = {}
-    taken: list[tuple[str, str]] = []
+    taken: list[tuple[str, Read]] = []
     for name, argument in definition.args.items():
         notation = str(argument.type)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] -- graphql-core's lists are generic
-        value, kind, non_null = supplied.get(name), notation.rstrip("!"), notation.endswith("!")
-        required = coerce_default_value(argument) is Undefined
-        if value is None and coerce_default_value(argument) is None:
-            fixed[names[name]] = None
-        elif isinstance(value, VariableNode) and kind in FITS and (required or not non_null):
-            taken.append((names[name], value.name.value))
-        elif isinstance(value, IntValueNode) and kind == "Int":
-            fixed[names[name]] = int(value.value)
-        elif isinstance(value, StringValueNode) and kind in {"ID", "String"}:
-            fixed[names[name]] = value.value
-        elif value is not None or coerce_default_value(argument) is not Undefined:
+        value, default = supplied.get(name), coerce_default_value(argument)
+        if value is None and default is Undefined:
+            continue
+        if value is None and default is not None:
             return None
-    return lambda variables: fixed | {name: variables[variable] for name, variable in taken}
+        may_be_null = default is not Undefined and notation.endswith("!") and isinstance(value, VariableNode)
+        read = _always(None) if value is None else None if may_be_null else _read(value, notation)
+        if read is None:
+            return None
+        taken.append((names[name], read))
+    return lambda variables: {name: read(variables) for name, read in taken}
+
+
+def _read(value: ValueNode, notation: str) -> Read | None:
+    """None for a value that takes coercion."""
+    kind = notation.rstrip("!")
+    match value:
+        case VariableNode() if _fits(notation):
+            return itemgetter(value.name.value)
+        case IntValueNode() if kind == "Int":
+            return _always(int(value.value))
+        case StringValueNode() if kind in {"ID", "String"}:
+            return _always(value.value)
+        case ListValueNode() if kind.endswith("!]"):
+            return _each([_read(each, kind[1:-1]) for each in value.values])
+        case _:
+            return None
+
+
+def _always(value: Any) -> Read:
+    return lambda _variables: value
+
+
+def _each(reads: Sequence[Read | None]) -> Read | None:
+    found = [read for read in reads if read]
+    return (lambda variables: [read(variables) for read in found]) if len(found) == len(reads) else None

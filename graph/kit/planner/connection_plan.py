@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,12 @@ Show = Callable[[JsonPage], bytes]
 """A field's JSON on a page."""
 
 
+def show_object(shows: Mapping[str, Show]) -> Show:
+    """An object of the page with these fields."""
+    form, fields = b"{%b}" % b",".join([b'"%b":%%b' % name.encode() for name in shows]), list(shows.values())
+    return lambda page: form % tuple([show(page) for show in fields])
+
+
 @dataclass
 class ConnectionPlan:
     """What is asked of a connection: what its rows must hold, and how its fields are made of them."""
@@ -33,21 +39,16 @@ class ConnectionPlan:
     counts: int
     """How many of its fields show the number of all rows, whose counting has a price."""
     splices: Sequence[Splice] = ()
-    _prefixes: Sequence[tuple[bytes, Show]] = field(init=False)
+    _page: Show = field(init=False)
 
     def __post_init__(self) -> None:
-        self._prefixes = [(b'"%b":' % name.encode(), show) for name, show in self.shows.items()]
+        self._page = show_object(self.shows)
 
     async def json(self, run: PlanExecution, pages: Sequence[JsonPage]) -> list[JsonAndCost]:
         """Of each page."""
-        ends, rows = list[int](), 0
-        for page in pages:
-            rows += len(page)
-            ends.append(rows)
-        if self.steps and rows:
-            pages, costs = await self._filled(run, pages, ends)
-        else:
-            costs = [0] * len(pages)
+        costs: Sequence[int] = [0] * len(pages)
+        if self.steps and any(map(len, pages)):
+            pages, costs = await self._filled(run, pages)
         if self.splices:
             pages, costs = await self._spliced(run, pages, costs)
         return [(self._page(page), cost + self._points_of(page)) for page, cost in zip(pages, costs, strict=True)]
@@ -64,20 +65,18 @@ class ConnectionPlan:
     def _points_of(self, page: JsonPage) -> int:
         return self.points + len(page) * self.points_of_row + self.counts * (page.total // COUNTED_ROWS_A_POINT)
 
-    async def _filled(self, run: PlanExecution, pages: Sequence[JsonPage], ends: Sequence[int]) -> tuple[Sequence[JsonPage], Sequence[int]]:
+    async def _filled(self, run: PlanExecution, pages: Sequence[JsonPage]) -> tuple[Sequence[JsonPage], Sequence[int]]:
         """With the placeholders of all rows of all pages filled at once, and what each page costs by them."""
         texts = len(self.form.texts)
         columns = [[text for page in pages for text in page.columns[place]] for place in range(texts)]
         filled, points = await fill_placeholders(run, self.steps, columns)
         costs, begin = list[int](), 0
-        for page, end in zip(pages, ends, strict=True):
+        for page in pages:
+            end = begin + len(page)
             page.columns = [*[column[begin:end] for column in filled], *page.columns[texts:]]
             costs.append(sum(points[begin:end]))
             begin = end
         return pages, costs
-
-    def _page(self, page: JsonPage) -> bytes:
-        return b"{%b}" % b",".join([prefix + show(page) for prefix, show in self._prefixes])
 
     def empty(self) -> JsonPage:
         """The page of a list whose rows the viewer may not see: they are missing, not forbidden."""

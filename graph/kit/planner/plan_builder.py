@@ -38,7 +38,7 @@ from graph.kit.entity.declaration import (
 from graph.kit.execution.coercion import Converters
 from graph.kit.limits.cost_rules import notation
 from graph.kit.planner.collect_fields import FieldCollector
-from graph.kit.planner.connection_plan import ChildConnectionStep, ConnectionPlan, Show
+from graph.kit.planner.connection_plan import ChildConnectionStep, ConnectionPlan, Show, show_object
 from graph.kit.planner.plan_cost import PlanCost, PlanCosts
 from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
 from graph.kit.planner.splices import ResolvedField, Splice, attributes_to_splice
@@ -322,8 +322,7 @@ class _Connection:
     def _page_info(self, nodes: Sequence[FieldNode]) -> Show:
         type_ = cast("GraphQLObjectType", named_type(self._type.fields["pageInfo"]))
         fields = self._builder.selection.below(type_, nodes)
-        infos = [(b'"%b":' % name.encode(), self._info(type_.name, selected[0].name.value)) for name, selected in fields.items()]
-        return lambda page: b"{%b}" % b",".join([prefix + info(page) for prefix, info in infos])
+        return show_object({name: self._info(type_.name, selected[0].name.value) for name, selected in fields.items()})
 
     def _info(self, type_name: str, name: str) -> Show:
         match name:

@@ -110,7 +110,9 @@ class _FindNodes:
     async def run(self, run: PlanExecution) -> JsonAndCost:
         arguments = self._arguments(run)
         if self._most is None:
-            [found] = await self._objects(run, [arguments["id"]])
+            place = split(arguments["id"])
+            objects = self._found(place)
+            found = None if place is None or objects is None else await objects.one(run, place[1])
             return (NULL, self._weight) if found is None else (found[0], found[1] + self._weight)
         if len(arguments["ids"]) > self._most:
             raise Unplannable("more ids than the field takes")
@@ -119,16 +121,12 @@ class _FindNodes:
         return json, sum([self._weight + (0 if each is None else each[1]) for each in objects])
 
     async def _objects(self, run: PlanExecution, ids: Sequence[str]) -> Sequence[JsonAndCost | None]:
-        requested: dict[str, list[int]] = {}
+        keys: dict[str, dict[int, None]] = {}
         places = [split(id_) for id_ in ids]
         for place in places:
-            if place is not None and entity_type(place[0]) is None and is_refetched(place[0]):
-                raise Unplannable(f"{place[0]} is no entity")
-            if place is not None and entity_type(place[0]) is not None:
-                requested.setdefault(place[0], []).append(place[1])
-        keys = {name: list(dict.fromkeys(each)) for name, each in requested.items()}
-        built = [self._of(name) for name in keys]  # Before any of them reads: the next one may refuse.
-        answers = await gather([found.many(run, each) for found, each in zip(built, keys.values(), strict=True)])
+            if place is not None and self._found(place):  # For all before any of them reads: the next one may refuse.
+                keys.setdefault(place[0], {})[place[1]] = None
+        answers = await gather([self._by_type[name].many(run, list(each)) for name, each in keys.items()])
         found = {
             (name, key): answer
             for (name, each), some in zip(keys.items(), answers, strict=True)
@@ -136,10 +134,17 @@ class _FindNodes:
         }
         return [None if place is None else found.get(place) for place in places]
 
-    def _of(self, name: str) -> FoundObjects:
+    def _found(self, place: tuple[str, int] | None) -> FoundObjects | None:
+        """What finds the object of a global id; None where there is none. Raises: Unplannable."""
+        if place is None:
+            return None
+        name = place[0]
         if name not in self._by_type:
             declared = entity_type(name)
-            assert declared is not None, "looked at before"
+            if declared is None and not is_refetched(name):
+                return None
+            if declared is None:
+                raise Unplannable(f"{name} is no entity")
             self._by_type[name] = self._compile(declared)
         return self._by_type[name]
 

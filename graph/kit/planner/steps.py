@@ -18,7 +18,7 @@ from graph.kit.entity.visibility import Visibility
 from graph.kit.execution.concurrency import gather
 from graph.kit.planner.plan_execution import PlanExecution
 from graph.kit.planner.unplannable import Unplannable
-from persistence.kit.query.placeholders import contents, fill, placeholders
+from persistence.kit.query.placeholders import Placeholders, contents_by_number
 from persistence.kit.query.reader import Aggregates
 
 JsonAndCost = tuple[bytes, int]
@@ -94,9 +94,10 @@ async def fill_placeholders(
     run: PlanExecution, steps: Sequence[PlanStep], columns: Sequence[Sequence[bytes]]
 ) -> tuple[Sequence[Sequence[bytes]], Sequence[int]]:
     """The texts of rows with their placeholders filled, column by column, and what each row costs by them. Raises: BrokenRow."""
-    found = placeholders(columns) if steps else {}
-    if not found:
-        return columns, [0] * len(columns[0])
+    costs = [0] * len(columns[0])
+    placeholders = list(map(Placeholders, columns)) if steps else []
+    if not (found := contents_by_number(placeholders)):
+        return columns, costs
     filled: dict[bytes, bytes] = {}
     points: dict[bytes, int] = {}
     requested = [(number, sorted(each)) for number, each in found.items()]
@@ -104,7 +105,7 @@ async def fill_placeholders(
     for (number, each), answer in zip(requested, answers, strict=True):
         for content, (text, cost) in zip(each, answer, strict=True):
             filled[b"%d:%b" % (number, content)], points[b"%d:%b" % (number, content)] = text, cost
-    if not any(points.values()):
-        return [fill(column, filled) for column in columns], [0] * len(columns[0])
-    costs = [sum([points[placeholder] for placeholder in contents(b"".join(texts))]) for texts in zip(*columns, strict=True)]
-    return [fill(column, filled) for column in columns], costs
+    if any(points.values()):
+        for column in placeholders:
+            column.add_points(costs, points)
+    return [column.filled(filled) for column in placeholders], costs

@@ -11,7 +11,7 @@ import math
 import secrets
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,6 +25,7 @@ from persistence import logins
 from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import Change, Database
 from persistence.kit.lru_cache import LruCache
+from persistence.kit.query.batching import Batcher
 from persistence.logins import TokenClaims, TokenRefusal, TokenStatus
 
 ALGORITHM = "HS256"
@@ -62,6 +63,7 @@ class Tokens:
         self._keys = {key_id(key): key for key in (*older_keys, signing_key)}
         self._current = key_id(signing_key)
         self._known = LruCache[str, VerifiedToken](KNOWN_BYTES, lambda token, _: sys.getsizeof(token) + TOKEN_BYTES)
+        self._statuses = Batcher(self._read_statuses, most=TOKENS_AT_ONCE)
         self._changes = 0
         database.listen(self._forget)
 
@@ -117,7 +119,7 @@ class Tokens:
     async def _check_status(self, known: VerifiedToken) -> None:
         """A refusal is kept as well: a token that is worth nothing costs no statement a request."""
         changes, now = self._changes, time.monotonic()
-        (status,) = await self._statuses([known.token])
+        status = await self._statuses.load(known.token)
         known.principal = _principal(known.token, status)
         known.ended = status is TokenRefusal.ENDED
         # What was read during a change may be older than it: good for this request, not for the next.
@@ -125,16 +127,12 @@ class Tokens:
 
     async def principals(self, tokens: Sequence[AccessToken]) -> list[Principal | None]:
         """Who may present these tokens now; None for one that is worth nothing. One statement for a great many."""
-        found: list[Principal | None] = []
-        for start in range(0, len(tokens), TOKENS_AT_ONCE):
-            some = tokens[start : start + TOKENS_AT_ONCE]
-            found += [_principal(token, status) for token, status in zip(some, await self._statuses(some), strict=True)]
-        return found
+        return [_principal(token, status) for token, status in zip(tokens, await self._statuses.many(tokens), strict=True)]
 
-    async def _statuses(self, tokens: Sequence[AccessToken]) -> list[TokenStatus | TokenRefusal]:
+    async def _read_statuses(self, tokens: Sequence[AccessToken]) -> Mapping[AccessToken, TokenStatus | TokenRefusal]:
         claims = [TokenClaims(token.user_id, token.token_id, token.family) for token in tokens]
         async with self._database.reading_latest() as session:
-            return await logins.token_statuses(session, claims)
+            return dict(zip(tokens, await logins.token_statuses(session, claims), strict=True))
 
     async def _forget(self, changes: Sequence[Change]) -> None:
         users = {change.subject_id for change in changes if change.kind in {"user.updated", "login.ended"}}
@@ -145,8 +143,8 @@ class Tokens:
                     known.principal, known.checked_at = None, -math.inf
 
 
-def _principal(token: AccessToken, status: TokenStatus | TokenRefusal) -> Principal | None:
-    if isinstance(status, TokenRefusal):
+def _principal(token: AccessToken, status: TokenStatus | TokenRefusal | None) -> Principal | None:
+    if not isinstance(status, TokenStatus):
         return None
     held = frozenset(scope for scope in token.scopes if scope.value in status.scopes)
     return Principal(token.user_id, status.username, held, token.expires_at, token.token_id, token.family)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import Enum
+from functools import cached_property
 from operator import eq, ge, gt, le, lt
 from typing import Any
 
@@ -151,13 +152,13 @@ class EntityList:
         """What is searched for, if anything is."""
         return self.search if self.search and self.search.strip() else None
 
-    @property
+    @cached_property
     def values(self) -> Mapping[str, Any]:
         """The values of the statement's parameters."""
         values = {name: value for condition in self.conditions for name, value in condition.values.items()}
         return values if self.words is None else {**values, **searching(self.words)}
 
-    @property
+    @cached_property
     def form(self) -> Hashable:
         return self.entity, self.order, *(condition.form for condition in self.conditions), *self.values
 

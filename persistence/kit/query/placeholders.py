@@ -7,7 +7,7 @@ are escaped, so no text of a row can hold them.
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 LINE_END, MARK, PLACEHOLDER = "\n", "\x1f", "\x1e"
 BROKEN = "!"  # The content of a placeholder where the row is not as the schema says.
@@ -29,26 +29,32 @@ class BrokenRow(Exception):
     """A row is not as the schema says."""
 
 
-def placeholders(columns: Iterable[Sequence[bytes]]) -> dict[int, set[bytes]]:
-    """What is to be filled in some columns of rows: the contents of placeholders by their number. Raises: BrokenRow."""
+class Placeholders:
+    """Those of one column of rows, by number and content, `3:42`; the texts are split at them once."""
+
+    def __init__(self, texts: Sequence[bytes]) -> None:
+        self._parts = _LINE_END.join(texts).split(_PLACEHOLDER)
+        self.all = self._parts[1::2]
+
+    def filled(self, by: Mapping[bytes, bytes]) -> list[bytes]:
+        """The texts of the column, which has some."""
+        self._parts[1::2] = [by[placeholder] for placeholder in self.all]
+        return b"".join(self._parts).split(_LINE_END)
+
+    def add_points(self, costs: list[int], points: Mapping[bytes, int]) -> None:
+        """To the cost of each row what its placeholders cost. To be called before they are filled."""
+        row = 0
+        for before, placeholder in zip(self._parts[::2], self.all, strict=False):
+            row += before.count(_LINE_END)
+            costs[row] += points[placeholder]
+
+
+def contents_by_number(columns: Sequence[Placeholders]) -> dict[int, set[bytes]]:
+    """What is to be filled: different contents by their number. Raises: BrokenRow."""
     found: dict[int, set[bytes]] = {}
-    for placeholder in {part for texts in columns for part in b"".join(texts).split(_PLACEHOLDER)[1::2]}:
+    for placeholder in {each for column in columns for each in column.all}:
         number, _, content = placeholder.partition(b":")
         if number == _BROKEN:
             raise BrokenRow
         found.setdefault(int(number), set()).add(content)
     return found
-
-
-def fill(texts: Sequence[bytes], filled: Mapping[bytes, bytes]) -> list[bytes]:
-    """The texts with their placeholders filled; `filled` is by number and content, `3:42`."""
-    if not texts:
-        return []
-    parts = _LINE_END.join(texts).split(_PLACEHOLDER)
-    parts[1::2] = [filled[part] for part in parts[1::2]]
-    return b"".join(parts).split(_LINE_END)
-
-
-def contents(text: bytes) -> list[bytes]:
-    """The placeholders of one text, by number and content."""
-    return text.split(_PLACEHOLDER)[1::2]

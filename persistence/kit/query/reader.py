@@ -52,6 +52,7 @@ class EntityReader:
         self.pages: Callable[[RowForm], Pages] = lru_cache(FORMS)(partial(Pages, self))
         self.numbered: Callable[[RowForm], NumberedPages] = lru_cache(FORMS)(partial(NumberedPages, self))
         self.aggregates: Callable[[ChildAggregate], Aggregates] = lru_cache(FORMS)(partial(Aggregates, self))
+        self.of_parents: Callable[[ChildList], OrderedQuery[Any]] = lru_cache(FORMS)(self._of_parents)
         self.children: Callable[[RowForm, ChildList], ChildPages] = lru_cache(FORMS)(partial(ChildPages, self))
 
     def prepared(self, statement: Select[Any]) -> PreparedStatement:
@@ -91,6 +92,10 @@ class EntityReader:
             return None
         async with self._database.reading() as session:
             return await corrected(session, query, window)
+
+    def _of_parents(self, children: ChildList) -> OrderedQuery[Any]:
+        """The rows of each parent that is asked for."""
+        return children.listing_of(literal_column(f"{REQUESTED}.{'value' if self.sqlite else 'parent'}", BigInteger()))
 
     def listing(self, query: ListQuery) -> OrderedQuery[Any]:
         """Of a list of the query's form, whose values are to be bound, and whose mark may be another one's."""
@@ -158,21 +163,21 @@ class _Bounds:
 
     def __init__(self, listing: OrderedQuery[Any], window: PageArguments) -> None:
         self._backward = window.backward
-        self._ends = tuple(name for name in ("after", "before") if getattr(window, name) is not None)
+        self.ends = tuple(name for name in ("after", "before") if getattr(window, name) is not None)
         self.types: dict[str, Any] = {"size": BigInteger()}
-        for end in self._ends:
+        for end in self.ends:
             self.types |= {f"{end}_key": listing.key.type, f"{end}_id": listing.id.type}
 
     def values(self, listing: OrderedQuery[Any], window: PageArguments) -> tuple[Any, ...]:
-        """By the names in `types`. Raises: InvalidInput."""
+        """By the names in `types`, the same for all listings where no end is given. Raises: InvalidInput."""
         values: list[Any] = [window.size + 1]  # The last one tells that there are more.
-        for end in self._ends:
+        for end in self.ends:
             values += listing.position(getattr(window, end), end)
         return tuple(values)
 
     def rows(self, listing: OrderedQuery[Any], supplied: Callable[[str, Any], ColumnElement[Any]]) -> Select[Any]:
         value = {name: supplied(name, type_) for name, type_ in self.types.items()}
-        after, before = ((value[f"{end}_key"], value[f"{end}_id"]) if end in self._ends else None for end in ("after", "before"))
+        after, before = ((value[f"{end}_key"], value[f"{end}_id"]) if end in self.ends else None for end in ("after", "before"))
         return listing.selected(after, before, backward=self._backward, count=value["size"])
 
 
@@ -273,7 +278,9 @@ class _Statement(ABC):
 
     def page_of(self, cells: Sequence[bytes], row: Row, listing: OrderedQuery[Any], window: PageArguments) -> JsonPage:
         width, size = self.width, window.size
-        more, columns = len(cells) > size * width, [cells[place : size * width : width] for place in range(width)]
+        more = len(cells) > size * width
+        shown = cells[: size * width] if more else cells
+        columns = [shown] if width == 1 else [shown[place::width] for place in range(width)]
         total = min(COUNT_ROWS, row[1]) if self._total and len(row) > 1 else 0
         if window.backward:
             return JsonPage([each[::-1] for each in columns], listing, window.before is not None, more, total)
@@ -424,17 +431,17 @@ class ChildPages:
         if known is None:
             known = self._statements[key] = _Children(self._reader, self._form, self._children, window)
         listings = list(map(known.listing_of, parents)) if known.marked else [known.listing] * len(parents)
-        bounds = [known.bounds.values(listing, window) for listing in listings]
+        own = known.bounds.values
+        bounds = [own(listing, window) for listing in listings] if known.bounds.ends else [own(known.listing, window)] * len(parents)
         rows = await known.rows(parents, bounds)
         return [known.page(row, listing, window) for row, listing in zip(rows, listings, strict=True)]
 
 
 class _Children(_Statement):
     def __init__(self, reader: EntityReader, form: RowForm, children: ChildList, window: PageArguments) -> None:
-        parent = "value" if reader.sqlite else "parent"
         self._children = children
         self.marked = form.cursors or window.after is not None or window.before is not None
-        super().__init__(reader, form, children.listing_of(literal_column(f"{REQUESTED}.{parent}", BigInteger())), window, children)
+        super().__init__(reader, form, reader.of_parents(children), window, children)
         self._batchers: BatcherByTarget[Any, Any, Any] = BatcherByTarget(self._fetch, most=CHILD_PAGES_AT_ONCE)
 
     def listing_of(self, parent: int) -> OrderedQuery[Any]:
