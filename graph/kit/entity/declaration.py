@@ -17,7 +17,7 @@ else a type has is a resolver of its own, and leaves the roots above it to the e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias, TypeVar, cast
@@ -128,6 +128,10 @@ _classes: dict[type[Base], type[Node]] = {}
 
 def entity_type(name: str) -> EntityType | None:
     return _types.get(name)
+
+
+def entity_names() -> Sequence[str]:
+    return list(_types)
 
 
 def name_of(entity: Entity[Any]) -> str:

@@ -47,6 +47,9 @@ def _is_flag(value: Any) -> bool:
 FITS: Mapping[str, Fits] = {"ID": _is_text, "String": _is_text, "Int": _is_int, "Boolean": _is_flag}
 
 
+SAMPLES: Mapping[str, Any] = {"ID": "a", "String": "a", "Int": 1, "Boolean": True}
+
+
 class Plain:
     """Whether a document's variables are plainly what they must be; never, if it declares another kind of variable."""
 
@@ -55,6 +58,17 @@ class Plain:
 
     def __call__(self, variables: Mapping[str, Any]) -> bool:
         return all(fits is not None and fits(variables.get(name, Undefined)) for name, fits in self._checks)
+
+
+def sample_values(definitions: Sequence[VariableDefinitionNode]) -> dict[str, Any]:
+    """What a first request may give: null where it may, plain values where it must give some; what takes more is missing, and so are defaults."""
+    kinds = {each.variable.name.value: print_ast(each.type) for each in definitions if each.default_value is None}
+    given: dict[str, Any] = {name: [] if kind.startswith("[") else SAMPLES.get(kind.rstrip("!")) for name, kind in kinds.items()}
+    return {
+        name: given[name] if kind.endswith("!") else None
+        for name, kind in kinds.items()
+        if given[name] is not None or not kind.endswith("!")
+    }
 
 
 def _check(definition: VariableDefinitionNode) -> tuple[str, Fits | None]:

@@ -11,7 +11,7 @@ from graph.kit.execution.concurrency import gather
 from graph.kit.limits.cost_rules import COUNTED_ROWS_A_POINT
 from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
 from graph.kit.planner.splices import Splice
-from graph.kit.planner.steps import JsonAndCost, PlanStep, fill_placeholders
+from graph.kit.planner.steps import JsonAndCost, PlanStep, fill_placeholders, prepare_all
 from persistence.kit.query.json_page import JsonPage, RowForm
 from persistence.kit.query.paging import PageArguments
 from persistence.kit.query.reader import ChildPages
@@ -43,6 +43,9 @@ class ConnectionPlan:
 
     def __post_init__(self) -> None:
         self._page = show_object(self.shows)
+
+    def prepare(self, run: PlanExecution) -> None:
+        prepare_all(self.steps, run)
 
     async def json(self, run: PlanExecution, pages: Sequence[JsonPage]) -> list[JsonAndCost]:
         """Of each page."""
@@ -85,12 +88,16 @@ class ConnectionPlan:
         return JsonPage([[] for _ in range(width)], listing, has_next=False, has_previous=False)
 
 
-class ChildConnectionStep:
+class ChildConnectionStep(PlanStep):
     """The rows that point to each of some parents, whose ids are the keys."""
 
     def __init__(self, shape: ConnectionPlan, arguments: FieldArguments, pages: ChildPages, source: ToMany) -> None:
         self._shape, self._arguments, self._pages, self._visible = shape, arguments, pages, source.visible
         self._query_of = source.children.query_of if shape.splices else None
+
+    def prepare(self, run: PlanExecution) -> None:
+        self._pages.prepare(PageArguments(**self._arguments(run)))
+        self._shape.prepare(run)
 
     async def execute(self, run: PlanExecution, keys: Sequence[bytes]) -> Sequence[JsonAndCost]:
         """Raises: InvalidInput."""

@@ -21,7 +21,7 @@ from graph.kit.entity.roots import FindByKey, ReadList, ReadNumberedPage
 from graph.kit.execution.concurrency import gather
 from graph.kit.execution.engine import MAX_PLANS, Engine, Operation
 from graph.kit.fields import Planned
-from graph.kit.planner.arguments import Plain
+from graph.kit.planner.arguments import Plain, sample_values
 from graph.kit.planner.collect_fields import FieldCollector
 from graph.kit.planner.payloads import PayloadPlan, PayloadReader
 from graph.kit.planner.plan_builder import PlanBuilder, PlannerSchema
@@ -123,12 +123,24 @@ class Planner:
         except Unplannable:
             return None
 
-    def prepare(self, operation: Operation) -> None:
-        """Make the plans of an operation before it is asked for."""
-        if operation.is_query and not operation.definition.directives:
-            plans = self._plans(operation)
-            for conditions in islice(product((True, False), repeat=len(operation.conditions)), MAX_PLANS):
-                self._plan(operation, plans, conditions)
+    def prepare(self, operation: Operation, context: Context) -> None:
+        """Make the plans of an operation and their statements before it is asked for, as far as these do not depend on values of variables."""
+        if not operation.is_query or operation.definition.directives:
+            return
+        plans, samples = self._plans(operation), sample_values(operation.definition.variable_definitions or ())
+        for conditions in islice(product((True, False), repeat=len(operation.conditions)), MAX_PLANS):
+            if plan := self._plan(operation, plans, conditions):
+                variables = samples | dict(zip(operation.conditions, conditions, strict=True))
+                self._prepare(plan, operation, PlanExecution(self._schema.core, operation, plans.is_plain, variables, context))
+
+    def _prepare(self, plan: Plan, operation: Operation, run: PlanExecution) -> None:
+        for root in plan.planned.values():
+            try:
+                root.prepare(run)
+            except (Unplannable, DomainError, GraphQLError):
+                continue  # The first request with better values makes them.
+            except Exception as error:  # noqa: BLE001 -- the service starts without them
+                self._failed(operation, error)
 
     def _plans(self, operation: Operation) -> OperationPlans:
         if not operation.plans:

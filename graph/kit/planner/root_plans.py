@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ import orjson
 from graphql import FieldNode, GraphQLField
 
 from graph.kit.entity import roots
-from graph.kit.entity.declaration import EntityType, entity_type, named_type
+from graph.kit.entity.declaration import EntityType, entity_names, entity_type, named_type
 from graph.kit.execution.concurrency import gather
 from graph.kit.fields import Planned
 from graph.kit.global_ids import is_refetched, split
@@ -21,7 +22,7 @@ from graph.kit.planner.connection_plan import ConnectionPlan
 from graph.kit.planner.plan_builder import PlanBuilder, QueryOfArguments, RowBuilder, entity_of, serializer
 from graph.kit.planner.plan_cost import PlanCost, PlanCosts
 from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
-from graph.kit.planner.steps import JsonAndCost, fill_placeholders
+from graph.kit.planner.steps import JsonAndCost, fill_placeholders, prepare_all
 from graph.kit.planner.unplannable import Unplannable
 from persistence.kit.limits.moving_window import MovingWindow
 from persistence.kit.query.reader import NumberedPages, Pages
@@ -31,6 +32,10 @@ NULL = b"null"
 
 
 class RootPlan(Protocol):
+    def prepare(self, run: PlanExecution) -> None:
+        """Make the statements that it runs with such variables, if they are not made yet. Raises: as `run` does."""
+        ...
+
     async def run(self, run: PlanExecution) -> JsonAndCost:
         """The field's JSON and its price. Raises: DomainError, GraphQLError, Unplannable, for the executor to say it."""
         ...
@@ -60,6 +65,9 @@ class FoundObjects:
         if self._visible:
             rows.texts += [JsonColumn(name) for name in self._visible.users]
         self._steps, self._lookup = rows.steps, builder.schema.reader.lookup(rows.form, by, even_gone=even_gone)
+
+    def prepare(self, run: PlanExecution) -> None:
+        prepare_all(self._steps, run)
 
     async def many(self, run: PlanExecution, keys: Sequence[Any]) -> Sequence[JsonAndCost | None]:
         """For each key what the viewer finds by it."""
@@ -91,6 +99,7 @@ class _FindOne:
 
     def __init__(self, found: FoundObjects, key_of: Callable[[PlanExecution], Any], weight: int, *, must: bool = False) -> None:
         self._found, self._key_of, self._weight, self._must = found, key_of, weight, must
+        self.prepare = found.prepare
 
     async def run(self, run: PlanExecution) -> JsonAndCost:
         key = self._key_of(run)
@@ -106,6 +115,12 @@ class _FindNodes:
     def __init__(self, compile_: Callable[[EntityType], FoundObjects], arguments: FieldArguments, weight: int, most: int | None) -> None:
         self._compile, self._arguments, self._weight, self._most = compile_, arguments, weight, most
         self._by_type: dict[str, FoundObjects] = {}
+
+    def prepare(self, run: PlanExecution) -> None:
+        for name in entity_names():
+            with suppress(Unplannable):
+                if found := self._found((name, 0)):
+                    found.prepare(run)
 
     async def run(self, run: PlanExecution) -> JsonAndCost:
         arguments = self._arguments(run)
@@ -153,6 +168,11 @@ class _ReadList:
     def __init__(self, shape: ConnectionPlan, pages: Pages, query_of: QueryOfArguments, root: roots.ReadList) -> None:
         self._shape, self._pages, self._query_of, self._root = shape, pages, query_of, root
 
+    def prepare(self, run: PlanExecution) -> None:
+        self._shape.prepare(run)
+        if self._root.of_viewer is None:  # A viewer's list may be of another form than everybody's.
+            self._pages.prepare(*self._query_of(run))
+
     async def run(self, run: PlanExecution) -> JsonAndCost:
         query, window = self._query_of(run)
         if self._root.of_viewer:
@@ -173,6 +193,10 @@ class _ReadNumberedPage:
         weight: int,
     ) -> None:
         self._steps, self._pages, self._query_of, self._shown, self._weight = rows.steps, pages, query_of, shown, weight
+
+    def prepare(self, run: PlanExecution) -> None:
+        prepare_all(self._steps, run)
+        self._pages.prepare(self._query_of(run)[0])
 
     async def run(self, run: PlanExecution) -> JsonAndCost:
         query, number, size = self._query_of(run)
@@ -201,6 +225,11 @@ class _ReadObject:
         weight: int,
     ) -> None:
         self._key_of, self._values, self._shown, self._weight = key_of, root.values, shown, weight
+
+    def prepare(self, run: PlanExecution) -> None:
+        for each in self._shown.values():
+            if isinstance(each, FoundObjects):
+                each.prepare(run)
 
     async def run(self, run: PlanExecution) -> JsonAndCost:
         key = self._key_of(run)
@@ -244,7 +273,7 @@ class _Charged:
     """A root that costs more for some of its arguments."""
 
     def __init__(self, plan: RootPlan, supplied: int | Size) -> None:
-        self._plan, self._supplied = plan, supplied
+        self._plan, self._supplied, self.prepare = plan, supplied, plan.prepare
 
     async def run(self, run: PlanExecution) -> JsonAndCost:
         json, points = await self._plan.run(run)
@@ -255,7 +284,7 @@ class _Permitted:
     """A root whose field needs a token with these scopes."""
 
     def __init__(self, plan: RootPlan, scopes: Sequence[Any]) -> None:
-        self._plan, self._scopes = plan, scopes
+        self._plan, self._scopes, self.prepare = plan, scopes, plan.prepare
 
     async def run(self, run: PlanExecution) -> JsonAndCost:
         run.context.require(*self._scopes)
@@ -266,7 +295,7 @@ class _Limited:
     """A root that may be asked so often and no more. What the plan leaves to the executor is counted there."""
 
     def __init__(self, plan: RootPlan, name: str, limits: Sequence[RateLimitRule], arguments: FieldArguments) -> None:
-        self._plan, self._name, self._limits, self._arguments = plan, name, limits, arguments
+        self._plan, self._name, self._limits, self._arguments, self.prepare = plan, name, limits, arguments, plan.prepare
 
     async def run(self, run: PlanExecution) -> JsonAndCost:
         call = LimitedCall(run.context.port(MovingWindow), self._name, run.context.caller, self._arguments(run))

@@ -27,6 +27,9 @@ REMEMBERED, REMEMBERED_LENGTH = 1_000, 500  # Of each computed field: values, an
 
 
 class PlanStep(Protocol):
+    def prepare(self, run: PlanExecution) -> None:
+        """Make the statements that it runs, if they are not made yet. Raises: DomainError, GraphQLError, Unplannable."""
+
     async def execute(self, run: PlanExecution, keys: Sequence[bytes]) -> Sequence[JsonAndCost]: ...
 
 
@@ -51,7 +54,7 @@ class ComputedJson:
             raise Unplannable("a value that is not of its type") from error
 
 
-class ComputedValueStep:
+class ComputedValueStep(PlanStep):
     """A value of the row that Python works out, or that is as the database wrote it and not for every viewer."""
 
     def __init__(self, computed: ComputedJson | None, visible: Visibility | None) -> None:
@@ -73,7 +76,7 @@ def _id(json: bytes) -> int | None:
     return None if json == b"null" else int(json)
 
 
-class AggregateStep:
+class AggregateStep(PlanStep):
     """Numbers about the rows that point to each of some parents, whose ids are the keys; each costs the same."""
 
     def __init__(self, aggregates: Aggregates, serialize: Callable[[Any], Any], points: int) -> None:
@@ -88,6 +91,11 @@ def attributes_of(source: ComputedValue) -> tuple[str, ...]:
     """What a placeholder of such a value must hold."""
     visible = source.visible
     return source.attributes if visible is None else (visible.own or "id", *source.attributes)
+
+
+def prepare_all(steps: Sequence[PlanStep], run: PlanExecution) -> None:
+    for step in steps:
+        step.prepare(run)
 
 
 async def fill_placeholders(

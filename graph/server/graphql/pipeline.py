@@ -112,7 +112,7 @@ class Pipeline:
                 log.warning("a document of the manifest cannot run", error=str(refused))
                 continue
             if self._planner:
-                self._planner.prepare(operation)
+                self._planner.prepare(operation, self.context(operation, ANONYMOUS))
             await asyncio.sleep(0)
 
     async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:

@@ -207,11 +207,16 @@ class Pages:
             found = await self._page(other, window)
         return found
 
-    async def _page(self, query: ListQuery, window: PageArguments) -> JsonPage:
+    def prepare(self, query: ListQuery, window: PageArguments) -> _Alone | _ByRank | _Together:
+        """The statement for pages of this form, which is made once."""
         key = (self._form, type(query), query.form, window.after is None, window.before is None, window.backward)
         known = self._reader.statements.get(key)
         if known is None:
             known = self._reader.statements[key] = self._made(query, window)
+        return known
+
+    async def _page(self, query: ListQuery, window: PageArguments) -> JsonPage:
+        known = self.prepare(query, window)
         # Lists of one form may have marks of their own: a blank search searches for nothing.
         listing = known.listing if known.query is query or known.query == query else owned(known.listing, query)
         page = known.page(await known.row(known.bounds.values(listing, window), query.values), listing, window)
@@ -238,11 +243,14 @@ class NumberedPages:
 
     async def page(self, query: ListQuery, number: int, size: int) -> JsonPage:
         """Page `number`, from 1: meant for the first few."""
+        return await self.prepare(query).numbered(number, size, query)
+
+    def prepare(self, query: ListQuery) -> _Numbered:
         key = ("numbered", self._form, type(query), query.form)
         known = self._reader.statements.get(key)
         if known is None:
             known = self._reader.statements[key] = _Numbered(self._reader, self._form, query)
-        return await known.numbered(number, size, query)
+        return known
 
 
 class _Statement(ABC):
@@ -426,15 +434,19 @@ class ChildPages:
 
     async def pages(self, parents: Sequence[int], window: PageArguments) -> Sequence[JsonPage]:
         """One for each parent. Raises: InvalidInput, if a cursor is not fit for one of them."""
-        key = (window.after is None, window.before is None, window.backward)
-        known = self._statements.get(key)
-        if known is None:
-            known = self._statements[key] = _Children(self._reader, self._form, self._children, window)
+        known = self.prepare(window)
         listings = list(map(known.listing_of, parents)) if known.marked else [known.listing] * len(parents)
         own = known.bounds.values
         bounds = [own(listing, window) for listing in listings] if known.bounds.ends else [own(known.listing, window)] * len(parents)
         rows = await known.rows(parents, bounds)
         return [known.page(row, listing, window) for row, listing in zip(rows, listings, strict=True)]
+
+    def prepare(self, window: PageArguments) -> _Children:
+        key = (window.after is None, window.before is None, window.backward)
+        known = self._statements.get(key)
+        if known is None:
+            known = self._statements[key] = _Children(self._reader, self._form, self._children, window)
+        return known
 
 
 class _Children(_Statement):

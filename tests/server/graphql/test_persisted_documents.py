@@ -11,15 +11,19 @@ from structlog.testing import capture_logs
 
 from graph.kit.auth import Caller
 from graph.kit.errors import Refused
+from graph.kit.execution import engine
+from graph.kit.planner import planner
 from graph.server.graphql import persisted_documents
 from graph.server.graphql.persisted_documents import BadManifest, DocumentMode, PersistedDocuments, TrustedDocuments, read_manifest, sha256
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.settings import BadSettings, load
+from persistence.kit.query import reader
+from persistence.kit.query.reader import EntityReader
 from tests.conftest import settings_for
 from tests.support.service import running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     import httpx
@@ -265,11 +269,43 @@ async def test_logs_a_strange_document_once_in_shadow_mode(trusting: Service) ->
     assert [(entry["sha256"], entry["client"], entry["mode"]) for entry in told] == [(sha256(query), "new", "shadow")]
 
 
+LISTED = """query Sellers($first: Int!, $cursor: String, $search: String, $id: ID!, $mine: Boolean!) {
+  items(first: $first, after: $cursor, search: $search) { totalCount nodes { name owner @include(if: $mine) { items(first: 2) { totalCount nodes { name } } } } }
+  node(id: $id) { id ... on Item { price } ... on User { username } }
+}"""
+
+
+async def test_compiles_nothing_for_the_first_request_of_a_document_of_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"a": LISTED}))
+    async with running(await settings_for("sqlite", tmp_path, documents_manifest=tmp_path / "manifest.json")) as service:
+        created = await service.ask(CREATE.replace("__typename", "... on Item { id }"), token=await service.sign_in())
+        compiled = list[str]()
+        for place, name in ((engine, "parsed"), (planner, "PlanBuilder"), (reader, "prepare"), (EntityReader, "aggregated")):
+            monkeypatch.setattr(place, name, counting(compiled, name, getattr(place, name)))
+        variables = {"first": 5, "search": None, "cursor": None, "id": created["createItem"]["id"], "mine": True}
+        answer = await service.ask(LISTED, variables)
+        [shown] = answer["items"]["nodes"]
+        assert (shown["owner"]["items"], answer["node"]["price"]) == ({"totalCount": 1, "nodes": [{"name": "Kettle"}]}, "1.00")
+        assert compiled == []
+        await service.ask(LISTED.replace("{ name }", "{ tags }"), variables)
+        assert {"parsed", "PlanBuilder", "aggregated"} <= set(compiled)
+
+
+def counting(calls: list[str], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(name)
+        return function(*arguments, **named)
+
+    return counted
+
+
 async def test_plans_the_documents_of_the_manifest_at_start(tmp_path: Path) -> None:
     known, strange = "query ($yes: Boolean!) { items { nodes { name @include(if: $yes) } } }", "{ nothing }"
     (tmp_path / "manifest.json").write_text(json.dumps({"a": known, "b": strange}))
     async with running(await settings_for("sqlite", tmp_path, documents_manifest=tmp_path / "manifest.json")) as service:
-        engine = service.app.state.pipeline._engine
-        assert (engine.knows(known, None), engine.knows(strange, None)) == (True, False)
-        [plans] = engine.prepare(known, None).plans
+        kept = service.app.state.pipeline._engine
+        assert (kept.knows(known, None), kept.knows(strange, None)) == (True, False)
+        [plans] = kept.prepare(known, None).plans
         assert set(plans.by_conditions) == {(True,), (False,)}
