@@ -63,11 +63,11 @@ class Plain:
 def sample_values(definitions: Sequence[VariableDefinitionNode]) -> dict[str, Any]:
     """What a first request may give: null where it may, plain values where it must give some; what takes more is missing, and so are defaults."""
     kinds = {each.variable.name.value: print_ast(each.type) for each in definitions if each.default_value is None}
-    given: dict[str, Any] = {name: [] if kind.startswith("[") else SAMPLES.get(kind.rstrip("!")) for name, kind in kinds.items()}
+    sample: dict[str, Any] = {name: [] if kind.startswith("[") else SAMPLES.get(kind.rstrip("!")) for name, kind in kinds.items()}
     return {
-        name: given[name] if kind.endswith("!") else None
+        name: sample[name] if kind.endswith("!") else None
         for name, kind in kinds.items()
-        if given[name] is not None or not kind.endswith("!")
+        if sample[name] is not None or not kind.endswith("!")
     }
 
 

@@ -152,13 +152,17 @@ class EntityList:
         """What is searched for, if anything is."""
         return self.search if self.search and self.search.strip() else None
 
-    @cached_property
+    @property
     def values(self) -> Mapping[str, Any]:
         """The values of the statement's parameters."""
+        return self._values
+
+    @cached_property
+    def _values(self) -> Mapping[str, Any]:
         values = {name: value for condition in self.conditions for name, value in condition.values.items()}
         return values if self.words is None else {**values, **searching(self.words)}
 
-    @cached_property
+    @property
     def form(self) -> Hashable:
         return self.entity, self.order, *(condition.form for condition in self.conditions), *self.values
 
