@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,6 +198,22 @@ class Cluster:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGKILL)
         return node
+
+    def hold_standbys(self) -> list[psutil.Process]:
+        """What is written from now on reaches no standby: their receivers stand still. Pausing the replay would not do, as they would still receive."""
+        found = list[psutil.Process]()
+        for postgres in filter(None, (node.postgres for node in self.nodes)):
+            found += [process for process in postgres.children() if "walreceiver" in " ".join(process.cmdline())]
+        for process in found:
+            process.send_signal(signal.SIGSTOP)
+        return found
+
+    def give_up_receivers(self, held: Sequence[psutil.Process]) -> None:
+        """End those that stood still, before they read on: what the primary had sent them meanwhile is in no log of theirs."""
+        for process in held:
+            for number in (signal.SIGTERM, signal.SIGCONT):
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
 
     def freeze_primary(self) -> Node:
         """The machine hangs: its connections stay open and nothing answers."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -27,11 +28,11 @@ from persistence.kit.events import log as events
 from persistence.kit.events.log import Event
 from persistence.schema import upgrade
 from tests.conftest import settings_for
-from tests.proofs.failover.cluster import Cluster, cluster
+from tests.proofs.failover.cluster import Cluster, Node, cluster
 from tests.proofs.histories.checker import key_faults, register_faults, stale_reads, stream_faults
 from tests.proofs.histories.clients import BUY, Client, History, Roamer
 from tests.proofs.histories.histories import STOCK, TOLD, effects, newest_events
-from tests.support.servers.processes import Process, serving
+from tests.support.servers.processes import PROGRAM, Process, serving
 from tests.support.service import running
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ PROCESSES = 2
 CLIENTS = 8
 BACK_SECONDS = 15.0
 CALM_SECONDS = 2.0  # Of work before a failover, and after it.
+LOST_SECONDS = 1.0  # Of work that no standby has, with asynchronous replication, when the primary is killed.
+WITHOUT_RESET = [sys.executable, "-m", "tests.proofs.failover.without_reset"]
 
 
 @dataclass
@@ -60,8 +63,8 @@ class Outcome:
 
 
 class Failover:
-    def __init__(self, settings: Settings, made: Cluster, folder: Path) -> None:
-        self._settings, self._cluster, self._folder = settings, made, folder
+    def __init__(self, settings: Settings, made: Cluster, folder: Path, program: Sequence[str]) -> None:
+        self._settings, self._cluster, self._folder, self._program = settings, made, folder, program
         self._processes: list[Process] = []
         self._token, self._shop = "", ""
         self.history, self.back = History(), list[float]()
@@ -77,7 +80,7 @@ class Failover:
                 start = events.cursor(await events.identity(session), await events.newest(session))
         with ExitStack() as stack:
             for _ in range(PROCESSES):
-                self._processes.append(stack.enter_context(serving(self._settings, self._folder, LOG_LEVEL="ERROR")))
+                self._processes.append(stack.enter_context(serving(self._settings, self._folder, program=self._program, LOG_LEVEL="ERROR")))
             crowd = await self._work(failovers, subscribers, registers, start)
         return await self._checked(crowd, registers, start, failovers)
 
@@ -103,13 +106,22 @@ class Failover:
 
     async def _fail_over(self, number: int) -> None:
         frozen = bool(number % 2)
-        node = await asyncio.to_thread(self._cluster.freeze_primary if frozen else self._cluster.kill_primary)
+        attack = self._cluster.freeze_primary if frozen else self._cluster.kill_primary
+        node = await (asyncio.to_thread(attack) if frozen or self._cluster.synchronous else self._lose())
         began = time.monotonic()
         await asyncio.gather(*(self._writes(address, f"probe {number} {place}") for place, address in enumerate(self.addresses())))
         self.back.append(round(time.monotonic() - began, 1))
         if frozen:
             node.signal(signal.SIGCONT)
         await asyncio.to_thread(self._cluster.is_whole)
+
+    async def _lose(self) -> Node:
+        """The primary dies with what it acknowledged in the last second."""
+        held = await asyncio.to_thread(self._cluster.hold_standbys)
+        await asyncio.sleep(LOST_SECONDS)
+        node = await asyncio.to_thread(self._cluster.kill_primary)
+        self._cluster.give_up_receivers(held)
+        return node
 
     async def _writes(self, address: str, key: str) -> None:
         """Until the process has made a purchase."""
@@ -132,6 +144,8 @@ class Failover:
             faults += register_faults(history.operations, dict.fromkeys(registers, (1, None))) + key_faults(history.answers, by_key)
             faults += [fault for _, fault in stale_reads(history.operations)]
             faults += [f"{key} is lost" for key in lost] + [f"a subscriber was told of a loss: {event}" for event in told]
+        elif not lost:
+            faults.append("no write was lost, so that it was not shown that subscribers are told of it")
         for number, subscriber in enumerate(crowd):
             faults += [f"subscriber {number}: {fault}" for fault in untold(subscriber.heard, log)]
         if not purchases == sold == len(history.bought - lost):
@@ -172,12 +186,14 @@ async def _until(stop: asyncio.Event, client: Client, registers: list[str], shop
         await client.work(registers, shops)
 
 
-async def run(folder: Path, *, failovers: int, subscribers: int, synchronous: bool = True, **options: Any) -> Outcome:
+async def run(
+    folder: Path, *, failovers: int, subscribers: int, synchronous: bool = True, program: Sequence[str] = PROGRAM, **options: Any
+) -> Outcome:
     with cluster(synchronous=synchronous) as made:
         await upgrade(made.url)
         settings = await settings_for("postgresql", folder, connections_per_caller=10_000, **options)
         urls = {"database_url": made.url, "database_replica_url": made.replica_url}
-        return await Failover(settings.model_copy(update=urls), made, folder).run(failovers, subscribers)
+        return await Failover(settings.model_copy(update=urls), made, folder, program).run(failovers, subscribers)
 
 
 def main() -> None:
@@ -185,12 +201,15 @@ def main() -> None:
     parser.add_argument("--failovers", type=int, default=20)
     parser.add_argument("--subscribers", type=int, default=50)
     parser.add_argument("--asynchronous", action="store_true", help="losses are no faults then, but subscribers must be told of them")
+    parser.add_argument("--without-reset", action="store_true", help="a fault, planted: nobody is told of a loss, and the run has to fail")
     arguments = parser.parse_args()
-    numbers = {"failovers": arguments.failovers, "subscribers": arguments.subscribers}
+    options: dict[str, Any] = {"program": WITHOUT_RESET} if arguments.without_reset else {}
+    options |= {"failovers": arguments.failovers, "subscribers": arguments.subscribers}
     with tempfile.TemporaryDirectory(prefix="storegraph-failover-") as folder:
-        outcome = asyncio.run(run(Path(folder), synchronous=not arguments.asynchronous, **numbers))
-    print(outcome)  # noqa: T201
-    raise SystemExit(bool(outcome.faults))
+        outcome = asyncio.run(run(Path(folder), synchronous=not arguments.asynchronous, **options))
+    faults, outcome.faults = outcome.faults, outcome.faults[:20]
+    print(outcome, f"{len(faults)} faults")  # noqa: T201
+    raise SystemExit(bool(faults))
 
 
 if __name__ == "__main__":

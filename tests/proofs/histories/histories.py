@@ -59,13 +59,16 @@ class Plan:
     processes: int = 4
     restarts: bool = True
     """Whether a process that was killed is started again, which takes seconds; without it, the last one is never killed."""
-    clients: int = 32
-    registers: int = 8
+    clients: int = 96
+    """Enough that a few of them are answered while the others wait for what is frozen, cut off or started."""
+    registers: int = 24
     subscribers: int = 12
     fault_seconds: float = 1.5
     """The longest that one fault lasts."""
     pause_seconds: float = 0.5
-    """The mean between two faults."""
+    """The mean between two faults of connections."""
+    attack_seconds: float = 4.0
+    """The mean between two attacks on processes: a start takes seconds of a processor, in which nobody else works."""
 
 
 @dataclass
@@ -175,7 +178,8 @@ class Run:
         listening = [asyncio.create_task(subscriber.listen()) for subscriber in crowd]
         clients = [Client(number, self.addresses, token, self.history) for number in range(self._plan.clients)]
         working = [asyncio.create_task(self._work(client, registers, shops)) for client in clients]
-        faults = [asyncio.create_task(self._injecting(each)) for each in (self._disturb, self._disturb, self._attack)]
+        disturbing = [(self._disturb, self._plan.pause_seconds)] * 2
+        faults = [asyncio.create_task(self._injecting(*each)) for each in (*disturbing, (self._attack, self._plan.attack_seconds))]
         await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
         self._over.set()
         await self._ended(working)
@@ -199,9 +203,9 @@ class Run:
             self._done += 1
             await client.work(registers, shops)
 
-    async def _injecting(self, fault: Callable[[], Awaitable[None]]) -> None:
+    async def _injecting(self, fault: Callable[[], Awaitable[None]], pause_seconds: float) -> None:
         while not self._over.is_set():
-            await self._pause(random.expovariate(1 / self._plan.pause_seconds))
+            await self._pause(random.expovariate(1 / pause_seconds))
             if not self._over.is_set():
                 await fault()
 
