@@ -57,7 +57,7 @@ def mutated(name: str, folder: Path, processes: int) -> list[str]:
     states = dict(line.strip().rsplit(": ", 1) for line in told if ": " in line)
     survivors = [mutant for mutant, state in states.items() if state not in {"killed", "timeout", "caught by type check"}]
     for mutant in survivors:
-        print(*_changes(_mutmut(folder, "show", mutant)), sep="\n", end="\n\n")  # noqa: T201
+        print(mutant, *_changes(_mutmut(folder, "show", mutant)), sep="\n", end="\n\n")  # noqa: T201
     print(f"{name}: {len(states) - len(survivors)} of {len(states)} mutants were noticed", flush=True)  # noqa: T201
     return survivors if states else ["nothing was mutated"]
 

@@ -16,7 +16,7 @@ from persistence.kit.database.database import Database
 from persistence.kit.events import feed, watermark
 from persistence.kit.events import log as events
 from persistence.kit.events.broker import LocalBroker
-from persistence.kit.events.feed import EventGap, EventGapReason, Feed
+from persistence.kit.events.feed import EventBuffer, EventGap, EventGapReason, Feed
 from persistence.kit.events.log import Event, EventRetention
 from tests.server.telemetry.test_metrics import samples
 
@@ -123,6 +123,47 @@ async def test_tells_of_events_that_a_failover_lost_though_others_have_their_ids
         (third,) = await tell(service.database, 3)
         assert await take(stream, 1) == [third]
         await stream.aclose()
+
+
+async def test_says_that_a_position_is_of_no_log_that_it_knows(service: Service) -> None:
+    _, newest = await tell(service.database, 1, 2)
+    async with started(service) as fresh:
+        for stream in (fresh.resume(events.cursor("elsewhere", 1)), fresh.subscribe(newest + 1_000)):
+            assert await take(stream, 1) == [EventGap(newest, EventGapReason.UNKNOWN)]
+            (following,) = await tell(service.database, 3)
+            assert await take(stream, 1) == [following]
+            newest = following
+            await stream.aclose()
+
+
+async def test_is_charged_for_pages_of_the_table_and_ends_where_it_is_told(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "PAGE_EVENTS", 2)
+    pages: list[int] = []
+
+    async def read() -> None:
+        pages.append(1)
+
+    told = await tell(service.database, *range(5))
+    assert Feed(service.database, LocalBroker()).stop_subscriptions() is None
+    async with started(service) as fresh:
+        assert fresh.stop_subscriptions() == fresh.cursor(told[-1])
+        found = [event async for event in fresh.resume(fresh.cursor(told[0] - 1), reading=read)]
+        assert [event.id for event in found if isinstance(event, Event)] == told
+        assert len(pages) == 3
+        assert [event async for event in fresh.resume(None, reading=read)] == []
+        assert len(pages) == 3
+
+
+def test_keeps_the_end_of_the_log_and_gives_it_out_by_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "RECENT_EVENTS", 4)
+    monkeypatch.setattr(feed, "PAGE_EVENTS", 2)
+    kept, log = EventBuffer(4), [Event(id=id_) for id_ in (5, 7, 8, 9, 10, 11)]
+    kept.add(log[:4])
+    assert (kept.after, kept.events) == (4, log[:4])
+    assert kept.between(4, 9) == log[:2]
+    kept.add(log[4:])
+    assert (kept.after, kept.events) == (7, log[2:])
+    assert [kept.between(7, 11), kept.between(8, 9), kept.between(10, 99), kept.between(11, 99)] == [log[2:4], [log[3]], [log[5]], []]
 
 
 async def test_ends_although_there_is_news_at_that_moment(service: Service) -> None:
