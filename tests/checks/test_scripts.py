@@ -75,7 +75,7 @@ def test_say_what_the_explorer_needs_where_it_is_missing(checkout: Path, without
 
 def test_do_not_bundle_the_explorer_again_while_its_sources_are_the_same(checkout: Path, without_node: str) -> None:
     sources = subprocess.run(
-        "cat build.js package-lock.json src/* | cksum",
+        "cat build.js package-lock.json src/*.* src/*/* | cksum",
         shell=True,
         cwd=checkout / EXPLORER,
         capture_output=True,
@@ -86,5 +86,5 @@ def test_do_not_bundle_the_explorer_again_while_its_sources_are_the_same(checkou
     (bundle / "sources").write_bytes(sources.stdout)
     same = run(checkout, "scripts/explorer", path=without_node)
     assert (same.returncode, same.stdout, same.stderr) == (0, "", "")
-    (checkout / EXPLORER / "src" / "main.jsx").write_text("changed")
+    (checkout / EXPLORER / "src" / "panels" / "status-bar.jsx").write_text("changed")
     assert run(checkout, "scripts/explorer", path=without_node).returncode == 1
