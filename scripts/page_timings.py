@@ -14,10 +14,10 @@ from sqlalchemy import func, select, text
 
 from graph.server.settings import Settings, load
 from persistence.items import listing as catalogue
-from persistence.items.listing import Filter, Order, OrderField
 from persistence.items.table import Item
 from persistence.kit.database.database import Database
 from persistence.kit.database.executors.statement_executor import PreparedStatement, prepare
+from persistence.kit.query.entity_list import SortOrder
 from persistence.kit.query.paging import OrderedQuery, PageArguments
 
 PAGE = 50
@@ -57,18 +57,18 @@ async def cases(database: Database) -> list[Case]:
         last = await session.scalar(select(func.max(Item.id))) or 0
         middle = await session.get_one(Item, last // 2)
         sample = (await session.scalars(select(Item.search_words).where(Item.id % SAMPLE == 0))).all()
-    for field in set(OrderField) - {OrderField.RELEVANCE}:
+    for attribute in ("id", "name", "price", "created_at", "inventory"):
         for descending in (False, True):
-            listing = catalogue.listing(Filter(), Order(field, descending=descending))
-            name = f"{field.name}{' descending' if descending else ''}"
+            listing = replace(catalogue.ALL, order=SortOrder(attribute, descending)).listing()
+            name = f"{attribute}{' descending' if descending else ''}"
             found.append((f"{name}, first", listing, PageArguments(PAGE)))
             found.append((f"{name}, after the middle", listing, PageArguments(PAGE, after=listing.cursor(middle))))
     for name, words in searches(sample).items():
-        for order in (Order(), Order(OrderField.PRICE, descending=True)):
-            listing = catalogue.listing(Filter(search=words), order)
-            by = "" if order == Order() else ", by price"
+        for order in (SortOrder(), SortOrder("price", descending=True)):
+            listing = replace(catalogue.ALL, search=words, order=order).listing()
+            by = "" if order == SortOrder() else ", by price"
             found.append((f"{name}: `{words}`{by}", listing, PageArguments(PAGE)))
-            if order == Order():
+            if order == SortOrder():
                 found.append((f"{name}: `{words}`, after the middle", listing, PageArguments(PAGE, after=listing.cursor(middle))))
     return found
 

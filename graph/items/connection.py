@@ -13,10 +13,10 @@ from graph.kit.context import Info
 from graph.kit.limits.cost_rules import Cost
 from graph.kit.operations.facets import Facets, Precision, count_precision, counted, facets_beside, scanning
 from persistence.items import table as items
-from persistence.items.listing import ItemList
 from persistence.kit.finding.facets import FACET_ROWS, MAX_BOUNDS, MAX_VALUES, CountFlags, CountRanges, CountValues, Ranges
 from persistence.kit.finding.highlights import MOST as MOST_HIGHLIGHTS
 from persistence.kit.finding.highlights import highlights
+from persistence.kit.finding.searched_list import SearchedList
 
 HIGHLIGHTED = ("name", "description")
 BOUNDS = tuple(Decimal(step) * 10**power for power in range(6) for step in (1, 2, 5))
@@ -79,8 +79,8 @@ class ItemFacets(Facets):
     async def tags(
         self, info: Info, first: Annotated[int, strawberry.argument(description=f"How many tags: 0 to {MAX_VALUES}.")] = 20
     ) -> list[TagFacet]:
-        filter_ = cast("ItemList", self.query).filter
-        chosen = {*(filter_.tags_any or ()), *(filter_.tags_all or ())}
+        conditions = cast("SearchedList", self.query).conditions
+        chosen = {tag for condition in conditions if condition.attribute == "tags" for tag in condition.value}
         found = await counted(info.context, self.query, CountValues("tags", first))
         return [TagFacet(tag=tag, count=count, selected=tag in chosen) for tag, count in found]
 
@@ -131,7 +131,7 @@ class Highlight:
 @strawberry.type(description="One item of a page, and its place.")
 class ItemEdge(Edge[Item]):
     row: strawberry.Private[items.Item]
-    query: strawberry.Private[ItemList | None]
+    query: strawberry.Private[SearchedList | None]
 
     @strawberry.field(
         description="The words that were searched for, in the order of the texts and without overlaps: at most"
@@ -139,7 +139,7 @@ class ItemEdge(Edge[Item]):
         metadata=spliced(*HIGHLIGHTED),
     )
     def highlights(self) -> list[Highlight]:
-        words = self.query and self.query.filter.words
+        words = self.query and self.query.words
         if not words:
             return []
         found = highlights(words, {name: getattr(self.row, name) for name in HIGHLIGHTED})
@@ -155,10 +155,10 @@ class ItemConnection(Connection[Item]):
 
     @strawberry.field(description="Whether the words that were searched for were found, or others near to them.", metadata=spliced())
     def matching(self) -> Matching:
-        return Matching.NEAR if cast("ItemList", self.query).did_you_mean else Matching.EXACT
+        return Matching.NEAR if cast("SearchedList", self.query).did_you_mean else Matching.EXACT
 
     @strawberry.field(description="If `matching` is `NEAR`, a search that finds what this one may have meant.", metadata=spliced())
     def did_you_mean(self) -> str | None:
-        return cast("ItemList", self.query).did_you_mean
+        return cast("SearchedList", self.query).did_you_mean
 
     facets: ItemFacets = facets_beside(ItemFacets)

@@ -15,8 +15,7 @@ from graph.kit.fields import mutation
 from graph.kit.global_ids import required_row_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
-from graph.kit.operations import commands
-from graph.kit.operations.commands import ExpectedVersion
+from graph.kit.operations.commands import ExpectedVersion, changes, perform
 from persistence import audit
 from persistence.items import table as items
 from persistence.kit import errors
@@ -112,8 +111,7 @@ class ItemMutation:
             await audit.write(work, "item.created", actor_id=owner.user_id, subject=("Item", item.id))
             return item
 
-        row = await info.context.once(command, items.REPLAY_FORMAT, key=idempotency_key, operation="createItem", arguments=vars(input))
-        return Item.of(row)
+        return await perform(info, items.ENTITY, command, key=idempotency_key, arguments=vars(input))
 
     @mutation(scope=Scope.ITEMS_WRITE, description="Change some values of an item.")
     async def update_item(
@@ -125,17 +123,16 @@ class ItemMutation:
         expected_inventory: ExpectedInventory = None,
         idempotency_key: IdempotencyKey = None,
     ) -> UpdateItemResult:
-        actor, item_id, changes = info.context.require(), required_row_id("Item", id), commands.changes(input)
+        actor, item_id, values = info.context.require(), required_row_id("Item", id), changes(input)
 
         async def command(work: UnitOfWork) -> items.Item:
             expected = {"expected_version": expected_version, "expected_inventory": expected_inventory}
-            item = await items.change(work, item_id, changes, **expected)
-            await audit.write(work, "item.updated", actor_id=actor.user_id, subject=("Item", item_id), detail={"fields": sorted(changes)})
+            item = await items.change(work, item_id, values, **expected)
+            await audit.write(work, "item.updated", actor_id=actor.user_id, subject=("Item", item_id), detail={"fields": sorted(values)})
             return item
 
-        arguments = [item_id, changes, expected_version, expected_inventory]
-        row = await info.context.once(command, items.REPLAY_FORMAT, key=idempotency_key, operation="updateItem", arguments=arguments)
-        return Item.of(row)
+        arguments = [item_id, values, expected_version, expected_inventory]
+        return await perform(info, items.ENTITY, command, key=idempotency_key, arguments=arguments)
 
     @mutation(scope=Scope.ITEMS_WRITE, description="Take an item out of the catalogue.")
     async def delete_item(
@@ -164,8 +161,7 @@ class ItemMutation:
             await audit.write(work, "item.restored", actor_id=actor.user_id, subject=("Item", item_id))
             return item
 
-        row = await info.context.once(command, items.REPLAY_FORMAT, key=idempotency_key, operation="restoreItem", arguments=item_id)
-        return Item.of(row)
+        return await perform(info, items.ENTITY, command, key=idempotency_key, arguments=item_id)
 
     @mutation(
         scope=Scope.ITEMS_WRITE, description="Add up to 10,000 items in one transaction.", cost=Cost(weight=50, size="inputs", each=1)

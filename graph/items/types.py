@@ -1,29 +1,30 @@
 """The `Item` type, its filters and orders, and the queries for items."""
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
 from graph.kit.auth import Scope
 from graph.kit.cache_control import reads
-from graph.kit.connections import After, Before, First, Last, listed
 from graph.kit.context import Info
 from graph.kit.entity.declaration import entity, stored, to_one
-from graph.kit.entity.roots import FindByKey, ReadList, ReadNumberedPage
+from graph.kit.entity.roots import FindByKey, ReadNumberedPage
 from graph.kit.fields import query
 from graph.kit.global_ids import Node
 from graph.kit.limits.cost_rules import Cost, search_points
 from graph.kit.limits.rate_limits import ADDRESS, RateLimitRule
-from graph.kit.operations.lists import LOOKING, OrderDirection, read_one
+from graph.kit.operations.lists import all_of, any_of, at_least, at_most, below, equal, read_list, read_one
 from graph.users.types import User
 from persistence import users
 from persistence.items import external_ids, listing
 from persistence.items import table as items
 from persistence.kit.errors import InvalidInput
-from persistence.kit.query.paging import PageArguments
+from persistence.kit.finding.searched_list import RELEVANCE, SearchedList
+from persistence.kit.query.entity import numbered_page
 
 if TYPE_CHECKING:
     from graph.items.connection import ItemConnection
@@ -59,30 +60,21 @@ class ItemOrderField(Enum):
     CREATED_AT = strawberry.enum_value("created_at", description="By when they were added.")
     INVENTORY = strawberry.enum_value("inventory", description="By the units left.")
     RELEVANCE = strawberry.enum_value(
-        "relevance",
+        RELEVANCE,
         description="By what was searched for, best first with `ASC`: all words in the name before words in the description, whole words before"
         " beginnings of words. Without a search, in the order they were added.",
     )
 
 
-@strawberry.input(description="The order of a list. Objects with equal values follow in the order they were added.")
-class ItemOrder:
-    field: ItemOrderField = strawberry.field(description="What to order by.")
-    direction: OrderDirection = strawberry.field(default=OrderDirection.ASC, description="Which way.")
-
-    def value(self) -> listing.Order:
-        return listing.Order(listing.OrderField(self.field.value), self.direction is OrderDirection.DESC)
-
-
 @strawberry.input(description="Conditions that all hold; what is left out or null is no condition.")
 class ItemFilter:
-    price_min: Decimal | None = strawberry.field(default=None, description="At least this price.")
-    price_max: Decimal | None = strawberry.field(default=None, description="At most this price.")
-    tags_any: list[str] | None = strawberry.field(default=None, description="At least one of these tags, of at most 20.")
-    tags_all: list[str] | None = strawberry.field(default=None, description="All of these tags, of at most 20.")
-    in_stock: bool | None = strawberry.field(default=None, description="Whether units are left.")
-    created_after: datetime | None = strawberry.field(default=None, description="Added at this instant or later.")
-    created_before: datetime | None = strawberry.field(default=None, description="Added before this instant.")
+    price_min: Decimal | None = at_least("price", description="At least this price.")
+    price_max: Decimal | None = at_most("price", description="At most this price.")
+    tags_any: list[str] | None = any_of("tags", description="At least one of these tags, of at most 20.")
+    tags_all: list[str] | None = all_of("tags", description="All of these tags, of at most 20.")
+    in_stock: bool | None = equal("in_stock", description="Whether units are left.")
+    created_after: datetime | None = at_least("created_at", description="Added at this instant or later.")
+    created_before: datetime | None = below("created_at", description="Added before this instant.")
 
 
 @strawberry.type(description="A numbered page, for lists with page numbers. Prefer `items`: it costs the same on every page.")
@@ -96,39 +88,19 @@ class ItemPage:
     pages: int = strawberry.field(description="How many pages there are.")
 
 
-Search = Annotated[
-    str | None,
-    strawberry.argument(
-        description="Up to 16 words of up to 64 characters: each must begin a word of the name or description, whatever its case and accents."
-        " In Chinese, Japanese, Thai, Lao, Khmer and Burmese any part of a text is found, and each 3 letters count as a word."
-    ),
-]
+SEARCH = (
+    "Up to 16 words of up to 64 characters: each must begin a word of the name or description, whatever its case and accents."
+    " In Chinese, Japanese, Thai, Lao, Khmer and Burmese any part of a text is found, and each 3 letters count as a word."
+)
 
 
-def item_list(
-    search: str | None = None,
-    filter: ItemFilter | None = None,
-    order_by: ItemOrder | None = None,
-    first: int | None = None,
-    after: str | None = None,
-    last: int | None = None,
-    before: str | None = None,
-) -> tuple[listing.ItemList, PageArguments]:
-    """What the arguments of `items` mean."""
-    if filter is None and search is None:
-        conditions = listing.NO_FILTER
-    else:
-        conditions = listing.Filter(search=search, **(vars(filter) if filter else {}))
-    return listing.ItemList(conditions, order_by.value() if order_by else listing.Order()), PageArguments(first, after, last, before)
-
-
-def numbered_list(page: int = 1, page_size: int = 10, search: str | None = None) -> tuple[listing.ItemList, int, int]:
+def numbered_list(page: int = 1, page_size: int = 10, search: str | None = None) -> tuple[SearchedList, int, int]:
     """What the arguments of `itemsPage` mean: a list, the number of a page, and its size. Raises: InvalidInput."""
     if page < 1:
         raise InvalidInput.at("page", "must be at least 1")
     if not 1 <= page_size <= PAGE_SIZE:
         raise InvalidInput.at("pageSize", f"must be between 1 and {PAGE_SIZE}")
-    return listing.ItemList(listing.Filter(search=search)), page, page_size
+    return replace(listing.ALL, search=search), page, page_size
 
 
 @strawberry.type
@@ -147,26 +119,9 @@ class ItemQuery:
         row = await info.context.load(items.by_external_id, external_id)
         return Item.of(row) if row else None
 
-    @query(
-        scope=None,
-        description="The catalogue, page by page.",
-        cost=Cost(supplied=LOOKING),
-        cache=reads(items.Item),
-        plan=ReadList(item_list),
+    items: Annotated["ItemConnection", strawberry.lazy("graph.items.connection")] = read_list(
+        listing.ALL, scope=None, description="The catalogue, page by page.", search=SEARCH, filter=ItemFilter, order=ItemOrderField
     )
-    async def items(
-        self,
-        info: Info,
-        search: Search = None,
-        filter: ItemFilter | None = None,
-        order_by: ItemOrder | None = None,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-    ) -> Annotated["ItemConnection", strawberry.lazy("graph.items.connection")]:
-        page: Any = await listed(info, *item_list(search, filter, order_by, first, after, last, before), of=Item.of)
-        return page
 
     @query(
         scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE),
@@ -180,10 +135,9 @@ class ItemQuery:
         info: Info,
         page: Annotated[int, strawberry.argument(description="From 1.")] = 1,
         page_size: Annotated[int, strawberry.argument(description="1 to 100.")] = 10,
-        search: Search = None,
+        search: Annotated[str | None, strawberry.argument(description=SEARCH)] = None,
     ) -> ItemPage:
-        query, number, size = numbered_list(page, page_size, search)
+        found, number, size = numbered_list(page, page_size, search)
         async with info.context.database.reading() as session:
-            rows = await listing.numbered_page(session, query.filter, number=number, size=size)
-            total = await listing.count(session, query.filter)
+            rows, total = await numbered_page(session, found, number=number, size=size)
         return ItemPage(items=[Item.of(row) for row in rows], page=page, page_size=page_size, total=total, pages=-(-total // page_size))

@@ -15,11 +15,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, literal_column
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.items.listing import Filter, selected
 from persistence.items.table import TAGS, Item
 from persistence.kit.database.executors.row_stream import stream_copy, stream_rows
 from persistence.kit.parsing import csv_formulas as formulas
-from persistence.kit.query.entity import STREAM_ROWS
+from persistence.kit.query.entity import STREAM_ROWS, ListQuery, selected
 
 COLUMNS = ("name", "description", "price", "tags", "inventory", "externalId", "id", "createdAt")
 HEADER = ",".join(COLUMNS).encode() + b"\r\n"
@@ -32,18 +31,18 @@ _POSTGRESQL_CREATED = f"replace(items.created_at::text, ' ', 'T') || ':00{ROW_EN
 _FEW_TAGS = 4  # Picked one by one, these take a tenth of the time that unpacking the list takes.
 
 
-async def lines(session: AsyncSession, filter_: Filter, *, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
-    """CSV of the items in order of id, after its header, cut anywhere. `raw` leaves cells as they are, for programs. Raises: InvalidInput."""
+async def lines(session: AsyncSession, items: ListQuery, *, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
+    """CSV of a list of items, after its header, cut anywhere. `raw` leaves cells as they are, for programs. Raises: InvalidInput."""
     on_sqlite = session.get_bind().dialect.name == "sqlite"
-    made = _sqlite_lines(session, filter_, limit, raw) if on_sqlite else _postgresql_lines(session, filter_, limit, raw)
+    made = _sqlite_lines(session, items, limit, raw) if on_sqlite else _postgresql_lines(session, items, limit, raw)
     async with aclosing(made) as pieces:
         async for piece in pieces:
             yield piece
 
 
-async def _sqlite_lines(session: AsyncSession, filter_: Filter, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
+async def _sqlite_lines(session: AsyncSession, items: ListQuery, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
     columns = (Item.name, Item.description, Item.price, Item.tags, Item.inventory, Item.external_id, Item.id, Item.created_at)
-    statement: Any = selected(filter_, limit).with_only_columns(*columns)
+    statement: Any = selected(items, limit).with_only_columns(*columns)
     async with aclosing(stream_rows(session, statement, most=STREAM_ROWS)) as batches:
         async for rows in batches:
             lines = [
@@ -59,9 +58,9 @@ async def _sqlite_lines(session: AsyncSession, filter_: Filter, limit: int | Non
             )
 
 
-async def _postgresql_lines(session: AsyncSession, filter_: Filter, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
+async def _postgresql_lines(session: AsyncSession, items: ListQuery, limit: int | None, raw: bool) -> AsyncGenerator[bytes]:
     cells: list[ColumnElement[Any]] = [literal_column(cell, Text).label(None) for cell in _POSTGRESQL_CELLS]
-    statement = selected(filter_, limit).with_only_columns(*cells)
+    statement = selected(items, limit).with_only_columns(*cells)
     async with aclosing(stream_copy(session, statement)) as pieces:
         async for rows in pieces:
             if raw or not formulas.may_contain_formula(rows, lines=rows.count(ROW_END.encode())):

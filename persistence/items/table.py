@@ -26,7 +26,7 @@ from persistence.kit.parsing.validation import Checks
 from persistence.kit.query.conditions import among
 from persistence.kit.query.entity import Entity
 from persistence.kit.search import tokenizer
-from persistence.kit.serialization import Serializer, row_of
+from persistence.kit.serialization import Serializer
 from persistence.users import User
 
 NAME_LENGTH = 200
@@ -80,10 +80,8 @@ class Item(Base):
     )
 
 
-SPELLINGS = spellings_table(Item.__tablename__)
-ENTITY = Entity(Item, gone="deleted_at", words="search_words")
+ENTITY = Entity(Item, gone="deleted_at", words="search_words", spellings=spellings_table(Item.__tablename__))
 by_id = ENTITY.by_id
-REPLAY_FORMAT = row_of(Item, without=("search_words",))
 PATHS = {"external_id": external_ids.PATH}
 """The fields that have another name in the API than in the table."""
 

@@ -34,7 +34,7 @@ class PurchaseList(EntityList):
         return f"{super().fingerprint} {self.viewer_id}"
 
     def listing(self) -> OrderedQuery[Any]:
-        rows = select(Purchase).where(*self._holds(indexed=True), *((OPEN,) if self._is_open else ()))
+        rows = select(Purchase).where(*self._conditions(indexed=True), *((OPEN,) if self._is_open else ()))
         branches = [rows.where(own) for own in self._own()]
         statement = rows.where(or_(*self._own())) if branches else rows
         return OrderedQuery(statement, Purchase.created_at, Purchase.id, self.order.descending, self.fingerprint, branches=branches)

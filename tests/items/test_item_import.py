@@ -19,7 +19,6 @@ from graph.server.rest.export_formats import FORMATS, ExportRequest
 from persistence.items import file_import
 from persistence.items import table as items
 from persistence.items.file_import import ImportRow, UnreadableFile
-from persistence.items.listing import Filter
 from persistence.items.table import ItemValues
 from persistence.kit.parsing import csv_formulas as formulas
 from persistence.kit.parsing import csv_reader
@@ -287,7 +286,7 @@ async def test_come_back_from_an_export_as_they_were(service: Service, query: st
 async def test_come_back_from_json_lines_as_they_were(service: Service) -> None:
     async with service.database.transaction() as work:
         await items.create_all(work, AWKWARD, owner_id=None)
-    exported = b"".join([part async for part in FORMATS["jsonl"].parts(service.database, ExportRequest(Filter()))])
+    exported = b"".join([part async for part in FORMATS["jsonl"].parts(service.database, ExportRequest())])
     assert [row.draft for row in read_json(exported)] == AWKWARD
 
 

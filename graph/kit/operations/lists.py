@@ -55,8 +55,13 @@ class _Declared:
     def condition(self, name: str, value: Any) -> Condition:
         if self.type_name is not None:
             value = row_id(self.type_name, value) or NO_ROW
-        stored = value.value if isinstance(value, Enum) else tuple(cast("list[Any]", value)) if isinstance(value, list) else value
+        stored = value.value if isinstance(value, Enum) else _stripped(cast("list[str]", value)) if isinstance(value, list) else value
         return Condition(name, self.attribute, self.comparison, stored)
+
+
+def _stripped(texts: Sequence[str]) -> tuple[str, ...]:
+    """Blanks around them do not count: nobody sees them."""
+    return tuple(text.strip() for text in texts)
 
 
 def _condition(comparison: Comparison, attribute: str, description: str, type_name: str | None = None) -> Any:
@@ -127,7 +132,7 @@ def read_list(
     `of_viewer` makes the list of the rows that the viewer may see of the whole one: with the viewer as a value of its statement, which all share.
     Raises: TypeError, for a condition or an order that the entity's table does not bear.
     """
-    _check(rows.entity, search, filter, order)
+    _check(rows, search, filter, order)
     parameters = _parameters(search, filter, order)
 
     def query_of(**arguments: Any) -> tuple[EntityList, PageArguments]:
@@ -172,12 +177,14 @@ def _sign(function: Callable[..., Any], parameters: Mapping[str, Any]) -> None:
 
 def _chosen(rows: EntityList, arguments: Mapping[str, Any]) -> EntityList:
     """The list that the arguments choose."""
-    filter_, order_by = arguments.get("filter"), arguments.get("order_by")
+    filter_, order_by, search = arguments.get("filter"), arguments.get("order_by"), arguments.get("search")
+    if filter_ is None and order_by is None and search is None:
+        return rows
     return replace(
         rows,
         conditions=conditions(filter_) if filter_ else (),
         order=SortOrder(order_by.field.value, order_by.direction is OrderDirection.DESC) if order_by else rows.order,
-        search=arguments.get("search"),
+        search=search,
     )
 
 
@@ -211,14 +218,14 @@ def order_input(order: type[Enum]) -> Any:
     return strawberry.input(made, description="The order of a list. Objects with equal values follow in the order they were added.")
 
 
-def _check(entity: Entity[Any], search: str | None, filter: type[Any] | None, order: type[Enum] | None) -> None:
-    table = entity.model.__name__
+def _check(rows: EntityList, search: str | None, filter: type[Any] | None, order: type[Enum] | None) -> None:
+    entity, table = rows.entity, rows.entity.model.__name__
     if search is not None and entity.words is None:
         raise TypeError(f"{table} has no words to search for: name the column in Entity({table}, words=…)")
     for name, declared in _declared(filter) if filter else ():
         if not entity.has(declared.attribute):
             raise TypeError(f"{cast('Any', filter).__name__}.{name} compares {declared.attribute}, which is no column of {table}")
-    for each in order or ():
+    for each in [each for each in order or () if each.value not in rows.computed_orders]:
         if not entity.has(each.value) or entity.is_nullable(each.value) or entity.kind(each.value) not in ORDERED:
             raise TypeError(
                 f"{each} orders by {each.value}: it must be a column of {table} that holds texts, numbers or instants and no null"

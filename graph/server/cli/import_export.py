@@ -23,9 +23,9 @@ from persistence.items import file_import, import_journal, listing
 from persistence.items.file_import import ImportRow, Match, UnreadableFile
 from persistence.items.file_sync import REFUSED, FileSync, SyncCounts, SyncOptions
 from persistence.items.import_journal import ImportJournal
-from persistence.items.listing import Filter
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
+from persistence.kit.query.entity import counted
 
 JSON_LINES = {".jsonl", ".ndjson"}
 
@@ -183,7 +183,9 @@ def export_items(
     if form not in FORMATS:
         raise typer.BadParameter(f"the format must be one of {', '.join(FORMATS)}, not {form!r}")
     try:
-        rows = asyncio.run(_exported(load_settings(), file, form, ExportRequest(Filter(search=search), limit, raw, bom), force=force))
+        rows = asyncio.run(
+            _exported(load_settings(), file, form, ExportRequest(replace(listing.ALL, search=search), limit, raw, bom), force=force)
+        )
     except BrokenPipeError:  # Whoever reads has enough, as `head` does; what is left has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, InvalidInput) as error:
@@ -198,7 +200,7 @@ async def _exported(settings: Settings, path: Path | None, kind: str, request: E
     rows = RowCounter(kind)
     async with open_database(settings) as database:
         async with database.reading() as session:
-            total = await listing.count(session, request.filter)
+            total = await session.scalar(counted(request.items.listing())) or 0
         with _target(path, force=force) as file, progress("Items", min(total, request.limit or total)) as report:
             async with aclosing(FORMATS[kind].parts(database, request)) as parts:
                 async for part in parts:

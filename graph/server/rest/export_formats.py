@@ -12,15 +12,18 @@ import orjson
 
 from graph.kit.global_ids import global_id
 from persistence.items import csv_export, listing
-from persistence.items.listing import Filter
 from persistence.kit.database.database import Database
+from persistence.kit.query import entity
+from persistence.kit.query.entity import ListQuery
+
+ATTRIBUTES = ("id", "name", "description", "price", "tags", "inventory", "created_at", "external_id")
 
 
 @dataclass(frozen=True)
 class ExportRequest:
     """Which items; for CSV, whether it is for a program (`raw`) rather than a spreadsheet, and whether a byte order mark says that it is UTF-8."""
 
-    filter: Filter
+    items: ListQuery = listing.ALL
     limit: int | None = None
     raw: bool = False
     bom: bool = False
@@ -36,7 +39,7 @@ async def _csv(database: Database, request: ExportRequest) -> AsyncGenerator[byt
     before = (codecs.BOM_UTF8 if request.bom else b"") + csv_export.HEADER
     async with (
         database.snapshot() as session,
-        aclosing(csv_export.lines(session, request.filter, limit=request.limit, raw=request.raw)) as parts,
+        aclosing(csv_export.lines(session, request.items, limit=request.limit, raw=request.raw)) as parts,
     ):
         async for part in parts:
             yield before + part
@@ -77,7 +80,7 @@ FORMATS = {
 async def _rows(database: Database, request: ExportRequest) -> AsyncGenerator[Sequence[Any]]:
     async with (
         database.snapshot() as session,
-        aclosing(listing.stream(session, request.filter, limit=request.limit)) as pieces,
+        aclosing(entity.stream(session, request.items, ATTRIBUTES, limit=request.limit)) as pieces,
     ):
         async for rows in pieces:
             yield rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,7 +19,7 @@ from graph.server.rest import export_formats
 from graph.server.rest.export_formats import FORMATS
 from graph.server.rest.query_parameters import Parameters
 from graph.server.rest.routes import Endpoint, Routes
-from persistence.items.listing import Filter
+from persistence.items import listing
 
 EXPORT_POINTS = (
     2_000  # A snapshot, and 2 MB: some 10,000 items. Beyond that each kB is a point, which takes 0.03 to 0.05 ms of a processor.
@@ -77,7 +78,7 @@ def _export_request(request: Request) -> export_formats.ExportRequest:
     """Raises: InvalidInput."""
     parameters = Parameters(request.query_params)
     return export_formats.ExportRequest(
-        Filter(search=parameters.text("search")),
+        replace(listing.ALL, search=parameters.text("search")),
         parameters.whole_number("limit", least=1),
         raw=parameters.switch("raw"),
         bom=parameters.switch("bom"),

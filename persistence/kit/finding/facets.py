@@ -19,7 +19,7 @@ from sqlalchemy.util import LRUCache
 
 from persistence.kit.errors import InvalidInput
 from persistence.kit.parsing.validation import Checks
-from persistence.kit.query.entity import Entity, Facet, ListQuery
+from persistence.kit.query.entity import Facet, ListQuery
 from persistence.kit.query.paging import COUNT_ROWS
 
 FACET_ROWS = COUNT_ROWS  # Where counting ends, for each set of rows: 50 ms of PostgreSQL, 100 ms of SQLite.
@@ -30,9 +30,6 @@ FORMS = 1_000  # Statements that are kept, as by readers.
 
 
 class FacetedList(ListQuery, Protocol):
-    @property
-    def entity(self) -> Entity[Any]: ...
-
     @property
     def facets(self) -> Mapping[str, Facet]: ...
 

@@ -9,7 +9,19 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from sqlalchemy import BigInteger, ColumnElement, PrimaryKeyConstraint, Select, UniqueConstraint, column, func, inspect, literal, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    PrimaryKeyConstraint,
+    Select,
+    Table,
+    UniqueConstraint,
+    column,
+    func,
+    inspect,
+    literal,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -39,6 +51,8 @@ class Entity(Generic[R]):
     """Set once a row has left all lists and look-ups, if rows stay when that happens."""
     words: str | None = None
     """The words by which rows are found, made by `persistence.kit.search.tokenizer`, if they can be searched."""
+    spellings: Table | None = None
+    """The spellings of these words, made by `persistence.kit.finding.near_words`, if typing errors are understood."""
 
     def has(self, attribute: str) -> bool:
         return attribute in inspect(self.model).columns
@@ -95,6 +109,9 @@ class ListQuery(Protocol):
     """One list of an entity's rows: its filter and order."""
 
     @property
+    def entity(self) -> Entity[Any]: ...
+
+    @property
     def form(self) -> Hashable:
         """The same for lists whose statements differ in nothing but `values`."""
         ...
@@ -147,16 +164,27 @@ async def corrected(session: AsyncSession, query: ListQuery, window: PageArgumen
 
 async def stream(session: AsyncSession, query: ListQuery, attributes: Sequence[str], *, limit: int | None) -> AsyncGenerator[Sequence[Any]]:
     """Attributes of all rows of a list, or of the first ones, some rows at a time, at constant memory."""
-    listing = query.listing()
-    statement = listing.statement.order_by(*listing.order(backward=False)) if limit is None else listing.first_rows(limit)
-    columns = [getattr(listing.id.class_, name) for name in attributes]
-    rows = await session.stream(statement.with_only_columns(*columns), execution_options={"yield_per": STREAM_ROWS})
+    columns = [getattr(query.entity.model, name) for name in attributes]
+    rows = await session.stream(selected(query, limit).with_only_columns(*columns), execution_options={"yield_per": STREAM_ROWS})
     parts: AsyncIterator[Sequence[Any]] = rows.partitions()  # It holds nothing but `rows`.
     try:
         async for part in parts:
             yield part
     finally:
         await rows.close()
+
+
+def selected(query: ListQuery, limit: int | None) -> Select[Any]:
+    """All rows of a list, or the first ones, in its order."""
+    listing = query.listing()
+    return listing.statement.order_by(*listing.order(backward=False)) if limit is None else listing.first_rows(limit)
+
+
+async def numbered_page(session: AsyncSession, query: ListQuery, *, number: int, size: int) -> tuple[Sequence[Any], int]:
+    """Page `number`, from 1, and how many rows the list has. It reads through the pages before: meant for the first few."""
+    listing = query.listing()
+    rows = await session.scalars(listing.first_rows(number * size).limit(size).offset((number - 1) * size))
+    return rows.all(), await session.scalar(counted(listing)) or 0
 
 
 async def count(session: AsyncSession, query: ListQuery) -> int:

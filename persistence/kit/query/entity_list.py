@@ -6,14 +6,14 @@ A list is a value, and clients choose nothing but values in it: lists of one for
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from enum import Enum
 from functools import cached_property
 from operator import eq, ge, gt, le, lt
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from sqlalchemy import Boolean, ColumnElement, and_, bindparam, false, select, true
+from sqlalchemy import Boolean, ColumnElement, Select, and_, bindparam, false, select, true
 
 from persistence.kit.parsing.validation import Checks, client_name
 from persistence.kit.query.conditions import (
@@ -31,6 +31,7 @@ from persistence.kit.query.entity import ChildList, Entity, Facet
 from persistence.kit.query.paging import OrderedQuery
 from persistence.kit.search import tokenizer
 from persistence.kit.search.ordered_scan import OrderedScan
+from persistence.kit.search.tokenizer import Words
 
 TEXT_LENGTH = 200  # Longer than any value that a list is filtered by.
 LISTED = 20  # Values of a condition on a column that holds a list.
@@ -134,8 +135,13 @@ class EntityList:
     search: str | None = None
     facets: Mapping[str, Facet] = field(default_factory=dict[str, Facet], compare=False, repr=False)
     """What can be counted of the whole list."""
+    computed_orders: ClassVar[tuple[str, ...]] = ()
+    """What else than a column it can be ordered by."""
 
     def __post_init__(self) -> None:
+        self._check()
+
+    def _check(self) -> None:
         checks = Checks()
         tokenizer.check(checks, "search", self.search)
         for condition in self.conditions:
@@ -145,12 +151,18 @@ class EntityList:
     def without(self, facet: Facet) -> EntityList:
         """The same list without the facet's own conditions; for counts an order is of no matter."""
         others = tuple(condition for condition in self.conditions if condition.name not in facet.selected_by)
-        return replace(self, conditions=others, order=SortOrder())
+        return self.but(conditions=others, order=SortOrder())
 
-    @property
-    def words(self) -> str | None:
+    def but(self, **changes: Any) -> Self:
+        """The same list with other parts. These come from the program or from a list, not from a client: nothing is checked again."""
+        derived = object.__new__(type(self))
+        derived.__dict__.update({part.name: getattr(self, part.name) for part in fields(self)} | changes)
+        return derived
+
+    @cached_property
+    def words(self) -> Words | None:
         """What is searched for, if anything is."""
-        return self.search if self.search and self.search.strip() else None
+        return Words.of(self.search) if self.search and self.search.strip() else None
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -164,7 +176,7 @@ class EntityList:
 
     @property
     def form(self) -> Hashable:
-        return self.entity, self.order, *(condition.form for condition in self.conditions), *self.values
+        return self.entity.model, self.order, *(condition.form for condition in self.conditions), *self.values
 
     @property
     def fingerprint(self) -> str:
@@ -172,27 +184,31 @@ class EntityList:
 
     def listing(self) -> OrderedQuery[Any]:
         model: Any = self.entity.model
-        rows = select(model).where(*self.entity.present, *self._holds(indexed=True))
         key = getattr(model, self.order.attribute)
-        return OrderedQuery(rows, key, model.id, self.order.descending, self.fingerprint, self._scan())
+        return OrderedQuery(self._rows(self.words), key, model.id, self.order.descending, self.fingerprint, self._scan(self.words))
 
-    def _holds(self, *, indexed: bool) -> Sequence[ColumnElement[bool]]:
-        found = [condition.holds(self.entity, indexed=indexed) for condition in self.conditions]
-        if self.words is None:
-            return found
+    def _rows(self, words: Words | None, name: str = "search") -> Select[Any]:
+        """With what an index of words answers; `name` is that of their parameters."""
         model: Any = self.entity.model
-        column = getattr(model, self.entity.words or "")
-        return [matches(model.id, column, self.words) if indexed else shows(column, self.words), *found]
+        found = () if words is None else (matches(model.id, self._words_column, words, name),)
+        return select(model).where(*self.entity.present, *found, *self._conditions(indexed=True))
 
-    def _scan(self) -> OrderedScan | None:
+    def _scan(self, words: Words | None, name: str = "search") -> OrderedScan | None:
         """What few rows may fit, wherever they stand in the list's order: reading along it could take the whole table."""
-        if self.words is None and all(condition.is_fixed for condition in self.conditions):
+        if words is None and all(condition.is_fixed for condition in self.conditions):
             return None
-        index = None
-        if self.words is not None:
-            others = [condition.holds(self.entity, indexed=False) for condition in self.conditions]
-            index = word_index(getattr(self.entity.model, self.entity.words or ""), self.words, others)
-        return OrderedScan(and_(true(), *self.entity.present), and_(*self._holds(indexed=False)), index)
+        present, others = and_(true(), *self.entity.present), self._conditions(indexed=False)
+        if words is None:
+            return OrderedScan(present, and_(*others))
+        index = word_index(self._words_column, words, others, name)
+        return OrderedScan(present, and_(shows(self._words_column, words, name), *others), index)
+
+    def _conditions(self, *, indexed: bool) -> Sequence[ColumnElement[bool]]:
+        return [condition.holds(self.entity, indexed=indexed) for condition in self.conditions]
+
+    @property
+    def _words_column(self) -> Any:
+        return getattr(self.entity.model, self.entity.words or "")
 
 
 def index_of(entity: Entity[Any], attribute: str) -> str:
@@ -215,4 +231,7 @@ def children(rows: EntityList, foreign_key: str) -> ChildList:
         whole = rows.listing()
         return replace(whole, statement=whole.statement.where(column == parent), fingerprint=fingerprint(parent))
 
-    return ChildList(rows.entity, foreign_key, listing, fingerprint)
+    def query(parent: int) -> EntityList:
+        return rows.but(conditions=(Condition(foreign_key, foreign_key, Comparison.EQUAL, parent),))
+
+    return ChildList(rows.entity, foreign_key, listing, fingerprint, query)

@@ -29,6 +29,7 @@ from graph.users.types import User
 from persistence import users
 from persistence.items import listing
 from persistence.items import table as items
+from persistence.kit.query.entity_list import EntityList
 from persistence.kit.query.paging import PageArguments
 
 
@@ -163,8 +164,8 @@ async def of_id(root: Any, info: strawberry.Info, id: strawberry.ID) -> str:
 def test_refuses_a_root_whose_plan_does_not_know_its_arguments() -> None:
     check_roots(root(query(scope=None, description="", plan=FindByGlobalId())(of_id)))
 
-    def by_id(id: str) -> tuple[listing.ItemList, PageArguments]:
-        return listing.ItemList(), PageArguments()
+    def by_id(id: str) -> tuple[EntityList, PageArguments]:
+        return listing.ALL, PageArguments()
 
     for plan in (FindByGlobalId(), ReadList(by_id)):
         with pytest.raises(TypeError, match="has arguments that its plan does not know"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -20,10 +21,11 @@ from graph.kit.global_ids import global_id, required_row_id
 from graph.kit.planner import planner
 from graph.kit.planner.planner import Planner
 from graph.server.graphql.requests import GraphQLRequest
+from persistence.items import listing
 from persistence.items import table as items
-from persistence.items.listing import Filter, ItemList
 from persistence.kit.database.executors.statement_executor import InstrumentedExecutor, PreparedStatement
 from persistence.kit.query import reader
+from persistence.kit.query.entity_list import Comparison, Condition
 from persistence.kit.query.json_page import RowForm
 from persistence.kit.query.paging import PageArguments
 from persistence.kit.query.reader import EntityReader, Lookup
@@ -169,8 +171,14 @@ async def test_keeps_few_statements_however_many_forms_are_thought_of(service: S
     monkeypatch.setattr(reader, "FORMS", 4)
     entities, before = EntityReader(service.database), _living(PreparedStatement)
     for name in ("name", "price", "tags", "version"):
-        for filter_ in (Filter(), Filter(in_stock=True), Filter(in_stock=False), Filter(price_min=Decimal(1))):
-            await entities.pages(RowForm(items.ENTITY, (JsonColumn(name),))).page(ItemList(filter_), PageArguments())
+        for conditions in (
+            (),
+            *((Condition("in_stock", "in_stock", Comparison.EQUAL, value),) for value in (True, False)),
+            (Condition("price_min", "price", Comparison.AT_LEAST, Decimal(1)),),
+        ):
+            await entities.pages(RowForm(items.ENTITY, (JsonColumn(name),))).page(
+                replace(listing.ALL, conditions=conditions), PageArguments()
+            )
     assert _living(PreparedStatement) - before <= 12  # Two caches, of which each lets half as many more in before it tidies up.
 
 

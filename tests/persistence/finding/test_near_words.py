@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from persistence.items import table as items
-from persistence.items.table import SPELLINGS, ItemValues
+from persistence.items.table import ItemValues
 from persistence.kit.finding.near_words import distance, spellings, tolerance
 from tests.persistence.finding.typing_errors import ENOUGH, demo_catalogue, missed, mistyped, typing_errors
 from tests.support.planner.comparison import Ways
@@ -185,8 +185,9 @@ async def test_triggers_keep_the_spellings_that_python_has(service: Service) -> 
     for text in texts[:2]:
         await service.make_item(text)
     await fill(service, *[ItemValues(text, Decimal(1)) for text in texts[1:]])
+    spelled: Any = items.ENTITY.spellings
     async with service.database.reading() as session:
-        kept = (await session.execute(select(SPELLINGS.c.spelling, SPELLINGS.c.word))).all()
+        kept = (await session.execute(select(spelled.c.spelling, spelled.c.word))).all()
     expected = ["kettle", "kettles", "tea", "teapot", "strassenbahn", "чаиник"]
     assert sorted(kept) == sorted((left, word) for word in expected for left in spellings(word, 2 if len(word) >= 6 else 1))
 

@@ -12,6 +12,7 @@ import string
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -20,10 +21,11 @@ from typing import TYPE_CHECKING
 import orjson
 
 from persistence.demo import shop as demo
+from persistence.items import listing
 from persistence.items import table as items
-from persistence.items.listing import Filter, ItemList, Order, OrderField
 from persistence.items.table import ItemValues
 from persistence.kit.database.database import Database
+from persistence.kit.finding.searched_list import BY_RELEVANCE
 from persistence.kit.query.json_page import RowForm
 from persistence.kit.query.paging import PageArguments
 from persistence.kit.query.reader import EntityReader
@@ -76,7 +78,7 @@ async def missed(database: Database, errors: Sequence[tuple[str, str]]) -> list[
     """Those that do not find what was meant."""
     pages, found = EntityReader(database).pages(RowForm(items.ENTITY, (JsonColumn("name"),))), list[tuple[str, str]]()
     for query, name in errors:
-        page = await pages.page(ItemList(Filter(search=query), Order(OrderField.RELEVANCE)), PageArguments(first=FIRST))
+        page = await pages.page(replace(listing.ALL, search=query, order=BY_RELEVANCE), PageArguments(first=FIRST))
         if name not in map(orjson.loads, page.columns[0]):
             found.append((query, name))
     return found

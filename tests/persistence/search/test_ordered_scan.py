@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,10 @@ from sqlalchemy import insert
 
 from persistence import users
 from persistence.items import listing
-from persistence.items.listing import Filter, Order, OrderField
 from persistence.items.table import Item
 from persistence.kit.database.executors.statement_executor import prepare
+from persistence.kit.query import entity
+from persistence.kit.query.entity_list import Comparison, Condition, EntityList, SortOrder
 from persistence.kit.query.paging import PageArguments
 from persistence.kit.search import ordered_scan
 
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 ROWS = 240
 SIZE = 7  # Rows of a page.
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-# That by relevance is read by id, rank by rank.
-ORDERS = [Order(field, descending=descending) for field in OrderField if field is not OrderField.RELEVANCE for descending in (False, True)]
+ORDERS = [SortOrder(name, descending) for name in ("id", "name", "price", "created_at", "inventory") for descending in (False, True)]
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,20 @@ def row(number: int) -> dict[str, Any]:
     return common | {"name": f"{number * 11 % 30:02}", "price": Decimal(number * 13 % 40), "inventory": number // 10}
 
 
-async def everything(database: Database, order: Order) -> list[Item]:
+async def everything(database: Database, order: SortOrder) -> list[Item]:
     """All items in order, by a list that nothing is searched in."""
     async with database.reading() as session:
-        return list(await session.scalars(listing.listing(Filter(), order).first_rows(ROWS)))
+        return list(await session.scalars(replace(listing.ALL, order=order).listing().first_rows(ROWS)))
 
 
-async def paged(database: Database, filter_: Filter, order: Order, *, backward: bool) -> list[int]:
+async def paged(database: Database, rows: EntityList, *, backward: bool) -> list[int]:
     """The ids of the whole list, page by page."""
     ids: list[int] = []
     cursor, more = None, True
     async with database.reading() as session:
         while more:
             window = PageArguments(last=SIZE, before=cursor) if backward else PageArguments(first=SIZE, after=cursor)
-            page = await listing.page(session, filter_, order, window)
+            page = await entity.page(session, rows, window)
             found = [item.id for item in page.rows]
             ids = found + ids if backward else ids + found
             more = page.has_previous if backward else page.has_next
@@ -92,36 +92,43 @@ def shown(item: Item, search: str) -> bool:
     return bool(wanted) and all(any(has.startswith(word) for has in item.search_words.split()) for word in wanted)
 
 
-@pytest.mark.parametrize("order", ORDERS, ids=lambda order: f"{order.field.name} {'descending' if order.descending else 'ascending'}")
-async def test_in_every_order_and_both_directions(filled: Service, order: Order) -> None:
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: f"{order.attribute} {'descending' if order.descending else 'ascending'}")
+async def test_in_every_order_and_both_directions(filled: Service, order: SortOrder) -> None:
     items = await everything(filled.database, order)
     assert len(items) == ROWS
     for search in SEARCHES:
         expected = [item.id for item in items if shown(item, search)]
         for backward in (False, True):
-            assert await paged(filled.database, Filter(search=search), order, backward=backward) == expected
+            assert await paged(filled.database, replace(listing.ALL, search=search, order=order), backward=backward) == expected
 
 
 async def test_with_a_filter(filled: Service) -> None:
-    order = Order(OrderField.PRICE, descending=True)
+    order = SortOrder("price", descending=True)
+    odd, cheap = (
+        Condition("tags_any", "tags", Comparison.ANY_OF, ("odd",)),
+        Condition("price_max", "price", Comparison.AT_MOST, Decimal(30)),
+    )
+    sold_out = Condition("in_stock", "in_stock", Comparison.EQUAL, value=False)
     items = await everything(filled.database, order)
     for search in ("often", "seldom", "late"):
-        for filter_ in (Filter(search=search, tags_any=["odd"], price_max=Decimal(30)), Filter(search=search, in_stock=False)):
-            kept = [item for item in items if shown(item, search) and (filter_.in_stock is None or item.inventory == 0)]
-            expected = [item.id for item in kept if filter_.tags_any is None or (item.tags == ["odd"] and item.price <= 30)]
-            assert await paged(filled.database, filter_, order, backward=False) == expected
+        found = [item for item in items if shown(item, search)]
+        cheap_and_odd = [item.id for item in found if item.tags == ["odd"] and item.price <= 30]
+        for conditions, expected in (((odd, cheap), cheap_and_odd), ((sold_out,), [item.id for item in found if item.inventory == 0])):
+            rows = replace(listing.ALL, search=search, order=order, conditions=conditions)
+            assert await paged(filled.database, rows, backward=False) == expected
 
 
 async def test_in_numbered_pages_and_in_the_first_rows_of_an_export(filled: Service) -> None:
-    items = await everything(filled.database, Order())
+    items = await everything(filled.database, SortOrder())
     async with filled.database.snapshot() as session:
         for search in ("often", "seldom", "early"):
             expected = [item.id for item in items if shown(item, search)]
-            filter_ = Filter(search=search)
-            pages = [await listing.numbered_page(session, filter_, number=number, size=5) for number in (1, 2, 9)]
-            assert [[item.id for item in page] for page in pages] == [expected[:5], expected[5:10], expected[40:45]]
+            rows = replace(listing.ALL, search=search)
+            pages = [await entity.numbered_page(session, rows, number=number, size=5) for number in (1, 2, 9)]
+            assert [[item.id for item in page] for page, _ in pages] == [expected[:5], expected[5:10], expected[40:45]]
+            assert {total for _, total in pages} == {len(expected)}
             for limit in (9, 2**31 - 1):
-                exported = [row.id async for part in listing.stream(session, filter_, limit=limit) for row in part]
+                exported = [row.id async for part in entity.stream(session, rows, ("id",), limit=limit) for row in part]
                 assert exported == expected[:limit]
 
 
@@ -139,7 +146,7 @@ async def test_of_users_too(filled: Service) -> None:
 async def test_and_sqlite_looks_rare_words_up(embedded: Service) -> None:
     """A condition written `id IN (…) = 1` is one that it asks of every row."""
     database = embedded.database
-    prepared = prepare(listing.selected(Filter(search="seldom"), None), database.executor_dialect)
+    prepared = prepare(entity.selected(replace(listing.ALL, search="seldom"), None), database.executor_dialect)
     async with database.reading() as session:
         connection = await session.connection()
         plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {prepared.sql}", tuple(prepared.arguments({})))).all()

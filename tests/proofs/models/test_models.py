@@ -16,11 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from persistence import logins, users
 from persistence.items import listing
 from persistence.items import table as items
-from persistence.items.listing import Filter, Order, OrderField
 from persistence.items.table import ItemValues
 from persistence.kit.errors import KeyReused, NotFound
 from persistence.kit.idempotency import Attempt
 from persistence.kit.limits.token_bucket import Budget, LocalTokenBucket
+from persistence.kit.query import entity
+from persistence.kit.query.entity_list import SortOrder
 from persistence.kit.query.paging import PageArguments
 from persistence.logins import TokenClaims, TokenRefusal
 from tests.proofs.models.machines import BOUNDED, SHORTER, UNSHRUNK, OnDatabase, run
@@ -125,17 +126,15 @@ class PagingMachine(OnDatabase):
     def __init__(self) -> None:
         super().__init__()
         self.present: set[int] = set()
-        self.order = Order()
+        self.order = SortOrder()
         self._begin()
 
     def _begin(self) -> None:
         self.all_the_time, self.seen, self.cursor, self.at_end = set(self.present), list[int](), None, False
 
-    @initialize(
-        field=st.sampled_from([OrderField.CREATED_AT, OrderField.PRICE, OrderField.NAME]), prices=st.lists(st.integers(1, 5), max_size=12)
-    )
-    def fill(self, field: OrderField, prices: list[int]) -> None:
-        self.order = Order(field)
+    @initialize(attribute=st.sampled_from(["created_at", "price", "name"]), prices=st.lists(st.integers(1, 5), max_size=12))
+    def fill(self, attribute: str, prices: list[int]) -> None:
+        self.order = SortOrder(attribute)
         for price in prices:
             self.create(price)
         self._begin()
@@ -164,7 +163,7 @@ class PagingMachine(OnDatabase):
     def page(self, size: int) -> Any:
         async def read() -> Any:
             async with self.database.reading() as session:
-                return await listing.page(session, Filter(), self.order, PageArguments(first=size, after=self.cursor))
+                return await entity.page(session, replace(listing.ALL, order=self.order), PageArguments(first=size, after=self.cursor))
 
         return self.runner.run(read())
 

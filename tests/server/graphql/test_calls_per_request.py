@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import update
 
 from graph.server.asgi import request_headers
-from persistence.items.listing import Filter
 from persistence.items.table import Item
 from persistence.kit.idempotency import Attempt
+from persistence.kit.query.entity_list import EntityList
 from persistence.kit.query.paging import PageArguments
 from persistence.kit.search import tokenizer
 
@@ -47,7 +47,7 @@ def calls(service: Service, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(service.tokens, "principal")
     count(versions, "of")
     count(tokenizer, "_parted")
-    count(Filter, "_check")
+    count(EntityList, "_check")
     count(PageArguments, "_check")
     count(Attempt, "earlier")
     tokenizer.query_parts.cache_clear()
@@ -100,7 +100,7 @@ async def test_what_a_search_with_facets_filters_by(
     answer = (await service.ask(FACETED, {"search": "wasser gruner", "tag": "blue"}))["items"]
     assert (answer["totalCount"], answer["facets"]["tags"]) == (1, [{"tag": "blue", "count": 1}])
     # Each facet is cached by itself, under the versions that it asks for; through Redis, those of one turn share a look.
-    assert calls == {"read_headers": 1, "of": 1 + 4, "Filter._check": 1, "PageArguments._check": 1, "_parted": 1}
+    assert calls == {"read_headers": 1, "of": 1 + 4, "EntityList._check": 1, "PageArguments._check": 1, "_parted": 1}
 
 
 async def test_whether_a_mutation_was_made_before(service: Service, calls: Counter[str]) -> None:

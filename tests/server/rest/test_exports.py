@@ -22,10 +22,11 @@ from graph.server.asgi.protocols import http_protocol
 from graph.server.representations import streaming
 from graph.server.representations.streaming import AbortableStream, StreamLimits
 from graph.server.rest import exports
-from persistence.items import csv_export, listing
+from persistence.items import csv_export
 from persistence.items import table as items
 from persistence.items.table import ItemValues
 from persistence.kit.database.database import STREAMS
+from persistence.kit.query import entity
 from tests.support.endpoints import stop_reading
 from tests.support.load.slow_clients import Target
 from tests.support.servers.short_deadlines import LIMITS
@@ -173,7 +174,7 @@ async def test_breaks_off_rather_than_end_short(service: Service, kind: str, mon
         yield b"whole,row\r\n" if kind == "csv" else []
         raise RuntimeError("the database went away")
 
-    monkeypatch.setattr(*((csv_export, "lines") if kind == "csv" else (listing, "stream")), failing)
+    monkeypatch.setattr(*((csv_export, "lines") if kind == "csv" else (entity, "stream")), failing)
     with pytest.raises(httpx.RemoteProtocolError):
         await fetch(service, kind)
 
