@@ -6,7 +6,7 @@ A deleted item leaves every list and look-up, but its row stays, since purchases
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -19,12 +19,13 @@ from persistence.items import external_ids
 from persistence.kit.column_types import CENT, Document, Money, RowId, SortableText, UtcDateTime, utc_now
 from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Base, UnitOfWork
-from persistence.kit.errors import DomainError, InvalidInput, NotFound, Problem, VersionConflict
+from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.kit.events.log import record, record_all
 from persistence.kit.finding.near_words import spellings_table
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.query.conditions import among
 from persistence.kit.query.entity import Entity
+from persistence.kit.rows import assign, locked, refuse_null
 from persistence.kit.search import tokenizer
 from persistence.kit.serialization import Serializer
 from persistence.users import User
@@ -129,13 +130,6 @@ def check(values: Mapping[str, Any]) -> None:
         if name in values:
             check_field(checks, values[name])
     checks.finish()
-
-
-def refuse_null(values: Mapping[str, Any]) -> None:
-    """Raises: InvalidInput, where a field that must have a value is to lose it."""
-    emptied = [name for name in ("name", "price", "inventory", "tags") if name in values and values[name] is None]
-    if emptied:
-        raise InvalidInput(*(Problem((name,), "must not be null: leave it out to keep the present value") for name in emptied))
 
 
 def _check_tags(checks: Checks, tags: Sequence[str]) -> None:
@@ -281,26 +275,25 @@ async def change(
     """Set the given values only. Locks the row. Raises: InvalidInput, NotFound, VersionConflict, InventoryConflict."""
     external_id = external_ids.key(changes.get("external_id") or "")
     taken = await claim_external_ids(work, [external_id] if external_id else [])
-    item = await _locked(work, item_id, expected_version)
+    item = await locked(work, ENTITY, item_id, version=expected_version)
     if expected_inventory not in {None, item.inventory}:
         raise InventoryConflict(item.inventory)
-    draft = ItemValues(**{name: getattr(item, name) for name in ItemValues.__dataclass_fields__})
-    values = _with(draft, changes)
+    refuse_null(ENTITY, changes)
+    values = ItemValues(**{name: getattr(item, name) for name in ItemValues.__dataclass_fields__} | dict(changes))
     values.check()
     if external_id and taken.get(external_id, item_id) != item_id:
         raise InvalidInput.at(external_ids.PATH, external_ids.TAKEN)
-    changed = [name for name, value in asdict(values).items() if value != getattr(item, name)]
-    if not changed:
-        return item
-    for name, value in (values.columns() | {"version": item.version + 1, "updated_at": utc_now()}).items():
-        setattr(item, name, value)
-    await record(work, "item.updated", item_id, {"fields": [PATHS.get(name, name) for name in changed]})
+    columns = values.columns()
+    words = columns.pop("search_words")
+    if changed := assign(item, columns):
+        item.search_words = words
+        await record(work, "item.updated", item_id, {"fields": [PATHS.get(name, name) for name in changed]})
     return item
 
 
 async def delete(work: UnitOfWork, item_id: int, *, expected_version: int | None = None) -> None:
     """Take the item out of the catalogue. Locks the row. Raises: NotFound, VersionConflict."""
-    item = await _locked(work, item_id, expected_version)
+    item = await locked(work, ENTITY, item_id, version=expected_version)
     item.deleted_at = utc_now()
     item.version += 1
     await record(work, "item.deleted", item_id)
@@ -338,20 +331,6 @@ async def disown(work: UnitOfWork, owner_id: int) -> None:
     """Leave a user's items to nobody, deleted ones too. That is no edit: nothing that subscribers look at changes."""
     statement = update(Item).where(Item.owner_id == owner_id).values(owner_id=None)
     await work.session.execute(statement, execution_options={"synchronize_session": False})
-
-
-async def _locked(work: UnitOfWork, item_id: int, expected_version: int | None) -> Item:
-    item = await work.session.get(Item, item_id, with_for_update=True)
-    if item is None or item.deleted_at is not None:
-        raise NotFound("item")
-    if expected_version not in {None, item.version}:
-        raise VersionConflict(item.version)
-    return item
-
-
-def _with(draft: ItemValues, changes: Mapping[str, Any]) -> ItemValues:
-    refuse_null(changes)
-    return replace(draft, **changes)
 
 
 def _new(owner_id: int | None, at: datetime | None = None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from persistence.kit.database.database import UnitOfWork
 from persistence.kit.errors import InvalidInput, Problem
 from persistence.kit.events.log import record_all
 from persistence.kit.query.conditions import among
+from persistence.kit.rows import refuse_null
 
 REQUIRED = ("name", "price")
 DELETED_MEANWHILE = "its item was deleted meanwhile: send the row again"
@@ -52,7 +53,7 @@ class ItemPatch:
     @classmethod
     def checked(cls, values: Mapping[str, Any], item_id: int | None = None, created_at: datetime | None = None) -> ItemPatch:
         """Raises: InvalidInput."""
-        items.refuse_null(values)
+        refuse_null(items.ENTITY, values)
         new = dict(values)
         if "tags" in new:
             new["tags"] = [tag.strip() for tag in new["tags"]]
