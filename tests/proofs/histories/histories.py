@@ -262,7 +262,13 @@ async def run(backend: str, folder: Path, plan: Plan) -> Outcome:
             crowd = await this.go(token, registers, shops, start)
         finally:
             await asyncio.gather(*(server.close() for server in servers))
+    this.stuck += _logged(folder) if this.stuck else []
     return await _checked(settings, this, crowd, registers, shops, start, began)
+
+
+def _logged(folder: Path) -> list[str]:
+    """What the processes say went wrong, at the end of their logs: the folder is removed after the run."""
+    return [f"{log.name}: {log.read_text(errors='replace')[-5_000:]}" for log in folder.glob("*.log") if log.stat().st_size]
 
 
 async def _checked(
