@@ -29,6 +29,7 @@ from persistence.kit.errors import InvalidInput
 from persistence.kit.parsing import csv_formulas as formulas
 from persistence.kit.parsing import csv_reader, strict_json, text_lines
 from persistence.kit.parsing import values as parsing
+from persistence.kit.parsing.blank import without_invisible
 from persistence.kit.parsing.csv_reader import CsvRecord
 from persistence.kit.parsing.text_lines import LINE_CHARACTERS
 
@@ -38,6 +39,7 @@ FIELDS = {items.PATHS.get(name, name): name for name in ItemValues.__dataclass_f
 """The columns that are read, by the API's names, and the attributes that they give."""
 REQUIRED = ("name", "price")
 UNMATCHED = "must be given to match by it: a row without is found by an export's id and createdAt only"
+AMBIGUOUS = "may be thousands or a fraction: write it without a thousands separator, and with two decimal places at most"
 ID_DIGITS = 18
 SLICE_ROWS = 25  # Read before others have their turn on the event loop: a millisecond or two.
 
@@ -50,7 +52,8 @@ _JSON_NAMES = FIELDS | _PLACES
 _EMPTY: Mapping[str, Any] = {"name": "", "description": None, "tags": ()}
 _NUMBERS: Mapping[str, Callable[[object], Any]] = {"price": parsing.decimal_number, "inventory": parsing.whole_number}
 _JSON_TYPES: Mapping[str, Any] = {"name": str, "description": str | None, "tags": list, "inventory": int | float, "external_id": str | None}
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\1*[\r\n]*', re.IGNORECASE)  # Of spreadsheets, which take it for no row either.
+_THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}[.,][0-9]{3}")
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\1*[ \r\n]*', re.IGNORECASE)  # Of spreadsheets, which take it for no row either.
 
 
 class UnreadableFile(Exception):
@@ -243,7 +246,7 @@ def _whole(lines: Iterable[str]) -> Iterator[str | None]:
 
 def _header(cells: Sequence[str], match: Match) -> Sequence[str]:
     """Attributes, and other columns by their names in small letters."""
-    names = [cell.strip().casefold() for cell in cells]
+    names = [without_invisible(cell).strip().casefold() for cell in cells]
     header = [_COLUMNS.get(name, name) for name in names]
     known = [name for name in header if name in _ATTRIBUTES.values()]
     required = _REQUIRED[match]
@@ -348,7 +351,7 @@ class _Table:
         """Of a new item. Raises: _BadRow."""
         present = self._texts(cells)
         numbers = {name: present.pop(name) for name in _NUMBERS if name in present}
-        return {"name": "", **_without_places(present), **_parsed({"price": "", **numbers})}
+        return {"name": "", **_without_places(present), **_parsed({"price": "", **numbers}, decimal_comma=self.decimal_comma)}
 
     def present(self, cells: Sequence[str | None]) -> dict[str, Any]:
         """Of a row that is matched: an empty description or list of tags empties what is there, an empty number says nothing. Raises: _BadRow."""
@@ -358,7 +361,7 @@ class _Table:
             if name in self.header:
                 present.setdefault(name, empty)
         try:
-            return present | _parsed(present)
+            return present | _parsed(present, decimal_comma=self.decimal_comma)
         except _BadRow as error:
             raise _BadRow(str(error), present) from error
 
@@ -373,9 +376,7 @@ class _Table:
         return {name: text for name, text in texts.items() if text or name != "external_id"}
 
     def _text(self, name: str, cell: str) -> str:
-        if name in _NUMBERS:
-            return cell.replace(",", ".") if self.decimal_comma else cell
-        return cell if self.raw else formulas.unescape(cell)
+        return cell if self.raw or name in _NUMBERS else formulas.unescape(cell)
 
 
 def _json_values(text: str) -> dict[str, Any]:
@@ -422,13 +423,21 @@ def _without_places(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in _PLACES.values()}
 
 
-def _parsed(values: Mapping[str, object]) -> dict[str, Any]:
+def _parsed(values: Mapping[str, object], *, decimal_comma: bool = False) -> dict[str, Any]:
     """The numbers among them; their bounds are checked later. Raises: _BadRow."""
     parsed: dict[str, Any] = {}
     for name, parse in _NUMBERS.items():
         if name in values:
             try:
-                parsed[name] = parse(values[name])
+                parsed[name] = parse(_with_point(values[name]) if decimal_comma else values[name])
             except parsing.BadValue as error:
                 raise _BadRow(f"{name}: {error}") from error
     return parsed
+
+
+def _with_point(cell: object) -> object:
+    """A number of a file that may have decimal commas. Raises: BadValue, where its comma or point may as well part thousands."""
+    text = str(cell)
+    if _THOUSANDS.fullmatch(text):
+        raise parsing.BadValue(AMBIGUOUS)
+    return text.replace(",", ".")

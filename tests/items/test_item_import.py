@@ -18,7 +18,7 @@ from graph.kit.auth import Scope
 from graph.server.rest.export_formats import FORMATS, ExportRequest
 from persistence.items import file_import
 from persistence.items import table as items
-from persistence.items.file_import import ImportRow, UnreadableFile
+from persistence.items.file_import import AMBIGUOUS, ImportRow, Match, UnreadableFile
 from persistence.items.table import ItemValues
 from persistence.kit.parsing import csv_formulas as formulas
 from persistence.kit.parsing import csv_reader
@@ -125,6 +125,8 @@ def test_tell_a_bad_row_by_its_line_and_go_on(row: bytes, fault: str) -> None:
         b'name,description,price,tags,inventory,colour,,\nKettle,"A, b",9.99,x;y z,5\n',
         (HEADER + b'Kettle,"A, b",9.99,x;y z,5\n').replace(b"\n", b"\r"),
         (HEADER + b'Kettle,"A, b",9.99,x;y z,5\n').decode().encode("utf-16"),
+        b'sep=; \nname;price;description;tags;inventory\nKettle;9,99;A, b;"x;y z";5,00\n',
+        b"\xef\xbb\xbf" * 2 + HEADER.replace(b"price", b"\xe2\x80\x8bprice\xc2\xa0") + b'Kettle,"A, b",9.99,x;y z,5\n',
         b"\xfe\xff" + 'name;price;description;tags;inventory\r\nKettle;9,99;A, b;"x;y z";5\r\n'.encode("utf-16-be"),
     ],
 )
@@ -140,6 +142,18 @@ def test_keep_the_line_numbers_of_what_is_skipped() -> None:
         (2, "name: is of the wrong type"),
         (4, "lacks name and price"),
     ]
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("number", ["1,000", "1.000", "12,500", "999.999", "-1,000"])
+@pytest.mark.parametrize("match", [Match.NONE, Match.EXTERNAL_ID])
+def test_have_no_number_that_may_be_thousands_or_a_fraction(separator: str, number: str, match: Match) -> None:
+    """Where commas may be decimal: `1.000` is a thousand to a German, and `1,000` to an American whose file has tabs."""
+    header, good = ("name", "price", "inventory", "externalId"), ("Pan", "0,500", "1000", "y")
+    lines = [header, ("Kettle", number, "1", "x"), ("Kettle", "1", number, "x"), good]
+    found = list(file_import.from_csv(io.BytesIO("\n".join(map(separator.join, lines)).encode()), match=match))
+    assert [row.fault for row in found] == [f"price: {AMBIGUOUS}", f"inventory: {AMBIGUOUS}", ""]
+    assert [row.key for row in found] == ([None] * 3 if match is Match.NONE else ["x", "x", "y"])
 
 
 def test_have_a_description_that_is_empty_or_none() -> None:

@@ -19,6 +19,9 @@ VARY = (b"vary", b"Accept, Authorization, Accept-Encoding, Origin")
 _ACCEPT_CHARACTERS = 1_000
 _QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _UTF8 = frozenset({"utf-8", "utf8"})
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_ELEMENT, _PARAMETER = (re.compile(rf"(?:{_QUOTED}|[^{separator}])+") for separator in ",;")
+"""Of a list and of one of its elements: what stands in quotation marks holds no separator. Source: RFC 9110, section 5.6.6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def negotiate(accept: str | None) -> AcceptedMediaTypes:
 
 @lru_cache(maxsize=256)
 def _negotiate(accept: str) -> AcceptedMediaTypes:
-    ranges = [found for part in accept.split(",") if (found := _range(part)) is not None]
+    ranges = [found for part in _ELEMENT.findall(accept) if (found := _range(part)) is not None]
     modern, legacy = (_weight(ranges, media_type) for media_type in (GRAPHQL_RESPONSE, JSON))
     # A wildcard is not a request for the newer type, so it counts for it only where the older one is ruled out.
     named = modern if modern[1] == 3 or legacy[0] == 0 else (0.0, 0)
@@ -80,7 +83,7 @@ def _weight(ranges: list[_Range], media_type: str) -> tuple[float, int]:
 
 
 def _range(text: str) -> _Range | None:
-    name, *parameters = (part.strip().lower() for part in text.split(";"))
+    name, *parameters = _parameters(text)
     type_, slash, subtype = name.partition("/")
     if not slash or not type_ or not subtype:
         return None
@@ -94,6 +97,11 @@ def _range(text: str) -> _Range | None:
     return _Range(type_, subtype, quality)
 
 
+def _parameters(text: str) -> list[str]:
+    """A media type and its parameters, in small letters."""
+    return [part.strip().lower() for part in _PARAMETER.findall(text)] or [""]
+
+
 def _quality(text: str) -> float:
     """What is no quality makes the type unwanted. Source: RFC 9110, section 12.4.2."""
     return float(text) if _QUALITY.fullmatch(text) else 0.0
@@ -101,7 +109,7 @@ def _quality(text: str) -> float:
 
 @lru_cache(maxsize=256)
 def _is_json(content_type: str) -> bool:
-    name, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    name, *parameters = _parameters(content_type)
     if name != JSON:
         return False
     pairs = (parameter.partition("=") for parameter in parameters)

@@ -24,6 +24,10 @@ def has_invisible(text: str) -> bool:
     return _INVISIBLE.search(text) is not None
 
 
+def without_invisible(text: str) -> str:
+    return _INVISIBLE.sub("", text)
+
+
 def visible_length(text: str) -> int:
     """Characters without the invisible ones and without white space at the ends: what a least length means."""
-    return len(_INVISIBLE.sub("", text).strip())
+    return len(without_invisible(text).strip())

@@ -92,6 +92,33 @@ async def test_of_http_1_0_is_not_told_to_continue() -> None:
     assert (await Served(answers, HttpProtocol).exchange(sent)).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+async def test_of_http_1_0_opens_no_websocket(embedded: Service) -> None:
+    """RFC 9110, section 7.8: "A server that receives an Upgrade header field in an HTTP/1.0 request MUST ignore that Upgrade field"."""
+    assert (await exchange(embedded, head("Host: here", *UPGRADE, line="GET /live HTTP/1.0"))).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("Transfer-Encoding: gzip, chunked",),
+        ("Transfer-Encoding: gzip", "Transfer-Encoding: chunked"),
+        ("Transfer-Encoding: deflate,CHUNKED",),
+    ],
+)
+async def test_is_refused_with_a_transfer_coding_that_is_not_read(embedded: Service, fields: tuple[str, ...]) -> None:
+    """RFC 9112, section 6.1: "A server that receives a request message with a transfer coding it does not understand SHOULD respond with 501"."""
+    sent = head("Host: here", "Content-Type: application/json", *fields, line="POST /graphql HTTP/1.1")
+    assert (await exchange(embedded, sent + b"18\r\n" + b'{"query":"{__typename}"}' + b"\r\n0\r\n\r\n")).startswith(b"HTTP/1.1 501 ")
+
+
+async def test_may_name_the_chunks_of_its_body_in_any_case(embedded: Service) -> None:
+    sent = head(
+        "Host: here", "Connection: close", "Content-Type: application/json", "Transfer-Encoding:  Chunked ", line="POST /graphql HTTP/1.1"
+    )
+    answer = await exchange(embedded, sent + b"18\r\n" + b'{"query":"{__typename}"}' + b"\r\n0\r\n\r\n")
+    assert answer.endswith(b'{"data":{"__typename":"Query"}}')
+
+
 async def test_of_http_1_0_reads_event_streams_exports_and_downloads(service: Service) -> None:
     token = await service.sign_in()
     await service.make_item()

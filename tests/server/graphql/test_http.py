@@ -67,6 +67,8 @@ async def post(service: Service, body: Any, *, accept: str | None = None, **head
         (f"{LEGACY};q=0, */*", MODERN),
         (f"text/csv, {MODERN.upper()} ; Q=0.1", MODERN),
         (f'{MODERN}; charset="UTF-8"', MODERN),
+        (f'{LEGACY};profile="a;q=0"', LEGACY),
+        (f'{LEGACY};profile="a, {MODERN};q=1, \\", b"', LEGACY),
         ("text/html, application/xhtml+xml, */*;q=0.8", LEGACY),
         (f"{LEGACY}, text/event-stream, multipart/mixed", LEGACY),
     ],
@@ -95,7 +97,10 @@ async def test_refuses_what_it_cannot_write(service: Service, accept: str) -> No
     assert (response.status_code, media_type(response), code(response)) == (406, LEGACY, "BAD_USER_INPUT")
 
 
-@pytest.mark.parametrize("content_type", [LEGACY, "Application/JSON; Charset=UTF-8", 'application/json;charset="utf-8"'])
+@pytest.mark.parametrize(
+    "content_type",
+    [LEGACY, "Application/JSON; Charset=UTF-8", 'application/json;charset="utf-8"', 'application/json; a="b;charset=latin-1"'],
+)
 async def test_reads_json_in_utf_8(service: Service, content_type: str) -> None:
     """Media Types: "If the media type … does not include encoding information … then utf-8 MUST be assumed"."""
     query = '{ __type(name: "Run🏃Swim🏊") { name } }'

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 VERSIONS = ("1.1", "1.0")
+CHUNKED = b"chunked"
 HEAD_END = b"\r\n\r\n"
 SHORT_HEAD = 128  # Bytes. Ends of heads are looked for beyond this, so that many tiny requests are not as many calls of the parser.
 
@@ -61,6 +62,7 @@ HEAD_TOO_LARGE = Rejection(431, "The head of the request is too large.")
 HEAD_TOO_SLOW = Rejection(408, "The head of the request took too long.")
 TOO_MANY = Rejection(503, "Too many requests wait on this connection.")
 TOO_MANY_CONNECTIONS = Rejection(503, "Too many connections are open from your network: close one.")
+NO_SUCH_CODING = Rejection(501, "The only transfer coding that this server reads is chunked.")
 NO_SUCH_VERSION = Rejection(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
 
 
@@ -213,6 +215,10 @@ class HttpProtocol(HttpToolsProtocol):
         if len(self._backlog) >= READ_BYTES:
             self._buffered.hold(BY_BACKLOG)
 
+    def _should_upgrade(self) -> bool:
+        """Not by HTTP/1.0, where the field means nothing. Source: RFC 9110, section 7.8."""
+        return self.parser.get_http_version() != "1.0" and super()._should_upgrade()
+
     def _parse_backlog(self) -> None:
         data = bytes(self._backlog)
         self._backlog.clear()
@@ -265,6 +271,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._rejection = self._invalid_reason(fields.get(b"host"), self.parser.get_http_version())
         if len(fields) < len(self.headers) and [name for name, _ in self.headers].count(b"host") > 1:
             self._rejection = NO_HOST
+        if fields.get(b"transfer-encoding", CHUNKED).strip().lower() != CHUNKED:
+            self._rejection = self._rejection or NO_SUCH_CODING  # Its body could not be told from what it stands for. Source: section 6.1.
         if self._rejection is not None:
             raise _RejectedError
         self._in_head, self._head_since = False, None
