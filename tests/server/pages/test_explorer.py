@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
 import subprocess
@@ -67,7 +68,10 @@ def bundle() -> None:
     """The explorer's bundle as its sources are now."""
     if shutil.which("npm") is None:
         unavailable("The explorer's bundle", "there is no npm")
-    subprocess.run([ROOT / "scripts" / "explorer"], check=True)
+    (ROOT / "build").mkdir(exist_ok=True)
+    with (ROOT / "build" / ".explorer.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Tests run in several processes, and two would bundle into one folder.
+        subprocess.run([ROOT / "scripts" / "explorer"], check=True)
 
 
 @pytest.fixture
