@@ -11,6 +11,7 @@ from graph.kit.errors import IdempotencyKeyReused, InvalidInput, NotFound
 from graph.kit.fields import mutation, query
 from graph.kit.global_ids import global_id, row_id
 from graph.kit.idempotency import IdempotencyKey
+from graph.kit.limits.cost_rules import Cost
 from persistence import audit
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
@@ -54,7 +55,7 @@ RetryJobResult = Annotated[
 ]
 
 
-JOBS_POINTS = 100  # A statement that no plan makes, in a transaction of its own.
+JOBS_POINTS = 200  # A statement that no plan makes, in a transaction of its own.
 
 
 @strawberry.type
@@ -63,7 +64,7 @@ class JobQuery:
         scope=Scope.AUDIT_READ,
         description=f"Background work that failed too often, the oldest first, {jobs.SHOWN} at most; "
         "the metric `storegraph_jobs` counts all of it.",
-        cost=JOBS_POINTS,
+        cost=Cost(base=JOBS_POINTS),
     )
     async def parked_jobs(self, info: Info) -> list[ParkedJob]:
         async with info.context.database.reading() as session:

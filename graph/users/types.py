@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from graph.purchases.types import Purchase
 
 
+LOGINS_POINTS = 450  # No plan makes them, so all that stands around them is made without one, too: some milliseconds.
 PRIVATE = Visibility(Scope.USERS_READ, own="id")
 FOUND = Visibility(Scope.USERS_READ, own="id", known=items.are_owners)
 """By its id, a user is seen by itself, by `users:read`, and by everyone if an item in the catalogue names it as owner."""
@@ -69,7 +70,7 @@ class User(Node):
 
     @strawberry.field(
         description=f"Where you are signed in, the login used last first, {SHOWN} at most. Null unless it is you.",
-        metadata={"cost": Cost(weight=2)},
+        metadata={"cost": Cost(base=LOGINS_POINTS)},
     )
     async def logins(self, info: Info) -> list[Login] | None:
         return await logins_of(info, self.row.id)

@@ -83,14 +83,15 @@ class FieldCost:
         if rule.multiplier is Multiplier.ONCE:
             counted = rule.counted_rows // COUNTED_ROWS_A_POINT
             return rule.weight + self._supplied(variables) + rule.each * size + counted + rule.scanned + inside
-        return (size if rule.multiplier is Multiplier.OWN_SIZE else parent_size) * (rule.weight + inside) + rule.scanned
+        return (size if rule.multiplier is Multiplier.OWN_SIZE else parent_size) * (rule.weight + inside) + rule.base + rule.scanned
 
     def actual(self, variables: Variables, values: list[Any]) -> int:
         """For all values of this field at once: an answer has few fields and many rows."""
+        base = self.rule.base * len(values)
         if self.rule.multiplier is not Multiplier.ONCE:
             values = [element for elements in values if elements for element in elements]
         each = self.rule.each and self.rule.each * self._elements(variables)
-        points = len(values) * (self.rule.weight + self._supplied(variables) + each)
+        points = base + len(values) * (self.rule.weight + self._supplied(variables) + each)
         if self.rule.counted_rows:
             points += sum([value // COUNTED_ROWS_A_POINT for value in values if isinstance(value, int)])
         return points + _actual(self.named, variables, [value for value in values if value]) if self.named else points
@@ -161,7 +162,7 @@ class CostEstimate:
 
 
 def _costs(charge: FieldCost) -> bool:
-    return bool(charge.rule.weight or charge.rule.each or charge.rule.scanned or charge.below)
+    return bool(charge.rule.weight or charge.rule.each or charge.rule.base or charge.rule.scanned or charge.below)
 
 
 def _sizes(charges: FieldCosts) -> Iterator[Size]:

@@ -38,10 +38,10 @@ from persistence.kit.query.paging import MAX_PAGE_SIZE
 from persistence.kit.search.tokenizer import QUERY_LENGTH, prefixes
 
 ROOT_WEIGHT = 10  # A statement at least; in a mutation a transaction, in a subscription a stream to keep open.
-LEAST_POINTS = 20  # Of an operation, whatever it asks: to take it in and answer takes as long as 20 objects of a long page.
+LEAST_POINTS = 30  # Of an operation, whatever it asks: to take it in and answer takes as long as 30 objects of a long page.
 TOKEN_WRITE_POINTS = 180  # A signature, and a transaction that looks for the token.
 PASSWORD_POINTS = 2_000  # Hashing one takes 30 ms of a processor, on purpose.
-SEARCH_POINTS = 250  # The list is read along, or words are looked up and what is found is sorted: some milliseconds.
+SEARCH_POINTS = 400  # The list is read along, or words are looked up and what is found is sorted: some milliseconds.
 SHORT_WORD_POINTS = {1: 1_500, 2: 250}  # More, for a word of so few characters: in a large shop, half of the rows have one that begins so.
 FILTER_POINTS = 350  # For each condition: rows that do not fit are passed over until the page is full.
 LISTED_POINTS = 50  # For each further value of a condition that takes several, such as tags.
@@ -72,6 +72,8 @@ class Cost:
     """Points more for each of these arguments that is given and not null: what makes the field look at more rows."""
     counted_rows: int = 0
     """Of a number that is counted: how many rows at most. A point for each COUNTED_ROWS_A_POINT of them; afterwards, as many as were counted."""
+    base: int = 0
+    """Points for a list, however few elements it has: for a statement that no plan makes."""
     scanned: int = 0
     """Points at most for what the field does beside its objects; what it has cost is told to the context (`Context.scanned`)."""
 
@@ -91,6 +93,7 @@ class CostRule:
     each: int = 0
     supplied: Mapping[str, ArgumentPrice] = field(default_factory=dict[str, "ArgumentPrice"])
     counted_rows: int = 0
+    base: int = 0
     scanned: int = 0
 
 
@@ -120,7 +123,7 @@ class CostRules:
         multiplier = Multiplier.OWN_SIZE if is_list(definition) else Multiplier.ONCE
         sizes = (cost.size,) if cost.size else tuple(name for name in PAGE_ARGUMENTS if paged and name in definition.args)
         most = MAX_PAGE_SIZE if paged else None
-        return CostRule(weight, multiplier, sizes, most, cost.each, cost.supplied, cost.counted_rows, cost.scanned)
+        return CostRule(weight, multiplier, sizes, most, cost.each, cost.supplied, cost.counted_rows, cost.base, cost.scanned)
 
     def _weight(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str) -> int:
         if parent in self._roots and not is_list(parent.fields[name]):

@@ -57,14 +57,14 @@ async def test_charge_for_what_is_asked_and_give_back_what_was_not_there(limited
     await known(limited, ITEMS)
     response = await limited.http.post("/graphql", json={"query": ITEMS, "variables": {"first": 50}, "extensions": {"cost": True}})
     answer = response.json()
-    assert cost(answer) == (10 + 50 * 2, 20)  # What was there comes to 12; no operation costs less than 20.
+    assert cost(answer) == (10 + 50 * 2, 30)  # What was there comes to 12; no operation costs less than 30.
     assert answer["extensions"]["cost"]["budget"] == {
         "limit": 1_000,
-        "remaining": 980,
+        "remaining": 970,
         "restoreRate": 0.001,
         "resetAt": answer["extensions"]["cost"]["budget"]["resetAt"],
     }
-    assert policy(response.headers)[1] == '"points";r=980;t=20000'
+    assert policy(response.headers)[1] == '"points";r=970;t=30000'
 
 
 async def test_agree_in_the_header_the_extension_and_the_query(limited: Service):
@@ -73,13 +73,13 @@ async def test_agree_in_the_header_the_extension_and_the_query(limited: Service)
     response = await limited.http.post("/graphql", json={"query": document, "extensions": {"cost": True}})
     answer = response.json()
     figures, budget = answer["data"]["rateLimit"], answer["extensions"]["cost"]["budget"]
-    assert figures["remaining"] == budget["remaining"] == 980
+    assert figures["remaining"] == budget["remaining"] == 970
     assert figures["limit"] == budget["limit"] == 1_000
     assert figures["restoreRate"] == budget["restoreRate"] == 0.001
     assert (figures["maxCost"], figures["enabled"], figures["cost"]) == (400, True, None)
-    assert policy(response.headers)[1] == '"points";r=980;t=20000'
+    assert policy(response.headers)[1] == '"points";r=970;t=30000'
     for told in (figures["resetAt"], budget["resetAt"]):
-        assert abs(datetime.fromisoformat(told) - utc_now() - timedelta(seconds=20_000)) < timedelta(seconds=5)
+        assert abs(datetime.fromisoformat(told) - utc_now() - timedelta(seconds=30_000)) < timedelta(seconds=5)
 
 
 async def test_refuse_what_the_budget_does_not_hold_and_change_nothing(limited: Service):
@@ -90,12 +90,12 @@ async def test_refuse_what_the_budget_does_not_hold_and_change_nothing(limited: 
     response = await limited.send(CREATE, token=token)
     [error] = response.json()["errors"]
     assert response.status_code == 429
-    assert error["message"] == "This takes 20 points of your budget, which holds 5 now: try again in 15000 s."
+    assert error["message"] == "This takes 30 points of your budget, which holds 5 now: try again in 25000 s."
     assert error["extensions"]["code"] == "RATE_LIMITED"
-    assert (error["extensions"]["retryAfter"], error["extensions"]["requested"]) == (15_000, 20)
+    assert (error["extensions"]["retryAfter"], error["extensions"]["requested"]) == (25_000, 30)
     assert error["extensions"]["budget"]["remaining"] == 5
-    assert response.headers["retry-after"] == "15000"
-    assert policy(response.headers)[1] == '"points";r=5;t=15000'
+    assert response.headers["retry-after"] == "25000"
+    assert policy(response.headers)[1] == '"points";r=5;t=25000'
     assert "data" not in response.json()
     # Only the one that `known` made.
     assert (await limited.ask(COUNT))["items"]["totalCount"] == 1
@@ -105,9 +105,9 @@ async def test_are_each_users_own_and_else_the_addresss(limited: Service):
     ada, bob = await limited.sign_in(), await limited.sign_in(username="bob")
     await known(limited, COUNT, "{ rateLimit { remaining } }")
     await limited.ask(COUNT, token=ada)
-    assert await remaining(limited, token=ada) == 1_000 - 30 - 20
-    assert await remaining(limited, token=bob) == 980
-    assert await remaining(limited) == 980
+    assert await remaining(limited, token=ada) == 1_000 - 30 - 30
+    assert await remaining(limited, token=bob) == 970
+    assert await remaining(limited) == 970
 
 
 async def test_cannot_be_overdrawn_by_requests_at_the_same_time(limited: Service):
@@ -122,12 +122,12 @@ async def test_give_back_all_but_the_least_when_the_variables_do_not_fit(limited
     await known(limited, ITEMS)
     response = await limited.send(ITEMS, {"first": "many"})
     assert response.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
-    assert policy(response.headers)[1] == '"points";r=980;t=20000'
+    assert policy(response.headers)[1] == '"points";r=970;t=30000'
 
 
 async def test_charge_the_least_for_whatever_is_asked(limited: Service):
     await known(limited, "{ __typename }")
-    assert policy((await limited.send("{ __typename }")).headers)[1] == '"points";r=980;t=20000'
+    assert policy((await limited.send("{ __typename }")).headers)[1] == '"points";r=970;t=30000'
 
 
 async def test_charge_for_reading_a_document_that_is_new_also_when_it_is_refused(limited: Service):
@@ -145,8 +145,8 @@ async def test_are_shared_by_processes_that_share_a_redis(limited: Service):
     await known(limited, "{ __typename }")
     async with running(limited.settings) as other:
         await known(other, "{ __typename }")
-        assert policy((await limited.send("{ __typename }")).headers)[1] == '"points";r=980;t=20000'
-        assert left(await other.send("{ __typename }")) == "r=960"
+        assert policy((await limited.send("{ __typename }")).headers)[1] == '"points";r=970;t=30000'
+        assert left(await other.send("{ __typename }")) == "r=940"
 
 
 @with_redis
@@ -242,24 +242,25 @@ async def test_price_a_document_without_running_it(limited: Service):
 
     assert await price(ITEMS) == 10 + 20 * 2
     assert await price(ITEMS, {"first": 100}) == 10 + 100 * 2
-    assert await price(CREATE) == 20
-    assert await price("query A { __typename } query B { items(first: 3) { nodes { id } } }", name="B") == 20
+    assert await price(CREATE) == 30
+    assert await price("query A { __typename } query B { items(first: 3) { nodes { id } } }", name="B") == 30
     searched = "query ($s: String, $f: ItemFilter) { items(search: $s, filter: $f, first: 1) { nodes { id } } }"
     in_part = "query ($min: Decimal) { items(filter: {priceMin: $min, inStock: true}, first: 1) { nodes { id } } }"
-    for words, points in {"kettle": 250, "kettle 3 l": 3_250, "tv": 500, "日": 1_750, "a" * 300: 250, "": 250, None: 0}.items():
-        assert await price(searched, {"s": words}) == max(20, 10 + 1 + points), words
+    for words, points in {"kettle": 400, "kettle 3 l": 3_400, "tv": 650, "日": 1_900, "a" * 300: 400, "": 400, None: 0}.items():
+        assert await price(searched, {"s": words}) == max(30, 10 + 1 + points), words
     for conditions, points in (
         ({}, 0),
         ({"inStock": True}, 350),
         ({"priceMin": "1", "priceMax": None}, 350),
         ({"tagsAny": ["a"] * 20}, 1_300),
     ):
-        assert await price(searched, {"f": conditions}) == max(20, 10 + 1 + points), conditions
+        assert await price(searched, {"f": conditions}) == max(30, 10 + 1 + points), conditions
     assert await price(in_part, {"min": "1"}) == 10 + 1 + 700
     assert (
         await price('{ items(search: "a b", filter: {tagsAll: ["x", "y"]}, orderBy: {field: NAME}) { nodes { id } } }')
-        == 30 + 3_250 + 400 + 20
+        == 30 + 3_400 + 400 + 20
     )
+    assert await price("{ me { logins { id } } }") == 10 + 450 + 20
     assert await price("query A { __typename } query B { __typename }") == "BAD_USER_INPUT"
     assert await price("{ nothing }") == "GRAPHQL_VALIDATION_FAILED"
     assert await price("{") == "GRAPHQL_PARSE_FAILED"
@@ -326,8 +327,8 @@ async def test_charge_for_a_long_request_before_it_is_parsed_and_also_when_it_is
     await known(limited, "{ __typename }")
     json_ = {"Content-Type": "application/json"}
     for content, spent, status in (
-        (body(4_096), 20, 200),
-        (body(4_096 + 256 * 10), 20 + 10, 200),
+        (body(4_096), 30, 200),
+        (body(4_096 + 256 * 10), 30 + 10, 200),
         (b"[" * 6_656, 10 + 1, 400),
         (b"{", 1, 400),
     ):
@@ -365,8 +366,8 @@ async def test_charge_for_the_bytes_of_an_answer_and_let_the_budget_fall_below_z
     await keep(limited, 40)
     assert left(await limited.send(document)) == "r=0"
     refused = await limited.send("{ __typename }")
-    # 40 - 392 are there, and 20 are wanted.
-    assert (refused.status_code, refused.headers["retry-after"]) == (429, str((392 - 40 + 20) * 1_000))
+    # 40 - 392 are there, and 30 are wanted.
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, str((392 - 40 + 30) * 1_000))
 
 
 async def test_charge_an_address_for_tokens_that_are_refused_and_let_good_ones_in(limited: Service):
@@ -408,16 +409,16 @@ async def test_count_by_the_clients_address_behind_a_trusted_proxy(limited: Serv
         async def seen(headers: dict[str, str]) -> str:
             return left(await service.http.post("/graphql", json={"query": "{ __typename }"}, headers=headers))
 
-        assert await seen({"X-Forwarded-For": "203.0.113.1"}) == "r=980"
-        assert await seen({"X-Forwarded-For": "203.0.113.1, 203.0.113.2"}) == "r=980"
-        assert await seen({"X-Forwarded-For": "198.51.100.7, 203.0.113.1"}) == "r=960"
-        assert await seen({"Forwarded": 'for="[2001:db8::1]:4711"'}) == "r=980"
-        assert await seen({"Forwarded": 'for="[2001:db8::2]"'}) == "r=960"
+        assert await seen({"X-Forwarded-For": "203.0.113.1"}) == "r=970"
+        assert await seen({"X-Forwarded-For": "203.0.113.1, 203.0.113.2"}) == "r=970"
+        assert await seen({"X-Forwarded-For": "198.51.100.7, 203.0.113.1"}) == "r=940"
+        assert await seen({"Forwarded": 'for="[2001:db8::1]:4711"'}) == "r=970"
+        assert await seen({"Forwarded": 'for="[2001:db8::2]"'}) == "r=940"
 
 
 async def test_do_not_believe_an_untrusted_client_about_its_address(limited: Service):
     await known(limited, "{ __typename }")
-    for number, figure in ((1, "r=980"), (2, "r=960")):
+    for number, figure in ((1, "r=970"), (2, "r=940")):
         response = await limited.http.post("/graphql", json={"query": "{ __typename }"}, headers={"X-Forwarded-For": f"203.0.113.{number}"})
         assert left(response) == figure
 

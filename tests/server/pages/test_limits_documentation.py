@@ -18,6 +18,7 @@ from graph.server.graphql import budget
 from graph.server.graphql.http import HttpLimits
 from graph.server.graphql.subscriptions.websocket import SocketLimits
 from graph.server.rest import exports, files
+from graph.users import types as users
 from persistence.kit.events.feed import PAGE_EVENTS
 from persistence.kit.finding.facets import FACET_ROWS
 from persistence.kit.query.paging import COUNT_ROWS, PAGE_SIZE
@@ -50,7 +51,8 @@ def test_prices_are_those_of_the_page():
         f"| `refreshToken` and `revokeToken` | {cost_rules.TOKEN_WRITE_POINTS} |",
         f"| each line of `purchaseItems` | {mutations.LINE_POINTS} |",
         f"| `token` and `signup`, which hash a password | {cost_rules.PASSWORD_POINTS:,} |",
-        f"| {summary.SUMMARY_POINTS}, {health.HEALTH_POINTS}, {jobs.JOBS_POINTS}, {price('{ itemsPage { total } }')}, {price('{ compute(n: 1) }'):,}, {sales.SALES_POINTS:,} |",
+        f"| {summary.SUMMARY_POINTS}, {health.HEALTH_POINTS}, {price('{ itemsPage { total } }')}, {jobs.JOBS_POINTS}, {users.LOGINS_POINTS},",
+        f", {price('{ compute(n: 1) }'):,}, {sales.SALES_POINTS:,} |",
         f"| `node`, and each of `nodes` | {price('{ node(id: 1) { id } }')}, {price('{ nodes(ids: [1]) { id } }')} |",
         f"{cost_rules.INTROSPECTION_WEIGHTS['__schema']} for `__schema`, {cost_rules.INTROSPECTION_WEIGHTS['__type']} for `__type`",
         f"costs {events.HISTORY_PAGE_POINTS} for each {PAGE_EVENTS} events",
