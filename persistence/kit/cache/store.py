@@ -1,7 +1,7 @@
 """The cache store: bytes by key, in this process's memory or in Redis, by aiocache. An entry may disappear at any moment.
 
 A value is bytes, never None: aiocache says None for what is not there, so it could not be told from it. A Redis that is away or hangs makes every
-look a miss and every put a loss; nobody waits for it longer than `outage.PATIENCE_SECONDS`, once a second.
+look a miss and every put a loss; nobody waits for it longer than `circuit_breaker.TIMEOUT_SECONDS`, once a second.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class CircuitBreaker:
         self.failures = 0
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T | None:
-        """The call's result; None, at once or after PATIENCE_SECONDS, while the service is away."""
+        """The call's result; None, at once or after TIMEOUT_SECONDS, while the service is away."""
         if self._until is not None:
             if self._clock() < self._until:
                 return None
