@@ -14,8 +14,9 @@ from graph.kit.entity.declaration import computed, entity, to_one
 from graph.kit.entity.visibility import Visibility
 from graph.kit.errors import IdempotencyKeyReused, InvalidInput, NotFound
 from graph.kit.fields import mutation
-from graph.kit.global_ids import Node, global_id
+from graph.kit.global_ids import Node
 from graph.kit.idempotency import IdempotencyKey
+from graph.kit.operations.commands import perform
 from graph.kit.operations.lists import read_list
 from graph.kit.scalars import ByteCount
 from graph.users.types import User
@@ -79,9 +80,9 @@ class FileMutation:
         async def command(work: UnitOfWork) -> files.StoredFile:
             return await files.delete(work, filename)
 
-        row = await info.context.once(command, files.REPLAY_FORMAT, key=idempotency_key, operation="deleteFile", arguments=filename)
-        await _forget(info.context, row.blob_key)
-        return DeletedFile(id=global_id("StoredFile", row.id), filename=row.filename)
+        deleted: StoredFile = await perform(info, files.ENTITY, command, key=idempotency_key, arguments=filename)
+        await _forget(info.context, deleted.row.blob_key)
+        return DeletedFile(id=deleted.id, filename=deleted.filename)
 
 
 async def _forget(context: Context, key: str) -> None:

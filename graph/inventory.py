@@ -26,6 +26,7 @@ from graph.kit.fields import mutation
 from graph.kit.global_ids import row_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
+from graph.kit.operations.commands import perform
 from persistence import inventory
 from persistence.inventory import Adjusted, Adjustment
 from persistence.items import table as items
@@ -108,7 +109,7 @@ class InventoryMutation:
 
         arguments = [[vars(each) for each in adjustments], on_error.value]
         try:
-            results = await info.context.once(command, _STORED, key=idempotency_key, operation="adjustInventory", arguments=arguments)
+            results = await perform(info, _STORED, command, key=idempotency_key, arguments=arguments)
         except RejectedAll as rejected:
             return _answer(rows, [rejected.refused.get(place) for place in range(len(good))])
         return _answer(rows, results)

@@ -12,6 +12,7 @@ from graph.kit.fields import mutation, query
 from graph.kit.global_ids import global_id, row_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
+from graph.kit.operations.commands import perform
 from persistence import audit
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
@@ -89,5 +90,5 @@ class JobMutation:
             detail = {"kind": job.kind, "key": job.key}
             await audit.write(work, "job.retried", actor_id=actor.user_id, subject=(ParkedJob.__name__, job.id), detail=detail)
 
-        await info.context.once(command, NO_RESULT, key=idempotency_key, operation="retryJob", arguments=job_id)
+        await perform(info, NO_RESULT, command, key=idempotency_key, arguments=job_id)
         return RetriedJob(id=id)

@@ -29,7 +29,6 @@ from persistence.kit.query import entity
 from persistence.kit.query.entity import Entity
 from persistence.kit.query.entity_list import EntityList
 from persistence.kit.query.paging import Page, PageArguments
-from persistence.kit.serialization import row_of
 from persistence.users import User
 
 log = structlog.get_logger(__name__)
@@ -55,7 +54,6 @@ class StoredFile(Base):
 
 
 ENTITY = Entity(StoredFile)
-REPLAY_FORMAT = row_of(StoredFile)
 
 
 class FilenameTaken(DomainError):

@@ -23,7 +23,6 @@ from persistence.kit.query.entity import Entity
 from persistence.kit.query.entity_list import EntityList, SortOrder
 from persistence.kit.query.paging import Page, PageArguments
 from persistence.kit.search import tokenizer
-from persistence.kit.serialization import row_of
 
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,31}")  # No look-alikes, nothing that needs escaping in a URL or a log.
 FULL_NAME_LENGTH = 200
@@ -49,10 +48,9 @@ class User(Base):
     search_words: Mapped[str] = mapped_column(Text)
 
 
-ENTITY = Entity(User, gone="deleted_at", words="search_words")
+ENTITY = Entity(User, gone="deleted_at", words="search_words", unshown=("password_hash",))
 ALL = EntityList(ENTITY, SortOrder("username_key"))
 by_id = ENTITY.by_id
-REPLAY_FORMAT = row_of(User, without=("password_hash", "search_words"))
 
 
 class UsernameTaken(DomainError):

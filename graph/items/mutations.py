@@ -144,8 +144,7 @@ class ItemMutation:
             await items.delete(work, item_id, expected_version=expected_version)
             await audit.write(work, "item.deleted", actor_id=actor.user_id, subject=("Item", item_id))
 
-        arguments = [item_id, expected_version]
-        await info.context.once(command, NO_RESULT, key=idempotency_key, operation="deleteItem", arguments=arguments)
+        await perform(info, NO_RESULT, command, key=idempotency_key, arguments=[item_id, expected_version])
         return DeletedItem(id=id)
 
     @mutation(
@@ -195,7 +194,7 @@ class ItemMutation:
         stored = items.bulk_answer(good, owner_id=owner.user_id)
         arguments = [[vars(draft) for draft in inputs], on_error.value]
         try:
-            made = await info.context.once(command, stored, key=idempotency_key, operation="bulkCreateItems", arguments=arguments)
+            made = await perform(info, stored, command, key=idempotency_key, arguments=arguments)
         except RejectedAll as rejected:
             return _uncreated(_with_refusals(drafts, rejected.refused), ANOTHER_WAS_BAD)
         created = iter(made.created)

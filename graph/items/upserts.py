@@ -122,7 +122,7 @@ class UpsertMutation:
 
         arguments = [[commands.changes(each) for each in inputs], on_error.value]
         try:
-            results = await info.context.once(command, _STORED, key=idempotency_key, operation="upsertItems", arguments=arguments)
+            results = await commands.perform(info, _STORED, command, key=idempotency_key, arguments=arguments)
         except RejectedAll as rejected:
             planned = await _plan(info.context, patches)
             return _answer(rows, [rejected.refused.get(place, each) for place, each in enumerate(planned)], ANOTHER_WAS_BAD, done=False)

@@ -14,6 +14,7 @@ from graph.kit.fields import mutation
 from graph.kit.global_ids import required_row_id, row_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
+from graph.kit.operations.commands import perform
 from graph.purchases.types import Purchase
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.idempotency import Attempt
@@ -77,10 +78,7 @@ class PurchaseMutation:
         async def shortcut(attempt: Attempt | None) -> purchases.Purchase | None:
             return await single_statement.sell(info.context.database, key, buyer_id=buyer.user_id, quantity=quantity, attempt=attempt)
 
-        row = await info.context.once(
-            command, purchases.REPLAY_FORMAT, key=idempotency_key, operation="purchaseItem", arguments=[key, quantity], shortcut=shortcut
-        )
-        return Purchase.of(row)
+        return await perform(info, purchases.ENTITY, command, key=idempotency_key, arguments=[key, quantity], shortcut=shortcut)
 
     @mutation(
         scope=(),
@@ -100,7 +98,7 @@ class PurchaseMutation:
             return await basket.purchase_all(work, requested, buyer_id=buyer.user_id)
 
         arguments = [[line.item_id, line.quantity] for line in requested]
-        sold = await info.context.once(command, basket.REPLAY_FORMAT, key=idempotency_key, operation="purchaseItems", arguments=arguments)
+        sold = await perform(info, basket.REPLAY_FORMAT, command, key=idempotency_key, arguments=arguments)
         return PurchaseItems(purchases=[Purchase.of(row) for row in sold], total=sum((row.total for row in sold), Decimal("0.00")))
 
     @mutation(
@@ -115,5 +113,4 @@ class PurchaseMutation:
         async def command(work: UnitOfWork) -> purchases.Purchase:
             return await purchases.cancel(work, key, actor_id=actor.user_id, any_purchase=any_purchase)
 
-        row = await info.context.once(command, purchases.REPLAY_FORMAT, key=idempotency_key, operation="cancelPurchase", arguments=key)
-        return Purchase.of(row)
+        return await perform(info, purchases.ENTITY, command, key=idempotency_key, arguments=key)

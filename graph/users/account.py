@@ -81,8 +81,7 @@ class AccountMutation:
                 await audit.write(work, "user.updated", actor_id=user_id, subject=("User", user_id), detail={"fields": fields})
             return user
 
-        row = await info.context.once(command, users.REPLAY_FORMAT, key=idempotency_key, operation="updateMe", arguments=changes)
-        return User.of(row)
+        return await commands.perform(info, users.ENTITY, command, key=idempotency_key, arguments=changes)
 
     @mutation(
         scope=(),
@@ -123,7 +122,7 @@ class AccountMutation:
             await audit.write(work, "user.password_changed", actor_id=me.user_id, subject=("User", me.user_id))
             return await logins.end_all(work, me.user_id, but=me.family)
 
-        ended = await info.context.once(command, NUMBER, key=idempotency_key, operation="changePassword", arguments=None)
+        ended = await commands.perform(info, NUMBER, command, key=idempotency_key, arguments=None)
         if is_repeat and proof is not None:  # Passwords are not kept to be compared, but a repeat's current one is not right any more.
             raise errors.KeyReused
         return ChangedPassword(ended_logins=ended)

@@ -10,6 +10,7 @@ from graph.kit.context import Info
 from graph.kit.errors import IdempotencyKeyReused, InvalidInput, NotFound
 from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
+from graph.kit.operations.commands import perform
 from persistence import logins
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.serialization import NO_RESULT
@@ -68,5 +69,5 @@ class LoginMutation:
         async def command(work: UnitOfWork) -> None:
             await logins.end_own(work, user_id, id)
 
-        await info.context.once(command, NO_RESULT, key=idempotency_key, operation="endLogin", arguments=id)
+        await perform(info, NO_RESULT, command, key=idempotency_key, arguments=id)
         return EndedLogin(id=id)

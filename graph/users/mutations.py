@@ -1,6 +1,6 @@
 """Mutations of users: sign-up, scopes and activation."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Self
 
@@ -14,6 +14,7 @@ from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import PASSWORD_POINTS
 from graph.kit.limits.rate_limits import ADDRESS, RateLimitRule
+from graph.kit.operations.commands import perform
 from graph.users.types import User
 from persistence import audit, logins, passwords, users
 from persistence.kit import errors
@@ -101,10 +102,11 @@ class UserMutation:
             return user
 
         arguments = [application.username, application.full_name, application.email]
-        user = await info.context.once(command, users.REPLAY_FORMAT, key=idempotency_key, operation="signup", arguments=arguments)
+        user: User = await perform(info, users.ENTITY, command, key=idempotency_key, arguments=arguments)
         if info.context.replayed:
-            await _check_password(info, user, application.password)
-        return User.of(user, opened=True)  # There is no token yet, but who asks is who it is.
+            await _check_password(info, user.row, application.password)
+        user.opened = True  # There is no token yet, but who asks is who it is.
+        return user
 
     @mutation(
         scope=Scope.USERS_WRITE,
@@ -122,7 +124,7 @@ class UserMutation:
             await audit.write(work, "user.scopes_granted", actor_id=actor.user_id, subject=("User", user.id), detail={"scopes": supplied})
             return user
 
-        return await _once(info, command, idempotency_key, "grantScopes", [username, supplied])
+        return await perform(info, users.ENTITY, command, key=idempotency_key, arguments=[username, supplied])
 
     @mutation(
         scope=Scope.USERS_WRITE,
@@ -144,7 +146,7 @@ class UserMutation:
             await audit.write(work, "user.scopes_revoked", actor_id=actor.user_id, subject=("User", user.id), detail={"scopes": taken})
             return user
 
-        return await _once(info, command, idempotency_key, "revokeScopes", [username, taken])
+        return await perform(info, users.ENTITY, command, key=idempotency_key, arguments=[username, taken])
 
     @mutation(
         scope=Scope.USERS_WRITE,
@@ -164,7 +166,7 @@ class UserMutation:
             await audit.write(work, "user.deactivated", actor_id=actor.user_id, subject=("User", user.id))
             return user
 
-        return await _once(info, command, idempotency_key, "deactivateUser", username)
+        return await perform(info, users.ENTITY, command, key=idempotency_key, arguments=username)
 
     @mutation(
         scope=Scope.USERS_WRITE,
@@ -179,7 +181,7 @@ class UserMutation:
             await audit.write(work, "user.reactivated", actor_id=actor.user_id, subject=("User", user.id))
             return user
 
-        return await _once(info, command, idempotency_key, "reactivateUser", username)
+        return await perform(info, users.ENTITY, command, key=idempotency_key, arguments=username)
 
 
 def _may_change(info: Info, scopes: Collection[Scope]) -> Principal:
@@ -202,9 +204,3 @@ async def _check_password(info: Info, user: users.User, password: str) -> None:
         present = (await users.by_id(session, [user.id])).get(user.id)
     if not (await passwords.verify(password, present.password_hash if present else None)).right:
         raise errors.KeyReused
-
-
-async def _once(
-    info: Info, command: Callable[[UnitOfWork], Awaitable[users.User]], key: str | None, operation: str, arguments: object
-) -> User:
-    return User.of(await info.context.once(command, users.REPLAY_FORMAT, key=key, operation=operation, arguments=arguments))

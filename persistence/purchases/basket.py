@@ -22,13 +22,12 @@ from persistence.kit.events.log import record_each
 from persistence.kit.jobs import queue as jobs
 from persistence.kit.parsing.validation import Checks
 from persistence.kit.serialization import Serializer
-from persistence.purchases.table import PLACED, QUEUED, Purchase
-from persistence.purchases.table import REPLAY_FORMAT as ROW
+from persistence.purchases.table import ENTITY, PLACED, QUEUED, Purchase
 
 LINES = 100
 
 REPLAY_FORMAT: Serializer[Sequence[Purchase]] = Serializer(
-    lambda sold: [ROW.dump(each) for each in sold], lambda stored: [*map(ROW.load, stored)]
+    lambda sold: [*map(ENTITY.replay_format.dump, sold)], lambda stored: [*map(ENTITY.replay_format.load, stored)]
 )
 
 

@@ -1,7 +1,7 @@
 """A purchase as one SQL statement, where the database supports it: what `table.purchase` does, in one round trip instead of six.
 
 The event row is inserted from the updated item row, so its id is allocated after the lock, as the order of the event log requires. Under an idempotency
-key the statement stores the response too, in the form of `purchases.REPLAY_FORMAT`.
+key the statement stores the response too, in the form of `purchases.ENTITY.replay_format`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,6 @@ from persistence.kit.parsing.validation import Checks
 from persistence.kit.parsing.values import WHOLE_MAX
 from persistence.kit.query.entity import Entity
 from persistence.kit.query.entity_list import EntityList, SortOrder, children
-from persistence.kit.serialization import row_of
 
 QUEUED = "QUEUED"  # Sold; its background work is still to do.
 COMPLETED = "COMPLETED"
@@ -64,10 +63,9 @@ class Purchase(Base):
         return self.unit_price * self.quantity
 
 
-ENTITY = Entity(Purchase)
+ENTITY = Entity(Purchase, unshown=("seller_id",))
 BY_TIME = SortOrder("created_at")
 by_id = ENTITY.by_id
-REPLAY_FORMAT = row_of(Purchase, without=("seller_id",))
 
 
 class PurchaseCompleted(DomainError):

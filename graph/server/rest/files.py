@@ -123,7 +123,7 @@ class FileRoutes:
         async def command(work: UnitOfWork) -> StoredFile:
             return await files.add(work, filename, blob, owner_id=owner.user_id, quota_bytes=self._quota_bytes)
 
-        return await context.once(command, files.REPLAY_FORMAT, key=key, operation="upload", arguments=[filename, blob.sha256])
+        return await context.once(command, files.ENTITY.replay_format, key=key, operation="upload", arguments=[filename, blob.sha256])
 
     async def download(self, request: Request, context: Context) -> Response:
         async with context.database.reading_latest() as session:

@@ -29,6 +29,7 @@ from persistence.kit.database.database import Base, Batch
 from persistence.kit.errors import InvalidInput
 from persistence.kit.query import connection_by_parent, paging
 from persistence.kit.query.paging import ComputedKey, OrderedQuery, Page, PageArguments, fetch
+from persistence.kit.serialization import Serializer, row_of
 
 R = TypeVar("R", bound=Base)
 STREAM_ROWS = 500  # Rows fetched at a time: about 100 kB, and 3 ms of the event loop.
@@ -53,6 +54,8 @@ class Entity(Generic[R]):
     """The words by which rows are found, made by `persistence.kit.search.tokenizer`, if they can be searched."""
     spellings: Table | None = None
     """The spellings of these words, made by `persistence.kit.finding.near_words`, if typing errors are understood."""
+    unshown: tuple[str, ...] = ()
+    """What no answer shows, so that it is not kept with one under an idempotency key."""
 
     def has(self, attribute: str) -> bool:
         return attribute in inspect(self.model).columns
@@ -90,6 +93,11 @@ class Entity(Generic[R]):
 
         load.__module__, load.__qualname__ = self.model.__module__, name  # As metrics and traces call it.
         return load
+
+    @cached_property
+    def replay_format(self) -> Serializer[R]:
+        """How a row is kept as an answer."""
+        return row_of(self.model, without=(*self.unshown, *([] if self.words is None else [self.words])))
 
     @property
     def present(self) -> Sequence[ColumnElement[bool]]:
