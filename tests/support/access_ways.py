@@ -1,8 +1,9 @@
-"""How to ask for each field of the roots, and how to come to an object of each type, in the shop of `access.py`. A new one needs an entry here."""
+"""How to ask for each field of the roots, and how to come to an object of each type, in the shop of `access.py`, where `access_samples` does not know."""
 
-from graphql import GraphQLObjectType, GraphQLSchema, is_required_argument
+from graphql import GraphQLObjectType, GraphQLSchema
 
 from graph.schema import executable
+from tests.support import access_samples
 from tests.support.access import Way
 from tests.support.service import PASSWORD
 
@@ -13,22 +14,16 @@ ROOTS: dict[str, dict[str, str]] = {
         "itemByExternalId": 'itemByExternalId(externalId: "K-1")',
         "itemSummary": "itemSummary(id: $item)",
         "user": 'user(username: "hermit")',
-        "rateLimit": "rateLimit",
         "node": "node(id: $item)",
         "nodes": "nodes(ids: [$item])",
-        "compute": "compute(n: 1)",
-        "purchases": "purchases",
         "salesReport": SALES,
     },
     "Mutation": {
-        "createItem": 'createItem(input: {name: "Pan", price: 1})',
         "updateItem": 'updateItem(id: $item, input: {description: "Sings well."})',
-        "deleteItem": "deleteItem(id: $fresh_item)",
         "restoreItem": "restoreItem(id: $fresh_gone)",
         "bulkCreateItems": 'bulkCreateItems(inputs: [{name: "Pan", price: 1}])',
         "upsertItems": 'upsertItems(inputs: [{externalId: "K-1", description: "Sings."}])',
         "adjustInventory": "adjustInventory(adjustments: [{itemId: $item, delta: 1}])",
-        "purchaseItem": "purchaseItem(itemId: $item)",
         "purchaseItems": "purchaseItems(lines: [{itemId: $item}])",
         "cancelPurchase": "cancelPurchase(id: $fresh_purchase)",
         "deleteFile": "deleteFile(filename: $fresh_file)",
@@ -48,7 +43,6 @@ ROOTS: dict[str, dict[str, str]] = {
         "sendEcho": 'sendEcho(channel: "a", message: "b")',
     },
     "Subscription": {
-        "itemEvents": "itemEvents(after: $created)",
         "purchaseStatus": "purchaseStatus(id: $purchase)",
         "echo": 'echo(channel: "a", message: "b")',
     },
@@ -89,14 +83,9 @@ WAYS: dict[str, Way | tuple[Way, ...]] = {
     "SalesReport": Way(f"{{ {SALES} {{ * }} }}"),
     "SalesTotal": Way(f"{{ {SALES} {{ periods {{ * }} }} }}"),
     "EchoMessage": Way('subscription { echo(channel: "a", message: "b") { * } }'),
-    "Token": Way('mutation { token(username: "hermit", password: "correct horse battery") { ... on Token { * } } }'),
-    "RevokedToken": Way('mutation { revokeToken(token: "nobody\'s") { ... on RevokedToken { * } } }'),
-    "BulkCreateItems": Way(f"mutation {{ bulkCreateItems(inputs: [{PAN}]) {{ ... on BulkCreateItems {{ * }} }} }}"),
-    "UpsertItems": Way('mutation { upsertItems(inputs: [{externalId: "K-1"}]) { ... on UpsertItems { * } } }'),
     "UpsertedItem": Way(
         'mutation { upsertItems(inputs: [{externalId: "K-1"}]) { ... on UpsertItems { results { ... on UpsertedItem { * } } } } }'
     ),
-    "AdjustInventory": Way("mutation { adjustInventory(adjustments: [{itemId: $item, delta: 0}]) { ... on AdjustInventory { * } } }"),
     "InventoryAdjusted": Way(
         "mutation { adjustInventory(adjustments: [{itemId: $item, delta: 0}]) "
         "{ ... on AdjustInventory { results { ... on InventoryAdjusted { * } } } } }"
@@ -104,16 +93,12 @@ WAYS: dict[str, Way | tuple[Way, ...]] = {
     "NotCreated": Way(
         f"mutation {{ bulkCreateItems(inputs: [{PAN}], dryRun: true) {{ ... on BulkCreateItems {{ results {{ ... on NotCreated {{ * }} }} }} }} }}"
     ),
-    "DeletedItem": Way("mutation { deleteItem(id: $fresh_item) { ... on DeletedItem { * } } }"),
-    "DeletedFile": Way("mutation { deleteFile(filename: $fresh_file) { ... on DeletedFile { * } } }"),
     "Login": Way("{ node(id: $owner_signed_in) { ... on User { logins { * } } } }"),
-    "EndedLogin": Way("mutation { endLogin(id: $fresh_login) { ... on EndedLogin { * } } }"),
     "ChangedPassword": Way(
         f'mutation {{ changePassword(currentPassword: "{PASSWORD}", newPassword: "{PASSWORD}") {{ ... on ChangedPassword {{ * }} }} }}'
     ),
     "DeletedUser": Way("mutation { deleteMe(password: $fresh_password) { ... on DeletedUser { * } } }"),
     "LastAdministrator": Way("mutation { deleteMe(password: $own_password) { ... on LastAdministrator { * } } }"),
-    "RetriedJob": Way("mutation { retryJob(id: $fresh_job) { ... on RetriedJob { * } } }"),
     "InvalidInput": Way('mutation { signup(input: {username: "", password: ""}) { ... on InvalidInput { * } } }'),
     "InputProblem": Way('mutation { signup(input: {username: "", password: ""}) { ... on InvalidInput { problems { * } } } }'),
     "UsernameTaken": Way('mutation { signup(input: {username: "Hermit", password: "correct horse"}) { ... on UsernameTaken { * } } }'),
@@ -122,7 +107,6 @@ WAYS: dict[str, Way | tuple[Way, ...]] = {
         'mutation { first: purchaseItem(itemId: $item, idempotencyKey: "key") { ... on Purchase { id } } '
         'second: purchaseItem(itemId: $item, quantity: 2, idempotencyKey: "key") { ... on IdempotencyKeyReused { * } } }'
     ),
-    "PurchaseItems": Way("mutation { purchaseItems(lines: [{itemId: $item}]) { ... on PurchaseItems { * } } }"),
     "PurchaseCompleted": Way("mutation { cancelPurchase(id: $fresh_purchase) { ... on PurchaseCompleted { * } } }"),
     "OutOfStock": Way("mutation { purchaseItem(itemId: $item, quantity: 9999) { ... on OutOfStock { * } } }"),
     "NotFound": Way('mutation { purchaseItem(itemId: "nothing") { ... on NotFound { * } } }'),
@@ -143,14 +127,20 @@ FRESH: dict[str, str] = {}
 
 
 def find_ways(schema: GraphQLSchema) -> None:
-    """Enter what the schema says by itself: fields of Query that need no argument, and the connections among them."""
-    for name, field in schema.query_type.fields.items() if schema.query_type else ():
-        if not any(is_required_argument(argument) for argument in field.args.values()):
-            ROOTS["Query"].setdefault(name, name)
-        connection = str(field.type).strip("!")
-        if connection.endswith("Connection") and name in ROOTS["Query"]:
-            WAYS.setdefault(connection, Way(f"{{ {ROOTS['Query'][name]} {{ * }} }}"))
-            WAYS.setdefault(f"{connection.removesuffix('Connection')}Edge", Way(f"{{ {ROOTS['Query'][name]} {{ edges {{ * }} }} }}"))
+    """Enter what the tests of entities say, and what the schema says by itself."""
+    for name, text in access_samples.declared().items():
+        root, _, field = name.partition(".")
+        if field:
+            ROOTS[root][field] = text
+        else:
+            WAYS[name] = Way(text)
+    for root, name, text in access_samples.roots(schema):
+        ROOTS[root].setdefault(name, text)
+    for made in access_samples.creatable(schema):
+        if made != "Item":  # The shop makes items of its own, with a stock.
+            FRESH[made.lower()] = f"mutation {{ {ROOTS['Mutation'][f'create{made}']} {{ ... on {made} {{ mark: id }} }} }}"
+    for name, way in access_samples.ways(schema, ROOTS):
+        WAYS.setdefault(name, way)
 
 
 find_ways(executable)
@@ -162,11 +152,11 @@ def missing(schema: GraphQLSchema) -> list[str]:
     fields = [(root, field) for root in ROOTS for field in types[root].fields if field not in ROOTS[root]]
     return [
         *(
-            f'Say how to ask for {root}.{field}: ROOTS["{root}"]["{field}"] = "{field}(…)" in tests/support/access_ways.py.'
+            f'Say how to ask for {root}.{field}: ACCESS = {{"{root}.{field}": "{field}(…)"}} in the tests of its entity.'
             for root, field in fields
         ),
         *(
-            f'Say how to come to a {name}: WAYS["{name}"] = Way("{{ … {{ * }} }}") in tests/support/access_ways.py.'
+            f'Say how to come to a {name}: ACCESS = {{"{name}": "{{ … {{ * }} }}"}} in the tests of its entity.'
             for name in sorted(types.keys() - ROOTS.keys() - WAYS.keys())
         ),
     ]

@@ -134,6 +134,10 @@ def entity_names() -> Sequence[str]:
     return list(_types)
 
 
+def entity_classes() -> Sequence[type[Node]]:
+    return list(_classes.values())
+
+
 def name_of(entity: Entity[Any]) -> str:
     """Of the type whose objects stand for the entity's rows."""
     return _classes[entity.model].__name__

@@ -67,10 +67,10 @@ def test_says_in_a_sentence_what_it_does_not_know_how_to_ask_for():
         "type Query { zeppelins: [Zeppelin] } type Zeppelin { name: String } type Mutation { moor: Int } type Subscription { moored: Int }"
     )
     assert missing(new) == [
-        'Say how to ask for Query.zeppelins: ROOTS["Query"]["zeppelins"] = "zeppelins(…)" in tests/support/access_ways.py.',
-        'Say how to ask for Mutation.moor: ROOTS["Mutation"]["moor"] = "moor(…)" in tests/support/access_ways.py.',
-        'Say how to ask for Subscription.moored: ROOTS["Subscription"]["moored"] = "moored(…)" in tests/support/access_ways.py.',
-        'Say how to come to a Zeppelin: WAYS["Zeppelin"] = Way("{ … { * } }") in tests/support/access_ways.py.',
+        'Say how to ask for Query.zeppelins: ACCESS = {"Query.zeppelins": "zeppelins(…)"} in the tests of its entity.',
+        'Say how to ask for Mutation.moor: ACCESS = {"Mutation.moor": "moor(…)"} in the tests of its entity.',
+        'Say how to ask for Subscription.moored: ACCESS = {"Subscription.moored": "moored(…)"} in the tests of its entity.',
+        'Say how to come to a Zeppelin: ACCESS = {"Zeppelin": "{ … { * } }"} in the tests of its entity.',
     ]
 
 

@@ -51,12 +51,12 @@ def _asked(root: GraphQLObjectType, name: str) -> tuple[str, dict[str, Any]]:
     return f"{root.name.lower()} {f'({declared})' if declared else ''} {{ {name}{f'({given})' if given else ''} {inner} }}", arguments
 
 
-# The feed of all events never ends.
+# Streams of all events never end.
 ASKED = [
     _asked(root, name)
     for root in (cast("GraphQLObjectType", executable.type_map[kind]) for kind in ROOTS)
     for name in root.fields
-    if name != "itemEvents"
+    if not name.endswith("Events")
 ]
 
 
