@@ -202,7 +202,8 @@ def _chosen(guess: Mapping[str, Sequence[Way]], row: Sequence[str]) -> Mapping[s
 
 def _typed_as(typed: _Typed, meant: Mapping[str, Way]) -> str:
     """As it was typed, if it was right."""
-    return " ".join(meant[word].word for word in typed.words) if any(meant[word].errors for word in typed.words) else typed.text
+    bent = any(meant[word].errors for word in typed.words)
+    return " ".join(tokenizer.spelled(meant[word].word) for word in typed.words) if bent else typed.text
 
 
 def _padded(words: list[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ are ignored. So does an apostrophe between letters, straight or curly: `don't` a
 is found in `l'eau`. Hyphens and full stops part words, so that `example` is found in `ada@example.com`. Text of scripts that put no spaces
 between words (Han, kana, Thai, Lao, Khmer, Burmese) is indexed from each of its letters on, so that it is found from the middle.
 
-Who changes what a text's words are re-indexes the rows that there are by a migration, as 0010 does.
+Who changes what a text's words are re-indexes the rows that there are by a migration, as 0016 does.
 """
 
 from __future__ import annotations
@@ -49,12 +49,22 @@ _IGNORED = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}\p{Me}ʹʺʻʼ
 # Canonical classes of marks that readers leave out: accents, points of Hebrew and Arabic, nuktas. Vowel signs, viramas, tone marks of Thai and Lao and
 # the voicing of kana have others: without them it is another word. Source: UAX #44, section 5.7.4.
 _ACCENTS = frozenset({1, 7, *range(10, 37), *range(200, 241)})
+# Letters that languages of one script, or places in a word, have each their own of: keyboards have one of them, and readers take it for the others.
+_ALIKE = {
+    "ك": "کڪ", "ي": "یىےێ", "ه": "ہھەةۃ", "ا": "ٱ", "ن": "ں", "گ": "ګ", "و": "ۆ", "ر": "ڕ", "ل": "ڵ",  # noqa: RUF001 -- look-alikes are the point
+    "כ": "ך", "מ": "ם", "נ": "ן", "פ": "ף", "צ": "ץ",  # noqa: RUF001 -- as above
+    "ं": "ँ",
+}  # fmt: skip
 # Letters that are no letter with an accent to Unicode, and are to readers. Those that are by their names, such as `o with stroke`, need no place here.
 _SIMPLER = {
-    "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ı": "i", "ȷ": "j", "ŋ": "n", "ĸ": "k", "ə": "e", "ǝ": "e", "ɛ": "e", "ɔ": "o", "ɩ": "i", "ʋ": "v", "ɣ": "g",  # noqa: RUF001 -- look-alikes are the point
+    "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ı": "i", "ȷ": "j", "ŋ": "n", "ĸ": "k", "ə": "e", "ǝ": "e", "ɛ": "e", "ɔ": "o", "ɩ": "i", "ʋ": "v", "ɣ": "g",  # noqa: RUF001 -- as above
     "ꜳ": "aa", "ꜵ": "ao", "ꜷ": "au", "ꜹ": "av", "ꜻ": "av", "ꜽ": "ay", "ꝏ": "oo", "ꝡ": "vy", "ꜩ": "tz", "ỻ": "ll",
-    "ک": "ك", "ی": "ي", "ى": "ي", "ٱ": "ا",  # noqa: RUF001 -- as above
+    "װ": "וו", "ױ": "וי", "ײ": "יי", "ৎ": "ত্", "ൺ": "ണ്", "ൻ": "ന്", "ർ": "ര്", "ൽ": "ല്", "ൾ": "ള്", "ൿ": "ക്",  # noqa: RUF001 -- as above
+    **{other: letter for letter, others in _ALIKE.items() for other in others},
+    **{chr(katakana): chr(katakana - 0x60) for katakana in range(0x30A1, 0x30F7)},  # To hiragana.
 }  # fmt: skip
+# As they are written where a word ends.
+_FINAL = str.maketrans({letter: others for letter, others in _ALIKE.items() if letter in "כמנפצ"} | {"σ": "ς"})  # noqa: RUF001 -- as above
 _ADORNED = re.compile(r"((?:LATIN|CYRILLIC) SMALL LETTER .+?) WITH .+")
 
 
@@ -198,6 +208,11 @@ def _parted(text: str) -> Iterable[tuple[str, bool]]:
 def fold(text: str) -> str:
     """Small letters without what readers leave out, and spaces for what is in no word; apostrophes are left for `part`."""
     return unicodedata.normalize("NFKD", text).translate(_FOLDING)
+
+
+def spelled(word: str) -> str:
+    """A folded word as readers expect it: Hebrew and Greek have letters of their own for the end of a word."""
+    return word[:-1] + word[-1].translate(_FINAL)
 
 
 def part(folded: str) -> str:

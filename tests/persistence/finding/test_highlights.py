@@ -48,6 +48,9 @@ def sliced(text: str, found: list[Highlight]) -> list[str]:
         ("\u3099", "が \u3099", [" \u3099"]),
         ("कि", "किताब", ["कि"]),
         ("क", "किताब", ["कि"]),
+        ("שולחנ", "שולחן שולחנות", ["שולחן", "שולחנ"]),
+        ("らー", "ラーメン", ["ラー"]),
+        ("مدرسة", "مدرسہ", ["مدرسہ"]),
         ("red redder", "redder reddish Red", ["redder", "red", "Red"]),
         ("head", "Motörhead", []),
         ("!", "a ! b", []),
@@ -58,7 +61,9 @@ def test_show_what_was_found(query: str, text: str, shown: list[str]) -> None:
 
 
 # A mark stands on a letter, as in any text that means something.
-letters = st.lists(st.sampled_from([*"aäßİøé😀𝐁ﬁ'’ -日本語がかक1\u00ad\u200b", "e\u0301", "か\u3099", "कि"]), max_size=40).map("".join)
+letters = st.lists(
+    st.sampled_from([*"aäßİøé😀𝐁ﬁ'’ -日本語がかक1\u00ad\u200b", "e\u0301", "か\u3099", "कि", "ガ", "ൻ", "װ", "ہ", "ך"]), max_size=40
+).map("".join)
 
 
 @given(letters, letters)

@@ -100,6 +100,7 @@ async def shop(service: Service) -> Service:
         ItemValues("Nettle tea", Decimal(4), "Of young leaves, in the copper pot", ["kitchen", "tea"], 3),
         ItemValues("Straßenlaterne", Decimal(90), None, ["garden"], 1),
         ItemValues("Cat tree", Decimal(50), None, [], 1),
+        ItemValues("שולחן λύκος", Decimal(60), None, [], 1),
     )
     return service
 
@@ -136,6 +137,7 @@ async def found(shop: Service, search_: str | None, **variables: Any) -> tuple[s
         ("czt", None, []),
         ("cxxt", None, []),
         ("kttel", None, []),
+        ("שולתן λυκσο", "שולחן λυκος", ["שולחן λύκος"]),
     ],
 )
 async def test_is_found_by_near_words(shop: Service, search_: str, meant: str | None, names: list[str]) -> None:
