@@ -13,6 +13,7 @@ from sqlalchemy import event
 
 from graph.kit.planner.planner import Planner
 from graph.server.asgi.response_headers import REQUEST_ID
+from graph.server.process.server import settle
 from graph.server.settings import Settings
 from persistence.kit.database.executors.statement_executor import InstrumentedExecutor
 from persistence.schema import upgrade
@@ -40,6 +41,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         parameters: dict[str, Any] = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         item.add_marker(pytest.mark.xdist_group(parameters.get("shared_service", item.path.name)))
+
+
+def pytest_collection_finish() -> None:
+    """As a server process does once it is made: what tests are made of is no garbage, and to look for some takes a seventh of the run."""
+    settle()
 
 
 async def settings_for(backend: str, folder: Path, **overrides: Any) -> Settings:

@@ -50,11 +50,11 @@ def app() -> Starlette:
     settings = load()
     logs.configure(settings)
     made = create_app(settings)
-    _settle()
+    settle()
     return made
 
 
-def _settle() -> None:
+def settle() -> None:
     """What there is by now stays as long as the process: the collector need not look at it again, and at the rest less often."""
     gc.collect()
     gc.freeze()
