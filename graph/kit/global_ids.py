@@ -1,6 +1,5 @@
 """Relay global ids: base64 of `Item:42`, and the types that `node` resolves. Source: GraphQL Global Object Identification (Relay)."""
 
-import base64
 import binascii
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ def is_refetched(kind: str) -> bool:
 
 
 def global_id(kind: str, id_: int) -> strawberry.ID:
-    return strawberry.ID(base64.b64encode(f"{kind}:{id_}".encode()).decode())
+    return strawberry.ID(binascii.b2a_base64(f"{kind}:{id_}".encode(), newline=False).decode())
 
 
 def split(global_id_: str) -> tuple[str, int] | None:
@@ -68,7 +67,7 @@ def split(global_id_: str) -> tuple[str, int] | None:
     if len(global_id_) > GLOBAL_ID_LENGTH:
         return None
     try:
-        kind, _, digits = base64.b64decode(global_id_, validate=True).decode("ascii").partition(":")
+        kind, _, digits = binascii.a2b_base64(global_id_, strict_mode=True).decode("ascii").partition(":")
     except (binascii.Error, UnicodeError, ValueError):
         return None
     if not digits.isascii() or not digits.isdigit() or not 0 < int(digits) < ID_BOUND or global_id(kind, int(digits)) != global_id_:

@@ -63,10 +63,10 @@ class ComputedValueStep(PlanStep):
     async def execute(self, run: PlanExecution, keys: Sequence[bytes]) -> Sequence[JsonAndCost]:
         if self._visible is None:
             return [(self._json(key), 0) for key in keys]
-        sees = self._visible.rule(run.context)
+        sees, json = self._visible.rule(run.context), self._json
         # Before the values stands the id of the user whose they are.
-        parts = [key[1:-1].partition(b",") for key in keys]
-        return [(self._json(b"[%b]" % values) if sees(_id(owner)) else b"null", 0) for owner, _, values in parts]
+        parts = [key.split(b",", 1) for key in keys]
+        return [(json(b"[" + values) if sees(_id(owner[1:])) else b"null", 0) for owner, values in parts]
 
     def _json(self, values: bytes) -> bytes:
         return values[1:-1] if self._computed is None else self._computed.json(values)
@@ -106,14 +106,13 @@ async def fill_placeholders(
     placeholders = list(map(Placeholders, columns)) if steps else []
     if not (found := contents_by_number(placeholders)):
         return columns, costs
-    filled: dict[bytes, bytes] = {}
-    points: dict[bytes, int] = {}
-    requested = [(number, sorted(each)) for number, each in found.items()]
-    answers = await gather([steps[number].execute(run, each) for number, each in requested])
-    for (number, each), answer in zip(requested, answers, strict=True):
-        for content, (text, cost) in zip(each, answer, strict=True):
-            filled[b"%d:%b" % (number, content)], points[b"%d:%b" % (number, content)] = text, cost
-    if any(points.values()):
+    answers = await gather([steps[int(number)].execute(run, list(contents.values())) for number, contents in found.items()])
+    answered = {
+        key: each for contents, answer in zip(found.values(), answers, strict=True) for key, each in zip(contents, answer, strict=True)
+    }
+    filled = {placeholder: text for placeholder, (text, _) in answered.items()}
+    points = {placeholder: cost for placeholder, (_, cost) in answered.items() if cost}
+    if points:
         for column in placeholders:
             column.add_points(costs, points)
     return [column.filled(filled) for column in placeholders], costs

@@ -41,7 +41,8 @@ class JsonPage:
 
     def cursor(self, place: int) -> bytes:
         *key, id_ = [column[place] for column in self._place]
-        return self.listing.cursor_at(self.listing.key_json(key), id_)
+        [cursor] = self.listing.cursors_at([(self.listing.key_json(key), id_)])
+        return cursor
 
     @property
     def cursors(self) -> Sequence[bytes]:
@@ -49,8 +50,7 @@ class JsonPage:
         if not len(self):  # It may be of no list: `ConnectionPlan.empty`.
             return []
         *keys, ids = self._place
-        key_json, cursor_at = self.listing.key_json, self.listing.cursor_at
-        return [cursor_at(key_json(key), id_) for *key, id_ in zip(*keys, ids, strict=True)]
+        return self.listing.cursors_at(zip(map(self.listing.key_json, zip(*keys, strict=True)), ids, strict=True))
 
     @property
     def _place(self) -> Sequence[Sequence[bytes]]:

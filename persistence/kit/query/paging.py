@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from binascii import b2a_base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -159,7 +159,8 @@ class OrderedQuery(Generic[T]):
     def cursor(self, row: T) -> str:
         key: Any = self._key_of([getattr(row, name) for name in self.key_attributes])
         plain = key.isoformat() if isinstance(key, datetime) else str(key) if isinstance(key, Decimal) else key
-        return self.cursor_at(orjson.dumps(plain), b"%d" % getattr(row, self.id.key)).decode()
+        [cursor] = self.cursors_at([(orjson.dumps(plain), b"%d" % getattr(row, self.id.key))])
+        return cursor.decode()
 
     @property
     def key_attributes(self) -> tuple[str, ...]:
@@ -173,9 +174,10 @@ class OrderedQuery(Generic[T]):
         """The sort key of a row whose `key_attributes` are these, all as JSON."""
         return orjson.dumps(self._key_of([orjson.loads(value) for value in values])) if self.computed else values[0]
 
-    def cursor_at(self, key: bytes, id_: bytes) -> bytes:
-        """The cursor of the row with this sort key and id, both as JSON; instants and amounts are strings there."""
-        return b2a_base64(b'["%b",%b,%b]' % (self._tag_json, key, id_), newline=False).translate(_URL_SAFE).rstrip(b"=")
+    def cursors_at(self, places: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+        """The cursors of rows with these sort keys and ids, both as JSON; instants and amounts are strings there."""
+        form = b'["%b",%%b,%%b]' % self._tag_json
+        return b",".join([b2a_base64(form % place, newline=False) for place in places]).translate(_URL_SAFE, b"=").split(b",")
 
     def position(self, cursor: str, argument: str) -> Position:
         """The sort key and id in a cursor. Raises: InvalidInput, if it is not one of this list's own."""

@@ -46,15 +46,15 @@ class Placeholders:
         row = 0
         for before, placeholder in zip(self._parts[::2], self.all, strict=False):
             row += before.count(_LINE_END)
-            costs[row] += points[placeholder]
+            costs[row] += points.get(placeholder, 0)
 
 
-def contents_by_number(columns: Sequence[Placeholders]) -> dict[int, set[bytes]]:
-    """What is to be filled: different contents by their number. Raises: BrokenRow."""
-    found: dict[int, set[bytes]] = {}
-    for placeholder in {each for column in columns for each in column.all}:
+def contents_by_number(columns: Sequence[Placeholders]) -> dict[bytes, dict[bytes, bytes]]:
+    """What is to be filled: by their number the different placeholders, each with its content. Raises: BrokenRow."""
+    found: dict[bytes, dict[bytes, bytes]] = {}
+    for placeholder in dict.fromkeys(each for column in columns for each in column.all):
         number, _, content = placeholder.partition(b":")
-        if number == _BROKEN:
-            raise BrokenRow
-        found.setdefault(int(number), set()).add(content)
+        found.setdefault(number, {})[placeholder] = content
+    if _BROKEN in found:
+        raise BrokenRow
     return found
