@@ -9,6 +9,8 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+import uvloop
+from redis.asyncio import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from graph.server.settings import BadSettings, load
@@ -16,6 +18,8 @@ from persistence.kit.limits.moving_window import SharedMovingWindow
 from persistence.kit.limits.token_bucket import Budget, SharedTokenBucket
 from persistence.kit.redis.client import connect
 from tests.persistence.events.test_broker import two_brokers
+from tests.proofs.histories.fault_proxy import fault_proxy
+from tests.support.endpoints import until
 from tests.support.servers.certificates import certificate
 from tests.support.servers.databases import Redis, free_port
 from tests.support.service import SECRET
@@ -120,6 +124,32 @@ async def test_finds_its_way_in_a_cluster_and_goes_on_alone_without_it() -> None
         assert (await quota.charge("eve", 6)).granted
         assert quota.breaker.failures == 1
         await client.aclose()
+
+
+def test_tries_again_on_a_connection_that_was_reset_while_it_was_idle() -> None:
+    """uvloop, with which the service runs, says so in a way of its own, which was an internal error of whoever came next."""
+
+    async def spends(redis: Redis) -> None:
+        async with fault_proxy(redis.port) as proxy, connect(f"redis://127.0.0.1:{proxy.port}", patience_seconds=5) as client:
+            quota = SharedTokenBucket(client, Budget(10, 0.001))
+            assert (await quota.charge("eve", 6)).granted
+            proxy.reset()
+            await until(lambda: proxy.is_idle)
+            assert not (await quota.charge("eve", 6)).granted
+            assert quota.breaker.failures == 0
+
+    with Redis.own() as redis, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(spends(redis))
+
+
+async def test_of_a_cluster_takes_such_a_connection_for_one_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: Any) -> None:
+        raise RuntimeError("the handler is closed")
+
+    monkeypatch.setattr(RedisCluster, "execute_command", fails)
+    quota = SharedTokenBucket(connect("redis+cluster://127.0.0.1:1"), Budget(10, 0.001))
+    assert (await quota.charge("eve", 6)).granted
+    assert quota.breaker.failures == 1
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1", "127.0.0.1:6379", "redis://127.0.0.1?socket_timeout=soon"])

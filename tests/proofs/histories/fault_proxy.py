@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
+from socket import SO_LINGER, SOL_SOCKET
+
+ABORTIVE = struct.pack("ii", 1, 0)
 
 
 class Fault(Enum):
@@ -25,10 +29,22 @@ class FaultProxy:
         self._open: set[asyncio.StreamWriter] = set()
         self._spoiled: set[asyncio.StreamWriter] = set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is connected."""
+        return not self._open
+
     def cut(self) -> None:
-        """Reset all connections."""
+        """End all connections at once."""
         for writer in list(self._open):
             writer.transport.abort()
+
+    def reset(self) -> None:
+        """Abort all connections as a machine does that lost them: with a reset, where `cut` mostly says that there is nothing more to come."""
+        for writer in list(self._open):
+            with suppress(OSError, AttributeError):
+                writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, ABORTIVE)
+        self.cut()
 
     def half_close(self) -> None:
         """Tell one side of each connection that the other has nothing more to say."""

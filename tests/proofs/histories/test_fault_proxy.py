@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from contextlib import suppress
 from socket import SO_LINGER, SOL_SOCKET
 
-from tests.proofs.histories.fault_proxy import fault_proxy
+from tests.proofs.histories.fault_proxy import ABORTIVE, fault_proxy
 
 
 async def test_tells_the_other_side_of_a_reset() -> None:
@@ -27,6 +26,6 @@ async def test_tells_the_other_side_of_a_reset() -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         writer.write(b"BEGIN")
         await heard.wait()
-        writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, ABORTIVE)
         writer.transport.abort()
         await ended.wait()
