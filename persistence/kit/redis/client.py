@@ -5,9 +5,9 @@ What the URL's query says goes to the client, as in `rediss://host:6379/0?ssl_ca
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import aclosing, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import parse_url
@@ -18,19 +18,19 @@ from redis.retry import Retry as BlockingRetry
 
 from persistence.kit.redis.circuit_breaker import TIMEOUT_SECONDS
 
+T = TypeVar("T")
+
 CLUSTER = "+cluster"
 SCHEMES = ("redis", "rediss", f"redis{CLUSTER}", f"rediss{CLUSTER}")
 SCANNED_AT_ONCE = 1_000
 RETRIES = 1  # At once: after a restart of Redis the first word goes into a connection that is dead.
 
-_library: Any = Redis  # Partly untyped, as are the others.
-_cluster: Any = RedisCluster
-_retry: Any = Retry
+_library: Any = Redis  # Partly untyped.
 
 
 @contextmanager
 def _connection_errors() -> Generator[None]:
-    """uvloop raises a RuntimeError on a write to a connection that was reset while it was idle; redis-py takes that connection for a good one.
+    """On a write to a connection that was reset while it was idle, uvloop raises a RuntimeError. redis-py takes such a connection for a good one.
 
     Raises: redis' ConnectionError instead, which is tried again at once, and otherwise taken for what it is.
     """
@@ -40,16 +40,16 @@ def _connection_errors() -> Generator[None]:
         raise RedisConnectionError(str(error)) from error
 
 
-class _Retry(_retry):
-    async def call_with_retry(self, do: Any, *arguments: Any, **options: Any) -> Any:
-        async def attempt() -> Any:
+class _Retry(Retry):
+    async def call_with_retry(self, do: Callable[[], Awaitable[T]], *arguments: Any, **options: Any) -> T:
+        async def attempt() -> T:
             with _connection_errors():
                 return await do()
 
         return await super().call_with_retry(attempt, *arguments, **options)
 
 
-class _Cluster(_cluster):
+class _Cluster(RedisCluster):
     """Its nodes' clients send commands without a `Retry` of their own."""
 
     async def execute_command(self, *arguments: Any, **options: Any) -> Any:
@@ -59,7 +59,7 @@ class _Cluster(_cluster):
 
 def connect(url: str, *, patience_seconds: float = TIMEOUT_SECONDS) -> Redis:
     """Nothing is opened before the first use. A cluster's client takes the same commands, each for keys of one slot."""
-    make = _Cluster.from_url if is_cluster(url) else _library.from_url
+    make: Any = _Cluster.from_url if is_cluster(url) else _library.from_url
     client: Redis = make(plain(url), retry=_Retry(NoBackoff(), RETRIES), **_waits(patience_seconds))
     return client
 

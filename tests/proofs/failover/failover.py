@@ -131,13 +131,14 @@ class Failover:
                 answer = (await http.post("/graphql", json={"query": BUY, "variables": {"id": self._shop, "key": key}})).json()
                 if "errors" not in answer:
                     self.history.bought.add(key)
+                    self.history.taken[key] = 1
                     return
                 await asyncio.sleep(0.1)
 
     async def _checked(self, crowd: list[Roamer], registers: list[str], start: str, failovers: int) -> Outcome:
         history, log = self.history, await _log(self._settings, events.parse(start)[1])
         by_key, purchases, sold = await effects(self._settings, [self._shop])
-        lost = {key for key in history.bought | {answer.key for answer in history.answers} if not by_key.get(key)}
+        lost = {key for key in history.taken.keys() | {answer.key for answer in history.answers} if not by_key.get(key)}
         told = [event for subscriber in crowd for event in subscriber.heard if event["__typename"] == "Gap"]
         faults = [f"key {key} has {count} effects" for key, count in by_key.items() if count > 1]
         if self._cluster.synchronous:
@@ -148,11 +149,11 @@ class Failover:
             faults.append("no write was lost, so that it was not shown that subscribers are told of it")
         for number, subscriber in enumerate(crowd):
             faults += [f"subscriber {number}: {fault}" for fault in untold(subscriber.heard, log)]
-        if not purchases == sold == len(history.bought - lost):
-            faults.append(f"{len(history.bought - lost)} purchases should be left, {purchases} are there, and {sold} units are gone")
+        left, taken = len(history.bought - lost), sum(units for key, units in history.taken.items() if key not in lost)
+        if (purchases, sold) != (left, taken):
+            faults.append(f"{left} purchases should be left, {purchases} are there; {taken} units should be gone, and {sold} are")
         faults += [f"a process wrote again only after {seconds} s" for seconds in self.back if seconds > BACK_SECONDS]
-        operations = len(history.operations) + len(history.bought)
-        return Outcome(failovers, self.back, operations, history.lost, purchases, len(log), len(lost), len(told), faults)
+        return Outcome(failovers, self.back, len(history), history.lost, purchases, len(log), len(lost), len(told), faults)
 
 
 async def _log(settings: Settings, after: int) -> dict[int, datetime]:

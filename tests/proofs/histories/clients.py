@@ -15,8 +15,13 @@ import orjson
 from tests.proofs.histories.checker import Answer, Edit, Operation, Read
 from tests.support.load.resuming_subscribers import Subscriber
 
-CACHED_READ = "query ($id: ID!) { item(id: $id) { version description } }"
-READ = "query ($id: ID!) { item(id: $id) { version description } rateLimit { remaining } }"  # Whose second field is never cached.
+READ_AT_ONCE = (
+    4  # Items in one document, each of them a read of its own: a request costs its sender and the proxies as much as the service.
+)
+_FIELDS = " ".join(f"i{place}: item(id: $i{place}) {{ version description }}" for place in range(READ_AT_ONCE))
+_VARIABLES = ", ".join(f"$i{place}: ID!" for place in range(READ_AT_ONCE))
+CACHED_READ = f"query ({_VARIABLES}) {{ {_FIELDS} }}"
+READ = f"query ({_VARIABLES}) {{ {_FIELDS} rateLimit {{ remaining }} }}"  # Whose last field is never cached.
 EDIT = """
 mutation ($id: ID!, $value: String!, $expected: Int!, $key: String!) {
   updateItem(id: $id, input: {description: $value}, expectedVersion: $expected, idempotencyKey: $key) {
@@ -29,8 +34,22 @@ mutation ($id: ID!, $key: String!) {
   purchaseItem(itemId: $id, idempotencyKey: $key) { __typename ... on Purchase { id } ... on OutOfStock { available } }
 }
 """
+CANCEL = """
+mutation ($id: ID!, $key: String!) {
+  cancelPurchase(id: $id, idempotencyKey: $key) { __typename ... on Purchase { id status } }
+}
+"""
+ADJUST = """
+mutation ($id: ID!, $delta: Int!, $key: String!) {
+  adjustInventory(adjustments: [{itemId: $id, delta: $delta}], idempotencyKey: $key) {
+    __typename ... on AdjustInventory { results { __typename ... on InventoryAdjusted { delta } } }
+  }
+}
+"""
 PATIENCE_SECONDS = 2.0  # Then the connection is given up, and the operation sent again, perhaps while the first attempt runs on.
-STUCK_SECONDS = 60.0  # No fault lasts as long: an operation that nobody answers for that time is a fault of the service.
+MORE_PATIENCE = 1.5  # With each attempt, as clients should: where a machine is busy, they would only add to its work.
+MOST_PATIENCE_SECONDS = 10.0
+STUCK_SECONDS = 120.0  # No fault lasts as long: an operation that nobody answers for that time is a fault of the service.
 JSON = {"Content-Type": "application/json"}
 REPEATED = 0.05  # Of the answered operations are sent once more.
 
@@ -41,9 +60,15 @@ class History:
     answers: list[Answer] = field(default_factory=list[Answer])
     bought: set[str] = field(default_factory=set[str])
     """Keys of purchases that were made."""
+    taken: dict[str, int] = field(default_factory=dict[str, int])
+    """Units that left the stock, by key: of purchases, of those that were cancelled, and of adjustments."""
     attempts: int = 0
     lost: int = 0
     """Attempts without an answer."""
+
+    def __len__(self) -> int:
+        """Operations that were answered."""
+        return len(self.operations) + len(self.taken)
 
 
 class OperationFailedError(Exception):
@@ -55,8 +80,8 @@ class Client:
 
     def __init__(self, number: int, addresses: Callable[[], list[str]], token: str, history: History) -> None:
         self._number, self._addresses, self._history, self._turn = number, addresses, history, 0
-        self._known: dict[str, int] = {}
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS))
+        self._known, self._purchases = dict[str, int](), list[str]()
+        self._http = aiohttp.ClientSession()
         self._token = {"Authorization": f"Bearer {token}"}
 
     async def close(self) -> None:
@@ -65,19 +90,26 @@ class Client:
     async def work(self, registers: list[str], shops: list[str]) -> None:
         """One operation. Raises: OperationFailedError."""
         self._turn += 1
-        kind, register = random.random(), random.choice(registers)
-        if kind < 0.6:
-            await self._read(register)
-        elif kind < 0.8 and register in self._known:
+        kind, register, shop = random.random(), random.choice(registers), random.choice(shops)
+        if kind < 0.5:
+            await self._read(random.sample(registers, READ_AT_ONCE))
+        elif kind < 0.7 and register in self._known:
             await self._edit(register)
+        elif kind < 0.8 and self._purchases:
+            await self._cancel()
+        elif kind < 0.85:
+            await self._adjust(shop)
         else:
-            await self._buy(random.choice(shops))
+            await self._buy(shop)
 
-    async def _read(self, item: str) -> None:
+    async def _read(self, items: list[str]) -> None:
         cached, began = random.random() < 0.5, time.monotonic()
-        found = (await self._answer(CACHED_READ if cached else READ, {"id": item}, signed=not cached))["item"]
-        self._known[item] = found["version"]
-        self._history.operations.append(Read(item, began, time.monotonic(), found["version"], found["description"], cached=cached))
+        variables = {f"i{place}": item for place, item in enumerate(items)}
+        answer, ended = await self._answer(CACHED_READ if cached else READ, variables, signed=not cached), time.monotonic()
+        for place, item in enumerate(items):
+            found = answer[f"i{place}"]
+            self._known[item] = found["version"]
+            self._history.operations.append(Read(item, began, ended, found["version"], found["description"], cached=cached))
 
     async def _edit(self, item: str) -> None:
         key, expected = f"edit {self._number} {self._turn}", self._known[item]
@@ -93,12 +125,31 @@ class Client:
 
     async def _buy(self, item: str) -> None:
         key = f"buy {self._number} {self._turn}"
-        variables = {"id": item, "key": key}
-        bought = (await self._answer(BUY, variables))["purchaseItem"]
+        bought = await self._write(key, BUY, {"id": item, "key": key})
         if bought["__typename"] == "Purchase":
             self._history.bought.add(key)
-            self._history.answers.append(Answer(key, bought["id"]))
-            await self._repeat(key, BUY, variables, lambda data: data["purchaseItem"]["id"])
+            self._history.taken[key] = 1
+            self._purchases.append(bought["id"])
+
+    async def _cancel(self) -> None:
+        key, purchase = f"cancel {self._number} {self._turn}", self._purchases.pop(random.randrange(len(self._purchases)))
+        cancelled = await self._write(key, CANCEL, {"id": purchase, "key": key})
+        if cancelled["__typename"] == "Purchase":
+            self._history.taken[key] = -1
+
+    async def _adjust(self, item: str) -> None:
+        key, delta = f"adjust {self._number} {self._turn}", random.randint(1, 9)
+        adjusted = await self._write(key, ADJUST, {"id": item, "delta": delta, "key": key})
+        if adjusted["results"][0]["__typename"] == "InventoryAdjusted":
+            self._history.taken[key] = -delta
+
+    async def _write(self, key: str, document: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """Of one field; what it answers, whatever that is, it has to answer again. Only an answer that says so is kept as an effect."""
+        [answer] = (await self._answer(document, variables)).values()
+        if answer["__typename"] in {"Purchase", "AdjustInventory"}:
+            self._history.answers.append(Answer(key, orjson.dumps(answer)))
+            await self._repeat(key, document, variables, lambda data: orjson.dumps(next(iter(data.values()))))
+        return answer
 
     async def _repeat(self, key: str, document: str, variables: dict[str, Any], answer: Callable[[dict[str, Any]], Any]) -> None:
         if random.random() < REPEATED:
@@ -107,10 +158,12 @@ class Client:
     async def _answer(self, document: str, variables: dict[str, Any], *, signed: bool = True) -> dict[str, Any]:
         request = {"data": orjson.dumps({"query": document, "variables": variables}), "headers": JSON | (self._token if signed else {})}
         told: Any = None
+        patience = PATIENCE_SECONDS
         try:
             async with asyncio.timeout(STUCK_SECONDS):
                 while told is None or "errors" in told:
-                    told = await self._attempt(request) or told
+                    told = await self._attempt(request | {"timeout": aiohttp.ClientTimeout(total=patience)}) or told
+                    patience = min(MOST_PATIENCE_SECONDS, patience * MORE_PATIENCE)
         except TimeoutError:
             raise OperationFailedError(f"not answered in {STUCK_SECONDS:.0f} s, at last {told}: {document} {variables}") from None
         return told["data"]

@@ -14,7 +14,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,9 +42,10 @@ if TYPE_CHECKING:
     from graph.server.settings import Settings
 
 STOCK = 1_000_000
-TOLD = ("item.updated", "item.purchased")  # The events that subscribers ask for.
+TOLD = ("item.updated", "item.purchased", "item.restocked", "item.adjusted")  # The events that subscribers ask for.
 SETTLE_SECONDS = 60
 END_SECONDS = 30  # For a task that is cancelled.
+DISTURBANCES = ("cut", "reset", "half-close", Fault.DELAY, Fault.SWALLOW, Fault.LOSE_ANSWERS)
 STARTS = 5  # A process whose database cannot be reached just then does not start: whoever supervises it tries again.
 REPAIR_SECONDS = (
     5.0  # A process that could not tell Redis of a change does so within this time after it finds Redis again, also on a busy machine.
@@ -59,10 +60,13 @@ class Plan:
     processes: int = 4
     restarts: bool = True
     """Whether a process that was killed is started again, which takes seconds; without it, the last one is never killed."""
-    clients: int = 96
-    """Enough that a few of them are answered while the others wait for what is frozen, cut off or started."""
-    registers: int = 24
-    subscribers: int = 12
+    clients: int = 64
+    """Enough that most of them are answered while the others wait for what is frozen, cut off or started. More would wait for each other."""
+    registers: int = 48
+    shops: int = 16
+    """Whose stock is bought: a process that is frozen while it sells keeps the others from that one."""
+    subscribers: int = 8
+    """Each of which is told of each write."""
     fault_seconds: float = 1.5
     """The longest that one fault lasts."""
     pause_seconds: float = 2.0
@@ -164,7 +168,7 @@ class Run:
         self.history, self.injected = History(), Counter[str]()
         self.stuck: list[str] = []
         """What kept the run from its end; then there is no history to check."""
-        self._done, self._redis_port = 0, make_url(settings.redis_url).port if settings.redis_url else None
+        self._redis_port = make_url(settings.redis_url).port if settings.redis_url else None
         self._ends, self._over = time.monotonic() + plan.seconds, asyncio.Event()
 
     def addresses(self) -> list[str]:
@@ -199,8 +203,7 @@ class Run:
         self.stuck += [f"does not end: {task} at {task.get_stack()}" for task in pending]
 
     async def _work(self, client: Client, registers: list[str], shops: list[str]) -> None:
-        while self._done < self._plan.operations and time.monotonic() < self._ends:
-            self._done += 1
+        while len(self.history) < self._plan.operations and time.monotonic() < self._ends:
             await client.work(registers, shops)
 
     async def _injecting(self, fault: Callable[[], Awaitable[None]], pause_seconds: float) -> None:
@@ -219,17 +222,19 @@ class Run:
         """A connection that misbehaves."""
         server = random.choice(self._servers)
         proxy, began = random.choice(server.proxies), time.monotonic()
-        kind: str | Fault = random.choice(("cut", "half-close", *Fault))
+        kind: str | Fault = random.choice(DISTURBANCES)
         self.injected[kind.value if isinstance(kind, Fault) else kind] += 1
         if kind == "cut":
             proxy.cut()
+        elif kind == "reset":
+            proxy.reset()
         elif isinstance(kind, str):
             proxy.half_close()
         else:
             proxy.fault = kind
             await self._pause(random.uniform(0.1, self._plan.fault_seconds))
             proxy.end_fault()
-        if proxy.target == self._redis_port and kind is not Fault.NONE:
+        if proxy.target == self._redis_port:
             server.redis_faults.append((began, time.monotonic()))
 
     async def _attack(self) -> None:
@@ -251,7 +256,7 @@ async def run(backend: str, folder: Path, plan: Plan) -> Outcome:
     async with running(settings) as service:
         token = await service.sign_in()
         registers = [await service.make_item(f"Register {number}") for number in range(plan.registers)]
-        shops = [await service.make_item(f"Shop {number}", inventory=STOCK) for number in range(2)]
+        shops = [await service.make_item(f"Shop {number}", inventory=STOCK) for number in range(plan.shops)]
         async with service.database.reading() as session:
             start = events.cursor(await events.identity(session), await events.newest(session))
     async with AsyncExitStack() as stack:
@@ -282,11 +287,14 @@ async def _checked(
     faults += [f"{fault}, at {read.began:.2f}; not away from Redis in {away}" for read, fault in stale if read not in excused]
     faults += key_faults(history.answers, by_key)
     for number, subscriber in enumerate(crowd):
-        faults += [f"subscriber {number}: {fault}" for fault in stream_faults(event_ids(subscriber), log, gaps(subscriber, start))]
-    if not purchases == sold == len(history.bought):
-        faults.append(f"{len(history.bought)} purchases were acknowledged, {purchases} are there, and {sold} units are gone")
+        faults += [f"subscriber {number}: {fault}" for fault in stream_faults(event_ids(subscriber.heard), log, gaps(subscriber, start))]
+    taken = sum(history.taken.values())
+    if (purchases, sold) != (len(history.bought), taken):
+        faults.append(
+            f"{len(history.bought)} purchases were acknowledged, {purchases} are there; {taken} units should be gone, and {sold} are"
+        )
     return Outcome(
-        operations=len(history.operations) + len(history.bought),
+        operations=len(history),
         attempts=history.attempts,
         unanswered=history.lost,
         purchases=purchases,
@@ -298,8 +306,8 @@ async def _checked(
     )
 
 
-def event_ids(subscriber: Roamer) -> list[int]:
-    return [events.parse(event["cursor"])[1] for event in subscriber.heard if event["__typename"] != "Gap"]
+def event_ids(heard: Sequence[Mapping[str, Any]]) -> list[int]:
+    return [events.parse(event["cursor"])[1] for event in heard if event["__typename"] != "Gap"]
 
 
 def gaps(subscriber: Roamer, start: str) -> list[tuple[int, int]]:
@@ -315,7 +323,7 @@ def gaps(subscriber: Roamer, start: str) -> list[tuple[int, int]]:
 async def newest_events(settings: Settings, crowd: Sequence[Roamer] = ()) -> list[int]:
     """The ids of the log, once every subscriber has the newest one, or long enough."""
     deadline, log = time.monotonic() + SETTLE_SECONDS, await _log(settings)
-    while time.monotonic() < deadline and any(event_ids(subscriber)[-1:] != log[-1:] for subscriber in crowd):  # noqa: ASYNC110 -- a subscriber has no bell
+    while time.monotonic() < deadline and any(event_ids(subscriber.heard[-1:]) != log[-1:] for subscriber in crowd):  # noqa: ASYNC110 -- a subscriber has no bell
         await asyncio.sleep(0.05)
     return log
 

@@ -19,6 +19,8 @@ subscription ($after: String!, $items: [ID!]) {
     __typename
     ... on ItemUpdated { cursor occurredAt itemId fields }
     ... on ItemPurchased { cursor occurredAt itemId quantity }
+    ... on ItemRestocked { cursor occurredAt itemId quantity }
+    ... on ItemAdjusted { cursor occurredAt itemId delta }
     ... on Gap { cursor reason }
   }
 }
