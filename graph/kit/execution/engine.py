@@ -32,7 +32,6 @@ from graphql import (
     Visitor,
     execution,
     get_operation_ast,
-    print_ast,
     visit,
 )
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext as Executor
@@ -114,8 +113,7 @@ class Operation:
     @cached_property
     def size_bytes(self) -> int:
         """What it takes in memory, with its plans. Its text counts twice: tokens and nodes have a copy of each part."""
-        decides = any(print_ast(each.type).startswith("Boolean") for each in self.definition.variable_definitions or ())
-        plans = (MAX_PLANS if decides else 1) * PLAN_TOKEN_BYTES * self.document.token_count
+        plans = (MAX_PLANS if self.conditions else 1) * PLAN_TOKEN_BYTES * self.document.token_count
         nodes = TOKEN_BYTES * (self.document.token_count + self.source.count("#"))
         return 2 * sys.getsizeof(self.source) + nodes + plans + self.cost.size_bytes + OPERATION_BYTES
 

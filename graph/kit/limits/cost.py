@@ -161,10 +161,6 @@ class CostEstimate:
         return max(self._charges, key=lambda charge: charge.requested(variables or {}, 1)).node
 
 
-def _costs(charge: FieldCost) -> bool:
-    return bool(charge.rule.weight or charge.rule.each or charge.rule.base or charge.rule.scanned or charge.below)
-
-
 def _sizes(charges: FieldCosts) -> Iterator[Size]:
     for charge in charges:
         yield from (size for size in (charge.size, charge.supplied) if not isinstance(size, int))
@@ -197,7 +193,7 @@ class CostEstimator:
             for selection_set in selections:
                 self._collect(type_, selection_set, fields, seen)
             drawn = [self._charge(type_, key, nodes) for key, nodes in fields.items()]
-            charges = self._drawn[key] = tuple(charge for charge in drawn if _costs(charge))
+            charges = self._drawn[key] = tuple(charge for charge in drawn if charge)
         return charges
 
     def _collect(self, type_: GraphQLObjectType, selections: SelectionSetNode, fields: dict[str, list[FieldNode]], seen: set[str]) -> None:
@@ -217,15 +213,19 @@ class CostEstimator:
         named = self._schema.type_map[condition]
         return named is type_ or (is_abstract_type(named) and self._schema.is_sub_type(named, type_))
 
-    def _charge(self, parent: GraphQLObjectType, key: str, nodes: Sequence[FieldNode]) -> FieldCost:
+    def _charge(self, parent: GraphQLObjectType, key: str, nodes: Sequence[FieldNode]) -> FieldCost | None:
+        """None for a field that costs nothing, as most do."""
         name = nodes[0].name.value
         rule = self._tariff.rule(parent, name)
-        if name.startswith("__"):
+        selections = [node.selection_set for node in nodes if node.selection_set]
+        is_introspection = name.startswith("__")
+        below = () if is_introspection or not selections else self._below(self._schema.type_map[type_name(parent.fields[name])], selections)
+        if rule.is_free and not below:
+            return None
+        if is_introspection:
             return FieldCost(key, nodes[0], rule, PAGE_SIZE, (), ())
         field = parent.fields[name]
         sources = tuple(self._source(nodes[0], argument, field.args[argument]) for argument in rule.sizes)
-        selections = [node.selection_set for node in nodes if node.selection_set]
-        below = self._below(self._schema.type_map[type_name(field)], selections)
         return FieldCost(key, nodes[0], rule, self._size(sources, rule.most), below, _named(below), self._supplied(nodes[0], rule.supplied))
 
     def _supplied(self, node: FieldNode, prices: Mapping[str, ArgumentPrice]) -> int | Size:

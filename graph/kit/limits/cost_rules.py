@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any, TypeAlias, cast
 
 from graphql import (
@@ -31,6 +32,7 @@ from graphql import (
     GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLSchema,
+    get_named_type,
     is_composite_type,
 )
 
@@ -84,7 +86,7 @@ class Multiplier(Enum):
     PARENT_SIZE = "once for each element that the enclosing field was asked for"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CostRule:
     weight: int
     multiplier: Multiplier
@@ -95,6 +97,11 @@ class CostRule:
     counted_rows: int = 0
     base: int = 0
     scanned: int = 0
+
+    @cached_property
+    def is_free(self) -> bool:
+        """Whether the field itself costs nothing, whatever is below it."""
+        return not (self.weight or self.each or self.base or self.scanned)
 
 
 class CostRules:
@@ -161,7 +168,7 @@ def is_list(element: GraphQLField | GraphQLArgument) -> bool:
 
 def type_name(element: GraphQLField | GraphQLArgument) -> str:
     """The name of the type, or of what the list is a list of."""
-    return notation(element).strip("[]!")
+    return cast("Any", get_named_type)(cast("Any", element).type).name
 
 
 def declared(field: GraphQLField) -> Cost:

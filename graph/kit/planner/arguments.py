@@ -7,6 +7,7 @@ input object, is coerced by the reference executor's functions, so that every va
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from typing import Any, cast
@@ -15,16 +16,20 @@ from graphql import (
     FieldNode,
     GraphQLField,
     IntValueNode,
+    ListTypeNode,
     ListValueNode,
+    NamedTypeNode,
+    NonNullTypeNode,
     StringValueNode,
+    TypeNode,
     Undefined,
     ValueNode,
     VariableDefinitionNode,
     VariableNode,
-    print_ast,
 )
 from graphql.utilities.coerce_input_value import coerce_default_value
 
+from graph.kit.limits.cost_rules import notation
 from graph.kit.scalars import INT_MAX, INT_MIN
 
 Fits = Callable[[Any], bool]
@@ -62,7 +67,7 @@ class Plain:
 
 def sample_values(definitions: Sequence[VariableDefinitionNode]) -> dict[str, Any]:
     """What a first request may give: null where it may, plain values where it must give some; what takes more is missing, and so are defaults."""
-    kinds = {each.variable.name.value: print_ast(each.type) for each in definitions if each.default_value is None}
+    kinds = {each.variable.name.value: _notation(each.type) for each in definitions if each.default_value is None}
     sample: dict[str, Any] = {name: [] if kind.startswith("[") else SAMPLES.get(kind.rstrip("!")) for name, kind in kinds.items()}
     return {
         name: sample[name] if kind.endswith("!") else None
@@ -73,11 +78,21 @@ def sample_values(definitions: Sequence[VariableDefinitionNode]) -> dict[str, An
 
 def _check(definition: VariableDefinitionNode) -> tuple[str, Fits | None]:
     """Null is plain where the variable may be null and has no default: such as Relay's first cursor."""
-    notation = print_ast(definition.type)
+    notation = _notation(definition.type)
     fits = _fits(notation)
     if fits is None or notation.endswith("!") or definition.default_value is not None:
         return definition.variable.name.value, fits
     return definition.variable.name.value, lambda value: value is None or fits(value)
+
+
+def _notation(type_: TypeNode) -> str:
+    match type_:
+        case NonNullTypeNode():
+            return f"{_notation(type_.type)}!"
+        case ListTypeNode():
+            return f"[{_notation(type_.type)}]"
+        case _:
+            return cast("NamedTypeNode", type_).name.value
 
 
 def _fits(notation: str) -> Fits | None:
@@ -93,22 +108,36 @@ def _is_list(fits: Fits, value: Any) -> bool:
     return type(value) is list and all(map(fits, cast("list[Any]", value)))
 
 
-def reader(definition: GraphQLField, node: FieldNode, names: Mapping[str, str]) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
-    """What makes a field's arguments of plain variables; None if it takes more than that. `names` are the arguments' in Python."""
+@dataclass(frozen=True)
+class Parameter:
+    """An argument that a field takes, by its names in the schema and in Python."""
+
+    name: str
+    python_name: str
+    notation: str
+    default: Any
+
+
+def parameters(definition: GraphQLField, names: Mapping[str, str]) -> Sequence[Parameter]:
+    """`names` are the arguments' in Python."""
+    return [Parameter(name, names[name], notation(each), coerce_default_value(each)) for name, each in definition.args.items()]
+
+
+def reader(parameters: Sequence[Parameter], node: FieldNode) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
+    """What makes a field's arguments of plain variables; None if it takes more than that."""
     supplied = {argument.name.value: argument.value for argument in node.arguments or ()}
     taken: list[tuple[str, Read]] = []
-    for name, argument in definition.args.items():
-        notation = str(argument.type)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] -- graphql-core's lists are generic
-        value, default = supplied.get(name), coerce_default_value(argument)
+    for each in parameters:
+        value, default = supplied.get(each.name), each.default
         if value is None and default is Undefined:
             continue
         if value is None and default is not None:
             return None
-        may_be_null = default is not Undefined and notation.endswith("!") and isinstance(value, VariableNode)
-        read = _always(None) if value is None else None if may_be_null else _read(value, notation)
+        may_be_null = default is not Undefined and each.notation.endswith("!") and isinstance(value, VariableNode)
+        read = _always(None) if value is None else None if may_be_null else _read(value, each.notation)
         if read is None:
             return None
-        taken.append((names[name], read))
+        taken.append((each.python_name, read))
     return lambda variables: {name: read(variables) for name, read in taken}
 
 

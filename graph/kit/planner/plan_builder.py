@@ -37,6 +37,7 @@ from graph.kit.entity.declaration import (
 )
 from graph.kit.execution.coercion import Converters
 from graph.kit.limits.cost_rules import notation
+from graph.kit.planner.arguments import Parameter, parameters
 from graph.kit.planner.collect_fields import FieldCollector
 from graph.kit.planner.connection_plan import ChildConnectionStep, ConnectionPlan, Show, show_object
 from graph.kit.planner.plan_cost import PlanCost, PlanCosts
@@ -90,7 +91,7 @@ class PlannerSchema:
         self.reader = reader
         self.queries = LruCache[tuple[object, bytes], Any](QUERIES_BYTES, lambda key, _: QUERY_BYTES + QUERY_COPIES * len(key[1]))
         self._computed = dict[tuple[EntityType, str], ComputedJson]()
-        self._arguments = dict[StrawberryField, tuple[Mapping[str, str], Callable[[dict[str, Any]], dict[str, Any]]]]()
+        self._arguments = dict[StrawberryField, tuple[Sequence[Parameter], Callable[[dict[str, Any]], dict[str, Any]]]]()
         self._converters, self._names = Converters(schema), schema.config.name_converter
 
     def computed(self, declared: EntityType, source: ComputedValue, definition: GraphQLField, name: str) -> ComputedJson:
@@ -106,7 +107,7 @@ class PlannerSchema:
         known = self._arguments.get(declared)
         if known is None:
             names = {self._names.get_graphql_name(each): each.python_name for each in declared.arguments}
-            known = self._arguments[declared] = names, self._converters.of_arguments(declared.arguments)
+            known = self._arguments[declared] = parameters(definition, names), self._converters.of_arguments(declared.arguments)
         return FieldArguments(definition, node, *known)
 
 

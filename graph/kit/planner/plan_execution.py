@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,7 @@ from graphql.execution import get_argument_values, get_variable_values
 
 from graph.kit.context import Context
 from graph.kit.execution.engine import Operation
-from graph.kit.planner.arguments import Plain, reader
+from graph.kit.planner.arguments import Parameter, Plain, reader
 from graph.kit.planner.unplannable import Unplannable
 
 
@@ -39,10 +39,10 @@ class FieldArguments:
     """The arguments of one field, as its resolver would get them."""
 
     def __init__(
-        self, definition: GraphQLField, node: Any, names: Mapping[str, str], convert: Callable[[dict[str, Any]], dict[str, Any]]
+        self, definition: GraphQLField, node: Any, parameters: Sequence[Parameter], convert: Callable[[dict[str, Any]], dict[str, Any]]
     ) -> None:
         self._definition, self._node, self._convert = definition, node, convert
-        self._plain = reader(definition, node, names)
+        self._plain = reader(parameters, node)
 
     def __call__(self, run: PlanExecution) -> dict[str, Any]:
         """Raises: GraphQLError, Unplannable."""

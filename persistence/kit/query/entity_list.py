@@ -176,6 +176,10 @@ class EntityList:
 
     @property
     def form(self) -> Hashable:
+        return self._form
+
+    @cached_property
+    def _form(self) -> Hashable:
         return self.entity.model, self.order, *(condition.form for condition in self.conditions), *self.values
 
     @property

@@ -209,7 +209,7 @@ class Pages:
 
     def prepare(self, query: ListQuery, window: PageArguments) -> _Alone | _ByRank | _Together:
         """The statement for pages of this form, which is made once."""
-        key = (self._form, type(query), query.form, window.after is None, window.before is None, window.backward)
+        key = (self, type(query), query.form, window.after is None, window.before is None, window.backward)
         known = self._reader.statements.get(key)
         if known is None:
             known = self._reader.statements[key] = self._made(query, window)
@@ -246,7 +246,7 @@ class NumberedPages:
         return await self.prepare(query).numbered(number, size, query)
 
     def prepare(self, query: ListQuery) -> _Numbered:
-        key = ("numbered", self._form, type(query), query.form)
+        key = (self, type(query), query.form)
         known = self._reader.statements.get(key)
         if known is None:
             known = self._reader.statements[key] = _Numbered(self._reader, self._form, query)
