@@ -11,7 +11,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -39,6 +39,9 @@ from persistence.kit.limits.moving_window import MovingWindow, UnlimitedWindow
 WORST = 3.0
 LEAST_SECONDS = 0.06  # Of processor time for each document: the kernel counts a database's in hundredths.
 MOST_RUNS = 200
+AGAIN = (
+    4  # Times that what seems too dear is measured: other programs of the machine make work take longer, and nothing makes it take less.
+)
 ALIASES = 30
 MANY_TIMES = ("", "count", "empty")
 DEPTHS = (1, 7)
@@ -77,6 +80,11 @@ REQUIRED: Mapping[str, str] = {
     "from": '"2025-01-01T00:00:00Z"',
     "to": '"2026-12-01T00:00:00Z"',
 }
+FURTHER = (
+    "{ me { logins { id client } } }",
+    "{ me { logins { id } items { nodes { owner { logins { id } } } } } }",
+    '{ node(id: "{user}") { ... on User { username } } }',
+)
 MUTATIONS = (
     'mutation { token(username: "ada", password: "not the password") { __typename } }',
     'mutation { signup(input: {username: "ada", password: "correct horse battery"}) { __typename } }',
@@ -110,7 +118,7 @@ def documents() -> Iterator[tuple[str, str]]:
                 yield label, f"{{ {call} }}"
                 if kind in MANY_TIMES:
                     yield f"{ALIASES} × {label}", "{ " + " ".join(f"a{number}: {call}" for number in range(ALIASES)) + " }"
-    yield from ((mutation[:50], mutation) for mutation in MUTATIONS)
+    yield from ((mutation[:50], mutation) for mutation in (*FURTHER, *MUTATIONS))
 
 
 def arguments(field: GraphQLField) -> Iterator[str]:
@@ -193,9 +201,10 @@ async def buyer(database: Database) -> tuple[Caller, dict[str, str]]:
     """A user with every right, and ids to ask for."""
     from graph.kit.global_ids import global_id
 
+    if database.dialect == "postgresql":
+        async with database.transaction() as work:  # A read would be stopped after two seconds.
+            await work.session.execute(text("ANALYZE"))
     async with database.reading() as session:
-        if database.dialect == "postgresql":
-            await session.execute(text("ANALYZE"))
         user = (await session.scalars(select(users.User).order_by(users.User.id).limit(1))).one()
         item = (await session.scalars(select(items.Item.id).limit(1))).one()
     principal = Principal(user.id, user.username, frozenset(Scope), utc_now(), "token")
@@ -203,22 +212,36 @@ async def buyer(database: Database) -> tuple[Caller, dict[str, str]]:
 
 
 async def compared(pipeline: Pipeline, database: Database, who: str, caller: Caller, filled: Mapping[str, str]) -> float:
-    plain = await measured(pipeline, database, "plain page of 50", PLAIN, caller)
+    async def one(name: str, document: str) -> Measured | None:
+        return await measured(pipeline, database, name, document, caller)
+
+    plain = await one("plain page of 50", PLAIN)
     assert plain is not None
+    for _ in range(AGAIN):
+        plain = await cheapest(plain, one, PLAIN)
     found = list[Measured]()
     requested = sys.argv[1] if len(sys.argv) > 1 else ""
     for name, document in documents():
         for mark, id_ in filled.items():
             document = document.replace(mark, id_)  # noqa: PLW2901
-        if requested in name and (one := await measured(pipeline, database, name, document, caller)):
-            found.append(one)
+        if requested not in name or (best := await one(name, document)) is None:
+            continue
+        for _ in range(AGAIN):
+            if best.per_point > WORST * plain.per_point:
+                best = await cheapest(best, one, document)
+        found.append(best)
     found.sort(key=lambda one: one.per_point, reverse=True)
     print(
         f"\n{who}, {database.dialect}: {len(found)} documents; plain page: {plain.points} points, {plain.milliseconds:.2f} ms, {plain.per_point:.1f} µs a point"
     )
-    for one in found[:25]:
-        print(f"  {one.per_point / plain.per_point:6.2f} × {one.points:6} points {one.milliseconds:9.2f} ms  {one.name}", flush=True)
+    for best in found[:25]:
+        print(f"  {best.per_point / plain.per_point:6.2f} × {best.points:6} points {best.milliseconds:9.2f} ms  {best.name}", flush=True)
     return found[0].per_point / plain.per_point
+
+
+async def cheapest(best: Measured, measure: Callable[[str, str], Awaitable[Measured | None]], document: str) -> Measured:
+    other = await measure(best.name, document)
+    return best if other is None else min(best, other, key=lambda one: one.per_point)
 
 
 async def measured(pipeline: Pipeline, database: Database, name: str, document: str, caller: Caller) -> Measured | None:

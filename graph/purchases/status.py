@@ -41,6 +41,6 @@ class PurchaseSubscription:
 async def _present(context: Context, purchase_id: int) -> Purchase:
     async with context.database.reading_latest() as session:
         row = (await purchases.by_id(session, [purchase_id])).get(purchase_id)
-    if row is None or not await VISIBLE.finds(context, row.id, [row.buyer_id, row.seller_id]):
+    if row is None or not VISIBLE.finds(context, [row.buyer_id, row.seller_id]):
         raise errors.NotFound("purchase")
     return Purchase.of(row)

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from operator import itemgetter
 from random import Random
 from typing import Any
 
@@ -110,6 +111,7 @@ async def _add_items(work: UnitOfWork, stock: list[ItemsWithSales], first: int, 
     numbered = list(zip(ids, range(first, first + len(stock)), stock, strict=True))
     owners = {item_id: people[number % len(people)] for item_id, number, _ in numbered}
     sold = [_purchase(item_id, item, sale, owners[item_id], people) for item_id, _, (item, sales) in numbered for sale in sales]
+    sold.sort(key=itemgetter("created_at"))  # As a shop's are: what is read by time lies side by side.
     await bulk_insert.add(work.session, Item, [_item(item_id, item, owners[item_id]) for item_id, _, (item, _) in numbered])
     await bulk_insert.add(work.session, Purchase, sold)
     await record_all(work, "item.created", {item_id: {} for item_id in ids})

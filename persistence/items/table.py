@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Text, exists, func, select, text, update
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Text, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -28,7 +28,6 @@ from persistence.kit.query.entity import Entity
 from persistence.kit.rows import assign, locked, refuse_null
 from persistence.kit.search import tokenizer
 from persistence.kit.serialization import Serializer
-from persistence.users import User
 
 NAME_LENGTH = 200
 DESCRIPTION_LENGTH = 10_000
@@ -158,12 +157,6 @@ async def by_external_id(session: AsyncSession, keys: Sequence[str]) -> Mapping[
     requested = {external_id for external_id in keys if external_ids.key(external_id) is not None}
     rows = await session.scalars(select(Item).where(Item.external_id.in_(requested), Item.deleted_at.is_(None)))
     return {item.external_id: item for item in rows if item.external_id is not None}
-
-
-async def are_owners(session: AsyncSession, user_ids: Sequence[int]) -> Mapping[int, bool]:
-    """Which of these users own something in the catalogue."""
-    owned = exists().where(Item.owner_id == User.id, Item.deleted_at.is_(None))
-    return dict.fromkeys(await session.scalars(select(User.id).where(User.id.in_(user_ids), owned)), True)
 
 
 async def create(work: UnitOfWork, draft: ItemValues, *, owner_id: int | None) -> Item:

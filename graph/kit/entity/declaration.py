@@ -11,8 +11,9 @@
         item_count: int = count(listing.BY_OWNER, description=…)               # how many these are
         mean_price: Decimal | None = average(listing.BY_OWNER, "price", description=…)  # of whole numbers a `float`
 
-From it come the resolvers, which read by DataLoaders, and the plans of `graph.kit.planner`, which read by as few statements as there are levels. Whatever
-else a type has is a resolver of its own, and leaves the roots above it to the executor. `check` holds at start that a plan would leave no rule out.
+From it come the resolvers, which read by DataLoaders, and the plans of `graph.kit.planner`, which read by as few statements as there are levels. A resolver
+of the type's own that says which attributes of its row it looks at (`metadata=resolved("id")`) is run by plans, too, for all rows at once; any other leaves
+the roots above it to the executor. `check` holds at start that a plan would leave no rule out.
 """
 
 from __future__ import annotations
@@ -107,7 +108,14 @@ class ToNode:
     entity: Entity[Any]
 
 
-Source: TypeAlias = "StoredValue | ComputedValue | ToOne | ToMany | Aggregated"
+@dataclass(frozen=True)
+class ResolvedValue:
+    """What the field's resolver makes of some attributes of `self.row`; it looks at nothing else of its object."""
+
+    attributes: tuple[str, ...]
+
+
+Source: TypeAlias = "StoredValue | ComputedValue | ToOne | ToMany | Aggregated | ResolvedValue"
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +162,9 @@ def entity(rows: Entity[Any], *, visible: Visibility | None = None) -> Callable[
     def register(cls: T) -> T:
         async def seen(info: Info, row: Any) -> Any:
             user_ids = [getattr(row, name) for name in visible.users] if visible else []
-            return cls.of(row) if visible is None or await visible.finds(info.context, row.id, user_ids) else None
+            if visible is None or visible.finds(info.context, user_ids) or await visible.is_known(info.context, row.id):
+                return cls.of(row)
+            return None
 
         _types[cls.__name__] = EntityType(cls.__name__, rows, visible)
         _classes[rows.model] = cls
@@ -202,6 +212,11 @@ def private(attribute: str, *, visible: Visibility, description: str, compute: C
 
     metadata = {"source": source, "cache": reads(personal=True)}
     return strawberry.field(resolver=resolve, description=description, metadata=metadata)
+
+
+def resolved(*attributes: str, **metadata: Any) -> dict[str, Any]:
+    """The metadata of a field whose resolver looks at these attributes of `self.row` and at its context alone, so that a plan can run it."""
+    return {"source": ResolvedValue(attributes), **metadata}
 
 
 def to_one(foreign_key: str, entity: Entity[Any], *, description: str) -> Any:
@@ -301,7 +316,7 @@ def _invalid_reason(declared: EntityType, each: GraphQLField, source: Source) ->
     match source:
         case StoredValue(attribute):
             return _mismatch(declared.entity, attribute, each)
-        case ComputedValue(attributes):
+        case ComputedValue(attributes) | ResolvedValue(attributes):
             return next((f"names {name}, which is no column" for name in attributes if not declared.entity.has(name)), None)
         case ToOne(foreign_key, target):
             nullable = not notation(each).endswith("!")

@@ -7,20 +7,19 @@ from dataclasses import dataclass
 
 from graph.kit.auth import Scope
 from graph.kit.context import Context
-from persistence.kit.database.database import Batch
+from persistence.kit.query.entity import ChildList
 
 
 @dataclass(frozen=True)
 class Visibility:
     """The user whose id is in the attribute `own`, and holders of `scope`.
 
-    The row itself, not its private fields, is shown to the user in `shared_with`, too. `known` tells of which rows, by their ids, everybody may know
-    that they are there.
+    The row itself, not its private fields, is shown to the user in `shared_with`, too, and to everybody if one of the rows in `known` points to it.
     """
 
     scope: Scope
     own: str | None = None
-    known: Batch[int, bool] | None = None
+    known: ChildList | None = None
     shared_with: str | None = None
 
     @property
@@ -38,8 +37,9 @@ class Visibility:
             return lambda _: True
         return lambda owner_id: self.own is not None and context.is_user(owner_id)
 
-    async def finds(self, context: Context, row_id: int, user_ids: Sequence[int | None]) -> bool:
-        """Whether the viewer finds the row by its id; `user_ids` are what the row has in `users`."""
-        if any(map(context.is_user, user_ids)) or context.holds(self.scope):
-            return True
-        return self.known is not None and bool(await context.load(self.known, row_id))
+    def finds(self, context: Context, user_ids: Sequence[int | None]) -> bool:
+        """Whether the viewer finds the row by its id, though it may not be known; `user_ids` are what the row has in `users`."""
+        return any(map(context.is_user, user_ids)) or context.holds(self.scope)
+
+    async def is_known(self, context: Context, row_id: int) -> bool:
+        return self.known is not None and bool(await context.load(self.known.exist, row_id))

@@ -40,12 +40,12 @@ from persistence.kit.query.paging import MAX_PAGE_SIZE
 from persistence.kit.search.tokenizer import QUERY_LENGTH, prefixes
 
 ROOT_WEIGHT = 10  # A statement at least; in a mutation a transaction, in a subscription a stream to keep open.
-LEAST_POINTS = 30  # Of an operation, whatever it asks: to take it in and answer takes as long as 30 objects of a long page.
-TOKEN_WRITE_POINTS = 180  # A signature, and a transaction that looks for the token.
-PASSWORD_POINTS = 2_000  # Hashing one takes 30 ms of a processor, on purpose.
-SEARCH_POINTS = 400  # The list is read along, or words are looked up and what is found is sorted: some milliseconds.
+LEAST_POINTS = 40  # Of an operation, whatever it asks: to take it in and answer takes as long as 40 objects of a long page.
+TOKEN_WRITE_POINTS = 220  # A signature, and a transaction that looks for the token.
+PASSWORD_POINTS = 4_000  # Hashing one takes 30 ms of a processor, on purpose.
+SEARCH_POINTS = 700  # The list is read along, or words are looked up and what is found is sorted, or words near to them: some milliseconds.
 SHORT_WORD_POINTS = {1: 1_500, 2: 250}  # More, for a word of so few characters: in a large shop, half of the rows have one that begins so.
-FILTER_POINTS = 350  # For each condition: rows that do not fit are passed over until the page is full.
+FILTER_POINTS = 400  # For each condition: rows that do not fit are passed over until the page is full.
 LISTED_POINTS = 50  # For each further value of a condition that takes several, such as tags.
 ORDER_POINTS = 20
 COUNT_POINTS = 20

@@ -28,6 +28,7 @@ from graph.kit.entity.declaration import (
     Aggregated,
     ComputedValue,
     EntityType,
+    ResolvedValue,
     StoredValue,
     ToMany,
     ToOne,
@@ -42,7 +43,7 @@ from graph.kit.planner.collect_fields import FieldCollector
 from graph.kit.planner.connection_plan import ChildConnectionStep, ConnectionPlan, Show, show_object
 from graph.kit.planner.plan_cost import PlanCost, PlanCosts
 from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
-from graph.kit.planner.splices import ResolvedField, Splice, attributes_to_splice
+from graph.kit.planner.splices import ResolvedField, ResolvedStep, Splice, attributes_to_splice
 from graph.kit.planner.steps import AggregateStep, ComputedJson, ComputedValueStep, PlanStep, attributes_of
 from graph.kit.planner.unplannable import Unplannable
 from persistence.kit.lru_cache import LruCache
@@ -165,6 +166,9 @@ class PlanBuilder:
                 return self._to_one(rows, declared, source, definition, nodes, plan_cost)
             case ToMany():
                 return self._to_many(rows, source, definition, nodes, plan_cost), 0
+            case ResolvedValue(attributes):
+                step = ResolvedStep(ResolvedField(self, type_, nodes), attributes, plan_cost.charges)
+                return rows.placeholder(step, attributes, listed=True), 0
             case Aggregated(aggregate):
                 # The step bears the cost, as that of a list does.
                 step = AggregateStep(self.schema.reader.aggregates(aggregate), serializer(definition.type), plan_cost.weight)

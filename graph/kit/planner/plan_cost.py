@@ -23,6 +23,8 @@ class PlanCost:
     """For arguments that are given, by the variables; only of root fields."""
     counted: bool = False
     """Whether its value is a number of rows that were counted, which are priced too."""
+    charges: Sequence[FieldCost] = ()
+    """For a field whose value is priced as the reference executor's is: by what it holds."""
 
 
 class PlanCosts:
@@ -39,7 +41,7 @@ class PlanCosts:
         first = charges[0]
         if first.rule.each or (first.supplied and not self._of_roots) or any(not _equal(first, other) for other in charges[1:]):
             raise Unplannable("a price that depends on more than the number of objects")
-        return PlanCost(first.rule.weight, PlanCosts(first.named), first.supplied, bool(first.rule.counted_rows))
+        return PlanCost(first.rule.weight, PlanCosts(first.named), first.supplied, bool(first.rule.counted_rows), charges)
 
     def charges(self, response_name: str) -> Sequence[FieldCost]:
         """For a field whose value is priced as the reference executor's is: by what it holds."""

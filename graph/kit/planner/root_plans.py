@@ -26,9 +26,9 @@ from graph.kit.planner.steps import JsonAndCost, fill_placeholders, prepare_all
 from graph.kit.planner.unplannable import Unplannable
 from persistence.kit.limits.moving_window import MovingWindow
 from persistence.kit.query.reader import NumberedPages, Pages
-from persistence.kit.query.row_json import JsonColumn
+from persistence.kit.query.row_json import JsonColumn, JsonExists
 
-NULL = b"null"
+NULL, TRUE = b"null", b"true"
 
 
 class RootPlan(Protocol):
@@ -64,6 +64,8 @@ class FoundObjects:
         self._visible = None if open_ else declared.visible
         if self._visible:
             rows.texts += [JsonColumn(name) for name in self._visible.users]
+            if known := self._visible.known:
+                rows.texts.append(JsonExists(known.entity, known.foreign_key))
         self._steps, self._lookup = rows.steps, builder.schema.reader.lookup(rows.form, by, even_gone=even_gone)
 
     def prepare(self, run: PlanExecution) -> None:
@@ -72,7 +74,7 @@ class FoundObjects:
     async def many(self, run: PlanExecution, keys: Sequence[Any]) -> Sequence[JsonAndCost | None]:
         """For each key what the viewer finds by it."""
         found = dict(zip(keys, await self._lookup.many(keys), strict=True))
-        rows = {key: texts for key, texts in found.items() if texts is not None and await self._sees(run, key, texts)}
+        rows = {key: texts for key, texts in found.items() if texts is not None and self._sees(run, texts)}
         if not rows:
             return [None] * len(keys)
         [objects], points = await fill_placeholders(run, self._steps, [[texts[0] for texts in rows.values()]])
@@ -81,17 +83,18 @@ class FoundObjects:
 
     async def one(self, run: PlanExecution, key: Any) -> JsonAndCost | None:
         texts = await self._lookup.one(key)
-        if texts is None or not await self._sees(run, key, texts):
+        if texts is None or not self._sees(run, texts):
             return None
         if not self._steps:
             return texts[0], self._points
         [[text]], [points] = await fill_placeholders(run, self._steps, [[texts[0]]])
         return text, points + self._points
 
-    async def _sees(self, run: PlanExecution, key: Any, texts: Sequence[bytes]) -> bool:
-        if self._visible is None:
+    def _sees(self, run: PlanExecution, texts: Sequence[bytes]) -> bool:
+        if (visible := self._visible) is None:
             return True
-        return await self._visible.finds(run.context, key, [None if text == NULL else int(text) for text in texts[1:]])
+        user_ids = [None if text == NULL else int(text) for text in texts[1 : 1 + len(visible.users)]]
+        return visible.finds(run.context, user_ids) or (visible.known is not None and texts[-1] == TRUE)
 
 
 class _FindOne:

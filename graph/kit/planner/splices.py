@@ -1,6 +1,7 @@
-"""Resolvers on a plan's page: fields of a connection or of its edges that are no columns, run once a page or a row and put into its JSON.
+"""Resolvers on a plan: fields that are no columns, run once a page or a row and put into its JSON.
 
-A resolver that is declared so (`graph.kit.connections.spliced`) does not take its neighbours off the plan. It is called as the reference executor calls
+A resolver that is declared so (on a connection or an edge by `graph.kit.connections.spliced`, on an entity by `resolved`) does not take its neighbours
+off the plan. It is called as the reference executor calls
 it, with the arguments that this would give it; what it returns is written by the types of the schema, and priced as any answer is.
 """
 
@@ -20,6 +21,7 @@ from graph.kit.execution.concurrency import gather
 from graph.kit.limits.cost import FieldCost
 from graph.kit.planner.collect_fields import FieldCollector
 from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
+from graph.kit.planner.steps import JsonAndCost, PlanStep
 from graph.kit.planner.unplannable import Unplannable
 from persistence.kit.query.json_page import JsonPage
 
@@ -123,13 +125,27 @@ class Splice:
         """The JSON and its points."""
         if self._attributes is None:
             values = [await self._field.value(run, SimpleNamespace(query=page.query))]
-            return orjson.dumps(values[0]), self._points(run, values)
+            return orjson.dumps(values[0]), points_of(self._charges, run, values)
         values = [await self._field.value(run, SimpleNamespace(query=page.query, row=row)) for row in self._rows(page)]
-        return [orjson.dumps(value) for value in values], self._points(run, values)
+        return [orjson.dumps(value) for value in values], points_of(self._charges, run, values)
 
     def _rows(self, page: JsonPage) -> Sequence[Any]:
         columns = {name: map(orjson.loads, page.columns[place]) for name, place in (self._attributes or {}).items()}
         return [SimpleNamespace(**{name: next(column) for name, column in columns.items()}) for _ in range(len(page))]
 
-    def _points(self, run: PlanExecution, values: list[Any]) -> int:
-        return max([charge.actual(run.variables, values) for charge in self._charges], default=0)
+
+class ResolvedStep(PlanStep):
+    """A resolver of an entity's own field, run for all rows of a level at once; the keys hold these attributes of each."""
+
+    def __init__(self, field: ResolvedField, attributes: Sequence[str], charges: Sequence[FieldCost]) -> None:
+        self._field, self._attributes, self._charges = field, attributes, charges
+
+    async def execute(self, run: PlanExecution, keys: Sequence[bytes]) -> Sequence[JsonAndCost]:
+        rows = [SimpleNamespace(**dict(zip(self._attributes, orjson.loads(key), strict=True))) for key in keys]
+        values = await gather([self._field.value(run, SimpleNamespace(row=row)) for row in rows])
+        return [(orjson.dumps(value), points_of(self._charges, run, [value])) for value in values]
+
+
+def points_of(charges: Sequence[FieldCost], run: PlanExecution, values: list[Any]) -> int:
+    """What is charged for values in the form of the response; charges of several types' fields differ, and the dearest counts."""
+    return max([charge.actual(run.variables, values) for charge in charges], default=0)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     column,
+    exists,
     func,
     inspect,
     literal,
@@ -224,6 +225,12 @@ class ChildList:
     ) -> Mapping[tuple[int, PageArguments], Page[Any] | InvalidInput]:
         """The page that each parent's window shows, or why it shows none."""
         return await connection_by_parent.pages(session, self.listing_of, keys)
+
+    async def exist(self, session: AsyncSession, parents: Sequence[int]) -> Mapping[int, bool]:
+        """True for each parent that has any."""
+        each = _parents(parents, sqlite=session.get_bind().dialect.name == "sqlite")
+        found = exists().where(getattr(self.entity.model, self.foreign_key) == each.c.value, *self.entity.present)
+        return dict.fromkeys(await session.scalars(select(each.c.value).where(found)), True)
 
     async def counts(self, session: AsyncSession, parents: Sequence[int]) -> Mapping[int, int]:
         sqlite = session.get_bind().dialect.name == "sqlite"

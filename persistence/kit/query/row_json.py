@@ -80,7 +80,15 @@ class JsonEdge:
     nullable: bool
 
 
-Field: TypeAlias = "JsonColumn | JsonGlobalId | JsonLiteral | JsonChoice | JsonPlaceholder | JsonObject | JsonEdge"
+@dataclass(frozen=True, slots=True)
+class JsonExists:
+    """Whether a row of another entity, which has not left, points to this one."""
+
+    children: Entity[Any]
+    foreign_key: str
+
+
+Field: TypeAlias = "JsonColumn | JsonGlobalId | JsonLiteral | JsonChoice | JsonPlaceholder | JsonObject | JsonEdge | JsonExists"
 Piece: TypeAlias = tuple[str, Sequence[str]]  # Of a format, and the SQL of what it shows.
 
 
@@ -160,6 +168,8 @@ class RowWriter:
                 return self._placeholder(rows, field)
             case JsonEdge():
                 return self._edge(rows, field)
+            case JsonExists():
+                return "%s", [_flag(self._exists(rows, field))]
             case JsonObject():
                 return self._object(rows, field)
 
@@ -181,6 +191,12 @@ class RowWriter:
         target = self._join(rows, edge)
         missing = "null" if edge.nullable else f"{PLACEHOLDER}{BROKEN}{PLACEHOLDER}"
         return "%s", [f"CASE WHEN {target.sql('id')} IS NULL THEN '{missing}' ELSE {self._text(target, edge.object)} END"]
+
+    def _exists(self, rows: _Rows, field: JsonExists) -> str:
+        child = _rows(field.children, "child")
+        present = f" AND {child.sql(field.children.gone)} IS NULL" if field.children.gone else ""
+        where = f"{child.sql(field.foreign_key)} = {rows.sql('id')}{present}"
+        return f"EXISTS (SELECT 1 FROM {field.children.model.__tablename__} AS child WHERE {where})"  # noqa: S608 -- names of the schema
 
     def _join(self, rows: _Rows, edge: JsonEdge) -> _Rows:
         key = (rows.name, edge.foreign_key)

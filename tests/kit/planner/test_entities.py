@@ -17,7 +17,7 @@ from graph.kit.auth import Scope
 from graph.kit.cache_control import reads
 from graph.kit.connections import Connection
 from graph.kit.entity import declaration
-from graph.kit.entity.declaration import average, check, computed, count, entity, entity_type, stored, to_many, to_one
+from graph.kit.entity.declaration import average, check, computed, count, entity, entity_type, resolved, stored, to_many, to_one
 from graph.kit.entity.roots import FindByGlobalId, ReadList
 from graph.kit.entity.visibility import Visibility
 from graph.kit.fields import RequiresScopes, query
@@ -62,6 +62,10 @@ def plain(**options: Any) -> StrawberryField:
     return strawberry.field(description="", **options)
 
 
+def whispered(self: Any) -> str:
+    return self.row.name.lower()
+
+
 GOOD: dict[str, tuple[Any, Any]] = {
     "name": (str, plain()),
     "description": (str | None, plain()),
@@ -69,6 +73,7 @@ GOOD: dict[str, tuple[Any, Any]] = {
     "tags": (list[str], plain()),
     "stock": (int, stored("inventory", description="")),
     "shout": (str, computed("name", compute=str.upper, description="")),
+    "whisper": (str, strawberry.field(resolver=whispered, metadata=resolved("name"))),
     "owner": (User | None, to_one("owner_id", users.ENTITY, description="")),
     "items": (int, count(listing.BY_OWNER, description="")),
     "stocked": (float | None, average(listing.BY_OWNER, "inventory", description="")),
@@ -89,6 +94,7 @@ def test_knows_where_each_field_comes_from() -> None:
         "tags": "StoredValue",
         "stock": "StoredValue",
         "shout": "ComputedValue",
+        "whisper": "ResolvedValue",
         "owner": "ToOne",
         "items": "Aggregated",
         "stocked": "Aggregated",
@@ -112,6 +118,7 @@ BAD: dict[str, tuple[Any, Any, str]] = {
     "another type": (int, stored("name", description=""), "is Int!, and its column String"),
     "numbers": (list[int], stored("tags", description=""), r"is \[Int!\]!, and its column JSON"),
     "null": (str, stored("description", description=""), "must not be null, and its column may be"),
+    "resolved of nothing": (str, strawberry.field(resolver=whispered, metadata=resolved("colour")), "names colour, which is no column"),
     "made of nothing": (str, computed("colour", compute=str, description=""), "names colour, which is no column"),
     "an edge that must be there": (
         User,

@@ -21,6 +21,7 @@ from graph.kit.global_ids import global_id, required_row_id
 from graph.kit.planner import planner
 from graph.kit.planner.planner import Planner
 from graph.server.graphql.requests import GraphQLRequest
+from persistence import logins, users
 from persistence.items import listing
 from persistence.items import table as items
 from persistence.kit.database.executors.statement_executor import InstrumentedExecutor, PreparedStatement
@@ -86,6 +87,23 @@ async def test_refuses_in_the_reference_executors_words(paths: Ways, name: str) 
     fast, reference = await paths.answers(*REFUSED[name])
     assert fast == reference
     assert b"BAD_USER_INPUT" in fast
+
+
+async def test_runs_a_resolver_of_rows_as_the_reference_executor_does(paths: Ways, service: Service) -> None:
+    """A user's logins: no column of the row, and shown to nobody else."""
+    document = (
+        "{ items { nodes { name owner { username logins { id client isCurrent createdAt __typename } again: logins { client } } } } }"
+    )
+    user_id = required_row_id("User", paths.names["user"])
+    async with service.database.transaction() as work:
+        user = await work.session.get_one(users.User, user_id)
+        for client in ('a phone, "old"', "a browser"):
+            await logins.begin(work, user, scopes=None, client=client)
+    for viewer, clients in ((caller(user_id), [b"a browser", b"old"]), (STRANGER, [])):
+        assert await paths.is_planned(document, {}, viewer)
+        fast, reference = await paths.answers(document, {}, viewer)
+        assert fast == reference
+        assert [client for client in (b"a browser", b"old") if client in fast] == clients
 
 
 async def test_shares_a_statement_between_callers_who_ask_at_the_same_time(

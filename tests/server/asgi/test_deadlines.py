@@ -7,17 +7,15 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx
 import psutil
 import pytest
-import websockets
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 
@@ -30,9 +28,9 @@ from persistence.kit.database.executors.statement_executor import PreparedStatem
 from persistence.kit.events import log as events
 from persistence.kit.transient_errors import is_transient
 from tests.conftest import settings_for
-from tests.support.clients.websocket_subscriber import PROTOCOL, listening
+from tests.support.clients.every_kind import REQUESTS, UPDATE, Request
+from tests.support.clients.websocket_subscriber import listening
 from tests.support.endpoints import Wire
-from tests.support.load.retrying_clients import PURCHASE
 from tests.support.servers.databases import Postgres, Redis
 from tests.support.servers.silent_network import silent_proxy
 from tests.support.service import Service, running
@@ -49,87 +47,12 @@ HURRY: dict[str, Any] = {
     "database_statement_timeout_ms": 1_000,
     "response_cache_enabled": False,
 }
-ITEM = "query ($id: ID!) { item(id: $id) { name } }"
-USERS = "{ users(first: 1) { totalCount nodes { username } } }"
-UPDATE = "mutation ($id: ID!, $key: String!) { updateItem(id: $id, input: {description: $key}) { __typename } }"
 EVENTS = "subscription ($after: String!) { itemEvents(after: $after) { __typename } }"
-
-Request = Callable[[Service, str, str], Awaitable[tuple[int, str]]]
-
-
-def graphql(query: str) -> Request:
-    async def ask(service: Service, token: str, item: str) -> tuple[int, str]:
-        variables = {"id": item, "item": item, "key": f"key {time.monotonic_ns()}"}
-        answer = await service.send(query, variables, token=token)
-        body = answer.json()
-        return answer.status_code, body["errors"][0]["extensions"]["code"] if "errors" in body else "ok"
-
-    return ask
-
-
-async def listed(service: Service, token: str, item: str) -> tuple[int, str]:
-    return rest(await service.http.get("/api/v2/files/list", headers=bearer(token)))
-
-
-async def exported(service: Service, token: str, item: str) -> tuple[int, str]:
-    return rest(await service.http.get("/api/v2/stream/items.csv", headers=bearer(token)))
-
-
-async def uploaded(service: Service, token: str, item: str) -> tuple[int, str]:
-    file = {"file": (f"{time.monotonic_ns()}.txt", b"some")}
-    return rest(await service.http.post("/api/v2/files/upload", files=file, headers=bearer(token)))
-
-
-async def streamed(service: Service, token: str, item: str) -> tuple[int, str]:
-    """A single result over server-sent events, which has no status of its own once the stream is open."""
-    body = {"query": ITEM, "variables": {"id": item}}
-    answer = await service.http.post("/graphql", json=body, headers={"Accept": "text/event-stream"})
-    if answer.headers["content-type"].startswith("text/event-stream"):
-        (data,) = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
-        return 503 if "errors" in data else 200, code(json.loads(data))
-    return answer.status_code, code(answer.json())
-
-
-async def socketed(service: Service, token: str, item: str) -> tuple[int, str]:
-    async with websockets.connect(service.socket_url, subprotocols=[PROTOCOL]) as socket:
-        await socket.send(json.dumps({"type": "connection_init"}))
-        await socket.recv()
-        await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": ITEM, "variables": {"id": item}}}))
-        payload = json.loads(await socket.recv())["payload"]
-    found = code({"errors": payload} if isinstance(payload, list) else payload)
-    return 200 if found == "ok" else 503, found
-
-
-def code(body: dict[str, Any]) -> str:
-    return body["errors"][0]["extensions"]["code"] if "errors" in body else "ok"
-
-
-def rest(answer: httpx.Response) -> tuple[int, str]:
-    if answer.is_success:
-        return answer.status_code, "ok"
-    return answer.status_code, answer.json()["error"]["code"]
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-REQUESTS: dict[str, Request] = {
-    "item": graphql(ITEM),
-    "users": graphql(USERS),
-    "update": graphql(UPDATE),
-    "purchase": graphql(PURCHASE),
-    "list": listed,
-    "export": exported,
-    "upload": uploaded,
-    "stream": streamed,
-    "socket": socketed,
-}
 
 
 async def timed(request: Request, service: Service, token: str, item: str) -> tuple[tuple[int, str], float]:
     began = time.monotonic()
-    answer = await request(service, token, item)
+    answer = await request(service.http, token, item)
     return answer, time.monotonic() - began
 
 
