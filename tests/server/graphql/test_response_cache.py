@@ -237,13 +237,14 @@ async def test_differ_by_what_the_document_means_and_not_by_what_it_ignores(shop
 
 
 async def test_cost_what_making_them_cost(shop: Shop) -> None:
-    request = {"query": ITEMS, "extensions": {"cost": True}}
+    twice = ITEMS.rstrip().removesuffix("}") + " again: items { totalCount nodes { id } } }"
+    request = {"query": twice, "extensions": {"cost": True}}
     first, again = [(await shop.service.http.post("/graphql", json=request)).json() for _ in range(2)]
-    plain = await shop.ask(ITEMS)
+    plain = await shop.ask(twice)
     assert first == again
     assert list(first) == ["data", "extensions"]
     assert first["data"] == plain
-    assert first["extensions"]["cost"]["actual"] == 10 + 2 + 20
+    assert first["extensions"]["cost"]["actual"] == 2 * (10 + 2 + 20)
 
 
 async def test_are_found_through_a_socket_too(shop: Shop) -> None:
