@@ -244,7 +244,7 @@ async def test_cost_what_making_them_cost(shop: Shop) -> None:
     assert first == again
     assert list(first) == ["data", "extensions"]
     assert first["data"] == plain
-    assert first["extensions"]["cost"]["actual"] == 2 * (10 + 2 + 20)
+    assert first["extensions"]["cost"]["actual"] == 10 + 2 + 20 + 10 + 1 + 20
 
 
 async def test_are_found_through_a_socket_too(shop: Shop) -> None:
