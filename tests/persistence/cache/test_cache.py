@@ -97,8 +97,9 @@ async def test_are_missing_while_redis_is_away_or_hangs_and_come_back_by_themsel
 
 
 async def test_are_new_for_every_process_after_a_change_in_one_and_for_no_other_table() -> None:
-    async with two_processes(databases.redis()) as (first, second):
+    async with two_processes(databases.redis(), ("b", "b")) as (first, second):
         before = await first.of(("items",)), await first.of(("users",)), await first.of(("items", "users"))
+        assert before[2] == f"{before[0]},"  # Nobody has written to `users` yet.
         assert before == (await second.of(("items",)), await second.of(("users",)), await second.of(("items", "users")))
         await second.renew({"items"})
         after = await first.of(("items",)), await first.of(("users",)), await first.of(("items", "users"))
@@ -146,8 +147,10 @@ async def test_are_unknown_while_redis_is_away_and_all_new_afterwards() -> None:
         async with two_processes(server.url) as (first, second):
             before = await first.of(("items",))
             server.stop()
-            await second.renew({"items"})
-            assert (await first.of(("items",)), await second.of(("items",))) == (None, None)
+            with capture_logs() as logs:
+                await second.renew({"items"})
+                assert (await first.of(("items",)), await second.of(("items",))) == (None, None)
+            assert {line["use"] for line in logs} == {"versions"}
             server.start()
             async with asyncio.timeout(20):
                 while (after := await first.of(("items",))) is None:  # noqa: ASYNC110 -- only asking tells

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 
-from persistence.kit.query.batching import Batcher, BatcherByTarget
+from persistence.kit.query.batching import Batcher, BatcherByTarget, SharedCalls
 from tests.support.endpoints import until
 
 
@@ -36,6 +36,35 @@ async def test_fetches_what_comes_meanwhile_in_the_next_batch() -> None:
     shelf.open.set()
     assert await asyncio.gather(*first, *later) == [2, 4, 2, 2, None, 10, 12]
     assert shelf.batches == [[1, 2], [1, 13, 5], [6]]
+
+
+async def test_fetches_in_parts_what_is_too_much_for_one_batch() -> None:
+    shelf = Shelf()
+    shelf.open.set()
+    assert await Batcher(shelf.fetch, most=2).many((5, 4, 13, 2, 1)) == [10, 8, None, 4, 2]
+    assert shelf.batches == [[5, 4], [13, 2], [1]]
+
+
+async def test_shares_calls_of_one_key_with_those_that_come_before_one_begins() -> None:
+    begun, goes_on, calls = list[str](), asyncio.Event(), SharedCalls[str, str]()
+
+    async def fetch(key: str) -> str:
+        begun.append(key)
+        await goes_on.wait()
+        return f"{key} {begun.count(key)}"
+
+    def call(key: str) -> asyncio.Task[str]:
+        return asyncio.create_task(calls.call(key, lambda: fetch(key)))
+
+    first = [call("a"), call("a"), call("b")]
+    await until(lambda: len(begun) == 2)
+    later = [call("a"), call("a")]
+    await asyncio.sleep(0)
+    assert begun == ["a", "b"]
+    goes_on.set()
+    assert await asyncio.gather(*first, *later) == ["a 1", "a 1", "b 1", "a 2", "a 2"]
+    assert await call("b") == "b 2"
+    assert calls._batchers == {}  # pyright: ignore[reportPrivateUsage] -- whoever calls with ever new keys must not fill the memory
 
 
 async def test_tells_an_error_to_those_who_shared_it_and_goes_on() -> None:
@@ -82,11 +111,16 @@ async def test_fetches_on_behalf_of_somebody_who_waits_for_it() -> None:
 
 
 async def test_keeps_places_apart() -> None:
+    fetched = list[tuple[str, Sequence[int]]]()
+
     async def fetch(place: str, keys: Sequence[int]) -> Mapping[int, str]:
+        fetched.append((place, keys))
         return {key: f"{key} at {place}" for key in keys}
 
     gatherings = BatcherByTarget(fetch, most=2)
-    assert await asyncio.gather(gatherings.load("primary", 1), gatherings.load("replica", 1)) == ["1 at primary", "1 at replica"]
+    asked = gatherings.load("primary", 1), gatherings.load("replica", 1), gatherings.many("replica", (2,))
+    assert await asyncio.gather(*asked) == ["1 at primary", "1 at replica", ["2 at replica"]]
+    assert fetched == [("primary", [1]), ("replica", [1, 2])]
 
 
 async def test_leaves_nobody_waiting_when_a_batch_is_cancelled() -> None:

@@ -46,7 +46,7 @@ mutation ($id: ID!, $delta: Int!, $key: String!) {
   }
 }
 """
-PATIENCE_SECONDS = 2.0  # Then the connection is given up, and the operation sent again, perhaps while the first attempt runs on.
+PATIENCE_SECONDS = 3.0  # Then the connection is given up, and the operation sent again, perhaps while the first attempt runs on.
 MORE_PATIENCE = 1.5  # With each attempt, as clients should: where a machine is busy, they would only add to its work.
 MOST_PATIENCE_SECONDS = 10.0
 STUCK_SECONDS = 120.0  # No fault lasts as long: an operation that nobody answers for that time is a fault of the service.
