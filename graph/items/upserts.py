@@ -27,12 +27,17 @@ from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
 from graph.kit.operations import commands
+from graph.kit.operations.imports import importing
 from persistence import audit
-from persistence.items import external_ids, upserts
-from persistence.items.upserts import ItemPatch, Upserted
+from persistence.items import external_ids, file_import, upserts
+from persistence.items.upserts import ItemPatch
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
+from persistence.kit.imports.outcomes import Upserted
+from persistence.kit.imports.outcomes import UpsertOutcome as Outcome
 from persistence.kit.serialization import Serializer
+
+importing(file_import.IMPORT, "items", scope=Scope.ITEMS_WRITE)
 
 Row = ItemPatch | errors.InvalidInput
 Result = upserts.UpsertResult
@@ -50,9 +55,9 @@ class UpsertItemInput:
 
 @strawberry.enum(description="What a row did.")
 class UpsertOutcome(Enum):
-    CREATED = strawberry.enum_value(upserts.UpsertOutcome.CREATED, description="There was no item with this external id: there is one now.")
-    UPDATED = strawberry.enum_value(upserts.UpsertOutcome.UPDATED, description="Some values were others before.")
-    UNCHANGED = strawberry.enum_value(upserts.UpsertOutcome.UNCHANGED, description="The item was so already: nothing was written.")
+    CREATED = strawberry.enum_value(Outcome.CREATED, description="There was no item with this external id: there is one now.")
+    UPDATED = strawberry.enum_value(Outcome.UPDATED, description="Some values were others before.")
+    UNCHANGED = strawberry.enum_value(Outcome.UNCHANGED, description="The item was so already: nothing was written.")
 
 
 @strawberry.type(description="The row is in the catalogue.")
@@ -151,7 +156,7 @@ async def _plan(context: Context, patches: Sequence[ItemPatch]) -> list[Result]:
 def _counts(results: Sequence[Result], *, changing: bool = False) -> dict[str, int]:
     """How many rows have each outcome that there is."""
     outcomes = [result.outcome for result in results if isinstance(result, Upserted)]
-    counts = {outcome.value: outcomes.count(outcome) for outcome in upserts.UpsertOutcome}
+    counts = {outcome.value: outcomes.count(outcome) for outcome in Outcome}
     return {name: count for name, count in counts.items() if count and not (changing and name == "unchanged")}
 
 
@@ -166,32 +171,32 @@ def _answer(rows: Sequence[Row], results: Sequence[Result], because: str | None,
         for place, result in enumerate(with_results(rows, results))
     ]
     counts = _counts(results) if done else {}
-    return UpsertItems(**{outcome.value: counts.get(outcome.value, 0) for outcome in upserts.UpsertOutcome}, results=shown)
+    return UpsertItems(**{outcome.value: counts.get(outcome.value, 0) for outcome in Outcome}, results=shown)
 
 
 def _shown(result: Upserted) -> UpsertedItem:
-    assert result.item_id is not None, "it is done"
-    return UpsertedItem(outcome=UpsertOutcome(result.outcome), fields=list(result.fields), key=result.item_id)
+    assert result.row_id is not None, "it is done"
+    return UpsertedItem(outcome=UpsertOutcome(result.outcome), fields=list(result.fields), key=result.row_id)
 
 
 def _not_done(result: Upserted, because: str | None) -> NotCreated:
     plans = {
-        upserts.UpsertOutcome.CREATED: "Good: it would create an item, but this was a dry run.",
-        upserts.UpsertOutcome.UPDATED: f"Good: it would change {', '.join(result.fields)}, but this was a dry run.",
-        upserts.UpsertOutcome.UNCHANGED: "Good: it would change nothing.",
+        Outcome.CREATED: "Good: it would create an item, but this was a dry run.",
+        Outcome.UPDATED: f"Good: it would change {', '.join(result.fields)}, but this was a dry run.",
+        Outcome.UNCHANGED: "Good: it would change nothing.",
     }
     return NotCreated.because(because or plans[result.outcome])
 
 
 def _dump(results: Sequence[Result]) -> Any:
     return [
-        dump_error(result) if isinstance(result, errors.InvalidInput) else [result.outcome.value, result.item_id, list(result.fields)]
+        dump_error(result) if isinstance(result, errors.InvalidInput) else [result.outcome.value, result.row_id, list(result.fields)]
         for result in results
     ]
 
 
 def _load(stored: Any) -> Sequence[Result]:
-    return [Upserted(upserts.UpsertOutcome(row[0]), row[1], row[2]) if isinstance(row[0], str) else load_error(row) for row in stored]
+    return [Upserted(Outcome(row[0]), row[1], row[2]) if isinstance(row[0], str) else load_error(row) for row in stored]
 
 
 _STORED: Serializer[Sequence[Result]] = Serializer(_dump, _load)

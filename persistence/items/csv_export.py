@@ -17,12 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.items.table import TAGS, Item
 from persistence.kit.database.executors.row_stream import stream_copy, stream_rows
+from persistence.kit.imports.file_rows import LIST_SEPARATOR as SEPARATOR
 from persistence.kit.parsing import csv_formulas as formulas
 from persistence.kit.query.entity import STREAM_ROWS, ListQuery, selected
 
 COLUMNS = ("name", "description", "price", "tags", "inventory", "externalId", "id", "createdAt")
 HEADER = ",".join(COLUMNS).encode() + b"\r\n"
-SEPARATOR = ";"  # Between tags, which hold none.
 ROW_END = "\x1f"  # In no text: `Checks` refuses it. PostgreSQL ends rows with LF, which texts may hold too, where the standard wants CR LF.
 
 _END = f"{ROW_END}\n".encode()

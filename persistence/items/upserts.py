@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from typing import Any, TypeAlias
 
 from sqlalchemy import select
@@ -23,6 +22,7 @@ from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import UnitOfWork
 from persistence.kit.errors import InvalidInput, Problem
 from persistence.kit.events.log import record_all
+from persistence.kit.imports.outcomes import RowPatch, Upserted, UpsertOutcome
 from persistence.kit.query.conditions import among
 from persistence.kit.rows import refuse_null
 
@@ -33,25 +33,11 @@ _ALWAYS = ("name", "description", "price", "inventory", "external_id")  # The ot
 _WORDS = ("name", "description")
 
 
-class UpsertOutcome(Enum):
-    CREATED = "created"
-    UPDATED = "updated"
-    UNCHANGED = "unchanged"
-
-
-@dataclass(frozen=True)
-class ItemPatch:
-    """What a row gives: values by the item's attributes, and the item's own id where it is not found by its external id.
-
-    With `created_at`, only an item of that instant is the one: an id alone may be that of another catalogue.
-    """
-
-    values: Mapping[str, Any]
-    item_id: int | None = None
-    created_at: datetime | None = None
+class ItemPatch(RowPatch):
+    """What a row gives an item, as it is kept."""
 
     @classmethod
-    def checked(cls, values: Mapping[str, Any], item_id: int | None = None, created_at: datetime | None = None) -> ItemPatch:
+    def checked(cls, values: Mapping[str, Any], row_id: int | None = None, created_at: datetime | None = None) -> ItemPatch:
         """Raises: InvalidInput."""
         refuse_null(items.ENTITY, values)
         new = dict(values)
@@ -60,16 +46,7 @@ class ItemPatch:
         items.check(new)
         if "price" in new:
             new["price"] = abs(new["price"]).quantize(CENT)
-        return cls(new, item_id, created_at)
-
-
-@dataclass(frozen=True)
-class Upserted:
-    """What a row did, to which item, and the fields that changed, by the API's names. One that is yet to be created has no id."""
-
-    outcome: UpsertOutcome
-    item_id: int | None
-    fields: Sequence[str] = ()
+        return cls(new, row_id, created_at)
 
 
 UpsertResult: TypeAlias = Upserted | InvalidInput
@@ -134,7 +111,7 @@ async def _rows(
     session: AsyncSession, patches: Sequence[ItemPatch], named: Mapping[str, int], *, lock: bool = False
 ) -> Mapping[int | str, Any]:
     """The items that the patches are about, by id and external id; `lock` locks them in order of their ids."""
-    found = (named.get(patch.values["external_id"]) if patch.item_id is None else patch.item_id for patch in patches)
+    found = (named.get(patch.values["external_id"]) if patch.row_id is None else patch.row_id for patch in patches)
     ids = {each for each in found if each is not None}
     statement = select(*(getattr(Item, name) for name in _READ)).where(among(Item.id, ids), Item.deleted_at.is_(None)).order_by(Item.id)
     rows = (await session.execute(statement.with_for_update(key_share=True) if lock else statement)).all() if ids else ()
@@ -144,11 +121,11 @@ async def _rows(
 def _steps(patches: Sequence[ItemPatch], rows: Mapping[int | str, Any]) -> list[_StepResult]:
     results, found = list[_StepResult](), set[int]()
     for patch in patches:
-        row = rows.get(patch.values["external_id"] if patch.item_id is None else patch.item_id)
+        row = rows.get(patch.values["external_id"] if patch.row_id is None else patch.row_id)
         if row is not None and patch.created_at not in {None, row.created_at}:
             row = None
         if row is not None and row.id in found:
-            results.append(InvalidInput.at("id" if patch.item_id else external_ids.PATH, external_ids.REPEATED))
+            results.append(InvalidInput.at("id" if patch.row_id else external_ids.PATH, external_ids.REPEATED))
             continue
         results.append(_compared(patch, row))
         found |= {row.id} if row is not None else set()
@@ -164,7 +141,7 @@ def _compared(patch: ItemPatch, row: Any) -> _StepResult:
 
 
 def _new(patch: ItemPatch) -> _StepResult:
-    if patch.item_id is not None:
+    if patch.row_id is not None:
         return InvalidInput.at("id", "there is no such item")
     missing = [name for name in REQUIRED if name not in patch.values]
     if missing:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from persistence.items import file_import, import_journal
+from persistence.items import file_import
 from persistence.items import table as items
-from persistence.items.file_import import ImportRow, Match
-from persistence.items.file_sync import FileSync, SyncOptions
-from persistence.items.import_journal import ImportJournal
 from persistence.items.table import Item, ItemValues
 from persistence.kit.events.log import Event
+from persistence.kit.imports import import_journal
+from persistence.kit.imports.file_rows import ImportRow, Match
+from persistence.kit.imports.file_sync import FileSync, SyncOptions
+from persistence.kit.imports.import_journal import ImportJournal
 from tests.items.test_item_import import AWKWARD, export
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ HEADER = b"externalId,name,price,description,tags,inventory\n"
 
 
 async def sync(
-    service: Service, content: bytes, match: Match = Match.EXTERNAL_ID, *, kind: str = "csv", raw: bool = False, **options: Any
+    service: Service, content: bytes, match: Match = Match.KEY, *, kind: str = "csv", raw: bool = False, **options: Any
 ) -> tuple[FileSync, list[tuple[str, int | None, str | None]]]:
     """The run, and of each row that changed something or was refused: what it did, its line and the reason."""
-    run = FileSync(service.database, SyncOptions(match, **options))
+    run = FileSync(service.database, file_import.IMPORT, SyncOptions(match, **options))
     file = io.BytesIO(content)
     rows = file_import.from_csv(file, raw=raw, match=match) if kind == "csv" else file_import.from_json_lines(file, match=match)
     return run, [(row.outcome, row.line, row.message) async for batch in run.run(rows) for row in batch.rows]
@@ -88,7 +89,7 @@ async def test_refuses_rows_by_their_lines(service: Service) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "csv?raw=1", "jsonl"])
-@pytest.mark.parametrize("match", [Match.EXTERNAL_ID, Match.ID])
+@pytest.mark.parametrize("match", [Match.KEY, Match.ID])
 async def test_says_nothing_new_where_the_file_is_our_own_export(service: Service, kind: str, match: Match) -> None:
     async with service.database.transaction() as work:
         await items.create_all(work, AWKWARD, owner_id=None)
@@ -171,14 +172,14 @@ async def test_is_done_once_however_often_it_is_stopped(service: Service) -> Non
     """Killed between any two batches, and begun again: each row once, whether rows are matched or new."""
     matched = HEADER + b"".join(b"%d,Item %d,1,,,\n" % (n, n) for n in range(1_700))
     for stop in (1, 2, 3, 9):
-        run = FileSync(service.database, SyncOptions(Match.EXTERNAL_ID))
-        batches = run.run(file_import.from_csv(io.BytesIO(matched), match=Match.EXTERNAL_ID))
+        run = FileSync(service.database, file_import.IMPORT, SyncOptions(Match.KEY))
+        batches = run.run(file_import.from_csv(io.BytesIO(matched), match=Match.KEY))
         await taken(batches, stop)
     assert await service.count("items", "events") == [1_700, 1_700]
     new = b"name,price\n" + b"".join(b"New %d,1\n" % n for n in range(2_600))
     for stop in (1, 2, 9):
         journal = await ImportJournal.begin(service.database, import_journal.attempt(io.BytesIO(new)))
-        run = FileSync(service.database, SyncOptions(Match.NONE), journal)
+        run = FileSync(service.database, file_import.IMPORT, SyncOptions(Match.NONE), journal)
         await taken(run.run(file_import.from_csv(io.BytesIO(new))), stop)
     assert run.counts.created == 2_600
     assert await service.count("items", "events") == [4_300, 4_300]
@@ -204,7 +205,7 @@ async def test_reads_no_more_than_it_needs_at_a_time(service: Service) -> None:
             read += 1
             yield ImportRow(number, None, "bad", key=f"{number}")
 
-    run = FileSync(service.database, SyncOptions(Match.EXTERNAL_ID))
+    run = FileSync(service.database, file_import.IMPORT, SyncOptions(Match.KEY))
     batches = run.run(endless())
     await anext(batches)
     await batches.aclose()

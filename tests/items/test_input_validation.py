@@ -12,6 +12,8 @@ from sqlalchemy import delete, select
 
 from persistence.items import file_import
 from persistence.items import table as items
+from persistence.kit.imports.file_rows import Match
+from persistence.kit.imports.file_sync import FileSync, SyncOptions
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -79,8 +81,8 @@ async def by_csv(service: Service, _token: str, field: str, literal: str) -> Ver
 
 
 async def imported(service: Service, rows: Any, field: str) -> Verdict:
-    batches = [batch async for batch in file_import.load(service.database, rows, owner_id=None)]
-    if [row for batch in batches for row in batch.refused]:
+    run = FileSync(service.database, file_import.IMPORT, SyncOptions(Match.NONE))
+    if [row async for batch in run.run(rows) for row in batch.rows if row.outcome == REFUSED.lower()]:
         return REFUSED
     async with service.database.reading() as session:
         [row] = await session.scalars(select(items.Item))

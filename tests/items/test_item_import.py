@@ -18,8 +18,9 @@ from graph.kit.auth import Scope
 from graph.server.rest.export_formats import FORMATS, ExportRequest
 from persistence.items import file_import
 from persistence.items import table as items
-from persistence.items.file_import import AMBIGUOUS, ImportRow, Match, UnreadableFile
 from persistence.items.table import ItemValues
+from persistence.kit.imports.file_rows import AMBIGUOUS, ImportRow, Match, UnreadableFile
+from persistence.kit.imports.file_sync import REFUSED, FileSync, RowReport, SyncOptions
 from persistence.kit.parsing import csv_formulas as formulas
 from persistence.kit.parsing import csv_reader
 
@@ -38,11 +39,10 @@ def read_json(content: bytes) -> list[ImportRow]:
     return list(file_import.from_json_lines(io.BytesIO(content)))
 
 
-async def load(service: Service, content: bytes, *, raw: bool = False) -> tuple[int, list[ImportRow]]:
-    batches = [
-        batch async for batch in file_import.load(service.database, file_import.from_csv(io.BytesIO(content), raw=raw), owner_id=None)
-    ]
-    return sum(batch.created for batch in batches), [row for batch in batches for row in batch.refused]
+async def load(service: Service, content: bytes, *, raw: bool = False) -> tuple[int, list[RowReport]]:
+    run = FileSync(service.database, file_import.IMPORT, SyncOptions(Match.NONE))
+    batches = [batch async for batch in run.run(file_import.from_csv(io.BytesIO(content), raw=raw))]
+    return run.counts.created, [row for batch in batches for row in batch.rows if row.outcome == REFUSED]
 
 
 async def export(service: Service, kind: str = "csv", query: str = "") -> bytes:
@@ -106,7 +106,7 @@ def test_are_refused_without_a_header(content: bytes) -> None:
 def test_tell_a_bad_row_by_its_line_and_go_on(row: bytes, fault: str) -> None:
     good = b'First,"two\nlines",1,,1\n'
     found = read(HEADER + good + row + b"\nLast,,1,,1\n")
-    assert [(each.line, each.draft and each.draft.name, each.fault) for each in found] == [
+    assert [(each.line, each.content and each.content.name, each.fault) for each in found] == [
         (2, "First", ""),
         (4, None, fault),
         (5, "Last", ""),
@@ -132,7 +132,7 @@ def test_tell_a_bad_row_by_its_line_and_go_on(row: bytes, fault: str) -> None:
 )
 def test_are_read_as_people_have_them(content: bytes) -> None:
     [row] = read(content)
-    assert row.draft == ItemValues("Kettle", Decimal("9.99"), "A, b", ["x", "y z"], 5), row.fault
+    assert row.content == ItemValues("Kettle", Decimal("9.99"), "A, b", ["x", "y z"], 5), row.fault
 
 
 def test_keep_the_line_numbers_of_what_is_skipped() -> None:
@@ -146,7 +146,7 @@ def test_keep_the_line_numbers_of_what_is_skipped() -> None:
 
 @pytest.mark.parametrize("separator", [";", "\t"])
 @pytest.mark.parametrize("number", ["1,000", "1.000", "12,500", "999.999", "-1,000"])
-@pytest.mark.parametrize("match", [Match.NONE, Match.EXTERNAL_ID])
+@pytest.mark.parametrize("match", [Match.NONE, Match.KEY])
 def test_have_no_number_that_may_be_thousands_or_a_fraction(separator: str, number: str, match: Match) -> None:
     """Where commas may be decimal: `1.000` is a thousand to a German, and `1,000` to an American whose file has tabs."""
     header, good = ("name", "price", "inventory", "externalId"), ("Pan", "0,500", "1000", "y")
@@ -157,7 +157,7 @@ def test_have_no_number_that_may_be_thousands_or_a_fraction(separator: str, numb
 
 
 def test_have_a_description_that_is_empty_or_none() -> None:
-    assert [row.draft and row.draft.description for row in read(b'name,price,description\na,1,\nb,1,""\nc,1\n')] == [None, "", None]
+    assert [row.content and row.content.description for row in read(b'name,price,description\na,1,\nb,1,""\nc,1\n')] == [None, "", None]
 
 
 @pytest.mark.parametrize(
@@ -172,14 +172,14 @@ def test_have_a_description_that_is_empty_or_none() -> None:
 )
 def test_are_refused_from_the_line_where_a_record_has_no_end(row: bytes, fault: str) -> None:
     found = read(HEADER + b"First,,1,,1\n" + row + b"\nEvil,,9.99,,1\n")
-    assert [(each.line, each.draft and each.draft.name, each.fault) for each in found] == [(2, "First", ""), (3, None, fault)]
+    assert [(each.line, each.content and each.content.name, each.fault) for each in found] == [(2, "First", ""), (3, None, fault)]
 
 
 def test_never_have_rows_out_of_the_middle_of_a_cell() -> None:
     for size in (140_000, 2**20):
         cell = b'"' + b"x" * size + b'\nEvil,9.99,x\n"'
         found = read(b"name,price,description\nFirst,1,\nA,1," + cell + b"\nLast,1,\n")
-        assert [(each.line, each.draft and each.draft.name) for each in found] == [(2, "First"), (3, None), (6, "Last")]
+        assert [(each.line, each.content and each.content.name) for each in found] == [(2, "First"), (3, None), (6, "Last")]
 
 
 @pytest.mark.parametrize(
@@ -200,9 +200,9 @@ def test_are_refused_as_a_whole(content: bytes, message: str) -> None:
 
 def test_lose_the_apostrophes_of_an_export_but_no_other() -> None:
     row = HEADER + b"'=1+1,''@x,1,'-a;b,1\n"
-    assert read(row)[0].draft == ItemValues("=1+1", Decimal(1), "'@x", ["-a", "b"], 1)
-    assert read(row, raw=True)[0].draft == ItemValues("'=1+1", Decimal(1), "''@x", ["'-a", "b"], 1)
-    assert read(HEADER + b"'tis,,1,,1\n")[0].draft == ItemValues("'tis", Decimal(1), None, [], 1)
+    assert read(row)[0].content == ItemValues("=1+1", Decimal(1), "'@x", ["-a", "b"], 1)
+    assert read(row, raw=True)[0].content == ItemValues("'=1+1", Decimal(1), "''@x", ["'-a", "b"], 1)
+    assert read(HEADER + b"'tis,,1,,1\n")[0].content == ItemValues("'tis", Decimal(1), None, [], 1)
 
 
 def test_are_read_from_json_lines() -> None:
@@ -288,7 +288,7 @@ async def test_come_back_from_an_export_as_they_were(service: Service, query: st
         await items.create_all(work, AWKWARD, owner_id=None)
     before, exported = await stored(service), await export(service, query=query)
     assert exported.startswith(b"\xef\xbb\xbf") == ("bom" in query)
-    assert [row.draft for row in read(exported, raw="raw" in query)] == AWKWARD
+    assert [row.content for row in read(exported, raw="raw" in query)] == AWKWARD
     await service.empty()
     assert await load(service, exported, raw="raw" in query) == (len(AWKWARD), [])
     assert await stored(service) == before
@@ -301,7 +301,7 @@ async def test_come_back_from_json_lines_as_they_were(service: Service) -> None:
     async with service.database.transaction() as work:
         await items.create_all(work, AWKWARD, owner_id=None)
     exported = b"".join([part async for part in FORMATS["jsonl"].parts(service.database, ExportRequest())])
-    assert [row.draft for row in read_json(exported)] == AWKWARD
+    assert [row.content for row in read_json(exported)] == AWKWARD
 
 
 async def test_come_back_whole_from_real_data(service: Service) -> None:

@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import func, select
 
 from persistence.items import file_import
-from persistence.items.file_import import Match
-from persistence.items.file_sync import FileSync, SyncOptions
 from persistence.items.table import Item
 from persistence.kit.events.log import Event
+from persistence.kit.imports.file_rows import Match
+from persistence.kit.imports.file_sync import FileSync, SyncOptions
 from tests.conftest import settings_for
 from tests.support.servers import processes
 from tests.support.servers.processes import serving
@@ -45,8 +45,8 @@ async def catalogue(service: Service) -> tuple[list[tuple[int, int, int]], dict[
 
 
 async def sync(service: Service, content: bytes) -> None:
-    async for _ in FileSync(service.database, SyncOptions(Match.EXTERNAL_ID)).run(
-        file_import.from_csv(io.BytesIO(content), match=Match.EXTERNAL_ID)
+    async for _ in FileSync(service.database, file_import.IMPORT, SyncOptions(Match.KEY)).run(
+        file_import.from_csv(io.BytesIO(content), match=Match.KEY)
     ):
         pass
 

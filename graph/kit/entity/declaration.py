@@ -148,7 +148,11 @@ def entity_classes() -> Sequence[type[Node]]:
 
 def name_of(entity: Entity[Any]) -> str:
     """Of the type whose objects stand for the entity's rows."""
-    return _classes[entity.model].__name__
+    return type_name_of(entity.model)
+
+
+def type_name_of(model: type[Base]) -> str:
+    return _classes[model].__name__
 
 
 def object_of(row: Base) -> Node:

@@ -1,4 +1,4 @@
-"""Commands `import` and `export`: items from and to files."""
+"""Commands `import` and `export`: items from and to files, and rows of other entities from files."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from graph.kit.operations.imports import Import, imports
 from graph.server.cli.terminal import Force, fail, load_settings, new_file, open_database, plural, progress, whole_number
 from graph.server.rest.export_formats import FORMATS, ExportRequest
 from graph.server.settings import Settings
 from persistence import users
-from persistence.items import file_import, import_journal, listing
-from persistence.items.file_import import ImportRow, Match, UnreadableFile
-from persistence.items.file_sync import REFUSED, FileSync, SyncCounts, SyncOptions
-from persistence.items.import_journal import ImportJournal
+from persistence.items import listing
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
+from persistence.kit.imports import import_journal
+from persistence.kit.imports.file_rows import ImportRow, Match, UnreadableFile
+from persistence.kit.imports.file_sync import REFUSED, FileSync, SyncCounts, SyncOptions
+from persistence.kit.imports.import_journal import ImportJournal
 from persistence.kit.query.entity import counted
 
 JSON_LINES = {".jsonl", ".ndjson"}
@@ -36,9 +38,14 @@ def import_items(
     ],
     owner: Annotated[str | None, typer.Option(help="Username of the owner of new items. Default: none.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Keep an apostrophe before = + - @: the file was exported with --raw.")] = False,
+    into: Annotated[str, typer.Option(metavar="NAME", help="What the rows are, as in /api/v2/import/NAME.")] = "items",
     match: Annotated[
-        Match, typer.Option(help="How a row finds its item: by external-id or id (of an export); with none, each row is a new item.")
-    ] = Match.NONE,
+        str,
+        typer.Option(
+            metavar="none|external-id|id",
+            help="How a row finds its item: by external-id or id (of an export); with none, each row is a new item. Other rows go by key, not external-id.",
+        ),
+    ] = "none",
     delete_missing: Annotated[
         bool, typer.Option("--delete-missing", help="Delete items with an external id that no row names. Those whose row is refused stay.")
     ] = False,
@@ -50,9 +57,14 @@ def import_items(
 
     Exit codes: 0 every row was imported; 1 rows were refused, or the file cannot be read to its end; 2 the command or a setting is wrong.
     """
-    if delete_missing and match is Match.NONE:
-        raise typer.BadParameter("--delete-missing needs --match external-id or --match id")
-    run = _Import(file, SyncOptions(match, delete_missing, dry_run), raw)
+    declared = imports().get(into)
+    if declared is None:
+        raise typer.BadParameter(f"there is no import into {into!r}, but into {', '.join(imports())}")
+    try:
+        options = declared.options(match, delete_missing=delete_missing, dry_run=dry_run)
+    except InvalidInput as error:
+        raise typer.BadParameter(str(error)) from None
+    run = _Import(file, declared, options, raw)
     try:
         asyncio.run(run.run(load_settings(), owner))
     except (OSError, LookupError, UnreadableFile, InvalidInput) as error:
@@ -85,6 +97,7 @@ class _Import:
     """One run of the command, which reads its file twice: what is to be done is known before anything is. Where that is nothing, once is enough."""
 
     path: Path
+    declared: Import
     options: SyncOptions
     raw: bool
     counts: SyncCounts = field(default_factory=SyncCounts)
@@ -94,13 +107,17 @@ class _Import:
 
     def summary(self) -> str:
         if self.options.match is Match.NONE:
-            return f"{plural(self.counts.created, 'item')} imported, {plural(self.counts.refused, 'row')} refused."
+            return f"{plural(self.counts.created, self._kind)} imported, {plural(self.counts.refused, 'row')} refused."
         return f"Done: {self._sums()}"
 
     def so_far(self) -> str:
         """How far it came before it failed."""
         changed = self.counts.created + self.counts.updated
-        return f"After {plural(changed, 'item')}: " if self._has_plan and changed else ""
+        return f"After {plural(changed, self._kind)}: " if self._has_plan and changed else ""
+
+    @property
+    def _kind(self) -> str:
+        return self.declared.target.form.type_name.lower()
 
     def _sums(self) -> str:
         return ", ".join(f"{count:,} {outcome}" for outcome, count in asdict(self.counts).items()) + "."
@@ -111,6 +128,8 @@ class _Import:
             with _read_twice(self.path) as file:
                 journal = await self._journal(database, file, owner)
                 options = replace(self.options, owner_id=owner_id)
+                if self.declared.target.form.needs_owner and owner_id is None:
+                    raise LookupError(f"Each {self._kind} has an owner: name a user by --owner.")
                 await self._read(database, file, replace(options, dry_run=True), journal)
                 typer.echo(f"Plan: {self._sums()}")
                 self._has_plan = True
@@ -123,7 +142,7 @@ class _Import:
         """The file from its start to its end."""
         file.seek(0)
         self.counts = SyncCounts()
-        sync = FileSync(database, options, journal, self.counts)
+        sync = FileSync(database, self.declared.target, options, journal, self.counts)
         self.notes = sync.notes
         with progress("Planning" if options.dry_run else "Applying", os.fstat(file.fileno()).st_size) as report:
             async with aclosing(sync.run(self._rows(file))) as batches:
@@ -137,18 +156,23 @@ class _Import:
         """Of an import that creates: one that matches does nothing a second time anyway."""
         if self.options.match is not Match.NONE or self.options.dry_run:
             return None
-        journal = await ImportJournal.begin(database, import_journal.attempt(file, owner, self.raw))
+        journal = await ImportJournal.begin(database, import_journal.attempt(file, *self._names, owner, self.raw))
         if line := journal.state.get("line"):
             typer.echo(f"An earlier run was interrupted: this one goes on after line {line:,}.", err=True)
         return journal
+
+    @property
+    def _names(self) -> Sequence[str]:
+        """What tells the import's journal from that of another entity; of items nothing, as earlier versions kept it."""
+        return [] if self.declared.name == "items" else [self.declared.name]
 
     def _rows(self, file: BinaryIO) -> Iterator[ImportRow]:
         kind = self.path.suffix.lower()
         if kind == ".json":
             raise UnreadableFile("A .json file is one array: import reads JSON Lines, which `export --format jsonl` writes.")
         if kind in JSON_LINES:
-            return file_import.from_json_lines(file, match=self.options.match)
-        return file_import.from_csv(file, raw=self.raw, unread=self._say_unread, match=self.options.match)
+            return self.declared.target.form.from_json_lines(file, match=self.options.match)
+        return self.declared.target.form.from_csv(file, raw=self.raw, unread=self._say_unread, match=self.options.match)
 
     def _say_unread(self, columns: Sequence[str]) -> None:
         if columns and not self._has_plan:

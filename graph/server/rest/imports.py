@@ -1,4 +1,4 @@
-"""Imports: `POST /api/v2/import/items` brings the catalogue in step with a file, and reports row by row as JSON Lines.
+"""Imports that entities declare: `POST /api/v2/import/items` brings the catalogue in step with a file, and reports row by row as JSON Lines.
 
 The body is written to a temporary file first, as it comes: a client that sends slowly holds no lock, and a key stands for one content.
 """
@@ -19,23 +19,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.kit.errors import refusal
 from graph.kit.global_ids import global_id
 from graph.kit.limits.rate_limits import CALLER, RateLimitRule
+from graph.kit.operations.imports import Import, imports
 from graph.server.asgi.error_responses import UNSUPPORTED
 from graph.server.asgi.request_body import bounded_chunks
 from graph.server.representations.streaming import AbortableStream
 from graph.server.rest.query_parameters import Parameters
 from graph.server.rest.routes import Routes
-from persistence.items import file_import
-from persistence.items.file_import import ImportRow, Match, UnreadableFile
-from persistence.items.file_sync import FileSync, RowReport, SyncOptions
-from persistence.items.import_journal import ImportJournal
 from persistence.kit.blobs.blobs import TooLarge
 from persistence.kit.errors import DomainError, InvalidInput
 from persistence.kit.idempotency import Attempt
+from persistence.kit.imports.file_rows import FileForm, ImportRow, UnreadableFile
+from persistence.kit.imports.file_sync import FileSync, RowReport, SyncOptions
+from persistence.kit.imports.import_journal import ImportJournal
 
 IMPORT_POINTS = 2_000  # For the first 2,000 rows; each row beyond them is another point, as in `upsertItems`.
 REPORT = "application/x-ndjson"
@@ -53,21 +52,28 @@ class ImportRoutes:
 
     def routes(self, rest_routes: Routes) -> list[Route]:
         self._limits = rest_routes.limits
-        path, limit = "/api/v2/import/items", RateLimitRule("30/minute", by=CALLER)
-        return [rest_routes.route(path, self.import_items, methods=["POST"], scope=Scope.ITEMS_WRITE, limit=limit, points=IMPORT_POINTS)]
+        return [self._route(rest_routes, each) for each in imports().values()]
 
-    async def import_items(self, request: Request, context: Context) -> Response:
-        kind, (options, raw) = _media_type(request), _options(request, context)
+    def _route(self, rest_routes: Routes, declared: Import) -> Route:
+        async def endpoint(request: Request, context: Context) -> Response:
+            return await self._import(declared, request, context)
+
+        endpoint.__name__ = f"import_{declared.name}"
+        path, limit = f"/api/v2/import/{declared.name}", RateLimitRule("30/minute", by=CALLER)
+        return rest_routes.route(path, endpoint, methods=["POST"], scope=declared.scope, limit=limit, points=IMPORT_POINTS)
+
+    async def _import(self, declared: Import, request: Request, context: Context) -> Response:
+        kind, (options, raw) = _media_type(request), _options(declared, request, context)
         file = tempfile.TemporaryFile()  # noqa: SIM115 -- it lives as long as the report that is made of it
         try:
-            attempt = _attempt(request, context, options, [await self._stored(request, file), kind, raw])
+            attempt = _attempt(declared, request, context, options, [await self._stored(request, file), kind, raw])
             journal = await ImportJournal.begin(context.database, attempt) if attempt else None
             if journal and "counts" in journal.state:
                 file.close()
                 return Response(_line(journal.state["counts"]), media_type=REPORT, headers={**HEADERS, "Idempotency-Replayed": "true"})
-            sync = FileSync(context.database, options, journal)
+            sync = FileSync(context.database, declared.target, options, journal)
             charge = partial(self._limits.take, context.caller)
-            parts = _report(file, sync, _rows(file, kind, options.match, raw=raw), charge)
+            parts = _report(file, sync, _rows(file, kind, sync, raw=raw), charge)
             return await AbortableStream(parts, media_type=REPORT, headers=HEADERS).begin()
         except BaseException:
             file.close()
@@ -102,32 +108,29 @@ def _media_type(request: Request) -> str:
     return kind
 
 
-def _options(request: Request, context: Context) -> tuple[SyncOptions, bool]:
+def _options(declared: Import, request: Request, context: Context) -> tuple[SyncOptions, bool]:
     """What to do, and whether the file is a raw one. Raises: InvalidInput."""
     if unknown := sorted(set(request.query_params) - set(OPTIONS)):  # A dry run that is misspelled must not be a real one.
         raise InvalidInput.at(unknown[0], f"is no option of an import, which are {', '.join(OPTIONS)}")
     parameters = Parameters(request.query_params)
-    match = parameters.text("match") or Match.NONE.value
-    if match not in {each.value for each in Match}:
-        raise InvalidInput.at("match", f"must be one of {', '.join(each.value for each in Match)}")
     delete_missing, dry_run = parameters.switch("delete-missing"), parameters.switch("dry-run")
-    if delete_missing and match == Match.NONE.value:
-        raise InvalidInput.at("delete-missing", "needs match=external-id or match=id")
-    user_id = context.require().user_id
-    return SyncOptions(Match(match), delete_missing, dry_run, owner_id=user_id, actor_id=user_id), parameters.switch("raw")
+    options = declared.options(parameters.text("match") or "none", delete_missing=delete_missing, dry_run=dry_run)
+    return declared.of_viewer(options, context), parameters.switch("raw")
 
 
-def _attempt(request: Request, context: Context, options: SyncOptions, content: list[object]) -> Attempt | None:
+def _attempt(declared: Import, request: Request, context: Context, options: SyncOptions, content: list[object]) -> Attempt | None:
     """`content` is what is read, and how. Raises: InvalidInput."""
     key = request.headers.get("idempotency-key")
     if key is None or options.dry_run:
         return None
-    arguments = [*content, options.match.value, options.delete_missing]
-    return Attempt.of(caller=context.caller.key, key=key, operation="import", arguments=arguments)
+    operation = "import" if declared.name == "items" else f"import {declared.name}"  # As earlier versions kept that of items.
+    [match] = [name for name, each in declared.target.form.matches().items() if each is options.match]
+    return Attempt.of(caller=context.caller.key, key=key, operation=operation, arguments=[*content, match, options.delete_missing])
 
 
-def _rows(file: BinaryIO, kind: str, match: Match, *, raw: bool) -> Iterator[ImportRow]:
-    return file_import.from_csv(file, raw=raw, match=match) if kind in CSV else file_import.from_json_lines(file, match=match)
+def _rows(file: BinaryIO, kind: str, sync: FileSync, *, raw: bool) -> Iterator[ImportRow]:
+    form, match = sync.target.form, sync.options.match
+    return form.from_csv(file, raw=raw, match=match) if kind in CSV else form.from_json_lines(file, match=match)
 
 
 async def _report(file: BinaryIO, sync: FileSync, rows: Iterator[ImportRow], charge: Callable[[int], None]) -> AsyncGenerator[bytes]:
@@ -139,7 +142,9 @@ async def _report(file: BinaryIO, sync: FileSync, rows: Iterator[ImportRow], cha
                 begun, points = True, max(0, sum(asdict(sync.counts).values()) - charged)
                 charge(points)
                 charged += points
-                yield b"".join([_line(_described(row)) for row in batch.rows]) + _line({"outcome": "PROGRESS", **asdict(sync.counts)})
+                yield b"".join([_line(_described(row, sync.target.form)) for row in batch.rows]) + _line(
+                    {"outcome": "PROGRESS", **asdict(sync.counts)}
+                )
         await sync.finish()
     except (UnreadableFile, DomainError) as error:
         if not begun:
@@ -151,12 +156,12 @@ async def _report(file: BinaryIO, sync: FileSync, rows: Iterator[ImportRow], cha
         file.close()
 
 
-def _described(row: RowReport) -> Mapping[str, Any]:
+def _described(row: RowReport, form: FileForm) -> Mapping[str, Any]:
     values = {
         "line": row.line,
         "outcome": row.outcome.upper(),
-        "id": None if row.item_id is None else global_id("Item", row.item_id),
-        "externalId": row.external_id,
+        "id": None if row.row_id is None else global_id(form.type_name, row.row_id),
+        **({} if form.references else {form.name(form.key[0]): row.key}),
         "fields": list(row.fields) or None,
         "message": row.message,
     }

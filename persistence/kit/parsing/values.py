@@ -74,6 +74,13 @@ def exact_number(literal: str) -> Decimal:
     return number or Decimal(0)
 
 
+def boolean(value: object) -> bool:
+    """`true` or `false`, as text and in JSON. Raises: BadValue."""
+    if not isinstance(value, bool) and value not in ("true", "false"):
+        raise BadValue("must be true or false")
+    return value in (True, "true")
+
+
 def instant(value: object) -> datetime:
     """An instant in UTC. Source: RFC 3339, section 5.6, with `T` or `t` between date and time.
 

@@ -65,6 +65,12 @@ class Entity(Generic[R]):
         """What an attribute holds, in GraphQL's words: `String`, `Int`, `Decimal`, `DateTime`, `Boolean`, or `JSON`."""
         return _KINDS.get(inspect(self.model).columns[attribute].type.python_type, "JSON")
 
+    def target(self, attribute: str) -> type[Any] | None:
+        """The class of the rows that a foreign key points to; None of another column."""
+        keys = inspect(self.model).columns[attribute].foreign_keys
+        tables = {key.column.table for key in keys}
+        return next((mapper.class_ for mapper in self.model.registry.mappers if mapper.local_table in tables), None)
+
     def is_nullable(self, attribute: str) -> bool:
         return bool(inspect(self.model).columns[attribute].nullable)
 

@@ -17,15 +17,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 from sqlalchemy import select
 
-from persistence.items import file_sync, upserts
+from persistence.items import file_import, upserts
 from persistence.items import table as items
-from persistence.items.file_import import Match, from_json_lines
-from persistence.items.file_sync import FileSync, SyncOptions
 from persistence.items.table import Item, ItemValues
-from persistence.items.upserts import ItemPatch, Upserted, UpsertOutcome
+from persistence.items.upserts import ItemPatch
 from persistence.kit.events.broker import LocalBroker
 from persistence.kit.events.feed import Feed
 from persistence.kit.events.log import Event
+from persistence.kit.imports import file_sync
+from persistence.kit.imports.file_rows import Match
+from persistence.kit.imports.file_sync import FileSync, SyncOptions
+from persistence.kit.imports.outcomes import Upserted, UpsertOutcome
 from tests.proofs.models.machines import SHORTER, UNSHRUNK, OnDatabase, run
 
 BATCH_ROWS = 2  # Of a file, so that most have several.
@@ -108,7 +110,7 @@ class CatalogueMachine(OnDatabase):
             named |= {row["externalId"]} if expected[-1] != "refused" else set()
         results = self.runner.run(upsert())
         assert [result.outcome.value if isinstance(result, Upserted) else "refused" for result in results] == expected
-        self._note(rows, expected, [result.item_id if isinstance(result, Upserted) else None for result in results])
+        self._note(rows, expected, [result.row_id if isinstance(result, Upserted) else None for result in results])
 
     @rule(rows=FILE_ROWS, killed_after=st.integers(0, 3), delete_missing=st.booleans())
     def send_file(self, rows: list[Row], killed_after: int, delete_missing: bool) -> None:
@@ -129,7 +131,7 @@ class CatalogueMachine(OnDatabase):
                 named |= {row["externalId"]} if "externalId" in row else set()
                 spared = spared or "externalId" not in row
             reported = {report.line: report for report in next(reports)}
-            ids = [reported[line].item_id if line in reported else None for line in range(start + 1, start + 1 + len(batch))]
+            ids = [reported[line].row_id if line in reported else None for line in range(start + 1, start + 1 + len(batch))]
             found = [reported[line].outcome if line in reported else "unchanged" for line in range(start + 1, start + 1 + len(batch))]
             assert found == expected
             self._note(batch, expected, ids)
@@ -139,8 +141,8 @@ class CatalogueMachine(OnDatabase):
 
     async def _import(self, rows: list[Row], delete_missing: bool, batches: int | None) -> list[Sequence[Any]]:
         file = io.BytesIO(b"\n".join(map(orjson.dumps, rows)))
-        sync, done = FileSync(self.database, SyncOptions(Match.EXTERNAL_ID, delete_missing)), list[Sequence[Any]]()
-        async with aclosing(sync.run(from_json_lines(file, match=Match.EXTERNAL_ID))) as run_:
+        sync, done = FileSync(self.database, file_import.IMPORT, SyncOptions(Match.KEY, delete_missing)), list[Sequence[Any]]()
+        async with aclosing(sync.run(file_import.from_json_lines(file, match=Match.KEY))) as run_:
             async for batch in run_:
                 done.append(batch.rows)
                 if len(done) == batches:

@@ -22,12 +22,13 @@ from graph.server.cli import cli, doctor, import_export
 from graph.server.settings import Settings
 from persistence.demo import seed as seeding
 from persistence.demo import shop as demo
-from persistence.items import file_import, import_journal
+from persistence.items import file_import
 from persistence.items import table as items
-from persistence.items.file_import import ImportRow, Match
-from persistence.items.file_sync import FileSync, SyncBatch, SyncOptions
-from persistence.items.import_journal import ImportJournal
 from persistence.kit.database.database import Database
+from persistence.kit.imports import import_journal
+from persistence.kit.imports.file_rows import ImportRow, Match
+from persistence.kit.imports.file_sync import FileSync, SyncBatch, SyncOptions
+from persistence.kit.imports.import_journal import ImportJournal
 from persistence.kit.parsing import csv_reader
 from tests.conftest import settings_for
 from tests.support.servers import databases
@@ -309,13 +310,13 @@ async def test_goes_on_after_the_last_row_of_an_import_that_was_killed(settings:
     database = Database.connect(settings.database_url)
     with (tmp_path / "new.csv").open("rb") as file:
         journal = await ImportJournal.begin(database, import_journal.attempt(file, None, False))
-        batches = FileSync(database, SyncOptions(Match.NONE), journal).run(file_import.from_csv(file))
+        batches = FileSync(database, file_import.IMPORT, SyncOptions(Match.NONE), journal).run(file_import.from_csv(file))
         await anext(batches)
         await batches.aclose()
     await database.close()
     rest = await run(settings, tmp_path, "import", "new.csv")
     assert (rest.code, rest.out) == (0, imported(1_200))
-    assert rest.err == "An earlier run was interrupted: this one goes on after line 1,001.\n"
+    assert rest.err == "An earlier run was interrupted: this one goes on after line 501.\n"
     assert (await run(settings, tmp_path, "import", "new.csv")).out == imported(1_200)
     assert (await run(settings, tmp_path, "export", "all.csv")).out == "all.csv: 2,400 items.\n"
 

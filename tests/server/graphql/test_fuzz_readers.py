@@ -35,6 +35,7 @@ from persistence.kit.blobs import filenames
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
 from persistence.kit.events import log as events
+from persistence.kit.imports.file_rows import UnreadableFile
 from persistence.kit.search import tokenizer
 from tests.support.fuzz.http_requests import bodies, form_types, forms
 from tests.support.fuzz.inputs import GLOBAL_IDS, SAMPLES, anything, plain, texts
@@ -140,11 +141,11 @@ def test_files_of_items(content: str, header: str, encoding: str, cut: int):
     data = (header + content).encode(encoding, "replace")
     data = data[: len(data) - cut]
     for read in (file_import.from_csv, file_import.from_json_lines):
-        with suppress(file_import.UnreadableFile):
+        with suppress(UnreadableFile):
             rows = list(read(io.BytesIO(data)))
             lines = [row.line for row in rows]
             assert lines == sorted(set(lines))
-            assert all((row.draft is None) == bool(row.fault) for row in rows)
+            assert all((row.content is None) == bool(row.fault) for row in rows)
 
 
 @fuzzed(0.05)
