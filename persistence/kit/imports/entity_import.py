@@ -38,10 +38,10 @@ class EntityImport:
     form: FileForm = field(init=False)
 
     def __post_init__(self) -> None:
-        given = {each.name for each in fields(self.values)}
-        if strange := [name for name in self.key if name not in given and name != self.owner]:
+        attributes = {each.name for each in fields(self.values)}
+        if strange := [name for name in self.key if name not in attributes and name != self.owner]:
             raise TypeError(f"{strange[0]} is part of the key: {self.values.__name__} must have it")
-        key = tuple(name for name in self.key if name in given)
+        key = tuple(name for name in self.key if name in attributes)
         needs_owner = self.owner is not None and not self.entity.is_nullable(self.owner)
         object.__setattr__(self, "form", FileForm(self.entity, self.entity.model.__name__, self.values, key, needs_owner=needs_owner))
 
