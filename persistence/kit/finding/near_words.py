@@ -2,7 +2,7 @@
 
 Beside its rows a table keeps the words that they have, each under all spellings that are left of it when up to two of its first letters are missing. Two
 words within that distance share such a spelling (symmetric deletion, Garbe 2012), so a look-up by a few equal texts finds all that are near, on
-every database alike and without a look at the others; triggers of the database keep the table. How near they are is worked out here.
+every database alike and without a look at the others; triggers of the database keep the table: see `spellings_index`. How near they are is worked out here.
 
 Numbers, article numbers and words of less than four letters are never bent: they are meant as they are.
 """
@@ -24,6 +24,7 @@ from persistence.kit.search.tokenizer import Words
 
 LETTERS = 4  # Of a word that may be bent by one error, as it is typed.
 MANY_LETTERS = 8  # Of one that may be bent by two.
+SUFFIX = "_spellings"
 HEAD = 7  # Letters of a word whose deletions are kept: 29 spellings at most.
 CANDIDATES = 1_000  # Words that are compared: 20 ms, if they are long.
 WAYS = 32  # To understand one word.
@@ -35,7 +36,7 @@ SPACED = (range(0x0E00), range(0x10A0, 0x1780))
 def spellings_table(name: str) -> Table:
     """Of a table with a `search_words` column. Not unique: writers who add the same word at once need not wait for each other."""
     columns = (Column("spelling", SortableText, nullable=False), Column("word", SortableText, nullable=False))
-    return Table(f"{name}_spellings", Base.metadata, *columns, Index(f"ix_{name}_spellings", "spelling", "word"))
+    return Table(f"{name}{SUFFIX}", Base.metadata, *columns, Index(f"ix_{name}_spellings", "spelling", "word"))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The index of a table's words, and migrations that make it: `scripts/migrate new` writes one for each table with a column `search_words` and without it.
 
-SQLite's is a virtual table of FTS5 that triggers keep, PostgreSQL's is on an expression, and Alembic compares neither. Migrations that were written run
-these statements for ever: what changes in them takes another migration, for the indexes that are there.
+SQLite's is a virtual table of FTS5 that triggers keep, PostgreSQL's is on an expression, and Alembic compares neither.
 """
 
 from __future__ import annotations
@@ -9,10 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from alembic import op
-from alembic.autogenerate import comparators, renderers
-from alembic.operations import MigrateOperation
-from alembic.util import DispatchPriority
 from sqlalchemy import text
+
+from persistence.kit.search.generated_migrations import TablePart, generate
 
 COLUMN = "search_words"
 
@@ -42,46 +40,10 @@ def drop_word_index(table: str) -> None:
     op.execute(f"DROP TABLE {table}_search")
 
 
-class CreateWordIndex(MigrateOperation):
-    def __init__(self, table: str) -> None:
-        self.table = table
-
-    def reverse(self) -> DropWordIndex:
-        return DropWordIndex(self.table)
-
-    def to_diff_tuple(self) -> tuple[str, str]:
-        """As `scripts/check` names what is missing."""
-        return ("add_word_index", self.table)
-
-
-class DropWordIndex(MigrateOperation):
-    def __init__(self, table: str) -> None:
-        self.table = table
-
-
-@comparators.dispatch_for("schema", priority=DispatchPriority.LAST)  # After the tables.
-def add_missing(context: Any, operations: Any, _schemas: object) -> None:
-    for table in context.metadata.sorted_tables:
-        if COLUMN in table.columns and not _is_there(context.connection, table.name):
-            operations.ops.append(CreateWordIndex(table.name))
-
-
 def _is_there(connection: Any, table: str) -> bool:
     if connection.dialect.name == "postgresql":
         return connection.scalar(text("SELECT to_regclass(:name)"), {"name": f"ix_{table}_search"}) is not None
     return connection.scalar(text("SELECT 1 FROM sqlite_master WHERE name = :name"), {"name": f"{table}_search"}) is not None
 
 
-@renderers.dispatch_for(CreateWordIndex)
-def _create(context: Any, operation: CreateWordIndex) -> str:
-    return _call(context, "create_word_index", operation.table)
-
-
-@renderers.dispatch_for(DropWordIndex)
-def _drop(context: Any, operation: DropWordIndex) -> str:
-    return _call(context, "drop_word_index", operation.table)
-
-
-def _call(context: Any, function: str, table: str) -> str:
-    context.imports.add(f"from {__name__} import {function}")
-    return f'{function}("{table}")'
+generate(TablePart("word_index", __name__, lambda table: COLUMN in table.columns, _is_there))

@@ -15,11 +15,17 @@ from typing import Any, TypeVar
 
 import pytest
 from alembic import command
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import JSON, Boolean, Connection, Date, DateTime, Integer, MetaData, NullPool, inspect, select, text
+from sqlalchemy import JSON, Boolean, Column, Connection, Date, DateTime, Integer, MetaData, NullPool, Table, Text, inspect, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from persistence.kit.column_types import SortableText
+from persistence.kit.finding.near_words import spellings
+from persistence.kit.finding.spellings_index import create_spellings, drop_spellings
 from persistence.kit.search import tokenizer
+from persistence.kit.search.word_index import create_word_index, drop_word_index
 from persistence.schema import MIGRATION_LOCK, MIGRATIONS, configuration, downgrade, upgrade
 from tests.support.servers import databases
 from tests.support.servers.processes import ROOT
@@ -208,6 +214,42 @@ async def test_index_the_rows_of_earlier_versions_again(url: str, revision: str)
 def decomposed(words: str) -> str:
     """Hangul as it is indexed: a syllable is found by its first letters."""
     return unicodedata.normalize("NFKD", words)
+
+
+async def test_make_index_and_spellings_of_the_words_of_a_new_table(url: str) -> None:
+    def learn(connection: Connection) -> tuple[list[Any], list[Any]]:
+        metadata = MetaData()
+        cups = Table("cups", metadata, Column("id", Integer, primary_key=True), Column("search_words", Text))
+        spelled = Table("cups_spellings", metadata, Column("spelling", SortableText), Column("word", SortableText))
+        metadata.create_all(connection)
+        before = everything(connection)
+        connection.execute(cups.insert(), [{"id": 1, "search_words": "kettle tea 12b"}, {"id": 2, "search_words": "pan"}])
+        with Operations.context(MigrationContext.configure(connection)):
+            create_word_index("cups")
+            create_spellings("cups")
+            connection.execute(cups.insert(), {"id": 3, "search_words": "teapot kettle \u00b7teapot"})
+            connection.execute(cups.update().where(cups.c.id == 2).values(search_words="чаиник"))
+            kept = [tuple(row) for row in connection.execute(select(spelled.c.spelling, spelled.c.word))]
+            drop_spellings("cups")
+            drop_word_index("cups")
+        return kept, [before, everything(connection)]
+
+    kept, (before, after) = await looked(url, learn)
+    expected = ["kettle", "tea", "pan", "teapot", "чаиник"]
+    assert sorted(kept) == sorted((left, word) for word in expected for left in spellings(word, 2 if len(word) >= 6 else 1))
+    assert before == after
+
+
+def everything(connection: Connection) -> set[str]:
+    """Names of what is there beside tables."""
+    names = "SELECT name FROM sqlite_master" if connection.dialect.name == "sqlite" else NAMES
+    return set(connection.scalars(text(names)))
+
+
+NAMES = """
+SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace UNION SELECT tgname FROM pg_trigger WHERE NOT tgisinternal
+UNION SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+"""
 
 
 async def test_are_made_once_when_several_processes_start_at_once(url: str) -> None:
