@@ -19,6 +19,7 @@ from persistence.kit.database.database import Database
 from persistence.kit.database.executors.statement_executor import PreparedStatement, prepare
 from persistence.kit.query.entity_list import SortOrder
 from persistence.kit.query.paging import OrderedQuery, PageArguments
+from persistence.kit.search.tokenizer import MARK
 
 PAGE = 50
 RUNS = 7
@@ -75,7 +76,7 @@ async def cases(database: Database) -> list[Case]:
 
 def searches(sample: Any) -> dict[str, str]:
     """By how often a word occurs."""
-    count = Counter(word for line in sample for word in line.split())
+    count = Counter(word for line in sample for word in line.split() if not word.startswith(MARK))
     ordered = [word for word, _ in count.most_common()]
 
     def near(share: float) -> list[str]:

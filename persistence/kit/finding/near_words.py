@@ -4,7 +4,8 @@ Beside its rows a table keeps the words that they have, each under all spellings
 words within that distance share such a spelling (symmetric deletion, Garbe 2012), so a look-up by a few equal texts finds all that are near, on
 every database alike and without a look at the others; triggers of the database keep the table: see `spellings_index`. How near they are is worked out here.
 
-Numbers, article numbers and words of less than four letters are never bent: they are meant as they are.
+Numbers, article numbers and words of less than four letters are never bent: they are meant as they are. Words with digits are in the table as they
+are only, so that it has every word from three letters on (`persistence.kit.query.conditions` looks up there how a word that was typed goes on).
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ def _near(errors: Mapping[str, int], candidates: Sequence[str]) -> Mapping[str, 
     """Nearest first."""
     found: dict[str, Sequence[Way]] = {}
     for word, most in errors.items():
-        close = [each for each in candidates if abs(len(each) - len(word)) <= most]
+        close = [each for each in candidates if abs(len(each) - len(word)) <= most and not any(char.isdecimal() for char in each)]
         ways = [Way(each, between) for each in close if 0 < (between := distance(word, each)) <= most]
         found[word] = sorted(ways, key=lambda way: (way.errors, way.word))
     return found

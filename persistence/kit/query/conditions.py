@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from persistence.kit.search.ordered_scan import WordIndex
+from persistence.kit.search.ordered_scan import LOOKED_UP, WordIndex
 from persistence.kit.search.tokenizer import Words
 
 
@@ -173,7 +173,13 @@ def _matches_sqlite(element: _Matches, compiler: Any, **kw: Any) -> str:
 @compiles(_Matches, "postgresql")
 def _matches_postgresql(element: _Matches, compiler: Any, **kw: Any) -> str:
     _, words, _, tsquery = element.clauses
-    return f"array_to_tsvector(string_to_array({compiler.process(words, **kw)}, ' ')) @@ {compiler.process(tsquery, **kw)}::tsquery"
+    table, query = words.table.name, compiler.process(tsquery, **kw)
+    # With a table of all words their beginnings are looked up there, which spares collecting the rows of each.
+    known = f"{table}_spellings" in words.table.metadata.tables
+    query = f"{table}_tsquery({query})" if known else f"replace({query}, ':+', ':*')::tsquery"
+    # Of a query that it knows the planner might expect many rows, and make words of those of the whole table instead: 10 s of a million.
+    query = f"(SELECT {query})" if kw.get(LOOKED_UP) else query
+    return f"array_to_tsvector(string_to_array({compiler.process(words, **kw)}, ' ')) @@ {query}"
 
 
 @compiles(_Among, "sqlite")

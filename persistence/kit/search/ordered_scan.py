@@ -22,6 +22,7 @@ SortColumns = tuple[Any, Any]  # The same two: their columns.
 
 SCAN_ROWS = 8_000  # 20 ms in a table of a million. Above this, looking the word up in the index is quicker than scanning.
 SAMPLE_ROWS = 800
+LOOKED_UP = "looked_up"  # Tells the compilation of a search that an index is to answer it, whatever the planner expects.
 SOONER = 4  # Of how many rows one is scanned, where looking up costs little.
 
 
@@ -108,7 +109,7 @@ class _AmongById(_Among):
 @compiles(_Among, "postgresql")
 def _among_postgresql(element: _Among, compiler: Any, **kw: Any) -> str:
     # Without OFFSET it would see the LIMIT around it, and might read the whole table in order after all.
-    return _among(element, compiler, "", "OFFSET 0", **kw)
+    return _among(element, compiler, "", "OFFSET 0", **kw, **{LOOKED_UP: True})
 
 
 @compiles(_Among, "sqlite")

@@ -160,10 +160,14 @@ class Words:
         return f"({found})" + "".join(f" NOT ({each.fts5()})" for each in self.without) if self.without else found
 
     def tsquery(self) -> str:
-        """PostgreSQL's form: `('motor':*) & ('live':* | 'life':*)`."""
+        """PostgreSQL's form: `('motor':*) & ('live':* | 'life':*)`. `'motor':+` is any longer word that begins so."""
         end = "" if self.whole else ":*"
-        found = " & ".join("(" + " | ".join(f"'{word}'{end}" for word in group) + ")" for group in self.groups)
-        return " & ".join([found, *(f"!({each.tsquery()})" for each in self.without)])
+        parts = ["(" + " | ".join(f"'{word}'{end}" for word in group) + ")" for group in self.groups]
+        if any(each.whole and each.groups == self.groups for each in self.without):
+            # The row has a longer one of some word then, and these are in fewer rows.
+            longer = "(" + " | ".join(f"'{word}':+" for group in self.groups for word in group) + ")"
+            parts = [*parts, longer] if len(parts) > 1 else [longer]
+        return " & ".join([*parts, *(f"!({each.tsquery()})" for each in self.without)])
 
 
 def _without_apostrophes(word: str) -> str:

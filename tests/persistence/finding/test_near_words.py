@@ -14,6 +14,7 @@ from sqlalchemy import select
 from persistence.items import table as items
 from persistence.items.table import ItemValues
 from persistence.kit.finding.near_words import distance, spellings, tolerance
+from persistence.kit.search import tokenizer
 from tests.persistence.finding.typing_errors import ENOUGH, demo_catalogue, missed, mistyped, typing_errors
 from tests.support.planner.comparison import Ways
 
@@ -191,7 +192,31 @@ async def test_triggers_keep_the_spellings_that_python_has(service: Service) -> 
     async with service.database.reading() as session:
         kept = (await session.execute(select(spelled.c.spelling, spelled.c.word))).all()
     expected = ["kettle", "kettles", "tea", "teapot", "strassenbahn", "чаиник"]
-    assert sorted(kept) == sorted((left, word) for word in expected for left in spellings(word, 2 if len(word) >= 6 else 1))
+    spelled_as = [(left, word) for word in expected for left in spellings(word, 2 if len(word) >= 6 else 1)]
+    assert sorted(kept) == sorted([*spelled_as, ("12b", "12b")])
+
+
+async def test_a_beginning_finds_every_word_that_goes_on_from_it(service: Service) -> None:
+    """PostgreSQL looks up how it goes on, if there are few ways; more than eight, short words and those of a name are cases of their own."""
+    names = [
+        "p",
+        "pa",
+        "pan",
+        "pan2",
+        "panel",
+        "panelling7",
+        "p2",
+        "2pan",
+        "pän",
+        "日本語",
+        *(f"kit{letter}" for letter in "abcdefgh9"),
+        "kit",
+    ]
+    await fill(service, *[ItemValues(name, Decimal(1)) for name in names])
+    for typed in ("p", "pa", "pan", "pan2", "panel", "panelling", "p2", "2", "2p", "日本", "kit", "kit9", "kitb"):
+        expected = sorted(name for name in names if any(word.startswith(typed) for word in tokenizer.words(name)))
+        matching, _, shown = await found(service, typed, first=50, orderBy={"field": "RELEVANCE"})
+        assert (matching, sorted(shown)) == ("EXACT", expected), typed
 
 
 async def test_typing_errors_find_what_was_meant_in_the_first_ten(service: Service) -> None:
