@@ -70,8 +70,8 @@ class Figure:
 
 
 async def measured(server: Server, token: str, names: Mapping[str, str], seconds: float, only: str) -> Sequence[Figure]:
-    wanted = [each for each in documents() if only in each.name or each.name in {BASE, PAGE}]
-    requests = {each.name: _request(each, token, names) for each in wanted}
+    selected = [each for each in documents() if only in each.name or each.name in {BASE, PAGE}]
+    requests = {each.name: _request(each, token, names) for each in selected}
     counts = {name: await _objects(server, name, request) for name, request in requests.items()}
     least = dict.fromkeys(requests, math.inf)
     for _ in range(ROUNDS):
