@@ -224,5 +224,5 @@ async def test_typing_errors_find_what_was_meant_in_the_first_ten(service: Servi
     await fill(service, *drafts)
     # A sample: most of it on the database that is quicker at so many, as both find the same.
     errors = typing_errors(drafts)[:: 8 if service.database.dialect == "sqlite" else 50]
-    lost = await missed(service.database, errors)
+    lost = await missed(service.settings.database_url, errors)
     assert 1 - len(lost) / len(errors) >= ENOUGH, lost

@@ -102,7 +102,7 @@ async def test_is_used_by_keyboard(shop: Service, chromium: str) -> None:
         "names": ["search", "tag-kitchen", "tag-copper", "tag-garden", "price-any", "in-stock"],
         "checked": "in-stock",
         "headings": ["H1", "H2", "H3"],
-        "live": 2,
+        "live": 3,
     }
 
 
