@@ -5,18 +5,6 @@ from typing import Annotated, Any
 
 import strawberry
 
-from graph.items.bulk import (
-    ANOTHER_WAS_BAD,
-    BulkErrorPolicy,
-    NotCreated,
-    RejectedAll,
-    check_rows,
-    dump_error,
-    in_row,
-    item_of_row,
-    load_error,
-    with_results,
-)
 from graph.items.out_of_stock import OutOfStock
 from graph.items.types import Item
 from graph.kit.auth import Scope
@@ -26,6 +14,18 @@ from graph.kit.fields import mutation
 from graph.kit.global_ids import row_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
+from graph.kit.operations.bulk import (
+    ANOTHER_WAS_BAD,
+    BulkErrorPolicy,
+    NotCreated,
+    RejectedAll,
+    check_rows,
+    dump_error,
+    in_row,
+    load_error,
+    object_of_result,
+    with_results,
+)
 from graph.kit.operations.commands import perform
 from persistence import inventory
 from persistence.inventory import Adjusted, Adjustment
@@ -57,7 +57,7 @@ class InventoryAdjusted:
 
     @strawberry.field(description="The item as it is now.", metadata={"cost": Cost(weight=0)})  # Paid for with the row.
     async def item(self, info: Info) -> Item:
-        return await item_of_row(info, self.key)
+        return await object_of_result(info, items.ENTITY, self.key)
 
 
 InventoryAdjustmentResult = Annotated[

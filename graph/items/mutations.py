@@ -6,7 +6,6 @@ from typing import Annotated, Self
 
 import strawberry
 
-from graph.items.bulk import ANOTHER_WAS_BAD, BulkErrorPolicy, NotCreated, RejectedAll, check_rows, in_row
 from graph.items.types import EXTERNAL_ID, Item
 from graph.kit.auth import Scope
 from graph.kit.context import Info
@@ -15,6 +14,7 @@ from graph.kit.fields import mutation
 from graph.kit.global_ids import required_row_id
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
+from graph.kit.operations.bulk import ANOTHER_WAS_BAD, BulkErrorPolicy, NotCreated, RejectedAll, check_rows, in_row
 from graph.kit.operations.commands import ExpectedVersion, changes, perform
 from persistence import audit
 from persistence.items import table as items

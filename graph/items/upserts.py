@@ -7,18 +7,6 @@ from typing import Annotated, Any
 
 import strawberry
 
-from graph.items.bulk import (
-    ANOTHER_WAS_BAD,
-    BulkErrorPolicy,
-    NotCreated,
-    RejectedAll,
-    check_rows,
-    dump_error,
-    in_row,
-    item_of_row,
-    load_error,
-    with_results,
-)
 from graph.items.types import EXTERNAL_ID, Item
 from graph.kit.auth import Scope
 from graph.kit.context import Context, Info
@@ -27,9 +15,22 @@ from graph.kit.fields import mutation
 from graph.kit.idempotency import IdempotencyKey
 from graph.kit.limits.cost_rules import Cost
 from graph.kit.operations import commands
+from graph.kit.operations.bulk import (
+    ANOTHER_WAS_BAD,
+    BulkErrorPolicy,
+    NotCreated,
+    RejectedAll,
+    check_rows,
+    dump_error,
+    in_row,
+    load_error,
+    object_of_result,
+    with_results,
+)
 from graph.kit.operations.imports import importing
 from persistence import audit
 from persistence.items import external_ids, file_import, upserts
+from persistence.items import table as items
 from persistence.items.upserts import ItemPatch
 from persistence.kit import errors
 from persistence.kit.database.database import UnitOfWork
@@ -68,7 +69,7 @@ class UpsertedItem:
 
     @strawberry.field(description="The item as it is now.", metadata={"cost": Cost(weight=0)})  # Paid for with the row.
     async def item(self, info: Info) -> Item:
-        return await item_of_row(info, self.key)
+        return await object_of_result(info, items.ENTITY, self.key)
 
 
 UpsertItemResult = Annotated[

@@ -1,4 +1,4 @@
-"""What mutations of many items share: how many rows they take, what they do about bad ones, and how a row's error is reported."""
+"""What mutations of many rows share: how many they take, what they do about bad ones, and how a row's error is reported."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
@@ -6,11 +6,11 @@ from typing import Any, Self, TypeVar, cast
 
 import strawberry
 
-from graph.items.types import Item
 from graph.kit.context import Info
+from graph.kit.entity.declaration import object_of
 from graph.kit.errors import Error, InvalidInput
-from persistence.items import table as items
 from persistence.kit import errors
+from persistence.kit.query.entity import Entity
 
 BULK_ROWS = 10_000
 ANOTHER_WAS_BAD = "Good, but another row was bad and onError is REJECT_ALL."
@@ -65,8 +65,8 @@ def load_error(stored: Any) -> errors.InvalidInput:
     return errors.InvalidInput(*(errors.Problem(tuple(path), message) for path, message in stored))
 
 
-async def item_of_row(info: Info, item_id: int) -> Item:
-    """As it is now: it may have been deleted since."""
-    row = await info.context.load(items.ENTITY.by_id_even_gone, item_id)
-    assert row is not None, "the rows of items stay"
-    return Item.of(row)
+async def object_of_result(info: Info, entity: Entity[Any], row_id: int) -> Any:
+    """What a row's result is about, as it is now: it may have been deleted since."""
+    row = await info.context.load(entity.by_id_even_gone, row_id)
+    assert row is not None, "rows that leave stay in the table"
+    return object_of(row)
