@@ -255,4 +255,4 @@ async def test_cost_what_they_look_at(six: Service) -> None:
     request = {"query": document, "extensions": {"cost": True}}
     answers = [(await six.http.post("/graphql", json=request)).json()["extensions"]["cost"] for _ in range(2)]
     scan = facets.FACET_ROWS // SCANNED_ROWS_A_POINT
-    assert [(answer["requested"], answer["actual"]) for answer in answers] == [(10 + 1 + 2 + 3 * 20 + 4 * scan, 10 + 2 + 1 + 3 * 20)] * 2
+    assert [(answer["requested"], answer["actual"]) for answer in answers] == [(10 + 1 + 2 + 4 * 60 + 4 * scan, 10 + 2 + 1 + 4 * 60)] * 2

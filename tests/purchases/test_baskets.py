@@ -170,7 +170,7 @@ async def test_costs_by_its_lines(service: Service) -> None:
             token=token,
         )
         costs.append(found["rateLimit"]["cost"])
-    assert costs == [40, 510]  # The least of an operation, and 10 and 5 a line.
+    assert costs == [50, 510]  # The least of an operation, and 10 and 5 a line.
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])

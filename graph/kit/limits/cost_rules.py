@@ -40,7 +40,7 @@ from persistence.kit.query.paging import MAX_PAGE_SIZE
 from persistence.kit.search.tokenizer import QUERY_LENGTH, prefixes
 
 ROOT_WEIGHT = 10  # A statement at least; in a mutation a transaction, in a subscription a stream to keep open.
-LEAST_POINTS = 40  # Of an operation, whatever it asks: to take it in and answer takes as long as 40 objects of a long page.
+LEAST_POINTS = 50  # Of an operation, whatever it asks: to take it in and answer takes as long as 50 objects of a long page.
 TOKEN_WRITE_POINTS = 220  # A signature, and a transaction that looks for the token.
 PASSWORD_POINTS = 4_000  # Hashing one takes 30 ms of a processor, on purpose.
 SEARCH_POINTS = 700  # The list is read along, or words are looked up and what is found is sorted, or words near to them: some milliseconds.

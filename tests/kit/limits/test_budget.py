@@ -47,7 +47,7 @@ async def test_are_told_in_the_headers_of_each_response(limited: Service):
     await known(limited, COUNT)
     response = await limited.send(COUNT)
     # 10 for the root field and 20 for the count, which found nothing.
-    assert policy(response.headers) == (f'"points";q=1000;w={SPAN}', '"points";r=960;t=40000')
+    assert policy(response.headers) == (f'"points";q=1000;w={SPAN}', '"points";r=950;t=50000')
     assert "retry-after" not in response.headers
 
 
@@ -57,14 +57,14 @@ async def test_charge_for_what_is_asked_and_give_back_what_was_not_there(limited
     await known(limited, ITEMS)
     response = await limited.http.post("/graphql", json={"query": ITEMS, "variables": {"first": 50}, "extensions": {"cost": True}})
     answer = response.json()
-    assert cost(answer) == (10 + 50 * 2, 40)  # What was there comes to 12; no operation costs less than 40.
+    assert cost(answer) == (10 + 50 * 2, 50)  # What was there comes to 12; no operation costs less than 50.
     assert answer["extensions"]["cost"]["budget"] == {
         "limit": 1_000,
-        "remaining": 960,
+        "remaining": 950,
         "restoreRate": 0.001,
         "resetAt": answer["extensions"]["cost"]["budget"]["resetAt"],
     }
-    assert policy(response.headers)[1] == '"points";r=960;t=40000'
+    assert policy(response.headers)[1] == '"points";r=950;t=50000'
 
 
 async def test_agree_in_the_header_the_extension_and_the_query(limited: Service):
@@ -73,13 +73,13 @@ async def test_agree_in_the_header_the_extension_and_the_query(limited: Service)
     response = await limited.http.post("/graphql", json={"query": document, "extensions": {"cost": True}})
     answer = response.json()
     figures, budget = answer["data"]["rateLimit"], answer["extensions"]["cost"]["budget"]
-    assert figures["remaining"] == budget["remaining"] == 960
+    assert figures["remaining"] == budget["remaining"] == 950
     assert figures["limit"] == budget["limit"] == 1_000
     assert figures["restoreRate"] == budget["restoreRate"] == 0.001
     assert (figures["maxCost"], figures["enabled"], figures["cost"]) == (400, True, None)
-    assert policy(response.headers)[1] == '"points";r=960;t=40000'
+    assert policy(response.headers)[1] == '"points";r=950;t=50000'
     for told in (figures["resetAt"], budget["resetAt"]):
-        assert abs(datetime.fromisoformat(told) - utc_now() - timedelta(seconds=40_000)) < timedelta(seconds=5)
+        assert abs(datetime.fromisoformat(told) - utc_now() - timedelta(seconds=50_000)) < timedelta(seconds=5)
 
 
 async def test_refuse_what_the_budget_does_not_hold_and_change_nothing(limited: Service):
@@ -90,12 +90,12 @@ async def test_refuse_what_the_budget_does_not_hold_and_change_nothing(limited: 
     response = await limited.send(CREATE, token=token)
     [error] = response.json()["errors"]
     assert response.status_code == 429
-    assert error["message"] == "This takes 40 points of your budget, which holds 5 now: try again in 35000 s."
+    assert error["message"] == "This takes 50 points of your budget, which holds 5 now: try again in 45000 s."
     assert error["extensions"]["code"] == "RATE_LIMITED"
-    assert (error["extensions"]["retryAfter"], error["extensions"]["requested"]) == (35_000, 40)
+    assert (error["extensions"]["retryAfter"], error["extensions"]["requested"]) == (45_000, 50)
     assert error["extensions"]["budget"]["remaining"] == 5
-    assert response.headers["retry-after"] == "35000"
-    assert policy(response.headers)[1] == '"points";r=5;t=35000'
+    assert response.headers["retry-after"] == "45000"
+    assert policy(response.headers)[1] == '"points";r=5;t=45000'
     assert "data" not in response.json()
     # Only the one that `known` made.
     assert (await limited.ask(COUNT))["items"]["totalCount"] == 1
@@ -105,9 +105,9 @@ async def test_are_each_users_own_and_else_the_addresss(limited: Service):
     ada, bob = await limited.sign_in(), await limited.sign_in(username="bob")
     await known(limited, COUNT, "{ rateLimit { remaining } }")
     await limited.ask(COUNT, token=ada)
-    assert await remaining(limited, token=ada) == 1_000 - 40 - 40
-    assert await remaining(limited, token=bob) == 960
-    assert await remaining(limited) == 960
+    assert await remaining(limited, token=ada) == 1_000 - 50 - 50
+    assert await remaining(limited, token=bob) == 950
+    assert await remaining(limited) == 950
 
 
 async def test_cannot_be_overdrawn_by_requests_at_the_same_time(limited: Service):
@@ -122,12 +122,12 @@ async def test_give_back_all_but_the_least_when_the_variables_do_not_fit(limited
     await known(limited, ITEMS)
     response = await limited.send(ITEMS, {"first": "many"})
     assert response.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
-    assert policy(response.headers)[1] == '"points";r=960;t=40000'
+    assert policy(response.headers)[1] == '"points";r=950;t=50000'
 
 
 async def test_charge_the_least_for_whatever_is_asked(limited: Service):
     await known(limited, "{ __typename }")
-    assert policy((await limited.send("{ __typename }")).headers)[1] == '"points";r=960;t=40000'
+    assert policy((await limited.send("{ __typename }")).headers)[1] == '"points";r=950;t=50000'
 
 
 async def test_charge_for_reading_a_document_that_is_new_also_when_it_is_refused(limited: Service):
@@ -145,7 +145,7 @@ async def test_are_shared_by_processes_that_share_a_redis(limited: Service):
     await known(limited, "{ __typename }")
     async with running(limited.settings) as other:
         await known(other, "{ __typename }")
-        assert policy((await limited.send("{ __typename }")).headers)[1] == '"points";r=960;t=40000'
+        assert policy((await limited.send("{ __typename }")).headers)[1] == '"points";r=950;t=50000'
         assert left(await other.send("{ __typename }")) == "r=940"
 
 
@@ -242,25 +242,26 @@ async def test_price_a_document_without_running_it(limited: Service):
 
     assert await price(ITEMS) == 10 + 20 * 2
     assert await price(ITEMS, {"first": 100}) == 10 + 100 * 2
-    assert await price(CREATE) == 40
-    assert await price("query A { __typename } query B { items(first: 3) { nodes { id } } }", name="B") == 40
+    assert await price(CREATE) == 50
+    assert await price("query A { __typename } query B { items(first: 3) { nodes { id } } }", name="B") == 50
     searched = "query ($s: String, $f: ItemFilter) { items(search: $s, filter: $f, first: 1) { nodes { id } } }"
     in_part = "query ($min: Decimal) { items(filter: {priceMin: $min, inStock: true}, first: 1) { nodes { id } } }"
     for words, points in {"kettle": 700, "kettle 3 l": 3_700, "tv": 950, "日": 2_200, "a" * 300: 700, "": 700, None: 0}.items():
-        assert await price(searched, {"s": words}) == max(40, 10 + 1 + points), words
+        assert await price(searched, {"s": words}) == max(50, 10 + 1 + points), words
     for conditions, points in (
         ({}, 0),
         ({"inStock": True}, 400),
         ({"priceMin": "1", "priceMax": None}, 400),
         ({"tagsAny": ["a"] * 20}, 1_350),
     ):
-        assert await price(searched, {"f": conditions}) == max(40, 10 + 1 + points), conditions
+        assert await price(searched, {"f": conditions}) == max(50, 10 + 1 + points), conditions
     assert await price(in_part, {"min": "1"}) == 10 + 1 + 800
     assert (
         await price('{ items(search: "a b", filter: {tagsAll: ["x", "y"]}, orderBy: {field: NAME}) { nodes { id } } }')
         == 30 + 3_700 + 450 + 20
     )
     assert await price("{ me { logins { id } } }") == 10 + 400 + 20
+    await restored(limited)
     assert await price("query A { __typename } query B { __typename }") == "BAD_USER_INPUT"
     assert await price("{ nothing }") == "GRAPHQL_VALIDATION_FAILED"
     assert await price("{") == "GRAPHQL_PARSE_FAILED"
@@ -295,7 +296,7 @@ async def test_hold_for_documents_over_sockets_which_stay_open(limited: Service)
         assert (refused["type"], refused["payload"][0]["message"]) == ("error", TOO_DEEP)
         await socket.send(json.dumps({"id": "2", "type": "subscribe", "payload": {"query": COUNT, "extensions": {"cost": True}}}))
         answered = json.loads(await socket.recv())
-        assert cost(answered["payload"]) == (130, 40)
+        assert cost(answered["payload"]) == (130, 50)
     # One budget for all transports: what the socket spent is gone here too.
     assert answered["payload"]["extensions"]["cost"]["budget"]["remaining"] > await remaining(limited)
 
@@ -310,7 +311,7 @@ async def test_hold_for_documents_where_budgets_are_switched_off(service: Servic
     response = await service.send(COUNT)
     assert "ratelimit" not in response.headers
     asked = await service.http.post("/graphql", json={"query": COUNT, "extensions": {"cost": True}})
-    assert asked.json()["extensions"]["cost"] == {"requested": 130, "actual": 40, "budget": None}
+    assert asked.json()["extensions"]["cost"] == {"requested": 130, "actual": 50, "budget": None}
     assert (await service.ask("{ rateLimit { enabled } }")) == {"rateLimit": {"enabled": False}}
 
 
@@ -327,8 +328,8 @@ async def test_charge_for_a_long_request_before_it_is_parsed_and_also_when_it_is
     await known(limited, "{ __typename }")
     json_ = {"Content-Type": "application/json"}
     for content, spent, status in (
-        (body(4_096), 40, 200),
-        (body(4_096 + 256 * 10), 40 + 10, 200),
+        (body(4_096), 50, 200),
+        (body(4_096 + 256 * 10), 50 + 10, 200),
         (b"[" * 6_656, 10 + 1, 400),
         (b"{", 1, 400),
     ):
@@ -361,13 +362,13 @@ async def test_charge_for_the_bytes_of_an_answer_and_let_the_budget_fall_below_z
     points = -(
         -len(b'{"data":{"items":{"nodes":[' + b",".join([b'{"description":"' + "é".encode() * 10_000 + b'"}'] * 20) + b"]}}}") // 1_024
     )
-    assert cost(response.json()) == (40, points) == (40, 392)
+    assert cost(response.json()) == (50, points) == (50, 392)
     assert left(response) == f"r={1_000 - 392}"
-    await keep(limited, 40)
+    await keep(limited, 50)
     assert left(await limited.send(document)) == "r=0"
     refused = await limited.send("{ __typename }")
-    # 40 - 392 are there, and 40 are wanted.
-    assert (refused.status_code, refused.headers["retry-after"]) == (429, str((392 - 40 + 40) * 1_000))
+    # 50 - 392 are there, and 50 are wanted.
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, str((392 - 50 + 50) * 1_000))
 
 
 async def test_charge_an_address_for_tokens_that_are_refused_and_let_good_ones_in(limited: Service):
@@ -409,16 +410,16 @@ async def test_count_by_the_clients_address_behind_a_trusted_proxy(limited: Serv
         async def seen(headers: dict[str, str]) -> str:
             return left(await service.http.post("/graphql", json={"query": "{ __typename }"}, headers=headers))
 
-        assert await seen({"X-Forwarded-For": "203.0.113.1"}) == "r=960"
-        assert await seen({"X-Forwarded-For": "203.0.113.1, 203.0.113.2"}) == "r=960"
-        assert await seen({"X-Forwarded-For": "198.51.100.7, 203.0.113.1"}) == "r=920"
-        assert await seen({"Forwarded": 'for="[2001:db8::1]:4711"'}) == "r=960"
-        assert await seen({"Forwarded": 'for="[2001:db8::2]"'}) == "r=920"
+        assert await seen({"X-Forwarded-For": "203.0.113.1"}) == "r=950"
+        assert await seen({"X-Forwarded-For": "203.0.113.1, 203.0.113.2"}) == "r=950"
+        assert await seen({"X-Forwarded-For": "198.51.100.7, 203.0.113.1"}) == "r=900"
+        assert await seen({"Forwarded": 'for="[2001:db8::1]:4711"'}) == "r=950"
+        assert await seen({"Forwarded": 'for="[2001:db8::2]"'}) == "r=900"
 
 
 async def test_do_not_believe_an_untrusted_client_about_its_address(limited: Service):
     await known(limited, "{ __typename }")
-    for number, figure in ((1, "r=960"), (2, "r=920")):
+    for number, figure in ((1, "r=950"), (2, "r=900")):
         response = await limited.http.post("/graphql", json={"query": "{ __typename }"}, headers={"X-Forwarded-For": f"203.0.113.{number}"})
         assert left(response) == figure
 

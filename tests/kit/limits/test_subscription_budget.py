@@ -40,8 +40,8 @@ async def test_charge_a_subscription_event_by_event_and_let_it_wait_for_points(l
     async with listening(limited, "{ __typename }") as first:
         await first.payload()
         await first.completed()
-        # The stream takes 40, an event 2: its item and the owner.
-        await keep(limited, 40 + 2 * 4 + 1)
+        # The stream takes 50, an event 2: its item and the owner.
+        await keep(limited, 50 + 2 * 4 + 1)
         subscribe = {"id": "2", "type": "subscribe", "payload": {"query": FOLLOW, "variables": {"after": cursor}}}
         await first.socket.send(json.dumps(subscribe))
         assert [(await first.next())["item"]["name"] for _ in range(4)] == ["Kettle 0", "Kettle 1", "Kettle 2", "Kettle 3"]
@@ -58,7 +58,7 @@ async def test_charge_a_subscription_event_by_event_and_let_it_wait_for_points(l
 async def test_charge_an_event_stream_event_by_event_and_let_it_wait_for_points(limited: Service):
     cursor, quota = await history(limited, 4), limited.services.ports[BudgetMeter]._quota
     await known(limited, FOLLOW, COUNT)
-    await keep(limited, 40 + 2 * 2)
+    await keep(limited, 50 + 2 * 2)
     body, accept = {"query": FOLLOW, "variables": {"after": cursor}}, {"Accept": "text/event-stream"}
     async with limited.http.stream("POST", "/graphql", json=body, headers=accept) as response:
         lines = response.aiter_lines()
@@ -80,7 +80,7 @@ async def test_give_back_what_a_subscription_took_for_events_that_never_came(lim
     await known(limited, FOLLOW)
     async with listening(limited, FOLLOW, {"after": cursor}) as listener:
         await listener.next()
-    spent = 40 + 2
+    spent = 50 + 2
     async with asyncio.timeout(10):
         while (left_ := (await limited.services.ports[BudgetMeter]._quota.charge(ADDRESS, 0)).remaining) != 1_000 - spent:  # noqa: ASYNC110 -- the service sees the end a moment later
             await asyncio.sleep(0.01)
@@ -94,7 +94,7 @@ async def test_charge_for_history_that_a_filter_lets_nobody_hear_of(limited: Ser
             await asyncio.sleep(0.01)
     monkeypatch.setattr(feed, "_recent", EventBuffer(await feed.position()))  # As after a restart: history is read from the table.
     await known(limited, FOLLOW)
-    reading = 40 + HISTORY_PAGE_POINTS
+    reading = 50 + HISTORY_PAGE_POINTS
     async with listening(limited, FOLLOW, {"after": cursor, "ids": ["SXRlbTo5OTk5"]}):
         async with asyncio.timeout(10):
             while (await limited.services.ports[BudgetMeter]._quota.charge(ADDRESS, 0)).remaining > 1_000 - reading:  # noqa: ASYNC110 -- nothing is heard
@@ -115,7 +115,7 @@ async def test_let_the_sender_of_an_echo_pay_for_each_who_hears_it_and_execute_i
         heard = [await one.next() for one in listeners]
         assert heard == [heard[0]] * 3
         assert sum(numbers[:-1]) - before == 1
-        assert await remaining(limited, token=token) == 1_000 - 40 - 3 - 40
+        assert await remaining(limited, token=token) == 1_000 - 50 - 3 - 50
 
 
 async def test_refuse_an_echo_to_more_than_the_sender_can_pay_and_send_nothing(limited: Service):

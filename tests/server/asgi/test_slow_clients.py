@@ -19,7 +19,7 @@ async def test_are_all_let_go_while_others_are_served(tmp_path: Path) -> None:
     async with served(tmp_path, IMPATIENT) as (process, target, victim):
         first, *again = [await hold(process, target, victim, each=EACH, seconds=60) for _ in range(3)]
     for each in (first, *again):
-        assert (each.clients, each.left, each.lines) == (EACH * len(KINDS), 0, []), each
+        assert (each.clients, dict(each.left), each.lines) == (EACH * len(KINDS), {}, []), each
         assert each.grown_bytes < each.clients * MOST_BYTES_EACH + PROCESS_BYTES, each
         assert each.busy_p99 < 2, each
     # What the first ones took is used again: what is never freed grows each time, and by as much; the allocator may take more once.

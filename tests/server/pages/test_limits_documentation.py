@@ -43,7 +43,7 @@ def test_prices_are_those_of_the_page():
         f"| a field of `Query`, `Mutation` or `Subscription` | {cost_rules.ROOT_WEIGHT} |",
         f"({PAGE_SIZE} without `first` or `last`)",
         f"| `totalCount` | {cost_rules.COUNT_POINTS}, and 1 for each {cost_rules.COUNTED_ROWS_A_POINT} that are counted; counting ends at {COUNT_ROWS:,},",
-        f"or {cost_rules.COUNT_POINTS}; and 1 for each {facets.SCANNED_ROWS_A_POINT} items that are counted, at most {FACET_ROWS:,} |",
+        f"| {facets.FACET_POINTS}, and 1 for each tag; and 1 for each {facets.SCANNED_ROWS_A_POINT} items that are counted, at most {FACET_ROWS:,} |",
         f"| `search` of a list | {cost_rules.SEARCH_POINTS}, and for each word of one letter {cost_rules.SHORT_WORD_POINTS[1]:,} more,",
         f"of two letters {cost_rules.SHORT_WORD_POINTS[2]} |",
         f"| `filter` of a list | {cost_rules.FILTER_POINTS} for each condition, and {cost_rules.LISTED_POINTS} for each further value",

@@ -15,6 +15,7 @@ import socket
 import struct
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -125,6 +126,7 @@ KINDS: dict[str, Callable[[Target], Iterator[bytes]]] = {
 class Client:
     """One connection that is written to and never read from."""
 
+    kind: str
     parts: Iterator[bytes]
     socket: socket.socket
     rest: bytes = b""
@@ -145,8 +147,8 @@ class Outcome:
     kept_bytes: int
     """The same when all clients were gone."""
     gone_seconds: float
-    left: int
-    """Connections that the server still has."""
+    left: Counter[str]
+    """Clients whose connections the server still has, by their kind."""
     quiet_p99: float
     busy_p99: float
     lines: list[str] = field(default_factory=list[str])
@@ -155,7 +157,7 @@ class Outcome:
     def __str__(self) -> str:
         return (
             f"{self.clients} clients: {self.grown_bytes / 2**20:.0f} MB more at the most, {self.kept_bytes / 2**20:.0f} MB afterwards; "
-            f"gone after {self.gone_seconds:.1f} s, {self.left} connections left; "
+            f"gone after {self.gone_seconds:.1f} s, left {dict(self.left) or 'none'}; "
             f"p99 of another client {self.quiet_p99 * 1e3:.0f} ms before, {self.busy_p99 * 1e3:.0f} ms meanwhile; {len(self.lines)} bad lines"
         )
 
@@ -216,13 +218,18 @@ def open_connections(server: psutil.Process, port: int) -> int:
     return sum(each.laddr.port == port and each.status != psutil.CONN_LISTEN for each in server.net_connections("tcp"))
 
 
+def left_of(clients: list[Client], server: psutil.Process, port: int) -> Counter[str]:
+    peers = {each.raddr.port for each in server.net_connections("tcp") if each.raddr and each.laddr.port == port}
+    return Counter(client.kind for client in clients if client.socket.getsockname()[1] in peers)
+
+
 async def hold(process: Process, target: Target, victim: Victim, *, each: int, seconds: float, kinds: list[str] | None = None) -> Outcome:
     """Open `each` clients of each kind, and wait until the server has let go of all, for `seconds` at the most."""
     server = psutil.Process(process.popen.pid)
     asking = asyncio.create_task(victim.ask())
     await until(lambda: len(victim.seconds) >= QUIET_ANSWERS)
     before, others, quiet = server.memory_info().rss, open_connections(server, target.port), victim.p99()
-    clients = [Client(KINDS[kind](target), connect(target.port)) for _ in range(each) for kind in kinds or KINDS]
+    clients = [Client(kind, KINDS[kind](target), connect(target.port)) for _ in range(each) for kind in kinds or KINDS]
     began, peak = time.monotonic(), before
     while (taken := time.monotonic() - began) < seconds and (taken < 1 or open_connections(server, target.port) > others):
         for number, client in enumerate(clients):
@@ -231,14 +238,14 @@ async def hold(process: Process, target: Target, victim: Victim, *, each: int, s
                 await asyncio.sleep(0)
         peak = max(peak, server.memory_info().rss)
         await asyncio.sleep(0.05)
-    busy, left = victim.p99(), open_connections(server, target.port) - others
+    busy, left = victim.p99(), left_of(clients, server, target.port)
     asking.cancel()
     with suppress(asyncio.CancelledError):
         await asking
     for client in clients:
         client.socket.close()
     lines = [line for line in process.log.read_text().splitlines() if UNEXPECTED.search(line)]
-    return Outcome(len(clients), peak - before, server.memory_info().rss - before, taken, max(0, left), quiet, busy, lines)
+    return Outcome(len(clients), peak - before, server.memory_info().rss - before, taken, left, quiet, busy, lines)
 
 
 async def main() -> None:

@@ -34,6 +34,8 @@ class SilentProxy:
             for task in tasks:
                 task.cancel()
             ours.close()
+        except asyncio.CancelledError:
+            return  # The test is over. Streams of Python 3.11 print a cancelled handler as an error.
         finally:
             self.open -= 1
             writer.close()
