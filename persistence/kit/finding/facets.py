@@ -197,12 +197,7 @@ class _Counting:
 
     def _rows(self, place: int, reduced: FacetedList, names: Iterable[str]) -> Any:
         columns = [self._query.facets[name].column.label(name) for name in sorted(names)] or [literal(1).label("one")]
-        listing = reduced.listing()
-        rows: Any = listing.statement.with_only_columns(*columns, maintain_column_froms=True)
-        if (
-            not self._sqlite and listing.scan
-        ):  # Where it reads along the table, a look at the words is quicker than making a tsvector of them.
-            rows = rows.where(listing.scan.shown)
+        rows: Any = reduced.listing().unordered(columns, sqlite=self._sqlite)
         return rows.limit(bindparam("rows", type_=Integer)).cte(f"matched_{place}")
 
     def _parts(self, place: int, what: What) -> Sequence[Select[Any]]:

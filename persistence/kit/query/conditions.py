@@ -111,7 +111,8 @@ def word_index(words: Any, query: str | Words, others: Iterable[ColumnElement[bo
     """Rows that SQLite's index of words finds, and that fulfil other conditions."""
     searched = _words(query)
     fts5, _ = _parameter(_for_index(searched, name))
-    return WordIndex(fts5, and_(true(), *_runs(literal(" ").concat(words), searched, name), *others))
+    rest = list(others)
+    return WordIndex(fts5, and_(true(), *_runs(literal(" ").concat(words), searched, name), *rest), alone=not rest)
 
 
 def shows(words: Any, query: str | Words, name: str = "search") -> ColumnElement[bool]:

@@ -204,7 +204,7 @@ async def numbered_page(session: AsyncSession, query: ListQuery, *, number: int,
 
 async def count(session: AsyncSession, query: ListQuery) -> int:
     """Up to COUNT_ROWS."""
-    return await paging.count(session, query.listing().statement)
+    return await paging.count(session, query.listing())
 
 
 def counted(listing: OrderedQuery[Any]) -> Select[Any]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.kit.query.paging import ID_BOUND, OrderedQuery, PageArguments
@@ -29,6 +30,9 @@ class RankedQuery(OrderedQuery[T]):
         """The ranks as a page meets them."""
         ranks = range(len(self.ranks))
         return ranks[::-1] if self.descending != backward else ranks
+
+    def unordered(self, columns: Sequence[Any], *, sqlite: bool) -> Select[Any]:
+        return (self.by_id or super()).unordered(columns, sqlite=sqlite)
 
     async def rows(self, session: AsyncSession, window: PageArguments) -> Sequence[T]:
         ends = self.positions(window)

@@ -279,7 +279,7 @@ class _Statement(ABC):
         return self._count()
 
     def _count(self) -> Select[Any]:
-        return bounded_count(self.listing.statement)
+        return bounded_count(self.listing, sqlite=self._reader.sqlite)
 
     def page(self, row: Row, listing: OrderedQuery[Any], window: PageArguments) -> JsonPage:
         return self.page_of(lines(row[0]), row, listing, window)
@@ -337,7 +337,7 @@ class _Part(_Statement):
         super().__init__(reader, form, part, window, key)
 
     def _count(self) -> Select[Any]:
-        return bounded_count(self._whole.statement)
+        return bounded_count(self._whole, sqlite=self._reader.sqlite)
 
     def _statement(self, aggregate: Aggregate) -> Select[Any]:
         return self._columns(aggregate(self.bounds.rows(self.listing, _bound)))

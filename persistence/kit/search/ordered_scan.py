@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Select, and_, column, literal, literal_column, select, true
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Select, and_, column, literal, literal_column, select, table, true
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -40,6 +40,8 @@ class WordIndex(NamedTuple):
 
     fts5: ColumnElement[str]
     others: ColumnElement[bool]
+    alone: bool
+    """Whether the list is searched for words only."""
 
 
 class SortedList(Protocol):
@@ -75,10 +77,17 @@ def page(
         *found_order,
     )
     if scan.words is not None and listing.key is listing.id:
-        among: _Among = _AmongById(*arguments, *scan.words, *_by_index(listing, after, before, backward=backward))
+        among: _Among = _AmongById(*arguments, scan.words.fts5, scan.words.others, *_by_index(listing, after, before, backward=backward))
     else:
         among = _Among(*arguments)
     return select(listing.id.class_).where(among).order_by(*order).limit(count)
+
+
+def by_words(id_: Any, scan: OrderedScan, words: WordIndex, columns: Sequence[Any]) -> Select[Any]:
+    """Rows one after the other, as SQLite's index of words has them: `id IN (…)` would collect the ids of all before the first row is read."""
+    index = table(f"{id_.class_.__tablename__}_search", column("rowid", id_.type))
+    rows: Any = select(*columns).select_from(index).join(id_.class_, id_ == index.c.rowid)
+    return rows.where(literal_column(index.name).op("MATCH")(words.fts5), scan.rows, words.others)
 
 
 def _by_index(listing: SortedList, after: Position | None, before: Position | None, *, backward: bool) -> Sequence[Any]:
