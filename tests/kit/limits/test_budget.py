@@ -146,7 +146,7 @@ async def test_are_shared_by_processes_that_share_a_redis(limited: Service):
     async with running(limited.settings) as other:
         await known(other, "{ __typename }")
         assert policy((await limited.send("{ __typename }")).headers)[1] == '"points";r=950;t=50000'
-        assert left(await other.send("{ __typename }")) == "r=940"
+        assert left(await other.send("{ __typename }")) == "r=900"
 
 
 @with_redis
@@ -154,8 +154,8 @@ async def test_are_local_while_redis_is_away(limited: Service):
     nowhere = limited.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
     async with running(nowhere) as service:
         # Two for reading 24 characters for the first time.
-        assert left(await service.send(COUNT)) == "r=968"
-        assert left(await service.send(COUNT)) == "r=938"
+        assert left(await service.send(COUNT)) == "r=948"
+        assert left(await service.send(COUNT)) == "r=898"
         assert service.services.ports[BudgetMeter]._quota.breaker.failures == 1
 
 
