@@ -27,7 +27,10 @@ ROW_END = "\x1f"  # In no text: `Checks` refuses it. PostgreSQL ends rows with L
 
 _END = f"{ROW_END}\n".encode()
 _CELL = re.compile(r'"([^"]*(?:""[^"]*)*)"|[^",][^,]*')  # One with something in it.
-_POSTGRESQL_CREATED = f"replace(items.created_at::text, ' ', 'T') || ':00{ROW_END}'"  # Of a session in UTC. A third of the time of to_char.
+# As GraphQL has it: six digits behind the second, or none. Of a session in UTC; to_char takes three times as long.
+_POSTGRESQL_CREATED = f"""replace(
+    CASE WHEN date_trunc('second', items.created_at) = items.created_at THEN items.created_at::timestamp::text
+    ELSE rpad(items.created_at::timestamp::text, 26, '0') END, ' ', 'T') || '+00:00{ROW_END}'"""
 _FEW_TAGS = 4  # Picked one by one, these take a tenth of the time that unpacking the list takes.
 
 
@@ -83,7 +86,7 @@ def _global_id(id_: int) -> str:
 
 
 def _created(text: str) -> str:
-    return f"{text[:10]}T{text[11:].rstrip('0').rstrip('.')}+00:00"
+    return f"{text[:10]}T{text[11:].removesuffix('.000000')}+00:00"
 
 
 def _tags(output: str) -> str | None:

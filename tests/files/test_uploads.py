@@ -261,7 +261,6 @@ async def test_is_cut_off_where_it_is_too_large(tmp_path: Path) -> None:
 
 async def test_is_given_up_if_nothing_comes(service: Service, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_body, "SILENT_SECONDS", 0.2)
-    monkeypatch.setattr(request_body, "LINGER_SECONDS", 0.1)
     reader, writer = await raw(service, token, part(b"half", end=False), length=10_000)
     answer = await asyncio.wait_for(reader.read(), 10)
     assert answer.startswith(b"HTTP/1.1 408 ")

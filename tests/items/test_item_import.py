@@ -127,6 +127,8 @@ def test_tell_a_bad_row_by_its_line_and_go_on(row: bytes, fault: str) -> None:
         (HEADER + b'Kettle,"A, b",9.99,x;y z,5\n').decode().encode("utf-16"),
         b'sep=; \nname;price;description;tags;inventory\nKettle;9,99;A, b;"x;y z";5,00\n',
         b"\xef\xbb\xbf" * 2 + HEADER.replace(b"price", b"\xe2\x80\x8bprice\xc2\xa0") + b'Kettle,"A, b",9.99,x;y z,5\n',
+        b'name|price|description|tags|inventory\n||||\nKettle|9,99|A, b|x;"y z"|5\n'.replace(b'"', b""),
+        b'sep=|\nname|price|description|tags|inventory\nKettle|9.99|"A, b"|"x;y z"|5|\n',
         b"\xfe\xff" + 'name;price;description;tags;inventory\r\nKettle;9,99;A, b;"x;y z";5\r\n'.encode("utf-16-be"),
     ],
 )
@@ -185,7 +187,7 @@ def test_never_have_rows_out_of_the_middle_of_a_cell() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"sep=x\nname,price\n", "The first line names a separator that is not read: it must be a comma, a semicolon or a tab."),
+        (b"sep=x\nname,price\n", "The first line names a separator that is not read: it must be a comma, a semicolon, a tab or a |."),
         (b'name,"price\na,1\n', f"Line 1 must name the columns, but {csv_reader.UNCLOSED}."),
         (b'\nname,pri"ce\na,1\n', f"Line 2 must name the columns, but {csv_reader.STRAY}."),
         ("name,price\n".encode("utf-16-le"), "The file is in UTF-16 without a byte order mark: save it as UTF-8."),

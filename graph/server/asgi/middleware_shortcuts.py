@@ -22,20 +22,18 @@ class PlainStarlette(Starlette):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.router.redirect_slashes = False  # To an address with the host and the scheme of the request.
-        self.router.default = self._without_slash
 
     async def _without_slash(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """For a path that is served without its last slash, where it is."""
-        path = scope["path"].rstrip("/")
-        served = any(route.matches({**scope, "path": path})[0] is not Match.NONE for route in self.routes)
-        if scope["type"] != "http" or path == scope["path"] or not served:
-            await self.router.not_found(scope, receive, send)
+        """No address ends with a slash: for a path that is served without it, where it is."""
+        path: str = scope["path"].rstrip("/") if scope["type"] == "http" and scope["path"].endswith("/") else ""
+        if not any(route.matches({**scope, "path": path})[0] is not Match.NONE for route in self.routes if path):
+            await self.router(scope, receive, send)
             return
         query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
         await RedirectResponse(quote(path) + query)(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
+        app: ASGIApp = ExceptionMiddleware(self._without_slash, handlers=self.exception_handlers)
         for middleware, arguments, options in reversed(self.user_middleware):
             app = middleware(app, *arguments, **options)
         return app

@@ -1,24 +1,22 @@
-"""Request bodies as streams: a least rate, a size limit, and early error responses that the client can still read."""
+"""Request bodies as streams: a least rate and a size limit. What is left of a body when the answer begins is the connection's business."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from typing import Protocol
 
-from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Receive
 
 from graph.kit.errors import refusal
 from graph.server.asgi.error_responses import TOO_SLOW
-from graph.server.asgi.request_headers import headers_of
+from graph.server.asgi.request_headers import RequestHeaders
 
 SILENT_SECONDS = 20.0  # The longest wait for the next bytes.
 GRACE_SECONDS = 30.0  # From when on a body must have come at LEAST_RATE: a slow start is no attack.
 LEAST_RATE = 4_096  # Bytes a second on the average: a modem of 1994.
-LINGER_SECONDS = 5.0
+LAST = {"Connection": "close"}  # What has not come in time is not waited for by the next request.
 
 
 class BodyDeadline(Protocol):
@@ -44,17 +42,10 @@ class BodyTooSlow(Exception):
 class Body:
     """One request's body."""
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        headers = headers_of(scope)
+    def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self.deadline: BodyDeadline | None = None
         """Of the answer, which the client may keep waiting."""
-        self._ended = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
-
-    @property
-    def unread(self) -> bool:
-        """Whether the client may still be sending."""
-        return not self._ended
 
     async def receive(self) -> Message:
         if self.deadline is not None:
@@ -62,22 +53,12 @@ class Body:
         message = await self._receive()
         if self.deadline is not None:
             self.deadline.extend()
-        self._ended = self._ended or message["type"] == "http.disconnect" or not message.get("more_body", False)
         return message
 
-    async def answer_early(self, response: Response, send: Send) -> None:
-        """Answer while the client still sends, and drop for some seconds what comes: closing at once would destroy the answer on its way.
 
-        Source: RFC 9112, section 9.6.
-        """
-        response.headers["Connection"] = "close"
-        await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-        await send({"type": "http.response.body", "body": response.body, "more_body": True})
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
-                while self.unread:
-                    await self.receive()
-        await send({"type": "http.response.body", "body": b""})
+def announced_bytes(headers: RequestHeaders) -> int:
+    """The length that a body says; 0, if it says none."""
+    return int(headers.get(b"content-length", b"0"))
 
 
 async def bounded_chunks(receive: Receive) -> AsyncGenerator[bytes]:
@@ -88,14 +69,14 @@ async def bounded_chunks(receive: Receive) -> AsyncGenerator[bytes]:
             async with asyncio.timeout(SILENT_SECONDS):
                 message = await receive()
         except TimeoutError:
-            raise refusal(TOO_SLOW, f"Nothing came for {SILENT_SECONDS:g} seconds.") from None
+            raise refusal(TOO_SLOW, f"Nothing came for {SILENT_SECONDS:g} seconds.", headers=LAST) from None
         if message["type"] == "http.disconnect":
             raise ClientGone
         piece: bytes = message.get("body", b"")
         size, more = size + len(piece), message.get("more_body", False)
         elapsed = time.monotonic() - started
         if elapsed > GRACE_SECONDS and size < elapsed * LEAST_RATE:
-            raise refusal(TOO_SLOW, f"The body must come at {LEAST_RATE} bytes a second or faster.")
+            raise refusal(TOO_SLOW, f"The body must come at {LEAST_RATE} bytes a second or faster.", headers=LAST)
         yield piece
 
 

@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 REQUEST_ID = ContextVar[str]("request_id")
 VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
+_random = Random(secrets.randbits(128))  # noqa: S311 -- an id is no secret, and the system's own numbers cost a call each
+
 # A response that needs something else has said so itself, such as a page that loads its styles, or a file that may be kept.
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -45,13 +47,13 @@ class ResponseHeadersMiddleware:
     """Each request gets an id (the client's, if it is sane), which its lines in the log have too; the answer tells it as `X-Request-ID`."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app, self._random = app, Random(secrets.randbits(128))  # noqa: S311 -- an id is no secret, and the system's own numbers cost a call each
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        request_id = _client_request_id(scope) or f"{self._random.getrandbits(64):016x}"
+        request_id = _client_request_id(scope) or new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         # Not taken off again: each request runs in a task of its own, and its context ends with it.
         REQUEST_ID.set(request_id)
@@ -77,10 +79,18 @@ class _Answer:
     def send(self, message: Message) -> Awaitable[None]:
         if not self.begun and message["type"] == "http.response.start":
             self.begun = True
-            headers: list[tuple[bytes, bytes]] = message["headers"]
-            own = (b"x-request-id", self._request_id.encode()), (b"x-process-time", b"%.4fs" % (time.perf_counter() - self._started))
-            message["headers"] = [*headers, *_missing_headers(tuple([name for name, _ in headers])), *own]
+            message["headers"] = with_own(message["headers"], self._request_id, time.perf_counter() - self._started)
         return self._send(message)
+
+
+def new_request_id() -> str:
+    return f"{_random.getrandbits(64):016x}"
+
+
+def with_own(headers: list[tuple[bytes, bytes]], request_id: str, seconds: float) -> list[tuple[bytes, bytes]]:
+    """The header of a response, and what each response has."""
+    own = (b"x-request-id", request_id.encode()), (b"x-process-time", b"%.4fs" % seconds)
+    return [*headers, *_missing_headers(tuple([name for name, _ in headers])), *own]
 
 
 @lru_cache(256)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from graph import VERSION
 from graph.server.cli import accounts, backup, doctor, import_export, jobs, migrate, report, schema, seed, serve
 from graph.server.cli.terminal import Commands
 
@@ -18,6 +21,22 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        typer.echo(f"storegraph {VERSION}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What is said before a command."""
+
 
 for panel, commands in {
     "Run": (serve.serve, migrate.migrate, doctor.doctor),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from graph.server.cli.terminal import Force, fail, load_settings, new_file, progress
+from graph.server.cli.terminal import STANDARD, Force, fail, load_settings, new_file, progress, readable_file, stored_input
 from graph.server.settings import Settings
 from persistence.kit import backups
 from persistence.kit.column_types import utc_now
@@ -24,7 +24,8 @@ The second line tells subscribers that what came after the backup is another his
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(dir_okay=False, help="File to write; it appears once it is complete.")], force: Force = False
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="File to write; it appears once it is complete. -: standard output.")],
+    force: Force = False,
 ) -> None:
     """Write a consistent snapshot of the SQLite database, also while the service runs. Uploaded files are not in it: copy FILES_URL afterwards."""
     database = _database(load_settings(), POSTGRESQL_BACKUP.format(file=file))
@@ -34,16 +35,20 @@ def backup(
                 backups.back_up(database, copy, lambda done, total: report(100 * done // max(total, 1)))
         except (backups.UnusableBackup, sqlite3.Error) as error:
             fail(f"Nothing was written: {error}")
-    typer.echo(f"{file}: {file.stat().st_size:,} bytes, whole and checked.")
+        size = copy.stat().st_size
+    typer.echo(f"{file}: {size:,} bytes, whole and checked.", err=file == STANDARD)
 
 
-def restore(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="File that `backup` wrote.")]) -> None:
+def restore(
+    file: Annotated[Path, typer.Argument(parser=readable_file, metavar="FILE", help="File that `backup` wrote. -: standard input.")],
+) -> None:
     """Replace the SQLite database by a backup. Stop the service first; the former database is kept beside it."""
     settings = load_settings()
     database = _database(settings, POSTGRESQL_RESTORE.format(file=file))
     aside = database.with_name(f"{database.name}.before-{utc_now():%Y%m%dT%H%M%S.%f}")  # Two within a second keep both.
     try:
-        backups.restore(file, database, aside=aside)
+        with stored_input(file) as path:
+            backups.restore(path, database, aside=aside)
     except backups.DatabaseInUse:
         fail("Nothing was changed: the database is open. Stop the service, and whatever else uses it.")
     except (OSError, backups.UnusableBackup, sqlite3.Error) as error:

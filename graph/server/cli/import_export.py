@@ -16,7 +16,19 @@ from typing import Annotated, BinaryIO
 import typer
 
 from graph.kit.operations.imports import Import, imports
-from graph.server.cli.terminal import Force, fail, load_settings, new_file, open_database, plural, progress, whole_number
+from graph.server.cli.terminal import (
+    STANDARD,
+    Force,
+    fail,
+    load_settings,
+    new_file,
+    open_database,
+    plural,
+    progress,
+    readable_file,
+    stored_input,
+    whole_number,
+)
 from graph.server.rest.export_formats import FORMATS, ExportRequest
 from graph.server.settings import Settings
 from persistence import users
@@ -34,7 +46,12 @@ JSON_LINES = {".jsonl", ".ndjson"}
 
 def import_items(
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="FILE.csv with commas, semicolons or tabs, or FILE.jsonl; UTF-8 or UTF-16.")
+        Path,
+        typer.Argument(
+            parser=readable_file,
+            metavar="FILE",
+            help="FILE.csv with commas, semicolons, tabs or |, or FILE.jsonl; UTF-8 or UTF-16. -: standard input.",
+        ),
     ],
     owner: Annotated[str | None, typer.Option(help="Username of the owner of new items. Default: none.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Keep an apostrophe before = + - @: the file was exported with --raw.")] = False,
@@ -50,6 +67,7 @@ def import_items(
         bool, typer.Option("--delete-missing", help="Delete items with an external id that no row names. Those whose row is refused stay.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan without applying it.")] = False,
+    kind: Annotated[str | None, typer.Option("--format", help="csv or jsonl. Default: by the file's name; csv for standard input.")] = None,
 ) -> None:
     """Import items from CSV or JSON Lines, or synchronise the catalogue with the file: print a plan, then apply it.
 
@@ -64,7 +82,9 @@ def import_items(
         options = declared.options(match, delete_missing=delete_missing, dry_run=dry_run)
     except InvalidInput as error:
         raise typer.BadParameter(str(error)) from None
-    run = _Import(file, declared, options, raw)
+    if kind not in {None, "csv", "jsonl"}:
+        raise typer.BadParameter(f"the format must be csv or jsonl, not {kind!r}")
+    run = _Import(file, declared, options, raw, f".{kind}" if kind else file.suffix.lower())
     try:
         asyncio.run(run.run(load_settings(), owner))
     except (OSError, LookupError, UnreadableFile, InvalidInput) as error:
@@ -100,6 +120,7 @@ class _Import:
     declared: Import
     options: SyncOptions
     raw: bool
+    ending: str
     counts: SyncCounts = field(default_factory=SyncCounts)
     notes: Sequence[str] = ()
     _has_plan: bool = False
@@ -125,7 +146,7 @@ class _Import:
     async def run(self, settings: Settings, owner: str | None) -> None:
         async with open_database(settings) as database:
             owner_id = None if owner is None else await _user_id(database, owner)
-            with _read_twice(self.path) as file:
+            with stored_input(self.path) as path, _read_twice(path) as file:
                 journal = await self._journal(database, file, owner)
                 options = replace(self.options, owner_id=owner_id)
                 if self.declared.target.form.needs_owner and owner_id is None:
@@ -167,10 +188,9 @@ class _Import:
         return [] if self.declared.name == "items" else [self.declared.name]
 
     def _rows(self, file: BinaryIO) -> Iterator[ImportRow]:
-        kind = self.path.suffix.lower()
-        if kind == ".json":
+        if self.ending == ".json":
             raise UnreadableFile("A .json file is one array: import reads JSON Lines, which `export --format jsonl` writes.")
-        if kind in JSON_LINES:
+        if self.ending in JSON_LINES:
             return self.declared.target.form.from_json_lines(file, match=self.options.match)
         return self.declared.target.form.from_csv(file, raw=self.raw, unread=self._say_unread, match=self.options.match)
 
@@ -201,7 +221,7 @@ def export_items(
     bom: Annotated[bool, typer.Option("--bom", help="CSV with a byte order mark, by which Excel recognises UTF-8.")] = False,
 ) -> None:
     """Export a consistent snapshot of the items; the file appears once it is complete."""
-    if file == Path("-"):
+    if file == STANDARD:
         file = None
     form = kind or (file.suffix.lstrip(".").lower() if file and file.suffix else "csv")
     if form not in FORMATS:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from graph.server.cli.terminal import Force, day, fail, load_settings, new_file, open_database, plural
+from graph.server.cli.terminal import STANDARD, Force, day, fail, load_settings, new_file, open_database, plural
 from graph.server.rest import sales_report as reports
 from graph.server.rest.sales_report import Chart
 from graph.server.settings import Settings
@@ -18,7 +18,7 @@ from persistence.sales import Period
 
 
 def report(
-    out: Annotated[Path, typer.Option(dir_okay=False, help="SVG file to write.")] = Path("report.svg"),
+    out: Annotated[Path, typer.Option(dir_okay=False, help="SVG file to write. -: standard output.")] = Path("report.svg"),
     start: Annotated[
         datetime | None, typer.Option("--from", parser=day, metavar="DAY", help="First day. Default: a year before the last day.")
     ] = None,
@@ -33,7 +33,7 @@ def report(
         chart = asyncio.run(_drawn(load_settings(), start, end, by))
         place.write_text(chart.svg, "utf-8")
     revenue, purchases = sum(each.revenue for each in chart.totals), sum(each.purchases for each in chart.totals)
-    typer.echo(f"{out}: {revenue:,} in {plural(purchases, 'purchase')}.")
+    typer.echo(f"{out}: {revenue:,} in {plural(purchases, 'purchase')}.", err=out == STANDARD)
 
 
 async def _drawn(settings: Settings, start: datetime | None, end: datetime | None, by: Period) -> Chart:

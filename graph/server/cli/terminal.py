@@ -6,6 +6,9 @@ Exit codes: 0 done; 1 refused, or a problem was found; 2 the command or a settin
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import MAXYEAR, MINYEAR, UTC, datetime, time
@@ -27,6 +30,7 @@ from persistence.kit.transient_errors import is_transient
 from persistence.schema import DatabaseUnreachable, upgrade
 
 console = Console(stderr=True)  # What is asked for goes to standard output, so that it can be piped; everything else here.
+STANDARD = Path("-")  # In the place of a file: standard input, or standard output.
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 
 
@@ -78,6 +82,16 @@ def whole_number(least: int = 1, most: int = parsing.WHOLE_MAX) -> Callable[[obj
     return read
 
 
+def readable_file(text: str) -> Path:
+    """A file to read, or `-`; typer alone takes no `-` for one that must exist."""
+    path = Path(text)
+    if path != STANDARD and not path.exists():
+        raise typer.BadParameter(f"file {text!r} does not exist")
+    if path.is_dir():
+        raise typer.BadParameter(f"{text!r} is a folder")
+    return path
+
+
 def day(text: str) -> datetime:
     """Reads a day of the command line, in UTC: typer alone takes `2026-1-1` and digits of any script."""
     try:
@@ -105,8 +119,15 @@ async def open_database(chosen: settings.Settings) -> AsyncGenerator[Database]:
 def new_file(path: Path, *, force: bool) -> Generator[Path]:
     """Where to write what `path` is to hold: it gets its name when it is whole and on the disk. Without `force` no file is replaced.
 
-    A pipe or a device, such as /dev/stdout, is written to as it is.
+    A pipe or a device, such as /dev/stdout, is written to as it is; for `-`, what is whole is copied to standard output.
     """
+    if path == STANDARD:
+        with tempfile.TemporaryDirectory() as folder:
+            yield (place := Path(folder) / "file")
+            with place.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        return
     target = Path(os.path.realpath(path))
     partial = target.with_name(f".storegraph-{os.getpid()}.partial")
     try:
@@ -128,6 +149,18 @@ def new_file(path: Path, *, force: bool) -> Generator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+@contextmanager
+def stored_input(path: Path) -> Generator[Path]:
+    """The file to read; for `-`, what comes through standard input is stored first."""
+    if path != STANDARD:
+        yield path
+        return
+    with tempfile.NamedTemporaryFile() as stored:
+        shutil.copyfileobj(sys.stdin.buffer, stored)
+        stored.flush()
+        yield Path(stored.name)
 
 
 def _refuse_replacing(path: Path, *, force: bool) -> None:

@@ -33,7 +33,7 @@ from graph.kit.execution.engine import Operation
 from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.asgi.error_responses import PRECONDITION_FAILED
 from graph.server.asgi.origins import Origins
-from graph.server.asgi.request_body import BodyTooLarge, BodyTooSlow, ClientGone, read_whole
+from graph.server.asgi.request_body import LAST, BodyTooLarge, BodyTooSlow, ClientGone, announced_bytes, read_whole
 from graph.server.asgi.request_headers import RequestHeaders, headers_of, text
 from graph.server.auth.callers import Callers
 from graph.server.graphql import requests
@@ -223,15 +223,12 @@ class HttpEndpoint:
     async def _body(self, receive: Receive, headers: RequestHeaders, caller: Caller) -> bytes:
         limit = self._limits.bytes_signed_in if caller.principal else self._limits.bytes
         try:
-            announced = int(headers.get(b"content-length", b"0"))
-            return await read_whole(receive, announced, limit=limit, seconds=self._limits.seconds)
+            return await read_whole(receive, announced_bytes(headers), limit=limit, seconds=self._limits.seconds)
         except BodyTooLarge as error:
-            # The connection cannot serve another request: what is left of this one is not read.
-            message = f"The body may have {limit} bytes at most."
-            raise HttpRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, Connection="close") from error
+            raise HttpRefusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body may have {limit} bytes at most.") from error
         except BodyTooSlow as error:
             message = f"The body took longer than {self._limits.seconds:.0f} s."
-            raise HttpRefusal(HTTPStatus.REQUEST_TIMEOUT, message, Connection="close") from error
+            raise HttpRefusal(HTTPStatus.REQUEST_TIMEOUT, message, **LAST) from error
 
 
 async def refuse(send: Send, refused: Refused, media_type: str) -> None:

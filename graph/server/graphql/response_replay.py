@@ -37,6 +37,8 @@ VARYING = (
     *[prefix + name for prefix in (b"graphql-client-", b"apollographql-client-") for name in (b"name", b"version")],
 )
 
+_NOT_REPLAYED = frozenset({b"origin", b"sec-fetch-site", b"expect"})
+
 GZIP = ((b"content-encoding", b"gzip"),)
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -92,11 +94,11 @@ class ResponseReplay:
             self._remember(key, scope)
 
     def _may_replay(self, scope: Scope) -> bool:
-        """Not a browser's request to another site: those pass CORS."""
+        """Not a browser's request to another site: those pass CORS; and not one that waits to be told whether its body is wanted."""
         if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "POST" or scope["query_string"]:
             return False
         headers = headers_of(scope)
-        return b"origin" not in headers and b"sec-fetch-site" not in headers
+        return not headers.keys() & _NOT_REPLAYED
 
     async def _replayed(self, key: Key, entry: ReplayEntry, scope: Scope, send: Send) -> bool:
         hint = entry.hint

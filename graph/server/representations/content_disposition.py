@@ -15,5 +15,7 @@ def disposition(filename: str, content_type: str = "") -> str:
     plain = "".join(char if char.isalnum() or char in " !#$&()+,-.;=@[]^_`{}~" else "_" for char in plain).strip()
     if plain == filename:
         return f'{kind}; filename="{plain}"'
+    if not plain.strip(".") or (plain.startswith(".") and not filename.startswith(".")):  # Nothing is left before the ending.
+        plain = f"file{plain}".rstrip(".")
     # The first is for clients that do not read the second.
-    return f"{kind}; filename=\"{plain or 'file'}\"; filename*=UTF-8''{quote(filename, safe='')}"
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"

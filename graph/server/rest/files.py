@@ -20,7 +20,7 @@ from graph.kit.errors import refusal
 from graph.kit.global_ids import global_id
 from graph.kit.limits.rate_limits import CALLER, RateLimitRule
 from graph.server.asgi.error_responses import NOT_FOUND, UNSUPPORTED, json_response
-from graph.server.asgi.request_body import bounded_chunks
+from graph.server.asgi.request_body import announced_bytes, bounded_chunks
 from graph.server.asgi.request_headers import headers_of, text
 from graph.server.representations.content_disposition import disposition
 from graph.server.representations.representation import Representation, not_modified, select_part
@@ -94,7 +94,7 @@ class FileRoutes:
         if headers_of(request.scope).get(b"content-encoding", b"identity").lower() != b"identity":
             # A few compressed kilobytes can be gigabytes: we would rather not find out.
             raise refusal(UNSUPPORTED, "Send the form uncompressed.", headers={"Accept-Encoding": "identity"})
-        if _announced(request) > self._most_bytes + FORM_BYTES:
+        if announced_bytes(headers_of(request.scope)) > self._most_bytes + FORM_BYTES:
             raise TooLarge(self._most_bytes)
 
     async def _check_free(self, request: Request, context: Context, filename: str) -> int:
@@ -103,7 +103,7 @@ class FileRoutes:
             if await files.by_filename(session, filename):
                 raise FilenameTaken(filename)
             stored = await files.stored_bytes(session, context.require().user_id)
-        if stored + _announced(request) - FORM_BYTES > self._quota_bytes:
+        if stored + announced_bytes(headers_of(request.scope)) - FORM_BYTES > self._quota_bytes:
             raise QuotaExceeded(self._quota_bytes, stored)
         return stored
 
@@ -160,10 +160,6 @@ class FileRoutes:
         following = page.listing.cursor(page.rows[-1]) if page.has_next and page.rows else None
         body = orjson.dumps({"files": [described(row) for row in page.rows], "next": following})
         return Representation(body, "application/json", LISTED).respond(request)
-
-
-def _announced(request: Request) -> int:
-    return int(headers_of(request.scope).get(b"content-length", b"0"))
 
 
 def described(row: StoredFile) -> dict[str, Any]:

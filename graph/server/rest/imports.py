@@ -25,7 +25,8 @@ from graph.kit.global_ids import global_id
 from graph.kit.limits.rate_limits import CALLER, RateLimitRule
 from graph.kit.operations.imports import Import, imports
 from graph.server.asgi.error_responses import UNSUPPORTED
-from graph.server.asgi.request_body import bounded_chunks
+from graph.server.asgi.request_body import announced_bytes, bounded_chunks
+from graph.server.asgi.request_headers import headers_of
 from graph.server.representations.streaming import AbortableStream
 from graph.server.rest.query_parameters import Parameters
 from graph.server.rest.routes import Routes
@@ -81,6 +82,8 @@ class ImportRoutes:
 
     async def _stored(self, request: Request, file: BinaryIO) -> str:
         """The digest of the body, which is in the file then. Raises: TooLarge, Refused."""
+        if announced_bytes(headers_of(request.scope)) > self._most_bytes:
+            raise TooLarge(self._most_bytes)
         digest, held, size = hashlib.blake2b(digest_size=16), bytearray(), 0
         async with aclosing(bounded_chunks(request.receive)) as chunks:
             async for chunk in chunks:

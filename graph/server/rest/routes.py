@@ -111,7 +111,7 @@ class _RouteHandler:
         self._routes, self._endpoint, self._scope, self._limit, self._price = rest_routes, endpoint, scope, limit, price
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
-        body = Body(scope, receive)
+        body = Body(receive)
         request = Request(scope, body.receive)
         try:
             response, caller = await self._answer(request, body)
@@ -119,10 +119,7 @@ class _RouteHandler:
             return
         if caller is not None:
             send = _MeteredSend(send, self._routes.limits, caller, self._price)
-        if body.unread and response.status_code >= HTTPStatus.BAD_REQUEST:
-            await body.answer_early(response, send)
-        else:
-            await response(scope, body.receive, send)
+        await response(scope, receive, send)
 
     async def _answer(self, request: Request, body: Body) -> tuple[Response, Caller | None]:
         """And whose budget pays for its bytes: of a refusal, nobody's."""

@@ -29,7 +29,7 @@ from persistence.kit.parsing.text_lines import LINE_CHARACTERS
 from persistence.kit.parsing.validation import client_name
 from persistence.kit.query.entity import Entity
 
-DELIMITERS = (",", ";", "\t")
+DELIMITERS = (",", ";", "\t", "|")
 LIST_SEPARATOR = ";"  # Between the values of a column that holds a list.
 UNMATCHED = "must be given to match by it: a row without is found by an export's id and createdAt only"
 AMBIGUOUS = "may be thousands or a fraction: write it without a thousands separator, and with two decimal places at most"
@@ -173,7 +173,7 @@ class FileForm:
     def from_csv(
         self, file: BinaryIO, *, raw: bool = False, unread: Callable[[Sequence[str]], None] = lambda _: None, match: Match = Match.NONE
     ) -> Iterator[ImportRow]:
-        """Commas, semicolons or tabs, as a first line `sep=;` says or as the header has most; columns in any order.
+        """Commas, semicolons, tabs or vertical bars, as a first line `sep=;` says or as the header has most; columns in any order.
 
         Lines of separators only are skipped, empty cells at a line's end may be missing or too many. `raw` takes leading apostrophes for text; `unread` hears of
         columns that are neither read nor an export's own.
@@ -308,8 +308,8 @@ def _opening(lines: Iterator[str], header_of: Callable[[Sequence[str]], Sequence
     if says := _SEPARATOR_LINE.fullmatch(first):
         number, delimiter, first = 2, says[1], next(lines, "")
         if delimiter not in DELIMITERS:
-            raise UnreadableFile("The first line names a separator that is not read: it must be a comma, a semicolon or a tab.")
-    while first and not first.strip(" \r\n,;\t"):
+            raise UnreadableFile("The first line names a separator that is not read: it must be a comma, a semicolon, a tab or a |.")
+    while first and not first.strip(" \r\n,;\t|"):
         number, first = number + 1, next(lines, "")
     delimiter = delimiter or max(DELIMITERS, key=first.count)
     records = iter(csv_reader.CsvReader(chain([first] if first else [], lines), delimiter, line=number))

@@ -103,10 +103,10 @@ async def streaming(served: Served, *behind: bytes) -> AsyncGenerator[tuple[asyn
     ("behind", "said"),
     [
         (head("Host: here", *UPGRADE, line=HANDSHAKE), b"An upgrade has to wait for the answers to the requests before it."),
-        (b"no http at all\r\n\r\n", b"Invalid HTTP request received."),
+        (b"no http at all\r\n\r\n", b"This is not a valid HTTP request."),
         (head(), b"The request needs one Host field with a valid value."),
         (head("Host: here", *["X: y"] * 101), b"The head of the request is too large."),
-        (head("Host: here", "Transfer-Encoding: chunked", line="POST / HTTP/1.1") + b"nonsense\r\n", b"Invalid HTTP request received."),
+        (head("Host: here", "Transfer-Encoding: chunked", line="POST / HTTP/1.1") + b"nonsense\r\n", b"This is not a valid HTTP request."),
     ],
 )
 async def test_gets_no_refusal_in_the_middle_of_an_answer(behind: bytes, said: bytes) -> None:
@@ -126,7 +126,7 @@ async def test_gets_no_refusal_in_the_middle_of_an_answer(behind: bytes, said: b
         assert await reader.readuntil(b"0\r\n\r\n") == b"4\r\nmore\r\n0\r\n\r\n"
         rest = await reader.read()
     assert rest.startswith(b"HTTP/1.1 4")
-    assert rest.endswith(said)
+    assert said in rest
 
 
 @pytest.mark.parametrize("behind", [b"", get("/next"), get("/next", "X: " + "y" * 200), head("Host: here", *UPGRADE, line=HANDSHAKE)])

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 
-from graph.server.asgi.protocols.http_protocol import HttpProtocol, is_host
+from graph.server.asgi.protocols.http_protocol import NO_SUCH_METHOD, HttpProtocol, is_host
 from graph.server.asgi.protocols.transport import WireLimits
 from tests.server.asgi.test_http_protocol import LAST, LAST_ANSWER, Impatient, Served, answers, get
 from tests.server.asgi.test_pipelining import read_all
 from tests.support.clients.raw_http import BAD_REQUEST, HANDSHAKE, TOO_LARGE, UPGRADE, exchange, head
+from tests.support.endpoints import until
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -55,7 +57,9 @@ async def test_is_refused_without_one_host(embedded: Service, fields: tuple[str,
     """The same section: "… to any HTTP/1.1 request message that lacks a Host header field"."""
     answer = await exchange(embedded, head(*fields, *upgrade, line=HANDSHAKE))
     assert answer.startswith(BAD_REQUEST)
-    assert answer.endswith(b"connection: close\r\n\r\nThe request needs one Host field with a valid value.")
+    assert answer.endswith(
+        b'{"error":{"code":"BAD_USER_INPUT","message":"The request needs one Host field with a valid value."},"path":"/graphql"}'
+    )
 
 
 @pytest.mark.parametrize(
@@ -221,12 +225,61 @@ async def test_has_so_long_for_a_head(sent: bytes, answer: bytes) -> None:
         ("POST /graphql HTTP/1.1", ("X: a\r\n folded",)),
         ("POST /graphql HTTP/1.1", ("X: a\nY: b",)),
         ("GET /live HTTP/1.1 ", ()),
-        ("get /live HTTP/1.1", ()),
     ],
 )
 async def test_is_refused_where_two_could_read_it_differently(embedded: Service, line: str, fields: tuple[str, ...]) -> None:
     """RFC 9112, sections 2.2, 5.1, 5.2, 6.1 and 6.3."""
     assert (await exchange(embedded, head("Host: here", *fields, line=line) + b"{}\r\n")).startswith(BAD_REQUEST)
+
+
+@pytest.mark.parametrize("path", ["/live", "/graphql", "/api/v2/files/upload", "/docs/README.md", "/nowhere"])
+@pytest.mark.parametrize("method", ["BREW", "get", "GETS", "POST-", "P", "!#$%&'*+-.^_`|~", "PROPFIND", "SETUP", "CONNECT"])
+async def test_is_told_that_its_method_is_none_of_the_servers(embedded: Service, method: str, path: str) -> None:
+    """RFC 9110, section 9.1: "An origin server that receives a request method that is unrecognized or not implemented SHOULD respond with 501"."""
+    target = "here:443" if method == "CONNECT" else path
+    answer = await exchange(embedded, head("Host: here", line=f"{method} {target}?x=1 HTTP/1.1"))
+    top, _, body = answer.partition(b"\r\n\r\n")
+    assert top.startswith(b"HTTP/1.1 501 Not Implemented\r\n")
+    assert (top.count(b"\r\nconnection: close"), top.count(b"\r\nx-request-id: ")) == (1, 1)
+    assert orjson.loads(body) == {"error": {"code": "NOT_IMPLEMENTED", "message": NO_SUCH_METHOD.message}, "path": target}
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/live", "GET, HEAD"), ("/graphql", "GET, HEAD, POST, QUERY"), ("/api/v2/files/upload", "POST")]
+)
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "OPTIONS"])
+async def test_is_told_which_methods_its_address_has(embedded: Service, method: str, path: str, allowed: str) -> None:
+    """The same section: one that is recognized and not allowed gets 405."""
+    answer = await exchange(embedded, head("Host: here", "Connection: close", line=f"{method} {path} HTTP/1.1"))
+    assert answer.startswith(b"HTTP/1.1 405 Method Not Allowed\r\n")
+    (told,) = (line.partition(b": ")[2] for line in answer.lower().split(b"\r\n") if line.startswith(b"allow: "))
+    assert sorted(told.decode().upper().split(", ")) == sorted(allowed.split(", "))
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ((b"BR", b"EW / HTTP/1.1\r\n"), 501),
+        ((b"GE", b"TS / HTTP/1.1\r\n"), 501),
+        ((get("/whole"), b"BREW / HTTP/1.1\r\n"), 501),
+        ((get("/whole") + b"BREW / HTTP/1.1\r\nHost: here\r\n\r\n",), 501),
+        ((b"SET", b"UP / HTTP/1.1\r\n"), 501),
+        ((get("/whole") + b"\x16\x03\x01\x02",), 400),
+        ((b"BREW /\r\n\r\n",), 400),
+        ((b"BREW / HTTP/3.0\r\n",), 400),
+        ((b"{BREW / HTTP/1.1\r\n",), 400),
+        ((b" GET / HTTP/1.1\r\n",), 400),
+        ((b"\x16\x03\x01",), 400),
+    ],
+)
+async def test_may_come_in_parts(parts: tuple[bytes, ...], status: int) -> None:
+    served = Served(answers, HttpProtocol)
+    async with served.client() as (reader, _):
+        await until(lambda: bool(served.state.connections))
+        (connection,) = served.state.connections
+        for part in parts:
+            connection.data_received(part)
+        assert b"HTTP/1.1 %d " % status in await reader.read()
 
 
 async def test_may_offer_another_protocol() -> None:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from contextlib import chdir
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,15 +47,15 @@ class Done:
     err: str
 
 
-async def run(settings: Settings, folder: Path, *arguments: str, **variables: str) -> Done:
+async def run(settings: Settings, folder: Path, *arguments: str, given: bytes | None = None, **variables: str) -> Done:
     """In this process: a Python of its own takes seconds to start. What differs between the two is tested below."""
     known = dict.fromkeys((name.upper() for name in Settings.model_fields), None)
     with chdir(folder):
         environment = {**known, "COLUMNS": "150", **environment_of(settings), **variables}
-        done = await asyncio.to_thread(CliRunner().invoke, cli, arguments, env=environment)
+        done = await asyncio.to_thread(CliRunner().invoke, cli, arguments, env=environment, input=given)
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
-    return Done(done.exit_code, done.stdout, done.stderr)
+    return Done(done.exit_code, done.stdout_bytes.decode(errors="surrogateescape"), done.stderr)
 
 
 def run_apart(folder: Path, *arguments: str, **variables: str) -> Done:
@@ -346,6 +347,80 @@ async def test_reads_a_pipe(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     read = await run(settings, tmp_path, "import", "feed.csv", *arguments)
     await writing
     assert (read.code, read.out, read.err) == (0, applied(created=1) if arguments else imported(1), "")
+
+
+CSV, JSON_LINE = b"name,price\nPot,1\nPan,x\n", b'{"name": "Pot", "price": 1}\n{"name": "Pan", "price": "x"}\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "line"),
+    [
+        (CSV, (), 3),
+        (CSV, ("--format", "csv"), 3),
+        (CSV.decode().encode("utf-16"), (), 3),
+        (CSV.replace(b",", b"|"), (), 3),
+        (JSON_LINE, ("--format", "jsonl"), 2),
+    ],
+)
+async def test_reads_standard_input(tmp_path: Path, content: bytes, arguments: tuple[str, ...], line: int) -> None:
+    settings = await settings_for("sqlite", tmp_path)
+    read = await run(settings, tmp_path, "import", "-", *arguments, given=content)
+    refusal = f"line {line}: price: must be a decimal number such as 9.99\n"
+    assert (read.code, read.out, read.err) == (1, imported(1, refused=1), refusal)
+    assert (await run(settings, tmp_path, "import", "-", "--format", "xlsx", given=content)).code == 2
+    (tmp_path / "named.txt").write_bytes(content)
+    assert (await run(settings, tmp_path, "import", "named.txt", *arguments)).out == imported(1, refused=1)
+    assert (await run(settings, tmp_path, "export")).out.count("Pot,,1.00,") == 2
+
+
+async def test_writes_to_standard_output_and_reads_it_back(tmp_path: Path) -> None:
+    settings = await settings_for("sqlite", tmp_path)
+    await run(settings, tmp_path, "seed", "--items", "3")
+    before = names(tmp_path)
+    exported = await run(settings, tmp_path, "export", "-", "--format", "jsonl")
+    copied = await run(settings, tmp_path, "backup", "-")
+    drawn = await run(settings, tmp_path, "report", "--out", "-")
+    copy = copied.out.encode(errors="surrogateescape")
+    assert (exported.out.count("\n"), copy[:16], drawn.out[:4]) == (3, b"SQLite format 3\0", "<svg")
+    assert copied.err == f"-: {len(copy):,} bytes, whole and checked.\n"
+    assert re.fullmatch(r"-: [0-9,]+\.\d\d in \d+ purchases\.\n", drawn.err)
+    assert [each.code for each in (exported, copied, drawn)] == [0, 0, 0]
+    assert names(tmp_path) == before
+    assert (await run(settings, tmp_path, "import", "-", given=b"name,price\nPot,1\n")).code == 0
+    assert (await run(settings, tmp_path, "restore", "-", given=copy)).code == 0
+    assert (await run(settings, tmp_path, "export", "--format", "jsonl")).out == exported.out
+    refused = await run(settings, tmp_path, "restore", "-", given=b"nonsense")
+    assert (refused.code, refused.err.startswith("Nothing was changed: ")) == (1, True)
+
+
+async def test_says_its_version(tmp_path: Path) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for option in ("--version", "-V"):
+        assert (await run(Settings.model_construct(), tmp_path, option)).out == f"storegraph {version}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("exprot",), "No such command 'exprot'. Did you mean 'export'?"),
+        (("jobs", "lst"), "No such command 'lst'. Did you mean 'list'?"),
+        (("export", "--forse"), "No such option: --forse (Possible options: --force, --format)"),
+        (("import", "none.csv"), "file 'none.csv' does not exist"),
+    ],
+)
+async def test_says_what_may_have_been_meant(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    told = await run(Settings.model_construct(), tmp_path, *arguments)
+    assert (told.code, told.out) == (2, "")
+    assert message in told.err
+
+
+async def test_helps_with_each_command_by_either_option(tmp_path: Path) -> None:
+    told = await run(Settings.model_construct(), tmp_path, "--help")
+    commands = [[name] for name in re.findall(r"^│ ([a-z]+) {2,}\S", told.out, re.MULTILINE)]
+    for command in [*commands, ["jobs", "list"], ["jobs", "retry"]]:
+        short, long = [await run(Settings.model_construct(), tmp_path, *command, option) for option in ("-h", "--help")]
+        assert (short.code, short.out) == (0, long.out)
+        assert f"Usage: storegraph {' '.join(command)}" in short.out.replace("root", "storegraph")
 
 
 WRITERS = {"all.csv": ("export",), "copy.db": ("backup",), "sales.svg": ("report", "--out")}

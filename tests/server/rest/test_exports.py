@@ -6,9 +6,11 @@ import asyncio
 import csv
 import gc
 import io
+import json
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, AsyncExitStack
+from datetime import datetime
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -152,6 +154,29 @@ async def test_gives_the_same_bytes_on_every_database(service: Service) -> None:
     assert raw[5].startswith("'=quoted,''+x,2.00,'@t;u,0,")
 
 
+async def test_writes_instants_as_graphql_does_through_every_door(service: Service) -> None:
+    """RFC 3339: six digits behind the second, or none."""
+    fractions = {
+        ".000000": "",
+        ".500000": ".500000",
+        ".000001": ".000001",
+        ".123450": ".123450",
+        ".999999": ".999999",
+        ".010000": ".010000",
+    }
+    await fill(service, *[ItemValues(fraction, Decimal(1)) for fraction in fractions])
+    async with service.database.transaction() as work:
+        for fraction in fractions:
+            moment = datetime.fromisoformat(f"2027-02-28T23:50:00{fraction}+00:00")
+            await work.session.execute(update(items.Item).where(items.Item.name == fraction).values(created_at=moment))
+    expected = {name: f"2027-02-28T23:50:00{fraction}+00:00" for name, fraction in fractions.items()}
+    page = await service.ask("{ items(first: 10) { nodes { name createdAt } } }")
+    table = (await fetch(service, "csv"))[2]
+    listed = (await fetch(service, "json", token=await service.sign_in(Scope.ITEMS_READ, username="bob")))[2]
+    for rows in (page["items"]["nodes"], csv.DictReader(io.StringIO(table, newline="")), json.loads(listed)):
+        assert {row["name"]: row["createdAt"] for row in rows} == expected
+
+
 async def test_shows_one_instant(service: Service) -> None:
     """What is written while a reader is slow is not in its file, nor half of it."""
     await fill(service, *(ItemValues(f"Item {n}", Decimal(1), "x" * 500) for n in range(5_000)))
@@ -257,6 +282,7 @@ async def test_ends_in_order_when_its_reader_stalls(
     said = capsys.readouterr().out
     assert "reads too slowly" in said
     assert "Traceback" not in said
+    monkeypatch.setattr(streaming, "STALLED_SECONDS", 60.0)
     assert (await fetch(service, kind, token=token))[0] == 200
 
 

@@ -19,7 +19,7 @@ LIMITS = WireLimits(head_seconds=1, slow_seconds=1, check_seconds=0.25, linger_s
 def shorten() -> None:
     http_protocol.HttpProtocol.limits = websocket_protocol.WebSocketProtocol.limits = LIMITS
     serve.KEEP_ALIVE_SECONDS = 2
-    request_body.SILENT_SECONDS = request_body.LINGER_SECONDS = 1.0
+    request_body.SILENT_SECONDS = 1.0
     for module, name, shorter in (
         (app, "HttpEndpoint", partial(http.HttpEndpoint, limits=http.HttpLimits(seconds=1))),
         (app, "SocketEndpoint", partial(websocket.SocketEndpoint, limits=websocket.SocketLimits(init_seconds=1))),

@@ -17,6 +17,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from graph.kit.auth import network
+from graph.kit.errors import BAD_USER_INPUT, UNAVAILABLE
+from graph.server.asgi.error_responses import NOT_IMPLEMENTED, TOO_LARGE, TOO_SLOW, error_response
 from graph.server.asgi.protocols.response_writer import ResponseWriter
 from graph.server.asgi.protocols.transport import (
     BY_BACKLOG,
@@ -28,6 +30,7 @@ from graph.server.asgi.protocols.transport import (
     has_input,
 )
 from graph.server.asgi.request_headers import headers_of
+from graph.server.asgi.response_headers import new_request_id, with_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +40,17 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 VERSIONS = ("1.1", "1.0")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
+"""Those that mean something to some server of this kind; which of them a route has, it says itself. Source: RFC 9110, section 9.1; RFC 10008."""
 CHUNKED = b"chunked"
 HEAD_END = b"\r\n\r\n"
+DISCARDED_BYTES = 65_536  # Of a body that nobody wants: so much is read for the connection's next request. More is not worth its time.
 SHORT_HEAD = 128  # Bytes. Ends of heads are looked for beyond this, so that many tiny requests are not as many calls of the parser.
+
+# A method and what follows it: all of a request's first line, or the beginning that has come. Source: RFC 9112, section 3; RFC 9110, section 5.6.2.
+REQUEST_LINE = re.compile(
+    rf"(?:\A|\r\n)(?!(?:{'|'.join(METHODS)}) )[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:\Z| (?P<target>[!-~]*)(?:\Z| (?:\Z|HTTP/1\.[01]\r?\n)))".encode()
+)
 
 H2C = re.compile(rb"(\r\n)upgrade:([ \t]*h2c[ \t]*\r\n)", re.IGNORECASE)
 
@@ -52,18 +63,20 @@ class Rejection(NamedTuple):
     """An answer that the connection gives by itself, its last one."""
 
     status: int
-    text: str
+    code: str
+    message: str
 
 
-MALFORMED = Rejection(400, "Invalid HTTP request received.")  # uvicorn's words.
-NO_HOST = Rejection(400, "The request needs one Host field with a valid value.")
-UPGRADE_TOO_EARLY = Rejection(400, "An upgrade has to wait for the answers to the requests before it.")
-HEAD_TOO_LARGE = Rejection(431, "The head of the request is too large.")
-HEAD_TOO_SLOW = Rejection(408, "The head of the request took too long.")
-TOO_MANY = Rejection(503, "Too many requests wait on this connection.")
-TOO_MANY_CONNECTIONS = Rejection(503, "Too many connections are open from your network: close one.")
-NO_SUCH_CODING = Rejection(501, "The only transfer coding that this server reads is chunked.")
-NO_SUCH_VERSION = Rejection(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
+MALFORMED = Rejection(400, BAD_USER_INPUT, "This is not a valid HTTP request.")
+NO_HOST = Rejection(400, BAD_USER_INPUT, "The request needs one Host field with a valid value.")
+UPGRADE_TOO_EARLY = Rejection(400, BAD_USER_INPUT, "An upgrade has to wait for the answers to the requests before it.")
+HEAD_TOO_LARGE = Rejection(431, TOO_LARGE, "The head of the request is too large.")
+HEAD_TOO_SLOW = Rejection(408, TOO_SLOW, "The head of the request took too long.")
+TOO_MANY = Rejection(503, UNAVAILABLE, "Too many requests wait on this connection.")
+TOO_MANY_CONNECTIONS = Rejection(503, UNAVAILABLE, "Too many connections are open from your network: close one.")
+NO_SUCH_METHOD = Rejection(501, NOT_IMPLEMENTED, f"This server knows the methods {', '.join(METHODS)}, in capital letters.")
+NO_SUCH_CODING = Rejection(501, NOT_IMPLEMENTED, "The only transfer coding that this server reads is chunked.")
+NO_SUCH_VERSION = Rejection(505, NOT_IMPLEMENTED, "This server speaks HTTP/1.1 and HTTP/1.0.")
 
 
 HTTP_CONNECTIONS = "http connections"
@@ -112,6 +125,7 @@ class _RejectedError(Exception):
 class HttpProtocol(HttpToolsProtocol):
     limits = WireLimits()
 
+    url = b""
     _running: RequestResponseCycle | None = None
     """The request whose application was started last; those behind it wait in `pipeline`."""
     _head_since: float | None = None
@@ -121,6 +135,8 @@ class HttpProtocol(HttpToolsProtocol):
     _rejection: Rejection | None = None
     """From then on nothing more is parsed."""
     _lingers_since: float | None = None
+    _dropped = 0
+    """Bytes that came since then."""
     _connections: HttpConnections | None = None
     _network: str | None = None
     """Under which it is counted among the open ones."""
@@ -184,7 +200,11 @@ class HttpProtocol(HttpToolsProtocol):
     # What comes.
 
     def data_received(self, data: bytes) -> None:
-        if self._backlog:
+        if self._lingers_since is not None:
+            self._dropped += len(data)
+            if self._dropped > self.limits.linger_bytes:
+                self._buffered.abort()
+        elif self._backlog:
             self._wait(data)
         else:
             self._parse(data)
@@ -192,7 +212,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         """Parse up to the end of a request; what is behind it waits for its answer. So hardly anything is ever in uvicorn's pipeline."""
         at, size = 0, len(data)
-        while at < size and self._rejection is None and self.parser is not None:
+        while at < size and self._rejection is None and self._lingers_since is None and self.parser is not None:
             if self._answer_due and not self.cycle.more_body:
                 self._wait(data[at:])
                 return
@@ -239,12 +259,26 @@ class HttpProtocol(HttpToolsProtocol):
                 self._reject(MALFORMED)
             else:
                 return int(upgrade.args[0])  # To a protocol that nobody speaks here: ignored. Source: RFC 9110, section 7.8.
+        except httptools.HttpParserInvalidMethodError:
+            self._reject(self._invalid_method(piece))
         except httptools.HttpParserError:
-            self._reject(self._rejection or MALFORMED)
+            self._reject(self._rejection or (MALFORMED if self._knows_method else NO_SUCH_METHOD))
         else:
             if self._is_head_too_large:
                 self._reject(HEAD_TOO_LARGE)
         return len(piece)
+
+    @property
+    def _knows_method(self) -> bool:
+        return self.parser.get_method().decode() in METHODS
+
+    def _invalid_method(self, piece: bytes) -> Rejection:
+        """What httptools knows no method in is a request with one of its own, or no request."""
+        found = REQUEST_LINE.search(piece)
+        if found is None:
+            return MALFORMED
+        self.url = found["target"] or b""
+        return NO_SUCH_METHOD
 
     @property
     def _announces_body(self) -> bool:
@@ -289,6 +323,8 @@ class HttpProtocol(HttpToolsProtocol):
             return HEAD_TOO_LARGE
         if version not in VERSIONS:
             return NO_SUCH_VERSION
+        if not self._knows_method:
+            return NO_SUCH_METHOD
         if not is_host(host) if host is not None else version == "1.1":
             return NO_HOST  # Source: section 3.2.
         if version == "1.0":
@@ -322,16 +358,21 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        if cycle.scope["method"] != "HEAD":  # Whatever uvicorn's access log is set to: ours tells more.
-            whole = ResponseWriter(cycle, self.transport.write)
-            super()._start_asgi_task(cycle, lambda scope, receive, _: app(scope, receive, whole.send))
-        else:
-            super()._start_asgi_task(cycle, app)
+        whole = ResponseWriter(cycle, self.transport.write, self._answer_early)
+        super()._start_asgi_task(cycle, lambda scope, receive, _: app(scope, receive, whole.send))
+
+    def _answer_early(self, cycle: RequestResponseCycle) -> None:
+        """Before the request is whole: the connection's last answer, unless what is left of the request is short and comes for certain.
+
+        A client that waits for 100 Continue need not send it. Source: RFC 9110, section 10.1.1.
+        """
+        if cycle.waiting_for_100_continue or not 0 < self._body_left <= DISCARDED_BYTES:
+            cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
         """The steps of uvicorn, but for its timer; and reading goes on only when no request waits."""
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._lingers_since is not None:
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
@@ -367,11 +408,23 @@ class HttpProtocol(HttpToolsProtocol):
         cycle.message_event.set()
 
     def _write_rejection(self, rejection: Rejection) -> None:
-        """What uvicorn writes, but the connection closes when its client does: at once would destroy the answer. Source: section 9.6."""
-        text = rejection.text.encode()
-        fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text)), (b"connection", b"close")]
-        head = b"".join(b"%b: %b\r\n" % field for field in [*self.server_state.default_headers, *fields])
-        self.transport.write(STATUS_LINE[rejection.status] + head + b"\r\n" + text)
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        response = error_response(rejection.code, rejection.message, path, {"Connection": "close"})
+        fields = [*self.server_state.default_headers, *with_own(response.raw_headers, new_request_id(), 0.0)]
+        head = b"".join(b"%b: %b\r\n" % field for field in fields)
+        self.transport.write(STATUS_LINE[rejection.status] + head + b"\r\n" + bytes(response.body))
+        self._linger()
+
+    def lingers(self) -> bool:
+        """Whether its client is in the middle of a body that nobody waits for: closing at once would destroy the answer to it."""
+        is_answered = self._running is not None and self._running.response_complete
+        if not is_answered or self._in_head or self._lingers_since is not None or self.transport.is_closing():
+            return False
+        self._linger()
+        return True
+
+    def _linger(self) -> None:
+        """Write no more, and close when the client does: what it still sends is dropped. Source: section 9.6."""
         self._buffered.write_eof()
         self._lingers_since = self.loop.time()
         self.flow.resume_reading()

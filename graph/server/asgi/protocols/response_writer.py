@@ -25,11 +25,13 @@ BODILESS = frozenset({204, 304})
 class ResponseWriter:
     """Writes an answer of a head and one body of the length it says; any other goes to uvicorn's own cycle as it came."""
 
-    __slots__ = ("_cycle", "_head", "_length", "_put", "_start", "_until_close")
+    __slots__ = ("_cycle", "_early", "_head", "_length", "_put", "_start", "_until_close")
 
-    def __init__(self, cycle: RequestResponseCycle, put: Callable[[bytes], None]) -> None:
-        """`put` writes to the connection."""
-        self._cycle, self._put = cycle, put
+    def __init__(
+        self, cycle: RequestResponseCycle, put: Callable[[bytes], None], early: Callable[[RequestResponseCycle], None] = lambda _: None
+    ) -> None:
+        """`put` writes to the connection; `early` hears of an answer to a request that is not whole."""
+        self._cycle, self._put, self._early = cycle, put, early
         self._start: ASGISendEvent | None = None
         self._until_close = False
 
@@ -45,6 +47,11 @@ class ResponseWriter:
                 return
             await self._cycle.send(start)
         elif message["type"] == "http.response.start" and not self._cycle.response_started:
+            if self._cycle.more_body:
+                self._early(self._cycle)
+            if self._cycle.scope["method"] == "HEAD":
+                await self._cycle.send(message)
+                return
             self._head, self._length = _head(message["status"], [*self._cycle.default_headers, *message.get("headers", ())])
             if self._length:  # A stream says none, and its head need not wait for what comes first.
                 self._start = message

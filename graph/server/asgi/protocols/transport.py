@@ -44,6 +44,7 @@ class WireLimits:
     head_fields: int = 100
     head_seconds: float = 10.0  # From a connection's start, or a head's first byte, to the head's end.
     waiting_requests: int = 16  # Pipelined behind one whose answer is due.
+    linger_bytes: int = 2**25  # Dropped after a refusal, in this time: a client that has sent so much since does not look for it.
     linger_seconds: float = 5.0  # After a refusal, for the client to read it while it still sends. Source: RFC 9112, section 9.6.
     least_rate: int = 4_096  # Bytes a second that a client must take while something waits for it.
     slow_seconds: float = 15.0  # How long it may take less.
@@ -66,6 +67,10 @@ class ProtocolCallbacks(Protocol):
     def pause_writing(self) -> None: ...
     def resume_writing(self) -> None: ...
     def connection_lost(self, exc: Exception | None) -> None: ...
+    def lingers(self) -> bool:
+        """Whether it closes the connection itself, a little later."""
+        ...
+
     def check_progress(self, now: float) -> None:
         """Called every `check_seconds` (`loop.time`), for deadlines of the protocol's own."""
         ...
@@ -118,9 +123,10 @@ class BufferedTransport(asyncio.BufferedProtocol):
             self._transport.write_eof()
 
     def close(self) -> None:
-        """Once everything is written, or `slow_seconds` after the client has stopped to read."""
+        """Once everything is written, or `slow_seconds` after the client has stopped to read. A client that still sends may read the answer first."""
         self.flush()
-        self._transport.close()
+        if not self._protocol.lingers():
+            self._transport.close()
 
     def abort(self) -> None:
         """At once. What was not sent yet is lost, in the kernel too: it would go on trying for minutes."""
@@ -269,6 +275,9 @@ class _NoCallbacks:
     def pause_writing(self) -> None: ...
     def resume_writing(self) -> None: ...
     def connection_lost(self, exc: Exception | None) -> None: ...
+    def lingers(self) -> bool:
+        return False
+
     def check_progress(self, now: float) -> None: ...
 
 

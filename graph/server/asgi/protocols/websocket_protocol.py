@@ -113,6 +113,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.close_timeout = self.limits.close_seconds
         self._rate, self._is_deaf = FrameRate(self.frame_limits), False
 
+    def lingers(self) -> bool:
+        return False
+
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             return
