@@ -139,7 +139,7 @@ async def test_has_so_many_connections_and_one_more_for_an_idle_one() -> None:
         refused, _ = await asyncio.open_connection("127.0.0.1", port)
         answer = await refused.read()
         assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
-        assert answer.endswith(b"Too many connections are open from your network: close one.")
+        assert b"Too many connections are open from your network: close one." in answer
         gate.set()
         for reader, _ in (opened[0], opened[1], opened[3]):
             assert (await reader.read(65_536)).endswith(b"ok")
