@@ -15,8 +15,8 @@ from persistence.kit import backups
 from persistence.kit.events import log as events
 from persistence.purchases.table import Purchase
 from tests.conftest import settings_for
-from tests.server.cli.test_commands import run
 from tests.support.clients.websocket_subscriber import listening
+from tests.support.command_line import run
 from tests.support.load.retrying_clients import PURCHASE, STOCK, Shopping
 from tests.support.servers import databases
 from tests.support.servers.processes import serving

@@ -18,8 +18,8 @@ from persistence.kit.jobs.queue import Job
 from persistence.kit.jobs.runner import JobRunner, WorkerConfig
 from persistence.purchases import table as purchases
 from tests.conftest import settings_for
-from tests.server.cli.test_commands import run
 from tests.server.telemetry.test_metrics import labels, samples
+from tests.support.command_line import run
 from tests.support.endpoints import until
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from persistence import users
-from tests.server.cli.test_commands import Done, run
+from tests.support.command_line import Done, run
 
 if TYPE_CHECKING:
     from pathlib import Path

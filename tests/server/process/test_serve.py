@@ -15,7 +15,7 @@ from graph.server.cli import serve
 from graph.server.process import server
 from graph.server.telemetry import logs
 from tests.conftest import settings_for
-from tests.server.cli.test_commands import run
+from tests.support.command_line import run
 from tests.support.servers.processes import run as run_apart
 from tests.support.servers.processes import serving as served
 
