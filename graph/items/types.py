@@ -126,7 +126,7 @@ class ItemQuery:
     @query(
         scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE),
         description="The catalogue with page numbers, for administration.",
-        cost=Cost(weight=200, size="pageSize", supplied={"search": search_points}),
+        cost=Cost(weight=300, size="pageSize", supplied={"search": search_points}),
         limit=RateLimitRule("3/60seconds", by=ADDRESS),
         plan=ReadNumberedPage("items", numbered_list),
     )

@@ -54,8 +54,9 @@ async def judge_tables(shop: Shop, request: Any, sent: Sequence[str]) -> None:
 
 
 def tables(sent: Sequence[str]) -> set[str]:
+    """Triggers keep words and spellings with the rows whose they are: they change when these do."""
     named = {name for statement in sent for name in FROM.findall(statement)}
-    return {name.removesuffix("_search") for name in named} & set(Base.metadata.tables)
+    return {name.removesuffix("_search").removesuffix("_spellings") for name in named} & set(Base.metadata.tables)
 
 
 @fuzzed(0.5)
