@@ -14,6 +14,7 @@ from sqlalchemy import event
 
 from graph.kit.auth import Caller, Scope
 from graph.kit.errors import Refused
+from graph.server.asgi.response_headers import REQUEST_ID
 from graph.server.auth.tokens import KNOWN_BYTES, TOKEN_BYTES
 from graph.server.graphql.subscriptions.connection_registry import CHECK_SECONDS, CLOSING_SECONDS
 from persistence import logins, users
@@ -37,12 +38,12 @@ OWN = ContextVar("OWN", default=False)
 
 
 @contextmanager
-def looks(service: Service, *, own: bool = False) -> Generator[list[str]]:
-    """The statements that look at the standing of tokens; `own`: of this task, not those that the service sends each half second."""
+def looks(service: Service) -> Generator[list[str]]:
+    """The statements that look at the standing of tokens for this task or a request, without those that the service sends each half second."""
     sent: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
-        if context.execution_options.get("token_status") and (OWN.get() or not own):
+        if context.execution_options.get("token_status") and (OWN.get() or REQUEST_ID.get(None)):
             sent.append(statement)
 
     engines = [engine.sync_engine for engine in service.database.engines]
@@ -107,7 +108,7 @@ async def test_ends_its_sockets_within_a_second_among_hundreds_of_which_some_do_
     async with AsyncExitStack() as stack:
         opened = [await stack.enter_async_context(listening(service, ECHO, {"channel": "room"}, token=token)) for token in tokens]
         silent = await stalled(service, connections)
-        with looks(service, own=True) as sent:
+        with looks(service) as sent:
             await connections.check(datetime.now(UTC))
         assert len(sent) <= 2  # One statement a check, which may join the service's own.
         async with service.database.transaction() as work:
@@ -129,7 +130,7 @@ async def test_ends_its_sockets_within_a_second_among_hundreds_of_which_some_do_
 async def test_looks_once_at_all_tokens_that_are_due_at_the_same_time(service: Service) -> None:
     ada = await service.make_user()
     issued = [service.tokens.issue(ada.id, ()) for _ in range(20)]
-    with looks(service, own=True) as sent:
+    with looks(service) as sent:
         principals = await asyncio.gather(*map(service.tokens.principal, issued))
     assert [each.user_id for each in principals] == [ada.id] * 20
     assert len(sent) <= 2  # The service's own may be on its way.
