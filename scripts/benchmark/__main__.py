@@ -14,13 +14,15 @@ from scripts.benchmark.rounds import FULL, QUICK, Pace
 from scripts.benchmark.servers import ROOT
 
 PICTURE = ROOT / "docs" / "bench.svg"
-CASES = ("W1", "W4", "W5", "W7", "W8", "SQLite", "W6", "L")  # W1 stands for W1 to W3.
+CASES = ("C1", "W1", "W4", "W5", "W7", "W8", "SQLite", "W6", "L")  # C1 stands for C1 to C3, W1 for W1 to W3.
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="little data and short rounds: a minute or two, for orientation")
-    parser.add_argument("--only", default=",".join(CASES), help=f"some of {','.join(CASES)}, in any order; W1 stands for W1 to W3")
+    parser.add_argument(
+        "--only", default=",".join(CASES), help=f"some of {','.join(CASES)}, in any order; C1 stands for C1 to C3, W1 for W1 to W3"
+    )
     parser.add_argument("--picture", type=Path, help=f"where to write it; a full run writes {PICTURE.relative_to(ROOT)}")
     arguments = parser.parse_args()
     requested = set(arguments.only.split(","))
@@ -44,6 +46,7 @@ def _measured(data: Dataset, pace: Pace, requested: set[str]) -> list[Finding]:
             findings.extend(found)
             print("\n".join(map(line, found)), flush=True)
 
+    add("C1", lambda: measurements.client_documents(data, pace))
     add("W1", lambda: measurements.reads(data, pace))
     add("W4", lambda: measurements.cached_page(data, pace))
     add("W5", lambda: measurements.deliveries(data, pace))

@@ -15,7 +15,7 @@ from scripts.benchmark.dataset import Dataset
 from scripts.benchmark.queries import Case
 from scripts.benchmark.report import Finding, Target, at_least, at_most
 from scripts.benchmark.rounds import Figures, Pace
-from scripts.benchmark.servers import BARE, CACHED, NODE, PRODUCT, PSQL, REST, STATIC, STOCK, Server
+from scripts.benchmark.servers import BARE, CACHED, COMPILED, NODE, PRODUCT, PSQL, REST, STATIC, STOCK, Server
 
 CPU = "server CPU, µs a request"
 IDS = 5_000  # Different ones, asked for in turn.
@@ -32,9 +32,17 @@ def reads(ground: Dataset, pace: Pace) -> list[Finding]:
             start(servers.python(REST, "rest", place)),
             start(servers.python(STOCK, "stock", place)),
             start(servers.mercurius(place)),
+            start(servers.compiled(place)),
             start(servers.python(BARE, "bare", place)),
         ]
         return [asyncio.run(_read(case, who, ground, pace)) for case in queries.READS]
+
+
+def client_documents(ground: Dataset, pace: Pace) -> list[Finding]:
+    """What bare asyncpg answers is the same without a count."""
+    place = ground.place
+    with servers.product(place) as ours, servers.compiled(place) as compiled, servers.python(BARE, "bare", place) as bare:
+        return [asyncio.run(_read(case, [ours, compiled, bare], ground, pace)) for case in queries.CLIENTS]
 
 
 def sqlite_reads(ground: Dataset, pace: Pace) -> list[Finding]:
@@ -55,13 +63,15 @@ async def _read(case: Case, who: Sequence[Server], ground: Dataset, pace: Pace, 
 
 def _read_targets(case: Case, cpu: Mapping[str, float], *, sqlite: bool) -> list[Target]:
     ours, share = cpu[PRODUCT], 8 if case.name == "W3" and not sqlite else 6
+    if case in queries.CLIENTS:
+        return [at_most(f"≤ {COMPILED}", ours, cpu[COMPILED]), at_most(f"≤ 1.5 × {BARE}", ours, cpu[BARE] * 1.5)]
     rest = at_most(f"≤ {REST} ÷ {share}", ours, cpu[REST] / share)
     if sqlite:
         return [rest]
     if case.name == "W3":
-        return [rest, at_most(f"≤ half of {NODE}", ours, cpu[NODE] / 2)]
-    node = at_most(f"≤ {NODE}", ours, cpu[NODE])
-    return [rest, node, at_most(f"≤ 2 × {BARE}", ours, cpu[BARE] * 2)] if case.name == "W2" else [rest, node]
+        return [rest, at_most(f"≤ half of {NODE}", ours, cpu[NODE] / 2), at_most(f"≤ {COMPILED}", ours, cpu[COMPILED])]
+    others = [rest, at_most(f"≤ {NODE}", ours, cpu[NODE]), at_most(f"≤ {COMPILED}", ours, cpu[COMPILED])]
+    return [*others, at_most(f"≤ 2 × {BARE}", ours, cpu[BARE] * 2)] if case.name == "W2" else others
 
 
 def cached_page(ground: Dataset, pace: Pace, *, sqlite: bool = False) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""What is asked in W1 to W3: the same questions in each server's own words, and how their answers compare."""
+"""What is asked in W1 to W3 and C1 to C3: the same questions in each server's own words, and how their answers compare."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ FIELDS = "id name description price tags inventory inStock createdAt"
 ITEM = f"query ($id: ID!) {{ item(id: $id) {{ {FIELDS} }} }}"
 ITEMS = f"query ($after: String) {{ items(first: {PAGE}, after: $after) {{ nodes {{ {FIELDS} }} }} }}"
 OWNED = f"query ($after: String) {{ items(first: {PAGE}, after: $after) {{ nodes {{ {FIELDS} owner {{ username fullName }} }} }} }}"
+INCLUDED = OWNED.replace("($after: String)", "($after: String, $all: Boolean = true)").replace("owner {", "owner @include(if: $all) {")
+COUNTED = OWNED.replace("{ nodes", "{ totalCount nodes")
+NODE = f"query ($id: ID!) {{ node(id: $id) {{ __typename id ... on Item {{ {FIELDS} }} }} }}"
 FIRST_CURSOR = "{ items(first: 1) { pageInfo { endCursor } } }"
 
 Ask = Callable[[int], bytes]  # A request about the item with this id, or about the page after it.
@@ -48,12 +51,13 @@ class Case:
     path: str
 
     async def ask(self, who: Server) -> Ask:
+        single = self.query in {ITEM, NODE}
         if who.name in {servers.REST, servers.BARE}:
-            return (lambda id_: load.get(f"{self.path}/{id_}")) if self.query is ITEM else lambda id_: load.get(f"{self.path}?after={id_}")
-        if who.name in {servers.STOCK, servers.NODE}:
-            return (lambda id_: graphql(ITEM, id=str(id_))) if self.query is ITEM else lambda id_: graphql(self.query, after=str(id_))
-        if self.query is ITEM:
-            return lambda id_: graphql(ITEM, id=item_id(id_))
+            return (lambda id_: load.get(f"{self.path}/{id_}")) if single else lambda id_: load.get(f"{self.path}?after={id_}")
+        if who.name in {servers.STOCK, servers.NODE, servers.COMPILED}:
+            return (lambda id_: graphql(self.query, id=str(id_))) if single else lambda id_: graphql(self.query, after=str(id_))
+        if single:
+            return lambda id_: graphql(self.query, id=item_id(id_))
         cursor = await cursors(who.port)
         return lambda id_: graphql(self.query, after=cursor(id_))
 
@@ -66,13 +70,19 @@ class Case:
 
 
 def _answered(data: dict[str, Any]) -> Any:
-    return data["items"]["nodes"] if "items" in data else data["item"]
+    [found] = data.values()
+    return found.get("nodes", found)
 
 
 READS = (
     Case("W1", "an item by id, 8 fields", ITEM, "/items"),
     Case("W2", f"a page of {PAGE} × 8 fields", ITEMS, "/items"),
     Case("W3", "W2 and each item's owner", OWNED, "/owned-items"),
+)
+CLIENTS = (
+    Case("C1", f"a page of {PAGE} × 8 fields, each item's owner by @include", INCLUDED, "/owned-items"),
+    Case("C2", f"a page of {PAGE} × 8 fields, each item's owner, and the count", COUNTED, "/owned-items"),
+    Case("C3", "an item by node, 8 fields and __typename", NODE, "/items"),
 )
 
 

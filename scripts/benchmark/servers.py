@@ -16,13 +16,18 @@ from tests.support.clients import node
 from tests.support.servers.databases import free_port, wait_until_listening
 
 ROOT = Path(__file__).parents[2]
-MERCURIUS = Path(__file__).parent / "rivals" / "mercurius"
+RIVALS = Path(__file__).parent / "rivals"
+MERCURIUS = RIVALS / "mercurius"
+GO_SOURCES = Path(
+    "/usr/share/gocode"
+)  # Where Debian's packages golang-github-graph-gophers-graphql-go-dev and golang-github-jackc-pgx-v4-dev are.
 
 PRODUCT = "Storegraph"
 CACHED = "Storegraph, response cache on"
 REST = "FastAPI REST"
 STOCK = "stock Strawberry"
 NODE = "Mercurius JIT"
+COMPILED = "Go, pgx"
 BARE = "bare asyncpg"
 STATIC = "static bytes"
 PSQL = "psql"
@@ -101,6 +106,17 @@ def mercurius(place: Place) -> Generator[Server]:
     folder = node.install(MERCURIUS)
     port = free_port()
     with _started(NODE, ["node", str(folder / "server.mjs")], port, _rival(place) | {"PORT": str(port)}) as started:
+        yield started
+
+
+@contextmanager
+def compiled(place: Place) -> Generator[Server]:
+    """On one processor, as the others."""
+    program, port = place.folder / "go-rival", free_port()
+    built = {"GO111MODULE": "off", "GOPATH": str(GO_SOURCES), "GOCACHE": str(place.folder / "go-cache")}
+    build = ["go", "build", "-o", str(program), str(RIVALS / "go" / "main.go")]
+    subprocess.run(build, env=os.environ | built, check=True)
+    with _started(COMPILED, [str(program)], port, _rival(place) | {"PORT": str(port), "GOMAXPROCS": "1"}) as started:
         yield started
 
 
