@@ -33,6 +33,11 @@ PAGE_SIZE = 100
 EXTERNAL_ID = "What it is called in another system: 1 to 200 visible characters, unique in the catalogue."
 
 
+def numbered_search_points(query: object) -> int:
+    """More than for a list: for the number of pages every match is counted."""
+    return 2 * search_points(query) + 1_000
+
+
 @entity(items.ENTITY)
 @strawberry.type(description="Something in the catalogue.")
 class Item(Node):
@@ -126,7 +131,7 @@ class ItemQuery:
     @query(
         scope=(Scope.ITEMS_READ, Scope.ITEMS_WRITE),
         description="The catalogue with page numbers, for administration.",
-        cost=Cost(weight=300, size="pageSize", supplied={"search": search_points}),
+        cost=Cost(weight=300, size="pageSize", supplied={"search": numbered_search_points}),
         limit=RateLimitRule("3/60seconds", by=ADDRESS),
         plan=ReadNumberedPage("items", numbered_list),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from graph import health, jobs, sales
 from graph.items import summary
+from graph.items.types import numbered_search_points
 from graph.kit.execution.engine import Engine
 from graph.kit.limits import cost_rules
 from graph.kit.operations import events, facets
@@ -46,6 +47,7 @@ def test_prices_are_those_of_the_page():
         f"| {facets.FACET_POINTS}, and 1 for each tag; and 1 for each {facets.SCANNED_ROWS_A_POINT} items that are counted, at most {FACET_ROWS:,} |",
         f"| `search` of a list | {cost_rules.SEARCH_POINTS}, and for each word of one letter {cost_rules.SHORT_WORD_POINTS[1]:,} more,",
         f"of two letters {cost_rules.SHORT_WORD_POINTS[2]} |",
+        f"| twice as much, and {numbered_search_points('kettle') - 2 * cost_rules.search_points('kettle'):,} |",
         f"| `filter` of a list | {cost_rules.FILTER_POINTS} for each condition, and {cost_rules.LISTED_POINTS} for each further value",
         f"| `orderBy` of a list | {cost_rules.ORDER_POINTS} |",
         f"| `refreshToken` and `revokeToken` | {cost_rules.TOKEN_WRITE_POINTS} |",
