@@ -33,7 +33,7 @@ async def test_let_items_page_be_asked_three_times_a_minute_by_each_address(limi
 async def test_count_aliases_of_one_field_each(limited: Service):
     token = await limited.sign_in()
     pages = "{ a: itemsPage { total } b: itemsPage { total } c: itemsPage { total } d: itemsPage { total } }"
-    async with running(limited.settings.model_copy(update={"max_cost": 1_000})) as service:
+    async with running(limited.settings.model_copy(update={"max_cost": 2_000})) as service:
         answer = (await service.send(pages, token=token)).json()
     assert [error["extensions"]["code"] for error in answer["errors"]] == ["RATE_LIMITED"]
 
