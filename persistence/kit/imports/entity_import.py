@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.kit.database.database import Base, UnitOfWork
@@ -105,8 +105,10 @@ class EntityImport:
         model, first = self.entity.model, self.form.key[0]
         ids = [patch.row_id for patch in contents if patch.row_id is not None]
         keys = [patch.values[first] for patch in contents if patch.row_id is None]
-        column: Any = getattr(model, first)
-        statement = select(model).where(or_(among(model.id, ids), among(column, keys)), *self.entity.present)
+        by_first: ColumnElement[bool] = among(getattr(model, first), keys)
+        if self.owner in self.key:  # Of many rows that others have for the same, one is the importer's.
+            by_first = and_(by_first, getattr(model, self.owner) == options.owner_id)
+        statement = select(model).where(or_(among(model.id, ids), by_first), *self.entity.present)
         rows: Sequence[Any] = (await session.scalars(statement.execution_options(populate_existing=True))).all()
         by_id, by_key = {row.id: row for row in rows}, {self._key_of(row): row for row in rows}
         return [
