@@ -11,11 +11,12 @@ import pytest
 
 # What expires, what is added up by days, what is named by them or told in local time: words of its names, by file. Files on a disk the kernel dates.
 DATED = {
-    "commands": ("clock", "days", "draws", "finds_everything", "interrupted", "same_item", "seeds", "step"),
+    "commands": ("clock", "days", "draws", "finds_everything", "interrupted", "same_item", "seeds"),
     "conditional_requests": ("date", "modified"),
     "deprecations": ("",),
     "exports": ("instant", "plain_numbers", "reads_back", "same_bytes"),
     "idempotency": ("after_a_day",),
+    "import_export": ("step",),
     "jobs": ("",),
     "logins": ("",),
     "purchase_listing": ("",),
