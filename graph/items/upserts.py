@@ -1,4 +1,4 @@
-"""The `upsertItems` mutation: rows of another system's list, matched with items by their external ids."""
+"""The `upsertItems` mutation and imports of files: rows of another system's list, matched with items by their external ids."""
 
 from collections.abc import Sequence
 from decimal import Decimal

@@ -78,9 +78,9 @@ def sample_values(definitions: Sequence[VariableDefinitionNode]) -> dict[str, An
 
 def _check(definition: VariableDefinitionNode) -> tuple[str, Fits | None]:
     """Null is plain where the variable may be null and has no default: such as Relay's first cursor."""
-    notation = _notation(definition.type)
-    fits = _fits(notation)
-    if fits is None or notation.endswith("!") or definition.default_value is not None:
+    kind = _notation(definition.type)
+    fits = _fits(kind)
+    if fits is None or kind.endswith("!") or definition.default_value is not None:
         return definition.variable.name.value, fits
     return definition.variable.name.value, lambda value: value is None or fits(value)
 

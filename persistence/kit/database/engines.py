@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 SQLITE_WRITER_KILOBYTES = 32_768  # Of pages, taken as they are needed: what a large import changes must else be written again and again.
-MAPPED_BYTES = (
-    2**31 - 2**16
-)  # As much as SQLite maps: pages beyond are read one by one, which took 1.4 times as long to search a million items.
+# As much as SQLite maps: pages beyond are read one by one, which took 1.4 times as long to search a million items.
+MAPPED_BYTES = 2**31 - 2**16
 WAL_RETRY_SECONDS = 0.01
 COMMAND_WAIT_SECONDS = 30.0
 READ_ONLY = "25006"
