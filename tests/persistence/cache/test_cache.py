@@ -105,6 +105,7 @@ async def test_are_new_for_every_process_after_a_change_in_one_and_for_no_other_
         after = await first.of(("items",)), await first.of(("users",)), await first.of(("items", "users"))
         assert [was == now for was, now in zip(before, after, strict=True)] == [False, True, False]
         assert await second.of(("users",)) == before[1]
+        assert second._mending is None  # pyright: ignore[reportPrivateUsage] -- what was told needs no repair, which would ask Redis once more
 
 
 async def test_are_new_for_each_of_several_changes_at_once() -> None:
@@ -198,6 +199,8 @@ async def test_are_those_of_the_file_on_sqlite_whatever_program_writes_to_it(tmp
         pass  # The first connection to a file writes to it.
     before = await versions.of(("items",))
     assert await versions.of(("users",)) == before
+    assert versions._connection  # pyright: ignore[reportPrivateUsage] -- the look is the event loop's, which must not wait for a lock
+    assert versions._connection.execute("PRAGMA busy_timeout").fetchone() == (0,)  # pyright: ignore[reportPrivateUsage]
     async with other.transaction():
         pass
     assert await versions.of(("items",)) == before

@@ -27,6 +27,7 @@ from tests.support.servers.reaper import ends_with_us
 
 NODES = 3
 LAG_BYTES = 2**20
+LOG_LINES = 40
 TTL_SECONDS = 6  # Of the leader's key: how long a frozen primary stays the leader.
 
 
@@ -100,7 +101,7 @@ class Cluster:
     def _start_etcd(self) -> None:
         client, peer = (f"http://127.0.0.1:{port}" for port in (self._etcd_port, free_port()))
         arguments = ["--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer]
-        more = ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}", "--log-level", "error"]
+        more = ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}", "--log-level", "error", "--enable-v2"]
         self._programs.append(self._run(["etcd", "--data-dir", str(self.folder / "etcd"), *arguments, *more], self.folder / "etcd.log"))
 
     def start_node(self, node: Node) -> None:
@@ -126,7 +127,8 @@ class Cluster:
             "scope": "storegraph",
             "name": node.name,
             "restapi": {"listen": f"127.0.0.1:{node.api}", "connect_address": f"127.0.0.1:{node.api}"},
-            "etcd3": {"host": f"127.0.0.1:{self._etcd_port}"},
+            # Not its third version: Patroni 3.0 keeps a copy of etcd's keys there, which stays old after a freeze, and then names no standby as synchronous.
+            "etcd": {"host": f"127.0.0.1:{self._etcd_port}"},
             "bootstrap": {"dcs": dcs, "initdb": [{"encoding": "UTF8"}, "data-checksums"]},
             "postgresql": {
                 "listen": f"127.0.0.1:{node.port}",
@@ -225,8 +227,13 @@ class Cluster:
         assert callable(condition)
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, f"{fault}: {self.folder}"
+            assert time.monotonic() < deadline, f"{fault}:\n{self._told()}"
             time.sleep(0.2)
+
+    def _told(self) -> str:
+        """The last that each node said: the logs go with the folder."""
+        lines = [(node.name, (node.folder / "patroni.log").read_text(errors="replace").splitlines()[-LOG_LINES:]) for node in self.nodes]
+        return "\n".join(f"{name}: {line}" for name, told in lines for line in told)
 
     def remove(self) -> None:
         for node in self.nodes:

@@ -113,6 +113,7 @@ class Failover:
         self.back.append(round(time.monotonic() - began, 1))
         if frozen:
             node.signal(signal.SIGCONT)
+        print(f"{number}: {node.name} {'frozen' if frozen else 'killed'}, written again after {self.back[-1]} s", flush=True)  # noqa: T201
         await asyncio.to_thread(self._cluster.is_whole)
 
     async def _lose(self) -> Node:
