@@ -162,7 +162,7 @@ class Cluster:
         return []
 
     def _follow(self) -> bool:
-        """Whether each standby has the primary's history, and nearly all of it: one that is behind could not take its place."""
+        """Whether each standby has the primary's history, and nearly all of it: one that is behind, or still believes to lead, could not take its place."""
         members = self._listed()
         behind = [each.get("lag", 0) for each in members]
         return len({each.get("timeline") for each in members}) == 1 and all(isinstance(lag, int) and lag <= LAG_BYTES for lag in behind)
@@ -187,10 +187,9 @@ class Cluster:
         self._wait_for(
             lambda: len(self._members("leader", "replica", "sync_standby")) == NODES, "a node did not come back", seconds=seconds
         )
+        self._wait_for(self._follow, "a standby does not catch up", seconds=seconds)
         if self.synchronous:
             self._wait_for(lambda: bool(self._members("sync_standby")), "no standby is synchronous", seconds=seconds)
-        else:
-            self._wait_for(self._follow, "a standby does not catch up", seconds=seconds)
 
     def kill_primary(self) -> Node:
         """The server dies; Patroni beside it lives, and brings it back as a standby."""
