@@ -104,6 +104,7 @@ async def token(service: Service) -> str:
         (part(b"x", 'form-data; name="file"'), f"The part has no filename: {HINT}"),
         (part(b"x", 'form-data; name="file"; filename=""'), f"The part has no filename: {HINT}"),
         (part(b"x", 'form-data; name="file"; filename="C:\\dir\\a.txt"'), f"The filename holds a quotation mark or a backslash: {HINT}"),
+        (part(b"x", "form-data; name=file; filename==?utf-8?B?YQ==?=; filename*=x''a"), f"The filename* is not well formed: {HINT}"),
         (part().replace(b"a.txt", b"\xff.txt"), f"The filename is not in UTF-8: {HINT}"),
         (part(b"x", "form-data; " + "x" * 5_000), f"The form is not well formed: {HINT}"),
         (f"--{BOUNDARY}\r\n{'X: y' * 3}\r\n".encode() * 20, f"The form is not well formed: {HINT}"),
@@ -206,6 +207,11 @@ async def test_takes_a_form_with_all_that_it_may_have(service: Service, token: s
         ('form-data; name="file"; filename*="UTF-8\'\'a.txt"', "a.txt"),
         ('form-data; name="file"; filename="plain.txt"; filename*=UTF-8\'\'other.txt', "plain.txt"),
         ("form-data; name=file; filename=plain.txt", "plain.txt"),
+        ("form-data; name=file; filename=plain.txt; filename*=koi8-r''%c1.txt", "plain.txt"),
+        # As .NET sends every name, and one beyond ASCII.
+        ("form-data; name=file; filename=a.txt; filename*=utf-8''a.txt", "a.txt"),
+        ("form-data; name=file; filename=\"=?utf-8?B?w6kudHh0?=\"; filename*=utf-8''%C3%A9.txt", "é.txt"),
+        ("form-data; name=file; filename*=utf-8''%C3%A9.txt; filename==?utf-8?B?w6kudHh0?=", "é.txt"),
     ],
 )
 async def test_takes_a_name_that_is_plain_or_extended(service: Service, token: str, disposition: str, name: str) -> None:

@@ -29,6 +29,9 @@ KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
 STORAGE_FULL = "STORAGE_FULL"
 NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
 
+PRIVATE: Mapping[str, str] = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+"""Of JSON for one caller."""
+
 _STATUSES: Mapping[str, int] = {
     BAD_USER_INPUT: 400,
     UNAUTHENTICATED: 401,
@@ -83,5 +86,4 @@ def error_response(code: str, message: str, path: str, headers: Mapping[str, str
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """JSON for one caller."""
-    private = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
-    return Response(orjson.dumps(content), status, {**private, **(headers or {})}, "application/json")
+    return Response(orjson.dumps(content), status, {**PRIVATE, **(headers or {})}, "application/json")

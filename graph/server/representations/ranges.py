@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_ONE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE | re.ASCII)
+DIGITS = 1_000  # Many are no fault of a position, and converting more takes too long.
+# A list may have empty elements. Source: RFC 9110, sections 5.6.1 and 14.1.2.
+_ONE = re.compile(rf"bytes\s*=[\s,]*(\d{{0,{DIGITS}}})\s*-\s*(\d{{0,{DIGITS}}})[\s,]*", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)

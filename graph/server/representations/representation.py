@@ -63,7 +63,7 @@ def not_modified(request: Request, headers: Mapping[str, str], *, media_type: st
     """Names the entity tag that the whole would have had, which is a weak one where it would have been compressed."""
     stored = {name: headers[name] for name in NEWS if name in headers}
     least = gzip_from(headers_of(request.scope))
-    if least is not None and size >= least and is_compressible(media_type) and "Content-Encoding" not in headers:
+    if least is not None and "ETag" in stored and size >= least and is_compressible(media_type) and "Content-Encoding" not in headers:
         stored["ETag"] = weak(stored["ETag"])
     return Response(None, HTTPStatus.NOT_MODIFIED, stored)
 

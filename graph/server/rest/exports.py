@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,7 +14,7 @@ from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.kit.limits.rate_limits import CALLER, RateLimitRule
 from graph.kit.operations.exports import Export, exports
-from graph.server.representations.representation import select_part
+from graph.server.representations.representation import not_modified, select_part
 from graph.server.representations.streaming import AbortableStream, StreamLimits
 from graph.server.rest import export_formats
 from graph.server.rest.export_formats import FORMATS
@@ -69,7 +70,8 @@ async def _streamed(request: Request, parts: AsyncGenerator[bytes], media_type: 
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-store",
     }
-    select_part(request, headers, None)  # It has no validators, so a condition on them does not hold.
+    if select_part(request, headers, None).status is HTTPStatus.NOT_MODIFIED:  # It has no validators: by `If-None-Match: *`.
+        return not_modified(request, headers, media_type=media_type, size=0)
     stream = AbortableStream(parts, media_type=media_type, headers=headers, limits=STREAM_LIMITS)
     return stream if request.method == "HEAD" else await stream.begin()
 

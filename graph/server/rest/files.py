@@ -19,7 +19,7 @@ from graph.kit.context import Context
 from graph.kit.errors import refusal
 from graph.kit.global_ids import global_id
 from graph.kit.limits.rate_limits import CALLER, RateLimitRule
-from graph.server.asgi.error_responses import NOT_FOUND, UNSUPPORTED, json_response
+from graph.server.asgi.error_responses import NOT_FOUND, PRIVATE, UNSUPPORTED, json_response
 from graph.server.asgi.request_body import announced_bytes, bounded_chunks
 from graph.server.asgi.request_headers import headers_of, text
 from graph.server.representations.content_disposition import disposition
@@ -38,7 +38,6 @@ from persistence.kit.query.paging import MAX_PAGE_SIZE, PageArguments
 log = structlog.get_logger(__name__)
 
 DOWNLOADED_BYTES_A_POINT = 32_768  # Bytes of a file pass through as they are.
-LISTED = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class FileRoutes:
@@ -159,7 +158,7 @@ class FileRoutes:
             page = await files.page(session, PageArguments(first=MAX_PAGE_SIZE if first is None else first, after=after))
         following = page.listing.cursor(page.rows[-1]) if page.has_next and page.rows else None
         body = orjson.dumps({"files": [described(row) for row in page.rows], "next": following})
-        return Representation(body, "application/json", LISTED).respond(request)
+        return Representation(body, "application/json", PRIVATE).respond(request)
 
 
 def described(row: StoredFile) -> dict[str, Any]:

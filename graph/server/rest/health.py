@@ -7,15 +7,19 @@ over the rate is held up instead: a connection that waits asks nothing else.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from graph.health import Health
 from graph.kit.auth import network
-from graph.server.asgi.error_responses import json_response
+from graph.server.asgi.error_responses import PRIVATE, json_response
+from graph.server.representations.representation import Representation
 from graph.server.rest.routes import HELD_SECONDS
 from persistence.health_checks import HealthChecks
 from persistence.kit.limits.token_bucket import Budget, LocalTokenBucket
@@ -32,7 +36,7 @@ class HealthRoutes:
 
     async def live(self, request: Request) -> Response:
         await self._slow_down(request)
-        return json_response({"status": "ok"})
+        return _represented({"status": "ok"}).respond(request)
 
     async def ready(self, request: Request) -> Response:
         """503 when requests would fail or should go to another process; 200 when degraded."""
@@ -40,10 +44,14 @@ class HealthRoutes:
         found = await self._health_checks.run()
         report = {name: value for name, value in vars(Health.of(found)).items() if name != "failing" or value}
         report["status"] = Health.of(found).status.value
-        return json_response(report, HTTPStatus.OK if found.ready else HTTPStatus.SERVICE_UNAVAILABLE)
+        return _represented(report).respond(request) if found.ready else json_response(report, HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def _slow_down(self, request: Request) -> None:
         if self._limited:
             address = request.client.host if request.client else ""
             if not (await self._probes.charge(network(address), 1)).granted:
                 await asyncio.sleep(HELD_SECONDS)
+
+
+def _represented(report: Mapping[str, Any]) -> Representation:
+    return Representation(orjson.dumps(report), "application/json", PRIVATE)

@@ -29,6 +29,7 @@ OTHER_BYTES = 65_536  # Of other fields, and of what stands before and after the
 FORM_BYTES = 2 * OTHER_BYTES  # What a form may add around its file, headers and boundaries included.
 
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;"]*)')
+_ENCODED_WORD = re.compile(rb'"?=\?.*\?="?', re.DOTALL)  # Which forms do not know. Source: RFC 2047, section 2; RFC 7578, section 5.1.
 _EXTENDED = re.compile(r"(utf-8|iso-8859-1)'[A-Za-z0-9-]*'((?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-Fa-f]{2})+)", re.IGNORECASE)
 
 
@@ -166,8 +167,9 @@ class FormFile:
 
 
 def _filename(disposition: str, options: dict[bytes, bytes]) -> str:
-    """The plain name, or the extended one where it stands alone. Raises: Refused."""
-    name = options.get(b"filename") or _extended(disposition)
+    """The plain name; the extended one where there is no other, or that is an encoded word, as .NET sends it. Raises: Refused."""
+    plain = options.get(b"filename")
+    name = plain if plain and not _ENCODED_WORD.fullmatch(plain) else _extended(disposition) or plain
     if not name:
         raise _bad("The part has no filename")
     if "\\" in disposition:  # Whether it escapes or separates, no name that is accepted has one.

@@ -189,6 +189,8 @@ class UnroutedResponse:
         except Refused as no_points:
             await asyncio.sleep(HELD_SECONDS)
             return refusal_response(no_points, request.url.path)
+        if request.scope["path"] == "*":  # Which only `OPTIONS *` has: about the server, which has nothing to say of itself.
+            return Response(status_code=HTTPStatus.NO_CONTENT)  # Source: RFC 9110, section 9.3.7.
         codes = {HTTPStatus.NOT_FOUND: NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED: BAD_METHOD}
         absent = error.status_code == HTTPStatus.NOT_FOUND
         message = "There is nothing at this address." if absent else "This address has other methods: see Allow."

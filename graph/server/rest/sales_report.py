@@ -16,6 +16,7 @@ from graph.kit.auth import Scope
 from graph.kit.context import Context
 from graph.kit.limits.rate_limits import CALLER, RateLimitRule
 from graph.server.pages import sales_chart as picture
+from graph.server.representations.representation import Representation
 from graph.server.rest.routes import Routes
 from persistence import sales
 from persistence.kit.column_types import utc_now
@@ -80,7 +81,7 @@ class SalesReportRoutes:
         first, last = _day("from", requested.get("from")), _day("to", requested.get("to"))
         async with context.database.reading() as session:
             made = await chart(session, self._name, first=first, last=last, by=Period(by), owner_id=owner_id)
-        return Response(made.svg, headers=HEADERS, media_type=picture.MEDIA_TYPE)
+        return Representation(made.svg.encode(), picture.MEDIA_TYPE, HEADERS).respond(request)
 
 
 def _day(name: str, text: str | None) -> date | None:

@@ -18,6 +18,7 @@ from graph.kit.context import Services
 from graph.kit.errors import FORBIDDEN
 from graph.server.asgi.error_responses import error_response
 from graph.server.asgi.request_headers import headers_of, text
+from graph.server.representations.representation import Representation
 from graph.server.telemetry.deprecated_usage import DeprecatedUsageRecorder
 from graph.server.telemetry.metrics import Metrics
 from persistence.kit.jobs import queue as jobs
@@ -42,7 +43,7 @@ class MetricsEndpoint:
         self._look()
         await self._read_tables()
         body, content_type = self._metrics.text(text(headers_of(request.scope), b"accept") or "")
-        return Response(body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+        return Representation(body, content_type, {"Cache-Control": "no-store"}).respond(request)
 
     def start(self) -> None:
         self._task = self._supervisor.start("monitoring", self._tick)

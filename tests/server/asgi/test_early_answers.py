@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from graph.kit.auth import Scope
+from graph.server.asgi import deadline
 from tests.support.clients.raw_http import connected, exchange, head
 from tests.support.service import Service
 
@@ -56,8 +57,14 @@ async def test_comes_without_100_continue_and_ends_the_connection(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_ends_the_connection_where_a_body_means_nothing(embedded: Service, method: str) -> None:
-    answer = await exchange(embedded, request("/live", JSON, NO_TOKEN, 30, "Expect: 100-continue", method=method))
+@pytest.mark.parametrize("path", ["/live", "/graphql?query=%7Bcompute(n:10)%7D", "/api/v2/stream/items.csv"])
+async def test_ends_the_connection_where_a_body_means_nothing(
+    embedded: Service, method: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the answer takes its time, and whether the client goes away is looked at meanwhile."""
+    monkeypatch.setattr(deadline, "WATCH_SECONDS", 0.0)
+    token = TOKEN.format(token=await embedded.sign_in())
+    answer = await exchange(embedded, request(path, JSON, token, 30, "Expect: 100-continue", method=method))
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"\r\nconnection: close\r\n" in answer
 

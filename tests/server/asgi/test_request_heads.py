@@ -74,6 +74,40 @@ async def test_speaks_a_version_of_http_that_is_served(embedded: Service, versio
     assert (await exchange(embedded, head("Host: here", line=f"GET /live HTTP/{version}"))).startswith(b"HTTP/1.1 505 ")
 
 
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://here/live", 200),
+        ("HTTP://elsewhere:80/live?x=1", 200),
+        ("http://here", 200),
+        ("http://here:8000?x=/", 200),
+        ("https://user@here?", 200),
+        ("http:///live", 400),
+        ("http://", 400),
+        ("here", 400),
+        ("*", 400),
+        ("*/live", 400),
+    ],
+)
+async def test_names_what_it_is_about_in_any_form(embedded: Service, target: str, status: int) -> None:
+    """RFC 9112, section 3.2; an absolute form without a path is about `/`."""
+    answer = await exchange(embedded, head("Host: here", "Connection: close", line=f"GET {target} HTTP/1.1"))
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize("fields", [(), ("Content-Length: 0",), ("Origin: http://here.example",)])
+async def test_may_be_about_the_whole_server(embedded: Service, fields: tuple[str, ...]) -> None:
+    """RFC 9110, section 9.3.7: OPTIONS with an asterisk "is only useful as a "ping" or "no-op" type of method"."""
+    sent = head("Host: here", *fields, line="OPTIONS * HTTP/1.1")
+    answer = await exchange(embedded, sent + head("Host: here", "Connection: close"))
+    top, _, rest = answer.partition(b"\r\n\r\n")
+    assert top.startswith(b"HTTP/1.1 204 No Content\r\n")
+    assert b"content-length" not in top
+    assert rest.startswith(b"HTTP/1.1 200 OK\r\n")
+    for other in ("OPTIONS ** HTTP/1.1", "OPTIONS *?x HTTP/1.1", "POST * HTTP/1.1"):
+        assert (await exchange(embedded, head("Host: here", line=other))).startswith(BAD_REQUEST)
+
+
 @pytest.mark.parametrize("path", ["/stream", "/chunked", "/closing"])
 async def test_of_http_1_0_gets_no_chunks(path: str) -> None:
     """RFC 9112, section 6.1: "A server MUST NOT send a response containing Transfer-Encoding unless the corresponding request indicates HTTP/1.1"."""

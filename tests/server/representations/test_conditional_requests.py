@@ -182,6 +182,7 @@ def test_a_range_is_of_the_version_that_it_names(field: str, applies: bool) -> N
 DOWNLOAD = "/api/v2/files/download/ten.txt"
 LISTING = "/api/v2/files/list"
 PUBLIC = ("/schema.graphql", "/", "/docs/README.md", "/explorer/page.css", "/explorer/favicon.svg", "/docs/docs/architecture.md")
+PROBES = ("/live", "/ready", "/api/v2/health", "/api/v2/reports/sales.svg")
 EXPORTS = tuple(f"/api/v2/stream/items.{name}" for name in ("csv", "txt", "json"))
 
 
@@ -247,7 +248,7 @@ async def test_a_refusal_has_the_form_of_the_others_and_the_present_validators(s
     assert (await ask(service, "/api/v2/files/download/none.txt", signed_in, If_Match=OTHER)).status_code == 404
 
 
-@pytest.mark.parametrize("path", [*PUBLIC, LISTING, DOWNLOAD])
+@pytest.mark.parametrize("path", [*PUBLIC, *PROBES, LISTING, DOWNLOAD])
 async def test_every_representation_has_conditions(service: Service, path: str) -> None:
     signed_in = await uploaded(service, b"0123456789" * 100)
     signed_in["Accept-Encoding"] = "identity"
@@ -307,7 +308,11 @@ async def test_a_compressed_representation_has_a_weak_tag(service: Service, path
 @pytest.mark.parametrize("path", EXPORTS)
 async def test_an_export_has_no_version_to_name(service: Service, path: str) -> None:
     signed_in = {"Authorization": f"Bearer {await service.sign_in()}"}
-    assert (await ask(service, path, signed_in, If_Match=OTHER)).status_code == 412
+    for method in ("GET", "HEAD"):
+        assert (await ask(service, path, signed_in, method, If_Match=OTHER)).status_code == 412
+        for coding in ("identity", "gzip", "gzip, identity;q=0"):
+            there = await ask(service, path, signed_in, method, If_None_Match="*", Accept_Encoding=coding)
+            assert (there.status_code, there.content, there.headers.get("etag")) == (304, b"", None)
     for fields in ({"If_Match": "*"}, {"If_None_Match": OTHER}, {"If_Modified_Since": AFTER}, {"If_Unmodified_Since": BEFORE}):
         answer = await ask(service, path, signed_in, **fields)
         assert (answer.status_code, answer.headers.get("etag")) == (200, None)

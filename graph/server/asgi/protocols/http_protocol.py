@@ -52,6 +52,11 @@ REQUEST_LINE = re.compile(
     rf"(?:\A|\r\n)(?!(?:{'|'.join(METHODS)}) )[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:\Z| (?P<target>[!-~]*)(?:\Z| (?:\Z|HTTP/1\.[01]\r?\n)))".encode()
 )
 
+# An absolute form may have no path, which is `/` then. Source: RFC 9112, section 3.2.2; RFC 9110, section 4.2.3.
+NO_PATH = re.compile(rb"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+(?=[?#]|\Z)")
+BODILESS = frozenset({"GET", "HEAD"})
+"""A body of theirs means nothing, so nobody is told to send it. Source: RFC 9110, section 9.3.1."""
+
 H2C = re.compile(rb"(\r\n)upgrade:([ \t]*h2c[ \t]*\r\n)", re.IGNORECASE)
 
 # Source: RFC 3986, section 3.2.2. Longer names than DNS has, with a port, are nobody's.
@@ -312,6 +317,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head, self._head_since = False, None
         if (length := fields.get(b"content-length")) is not None and length.isdigit():
             self._body_left = int(length)
+        if not self.url.startswith(b"/"):
+            self.url = NO_PATH.sub(rb"\g<0>/", self.url)
         super().on_headers_complete()
         if not self.parser.should_upgrade():
             self.headers = []  # For trailers: nobody asked for them, and they are no fields of the request. Source: RFC 9110, section 6.5.1.
@@ -325,6 +332,8 @@ class HttpProtocol(HttpToolsProtocol):
             return NO_SUCH_VERSION
         if not self._knows_method:
             return NO_SUCH_METHOD
+        if self.url.startswith(b"*") and (self.url, self.parser.get_method()) != (b"*", b"OPTIONS"):
+            return MALFORMED  # Source: section 3.2.4.
         if not is_host(host) if host is not None else version == "1.1":
             return NO_HOST  # Source: section 3.2.
         if version == "1.0":
@@ -358,6 +367,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        if cycle.scope["method"] in BODILESS:
+            cycle.waiting_for_100_continue = False
         whole = ResponseWriter(cycle, self.transport.write, self._answer_early)
         super()._start_asgi_task(cycle, lambda scope, receive, _: app(scope, receive, whole.send))
 
@@ -366,7 +377,8 @@ class HttpProtocol(HttpToolsProtocol):
 
         A client that waits for 100 Continue need not send it. Source: RFC 9110, section 10.1.1.
         """
-        if cycle.waiting_for_100_continue or not 0 < self._body_left <= DISCARDED_BYTES:
+        is_awaited = cycle.waiting_for_100_continue or (cycle.scope["method"] in BODILESS and self.expect_100_continue)
+        if is_awaited or not 0 < self._body_left <= DISCARDED_BYTES:
             cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
