@@ -136,13 +136,13 @@ TABLE: list[tuple[list[Door], str, dict[str, Verdict]]] = [
         TEXT,
         "name",
         {json.dumps(text): text for text in ("Kettle", " outer ", "'tis", "=1+1", "a\u200db", "x" * 200, "🙂", "null", '"', "a,b;c")}
-        | dict.fromkeys(quoted("", " ", "x" * 201, "a\tb", "a\nb", "a\rb", "a\0b", "\x1f", "\x7f"), REFUSED),
+        | dict.fromkeys(quoted("", " ", "x" * 201, "a\tb", "a\nb", "a\rb", "a\0b", "\x1f", "\x7f", "a\x80b", "\x9b31mred", "a\x9f", "a\x85b", "a\u2028b", "a\u2029b"), REFUSED),
     ),
     (NUMBER, "name", dict.fromkeys(["null", "5", "true", '"\\ud800"', '["a"]'], REFUSED)),
     (
         TEXT,
         "description",
-        {json.dumps(text): text for text in ("", " ", "two\nlines", "two\r\nlines\r", "\t", "'=1", "x" * 10_000, None)} | dict.fromkeys(quoted("x" * 10_001, "a\0", "\x1b[0m"), REFUSED),
+        {json.dumps(text): text for text in ("", " ", "two\nlines", "two\r\nlines\r", "\t", "a\x85b\u2028c\u2029", "'=1", "x" * 10_000, None)} | dict.fromkeys(quoted("x" * 10_001, "a\0", "\x1b[0m", "\x9b0m", "\x80", "a\x84b\x86"), REFUSED),
     ),
     (NUMBER, "description", dict.fromkeys(["5", "false", "[]"], REFUSED)),
 ]  # fmt: skip

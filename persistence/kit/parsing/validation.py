@@ -10,7 +10,8 @@ from persistence.kit.errors import InvalidInput, Problem
 from persistence.kit.parsing.blank import is_blank, visible_length
 from persistence.kit.parsing.values import WHOLE_MAX
 
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # Without tab and line ends.
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")  # Without tab and line ends; terminals obey the upper ones, too.
+LINE_END = re.compile(r"[\t\r\n\x85\u2028\u2029]")
 SURROGATE = re.compile("[\ud800-\udfff]")
 PRICE_MAX = Decimal("9999999999.99")  # 12 digits.
 
@@ -42,7 +43,7 @@ class Checks:
             self.report(path, "must not be blank", *deeper)
         elif least > 1 and visible_length(value) < least:
             self.report(path, f"must have at least {least} characters", *deeper)
-        elif CONTROL.search(value) or (not lines and re.search(r"[\t\r\n]", value)):
+        elif CONTROL.search(value) or (not lines and LINE_END.search(value)):
             self.report(path, "must not contain control characters", *deeper)
         elif SURROGATE.search(value):
             self.report(path, "must be valid Unicode: it contains half of a surrogate pair", *deeper)
