@@ -72,11 +72,20 @@ def test_are_read_in_any_order_and_dialect(content: bytes) -> None:
     assert read(content) == [ImportRow(2, ItemValues("Kettle", Decimal("9.99"), "A, b", ["x", "y z"], 3))]
 
 
+@pytest.mark.parametrize("header", [b"external_id", b"External ID", b"EXTERNAL-ID", b" external\tid ", b"externalid"])
+def test_may_write_a_column_in_words(header: bytes) -> None:
+    [row] = read(b'name,price,"' + header + b'"\nKettle,1,A-1\n')
+    assert row.content == ItemValues("Kettle", Decimal(1), external_id="A-1")
+
+
 def test_need_a_name_and_a_price_only() -> None:
     assert read(b"price,name\n1,Kettle\n") == [ImportRow(2, ItemValues("Kettle", Decimal(1), None, [], 0))]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"name,cost\na,1\n", b"\x89PNG\r\n", b"name,price,name\na,1,b\n"])
+DOUBLED = [b"name,price,externalId,external_id\n", b"id,name,price,ID\n", b"name,price,created_at,createdAt\n"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"name,cost\na,1\n", b"\x89PNG\r\n", b"name,price,name\na,1,b\n", *DOUBLED])
 def test_are_refused_without_a_header(content: bytes) -> None:
     with pytest.raises(UnreadableFile, match="The first line must name the columns"):
         read(content)
@@ -130,6 +139,8 @@ def test_tell_a_bad_row_by_its_line_and_go_on(row: bytes, fault: str) -> None:
         b'name|price|description|tags|inventory\n||||\nKettle|9,99|A, b|x;"y z"|5\n'.replace(b'"', b""),
         b'sep=|\nname|price|description|tags|inventory\nKettle|9.99|"A, b"|"x;y z"|5|\n',
         b"\xfe\xff" + 'name;price;description;tags;inventory\r\nKettle;9,99;A, b;"x;y z";5\r\n'.encode("utf-16-be"),
+        b'name,price,description,tags,inventory,"a;b;c;d;e;f;""g;h"""\nKettle,9.99,"A, b",x;y z,5,\n',
+        b'"tags|of|all|kinds|of|things";Name;price;Des cription;TAGS;"inventory"\n;Kettle;9,99;A, b;"x;y z";5\n',
     ],
 )
 def test_are_read_as_people_have_them(content: bytes) -> None:
@@ -190,6 +201,7 @@ def test_never_have_rows_out_of_the_middle_of_a_cell() -> None:
         (b"sep=x\nname,price\n", "The first line names a separator that is not read: it must be a comma, a semicolon, a tab or a |."),
         (b'name,"price\na,1\n', f"Line 1 must name the columns, but {csv_reader.UNCLOSED}."),
         (b'\nname,pri"ce\na,1\n', f"Line 2 must name the columns, but {csv_reader.STRAY}."),
+        *(("name,price\n".encode(form), "The file is in UTF-32: save it as UTF-8.") for form in ("utf-32", "utf-32-le", "utf-32-be")),
         ("name,price\n".encode("utf-16-le"), "The file is in UTF-16 without a byte order mark: save it as UTF-8."),
         ("name,price\na,1\n".encode("utf-16") + b"x", "From line 3 on, the file is not in UTF-16: save it as UTF-8."),
     ],
@@ -266,7 +278,7 @@ AWKWARD = [
     ItemValues("a;=1+1", Decimal(1), "\t=1\r\n- one\r\n'- two\rthree\n", ("=1", "＝2", "'=3", " @4", "x,=5", '"=6"', "| -7"), 5),  # noqa: RUF001
     ItemValues('"', Decimal(1), '"', ('"', '""', "'"), 5),
     ItemValues("\ufeff=x", Decimal(1), "\n", ("null", "NaN", "1_0"), 5),
-    ItemValues("a\u2028b\x85c", Decimal(1), "x\u2028y\x85\u2029", ("\\", "\\n", "\\."), 5),
+    ItemValues("a\u200eb\u00a0c", Decimal(1), "x\u2028y\x85\u2029", ("\\", "\\n", "\\."), 5),
     ItemValues("\\.", Decimal(1), "\\.\n\\.", ("\\.",), 5),
     ItemValues("sep=;", Decimal(1), "x" * 10_000, tuple(f"{number:050}" for number in range(20)), 5),
     ItemValues("Known", Decimal(1), None, (), 5, '=A;-"1", 2 é'),

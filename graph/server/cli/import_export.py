@@ -41,7 +41,7 @@ from persistence.kit.imports.file_sync import REFUSED, FileSync, SyncCounts, Syn
 from persistence.kit.imports.import_journal import ImportJournal
 from persistence.kit.query.entity import counted
 
-JSON_LINES = {".jsonl", ".ndjson"}
+JSON_LINES = {".jsonl", ".jsonlines", ".ndjson"}
 
 
 def import_items(
@@ -177,15 +177,12 @@ class _Import:
         """Of an import that creates: one that matches does nothing a second time anyway."""
         if self.options.match is not Match.NONE or self.options.dry_run:
             return None
-        journal = await ImportJournal.begin(database, import_journal.attempt(file, *self._names, owner, self.raw))
+        journal = await ImportJournal.begin(
+            database, import_journal.attempt(file, self.declared.name, owner, self.raw, self.ending in JSON_LINES)
+        )
         if line := journal.state.get("line"):
             typer.echo(f"An earlier run was interrupted: this one goes on after line {line:,}.", err=True)
         return journal
-
-    @property
-    def _names(self) -> Sequence[str]:
-        """What tells the import's journal from that of another entity; of items nothing, as earlier versions kept it."""
-        return [] if self.declared.name == "items" else [self.declared.name]
 
     def _rows(self, file: BinaryIO) -> Iterator[ImportRow]:
         if self.ending == ".json":
@@ -194,9 +191,9 @@ class _Import:
             return self.declared.target.form.from_json_lines(file, match=self.options.match)
         return self.declared.target.form.from_csv(file, raw=self.raw, unread=self._say_unread, match=self.options.match)
 
-    def _say_unread(self, columns: Sequence[str]) -> None:
-        if columns and not self._has_plan:
-            typer.echo(f"These columns are not read: {', '.join(columns)}.", err=True)
+    def _say_unread(self, note: str) -> None:
+        if not self._has_plan:
+            typer.echo(note, err=True)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from graph.kit.errors import refusal
 from graph.kit.global_ids import global_id
 from graph.kit.limits.rate_limits import CALLER, RateLimitRule
 from graph.kit.operations.imports import Import, imports
-from graph.server.asgi.error_responses import UNSUPPORTED
+from graph.server.asgi.error_responses import PRIVATE, UNSUPPORTED
 from graph.server.asgi.request_body import announced_bytes, bounded_chunks
 from graph.server.asgi.request_headers import headers_of
 from graph.server.representations.streaming import AbortableStream
@@ -42,7 +42,7 @@ REPORT = "application/x-ndjson"
 CSV = frozenset({"text/csv", "text/tab-separated-values"})
 JSON_LINES = frozenset({REPORT, "application/jsonl", "application/jsonlines", "application/x-jsonlines"})
 OPTIONS = ("match", "delete-missing", "dry-run", "raw")
-HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+
 WRITE_BYTES = 2**18  # Bytes: a thread's errand is worth it.
 
 
@@ -71,11 +71,11 @@ class ImportRoutes:
             journal = await ImportJournal.begin(context.database, attempt) if attempt else None
             if journal and "counts" in journal.state:
                 file.close()
-                return Response(_line(journal.state["counts"]), media_type=REPORT, headers={**HEADERS, "Idempotency-Replayed": "true"})
+                return Response(_line(journal.state["counts"]), media_type=REPORT, headers={**PRIVATE, "Idempotency-Replayed": "true"})
             sync = FileSync(context.database, declared.target, options, journal)
             charge = partial(self._limits.take, context.caller)
             parts = _report(file, sync, _rows(file, kind, sync, raw=raw), charge)
-            return await AbortableStream(parts, media_type=REPORT, headers=HEADERS).begin()
+            return await AbortableStream(parts, media_type=REPORT, headers=PRIVATE).begin()
         except BaseException:
             file.close()
             raise
@@ -133,7 +133,7 @@ def _attempt(declared: Import, request: Request, context: Context, options: Sync
 
 def _rows(file: BinaryIO, kind: str, sync: FileSync, *, raw: bool) -> Iterator[ImportRow]:
     form, match = sync.target.form, sync.options.match
-    return form.from_csv(file, raw=raw, match=match) if kind in CSV else form.from_json_lines(file, match=match)
+    return form.from_csv(file, raw=raw, match=match, unread=sync.notes.append) if kind in CSV else form.from_json_lines(file, match=match)
 
 
 async def _report(file: BinaryIO, sync: FileSync, rows: Iterator[ImportRow], charge: Callable[[int], None]) -> AsyncGenerator[bytes]:

@@ -46,6 +46,8 @@ _PARSERS: Mapping[str, Callable[[object], Any]] = {
 _NUMBERS = ("Decimal", "Int")
 _JSON_TYPES: Mapping[str, Any] = {"String": str, "Int": int | float, "Boolean": bool, "DateTime": str, "Reference": str}
 _THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}[.,][0-9]{3}")
+_QUOTED = re.compile(r'"[^"]*"')
+_BETWEEN_WORDS = re.compile(r"[\s_-]+")  # `external_id` and `External ID` are `externalId`.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\1*[ \r\n]*', re.IGNORECASE)  # Of spreadsheets, which take it for no row either.
 
 
@@ -171,18 +173,19 @@ class FileForm:
         return _PARSERS[kind](_with_point(value) if decimal_comma and kind in _NUMBERS else value)
 
     def from_csv(
-        self, file: BinaryIO, *, raw: bool = False, unread: Callable[[Sequence[str]], None] = lambda _: None, match: Match = Match.NONE
+        self, file: BinaryIO, *, raw: bool = False, unread: Callable[[str], None] = lambda _: None, match: Match = Match.NONE
     ) -> Iterator[ImportRow]:
         """Commas, semicolons, tabs or vertical bars, as a first line `sep=;` says or as the header has most; columns in any order.
 
-        Lines of separators only are skipped, empty cells at a line's end may be missing or too many. `raw` takes leading apostrophes for text; `unread` hears of
-        columns that are neither read nor an export's own.
+        Lines of separators only are skipped, empty cells at a line's end may be missing or too many. `raw` takes leading apostrophes for text; `unread` hears in a
+        sentence of columns that are neither read nor an export's own.
 
         Raises: UnreadableFile, if the header lacks a column, or the file is in another encoding.
         """
         with _opened(file) as lines:
             header, records, delimiter = _opening(lines, partial(_header, form=self, match=match))
-            unread([name for name in header if name and name not in self.columns.values()])
+            if others := ", ".join(name for name in header if name and name not in self.columns.values()):
+                unread(f"These columns are not read: {others.encode(errors='replace').decode()}.")
             table = _Table(self, header, raw, decimal_comma=delimiter != ",")
             read = table.values if match is Match.NONE else table.present
             for record in records:
@@ -311,7 +314,7 @@ def _opening(lines: Iterator[str], header_of: Callable[[Sequence[str]], Sequence
             raise UnreadableFile("The first line names a separator that is not read: it must be a comma, a semicolon, a tab or a |.")
     while first and not first.strip(" \r\n,;\t|"):
         number, first = number + 1, next(lines, "")
-    delimiter = delimiter or max(DELIMITERS, key=first.count)
+    delimiter = delimiter or max(DELIMITERS, key=_QUOTED.sub("", first).count)
     records = iter(csv_reader.CsvReader(chain([first] if first else [], lines), delimiter, line=number))
     header = next(records, CsvRecord(number, ()))
     if header.fault:
@@ -337,8 +340,8 @@ def _whole(lines: Iterable[str]) -> Iterator[str | None]:
 def _header(cells: Sequence[str], form: FileForm, match: Match) -> Sequence[str]:
     """Attributes, and other columns by their names in small letters."""
     names = [without_invisible(cell).strip().casefold() for cell in cells]
-    header = [form.columns.get(name, name) for name in names]
-    known = [name for name in header if name in form.attributes.values()]
+    header = [form.columns.get(_BETWEEN_WORDS.sub("", name), name) for name in names]
+    known = [name for name in header if name in form.columns.values()]
     needed = form.needed(match)
     missing = [form.name(name) for name in needed if name not in header]
     if missing or len(set(known)) < len(known):

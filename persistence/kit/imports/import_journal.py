@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import orjson
 from sqlalchemy import select
 
 from persistence.kit.database.database import Database, UnitOfWork
@@ -54,9 +55,10 @@ class ImportJournal:
 
 
 def attempt(file: BinaryIO, *options: object) -> Attempt:
-    """An operator's import of this content with these options. The file is left at its start."""
-    digest = hashlib.blake2b(digest_size=16)
+    """An operator's import of this content with these options, which say how it is read: with others it is another import. The file is left at its start."""
+    named = [str(option) for option in options]
+    digest = hashlib.blake2b(orjson.dumps(named), digest_size=16)
     while chunk := file.read(CHUNK_BYTES):
         digest.update(chunk)
     file.seek(0)
-    return Attempt.of(caller=OPERATOR, key=digest.hexdigest(), operation="import", arguments=[str(option) for option in options])
+    return Attempt.of(caller=OPERATOR, key=digest.hexdigest(), operation="import", arguments=named)

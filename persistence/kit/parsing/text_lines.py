@@ -33,7 +33,7 @@ def _encoding(file: BinaryIO) -> tuple[str, str]:
     """The encoding, and what is done with bytes that are not in it."""
     start = file.read(4)
     file.seek(0)
-    if start in _UTF_32:
+    if start in _UTF_32 or start.count(0) == 3:
         raise Undecodable("The file is in UTF-32: save it as UTF-8.")
     if start.startswith(_UTF_16):
         return "utf-16", "surrogatepass"

@@ -69,11 +69,14 @@ async def test_goes_on_after_the_last_row_of_an_import_that_was_killed(settings:
     (tmp_path / "new.csv").write_bytes(b"name,price\n" + b"".join(b"Item %d,1\n" % number for number in range(1_200)))
     database = Database.connect(settings.database_url)
     with (tmp_path / "new.csv").open("rb") as file:
-        journal = await ImportJournal.begin(database, import_journal.attempt(file, None, False))
+        journal = await ImportJournal.begin(database, import_journal.attempt(file, "items", None, False, False))
         batches = FileSync(database, file_import.IMPORT, SyncOptions(Match.NONE), journal).run(file_import.from_csv(file))
         await anext(batches)
         await batches.aclose()
     await database.close()
+    # Read in another way it is another import.
+    other = await run(settings, tmp_path, "import", "new.csv", "--format", "jsonl")
+    assert (other.code, other.out.splitlines()[-1]) == (1, "0 items imported, 1,201 rows refused.")
     rest = await run(settings, tmp_path, "import", "new.csv")
     assert (rest.code, rest.out) == (0, imported(1_200))
     assert rest.err == "An earlier run was interrupted: this one goes on after line 501.\n"

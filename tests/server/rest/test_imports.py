@@ -60,8 +60,10 @@ async def test_reports_row_by_row_and_in_sum(service: Service) -> None:
         service, token, b"externalId\tprice\nA\t9\n", "?match=external-id&dry-run=1", Content_Type="text/tab-separated-values"
     )
     assert rows(report)[-1]["updated"] == 1
-    _, report = await post(service, token, b"externalId\tprice\nA\t9\n", "?match=external-id", Content_Type="text/tab-separated-values")
-    assert rows(report)[0]["fields"] == ["price"]
+    _, report = await post(
+        service, token, b"externalId\tprice\tgr\xf6\xdfe\nA\t9\t\n", "?match=external-id", Content_Type="text/tab-separated-values"
+    )
+    assert (rows(report)[0]["fields"], rows(report)[-1]["notes"]) == (["price"], ["These columns are not read: gr??e."])
     owner = await service.ask('{ itemByExternalId(externalId: "A") { price owner { username } } }')
     assert owner == {"itemByExternalId": {"price": "9.00", "owner": {"username": "ada"}}}
 
