@@ -205,6 +205,31 @@ async def test_is_kept_by_each_process_while_redis_is_away_and_shared_again_afte
             assert quota.breaker.failures == 1
 
 
+async def test_counts_what_is_owed_while_redis_is_away():
+    with databases.Redis.own() as server:
+        async with connected(server.url) as client:
+            quota: Any = SharedTokenBucket(client, Budget(capacity=100, per_second=0.001))
+            server.stop()
+            quota.take("ada", 30)
+            assert (await quota.charge("ada", 20)).remaining == 50
+            quota.refund("ada", 10)
+            assert (await quota.charge("ada", 0)).remaining == 60
+            quota.take("ada", 25)
+            quota.refund("bob", 7)
+            await quota._payment
+            assert [(await quota.charge(caller, 0)).remaining for caller in ("ada", "bob")] == [35, 100]
+
+
+async def test_shows_what_is_owed_to_whoever_is_refused_and_gives_it_back_once(redis: Redis):
+    quota: Any = SharedTokenBucket(redis, Budget(capacity=100, per_second=0.001))
+    await quota.charge("ada", 90)
+    quota.refund("ada", 5)
+    refused = await quota.charge("ada", 20)
+    assert (refused.granted, refused.remaining) == (False, 15)
+    await quota._payment
+    assert (await quota.charge("ada", 0)).remaining == 15
+
+
 async def test_does_not_wait_for_a_redis_that_hangs():
     with databases.Redis.own() as server:
         async with connected(server.url) as client:
