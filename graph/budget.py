@@ -9,6 +9,7 @@ from graphql import GraphQLError
 
 from graph.kit.auth import Caller
 from graph.kit.context import Info
+from graph.kit.entity.roots import RunResolver
 from graph.kit.errors import Refused
 from graph.kit.fields import query
 from graph.kit.scalars import JsonObject
@@ -51,6 +52,7 @@ class RateLimit:
 class BudgetQuery:
     @query(
         scope=None,
+        plan=RunResolver(),
         description="Your budget: a signed-in user's own, otherwise that of your network address. The same figures come with every "
         'response as the headers `RateLimit` and `RateLimit-Policy`, and as `extensions.cost` for a request with `"extensions": {"cost": true}`.',
     )

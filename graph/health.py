@@ -6,6 +6,7 @@ from typing import Any, Self
 import strawberry
 
 from graph.kit.context import Info
+from graph.kit.entity.roots import RunResolver
 from graph.kit.fields import query
 from persistence.health_checks import HealthChecks, HealthReport
 
@@ -41,6 +42,6 @@ class Health:
 
 @strawberry.type
 class HealthQuery:
-    @query(scope=None, description="How the service is now.", cost=HEALTH_POINTS)
+    @query(scope=None, description="How the service is now.", cost=HEALTH_POINTS, plan=RunResolver())
     async def health(self, info: Info) -> Health:
         return Health.of(await info.context.port(HealthChecks).run())

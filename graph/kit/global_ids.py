@@ -1,6 +1,7 @@
 """Relay global ids: base64 of `Item:42`, and the types that `node` resolves. Source: GraphQL Global Object Identification (Relay)."""
 
 import binascii
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from inspect import isawaitable
@@ -15,6 +16,7 @@ from persistence.kit.errors import NotFound
 T = TypeVar("T", bound=type)
 ID_BOUND = 2**63  # Ids in the tables have 64 bits.
 GLOBAL_ID_LENGTH = 100  # Characters.
+_PLAIN = re.compile(rb"(\w+):([1-9][0-9]*)")  # What stands in base64: a type's name and a row's id.
 
 
 @strawberry.interface(description="An object with a global id, by which `node` finds it again.")
@@ -67,12 +69,14 @@ def split(global_id_: str) -> tuple[str, int] | None:
     if len(global_id_) > GLOBAL_ID_LENGTH:
         return None
     try:
-        kind, _, digits = binascii.a2b_base64(global_id_, strict_mode=True).decode("ascii").partition(":")
-    except (binascii.Error, UnicodeError, ValueError):
+        plain = binascii.a2b_base64(global_id_, strict_mode=True)
+    except ValueError:
         return None
-    if not digits.isascii() or not digits.isdigit() or not 0 < int(digits) < ID_BOUND or global_id(kind, int(digits)) != global_id_:
+    found = _PLAIN.fullmatch(plain)
+    if found is None or binascii.b2a_base64(plain, newline=False).decode() != global_id_:
         return None
-    return kind, int(digits)
+    id_ = int(found[2])
+    return (found[1].decode(), id_) if id_ < ID_BOUND else None
 
 
 def row_id(kind: str, global_id_: str) -> int | None:

@@ -66,4 +66,13 @@ class ReadObject:
     values: Mapping[str, Callable[[Context, int], Awaitable[Any]]]
 
 
-Root: TypeAlias = "FindByGlobalId | FindAllByGlobalId | FindViewer | FindByKey | ReadList | ReadNumberedPage | ReadObject"
+@dataclass(frozen=True)
+class RunResolver:
+    """What the field's own resolver finds, where no argument is given; it looks at nothing of its `info` but the context.
+
+    For one that may run again: where the plan meets an error, the reference executor runs it once more, to say which.
+    """
+
+
+RootOfRows: TypeAlias = "FindByGlobalId | FindAllByGlobalId | FindViewer | FindByKey | ReadList | ReadNumberedPage | ReadObject"
+Root: TypeAlias = "RootOfRows | RunResolver"

@@ -9,12 +9,12 @@ How a query is planned. `planner` looks at each root field of the operation. A r
     plan_builder     goes down the selection: what each level's statement writes of its rows (`persistence.kit.query.row_json`)
     plan_cost        what each object of a level costs, from the operation's estimate
     connection_plan  a connection: nodes, edges, cursors, page info, totals
-    root_plans       a root field: an object by id, by key or as the viewer, several by ids, a page of a list
+    root_plans       a root field: an object by id, by key or as the viewer, several by ids, a page of a list, what a resolver finds
 
 How a plan is executed (`plan_execution` has the viewer, the variables and the arguments):
 
     steps            fill the placeholders that a statement leaves in its rows: nested lists, aggregates, computed values, private fields
-    splices          run the resolvers of a page or its edges that stand beside its statement, such as facets
+    splices          run the resolvers of a page or its edges that stand beside its statement, such as facets, and root fields that are resolvers
     payloads         what payloads of mutations and events of subscriptions select beyond the objects at hand, by the same plans and steps
 
 A to-one edge is joined to the statement of its level. A to-many field leaves a placeholder in the row's JSON with the row's id; the next level's

@@ -16,14 +16,16 @@ from persistence.kit.query.json_page import JsonPage, RowForm
 from persistence.kit.query.paging import PageArguments
 from persistence.kit.query.reader import ChildPages
 
-Show = Callable[[JsonPage], bytes]
-"""A field's JSON on a page."""
+Show = Callable[[Sequence[JsonPage]], Sequence[bytes]]
+"""A field's JSON on each of some pages: of all pages of a level at once, as many have a row or two, and calls would take longer than their work."""
 
 
 def show_object(shows: Mapping[str, Show]) -> Show:
-    """An object of the page with these fields."""
+    """An object of each page with these fields."""
     form, fields = b"{%b}" % b",".join([b'"%b":%%b' % name.encode() for name in shows]), list(shows.values())
-    return lambda page: form % tuple([show(page) for show in fields])
+    if not fields:  # All of them are skipped.
+        return lambda pages: [form] * len(pages)
+    return lambda pages: [form % row for row in zip(*[show(pages) for show in fields], strict=True)]
 
 
 @dataclass
@@ -54,7 +56,7 @@ class ConnectionPlan:
             pages, costs = await self._filled(run, pages)
         if self.splices:
             pages, costs = await self._spliced(run, pages, costs)
-        return [(self._page(page), cost + self._points_of(page)) for page, cost in zip(pages, costs, strict=True)]
+        return list(zip(self._page(pages), self._points(pages, costs), strict=True))
 
     async def _spliced(
         self, run: PlanExecution, pages: Sequence[JsonPage], costs: Sequence[int]
@@ -65,8 +67,12 @@ class ConnectionPlan:
             page.spliced = [json for json, _ in each]
         return pages, [cost + sum([points for _, points in each]) for cost, each in zip(costs, made, strict=True)]
 
-    def _points_of(self, page: JsonPage) -> int:
-        return self.points + len(page) * self.points_of_row + self.counts * (page.total // COUNTED_ROWS_A_POINT)
+    def _points(self, pages: Sequence[JsonPage], costs: Sequence[int]) -> Sequence[int]:
+        of_page, of_row, counts = self.points, self.points_of_row, self.counts
+        return [
+            cost + of_page + len(page) * of_row + (counts * (page.total // COUNTED_ROWS_A_POINT) if counts else 0)
+            for page, cost in zip(pages, costs, strict=True)
+        ]
 
     async def _filled(self, run: PlanExecution, pages: Sequence[JsonPage]) -> tuple[Sequence[JsonPage], Sequence[int]]:
         """With the placeholders of all rows of all pages filled at once, and what each page costs by them."""
@@ -104,9 +110,12 @@ class ChildConnectionStep(PlanStep):
         window, visible = PageArguments(**self._arguments(run)), self._visible
         ids = [int(key) for key in keys]
         seen = ids if visible is None else list(filter(visible.rule(run.context), ids))
-        pages = dict(zip(seen, await self._pages.pages(seen, window), strict=True)) if seen else {}
-        empty = self._shape.empty()
-        found = [pages.get(id_, empty) for id_ in ids]
+        pages = await self._pages.pages(seen, window) if seen else ()
+        found = pages if len(seen) == len(ids) else self._with_empty(ids, dict(zip(seen, pages, strict=True)))
         if (query_of := self._query_of) is not None:
             found = [replace(page, query=query_of(id_)) for id_, page in zip(ids, found, strict=True)]
         return await self._shape.json(run, found)
+
+    def _with_empty(self, ids: Sequence[int], pages: Mapping[int, JsonPage]) -> Sequence[JsonPage]:
+        empty = self._shape.empty()
+        return [pages.get(id_, empty) for id_ in ids]

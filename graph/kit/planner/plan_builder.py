@@ -254,7 +254,7 @@ class _Connection:
                 self._points += plan_cost.weight
             case "totalCount":
                 self._rows.total = True
-                self._shows[response_name] = lambda page: b"%d" % page.total
+                self._shows[response_name] = lambda pages: [b"%d" % page.total for page in pages]
                 self._points += plan_cost.weight
                 self._counts += plan_cost.counted
             case "__typename":
@@ -277,8 +277,8 @@ class _Connection:
         )
         number = len(self._splices) - 1
 
-        def shown(page: JsonPage) -> Any:
-            return page.spliced[number]
+        def shown(pages: Sequence[JsonPage]) -> Any:
+            return [page.spliced[number] for page in pages]
 
         return shown
 
@@ -295,18 +295,18 @@ class _Connection:
         shape = b"{%b}" % b",".join([b'"%b":%%b' % name.encode() for name in columns])
         of_rows = list(columns.values())
         if not of_rows:  # All of them are skipped.
-            return lambda page: b"[%b]" % b",".join([b"{}"] * len(page))
+            return lambda pages: [b"[%b]" % b",".join([shape] * len(page)) for page in pages]
 
-        def show(page: JsonPage) -> bytes:
-            rows = zip(*[column(page) for column in of_rows], strict=True)
-            return b"[%b]" % b",".join([shape % row for row in rows])
+        def show(pages: Sequence[JsonPage]) -> list[bytes]:
+            of_pages = zip(*[column(pages) for column in of_rows], strict=True)
+            return [b"[%b]" % b",".join([shape % row for row in zip(*cells, strict=True)]) for cells in of_pages]
 
         return show
 
     def _edge(
         self, type_: GraphQLObjectType, response_name: str, nodes: Sequence[FieldNode], plan_costs: PlanCosts
-    ) -> Callable[[JsonPage], Sequence[bytes]]:
-        """What a field of an edge is in each row."""
+    ) -> Callable[[Sequence[JsonPage]], Sequence[Sequence[bytes]]]:
+        """What a field of an edge is in each row of each page."""
         if self._is_spliced(type_, nodes):
             return self._spliced(type_, response_name, nodes, plan_costs)
         plan_cost = plan_costs.of(response_name)
@@ -314,13 +314,13 @@ class _Connection:
             case "node":
                 place = self._node(nodes, plan_cost.below)
                 self._points_of_row += plan_cost.weight
-                return lambda page: page.columns[place]
+                return lambda pages: [page.columns[place] for page in pages]
             case "cursor":
                 self._rows.cursors = True
-                return lambda page: [b'"%b"' % cursor for cursor in page.cursors]
+                return lambda pages: [page.cursors for page in pages]
             case "__typename":
                 name = b'"%b"' % type_.name.encode()
-                return lambda page: [name] * len(page)
+                return lambda pages: [[name] * len(page) for page in pages]
             case other:
                 raise Unplannable(f"{type_.name}.{other} is a resolver")
 
@@ -332,13 +332,13 @@ class _Connection:
     def _info(self, type_name: str, name: str) -> Show:
         match name:
             case "hasNextPage":
-                return lambda page: b"true" if page.has_next else b"false"
+                return lambda pages: [b"true" if page.has_next else b"false" for page in pages]
             case "hasPreviousPage":
-                return lambda page: b"true" if page.has_previous else b"false"
+                return lambda pages: [b"true" if page.has_previous else b"false" for page in pages]
             case "startCursor" | "endCursor":
                 self._rows.cursors = True
                 place = 0 if name == "startCursor" else -1
-                return lambda page: b'"%b"' % page.cursor(place) if len(page) else b"null"
+                return lambda pages: [page.cursor(place) if len(page) else b"null" for page in pages]
             case "__typename":
                 return _always(type_name)
             case other:
@@ -346,12 +346,12 @@ class _Connection:
 
 
 def _list_of(place: int) -> Show:
-    return lambda page: b"[%b]" % b",".join(page.columns[place])
+    return lambda pages: [b"[%b]" % b",".join(page.columns[place]) for page in pages]
 
 
 def _always(name: str) -> Show:
     text = b'"%b"' % name.encode()
-    return lambda _page: text
+    return lambda pages: [text] * len(pages)
 
 
 def _is_database_json(declared: EntityType, source: ComputedValue, definition: GraphQLField) -> bool:

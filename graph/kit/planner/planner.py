@@ -17,7 +17,7 @@ from graphql import DocumentNode, ExecutionResult, FieldNode, FragmentDefinition
 
 from graph.kit.context import Context, Services
 from graph.kit.entity.declaration import shown_entity
-from graph.kit.entity.roots import FindByKey, ReadList, ReadNumberedPage
+from graph.kit.entity.roots import FindByKey, ReadList, ReadNumberedPage, RunResolver
 from graph.kit.execution.concurrency import gather
 from graph.kit.execution.engine import MAX_PLANS, Engine, Operation
 from graph.kit.fields import Planned
@@ -281,11 +281,13 @@ def check_roots(query: GraphQLObjectType) -> None:
             continue
         root, arguments = planned.root, {each.python_name for each in declared.arguments}
         read = root.query_of if isinstance(root, ReadList | ReadNumberedPage) else root.key if isinstance(root, FindByKey) else None
-        known = ROOT_ARGUMENTS[type(root)] if read is None else set(inspect.signature(read).parameters)
+        known = ROOT_ARGUMENTS.get(type(root), arguments) if read is None else set(inspect.signature(read).parameters)
         if arguments != known:
             raise TypeError(f"Query.{name} has arguments that its plan does not know, or the other way round: {sorted(arguments ^ known)}")
         if declared.extensions or declared.permission_classes:
             raise TypeError(f"Query.{name} has a rule that its plan would leave out")
+        if isinstance(root, RunResolver) and planned.limits:
+            raise TypeError(f"Query.{name} counts its calls, and its plan may run it twice")
         dependencies, shown = declared.metadata.get("cache"), shown_entity(definition)
         if dependencies is not None and (shown is None or shown.entity.model.__tablename__ not in dependencies.tables):
             raise TypeError(f"Query.{name} is kept until other tables change than the one that it reads: name that in cache=reads(…)")

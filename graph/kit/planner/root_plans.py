@@ -6,22 +6,23 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import orjson
-from graphql import FieldNode, GraphQLField
+from graphql import FieldNode, GraphQLField, GraphQLObjectType
 
 from graph.kit.entity import roots
 from graph.kit.entity.declaration import EntityType, entity_names, entity_type, named_type
 from graph.kit.execution.concurrency import gather
 from graph.kit.fields import Planned
 from graph.kit.global_ids import is_refetched, split
-from graph.kit.limits.cost import Size
+from graph.kit.limits.cost import FieldCost, Size
 from graph.kit.limits.rate_limits import LimitedCall, RateLimitRule
 from graph.kit.planner.connection_plan import ConnectionPlan
 from graph.kit.planner.plan_builder import PlanBuilder, QueryOfArguments, RowBuilder, entity_of, serializer
 from graph.kit.planner.plan_cost import PlanCost, PlanCosts
 from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
+from graph.kit.planner.splices import ResolvedField, points_of
 from graph.kit.planner.steps import JsonAndCost, fill_placeholders, prepare_all
 from graph.kit.planner.unplannable import Unplannable
 from persistence.kit.limits.moving_window import MovingWindow
@@ -272,6 +273,23 @@ class _Value:
     serialize: Callable[[Any], Any]
 
 
+class _RunResolver:
+    """What the field's resolver finds, priced as the reference executor's answer is."""
+
+    def __init__(self, field: ResolvedField, charges: Sequence[FieldCost]) -> None:
+        self._field, self._charges = field, charges
+
+    def prepare(self, run: PlanExecution) -> None:
+        """There is nothing to make."""
+
+    async def run(self, run: PlanExecution) -> JsonAndCost:
+        try:
+            value = await self._field.value(run, None)
+        except Exception as error:
+            raise Unplannable("a resolver that failed: the reference executor says how") from error
+        return orjson.dumps(value), points_of(self._charges, run, [value])
+
+
 class _Charged:
     """A root that costs more for some of its arguments."""
 
@@ -311,7 +329,10 @@ def build_root(builder: PlanBuilder, definition: GraphQLField, nodes: Sequence[F
     planned: Planned | None = definition.extensions["strawberry-definition"].metadata.get("plan")
     if planned is None:
         raise Unplannable(f"{nodes[0].name.value} is a resolver")
-    plan = _built(builder, planned.root, definition, nodes, plan_cost)
+    if isinstance(planned.root, roots.RunResolver):
+        plan = _resolver_root(builder, nodes, plan_cost)
+    else:
+        plan = _built(builder, planned.root, definition, nodes, plan_cost)
     if plan_cost.supplied:
         plan = _Charged(plan, plan_cost.supplied)
     if planned.limits:
@@ -319,7 +340,9 @@ def build_root(builder: PlanBuilder, definition: GraphQLField, nodes: Sequence[F
     return plan if planned.scopes is None else _Permitted(plan, planned.scopes)
 
 
-def _built(builder: PlanBuilder, root: roots.Root, definition: GraphQLField, nodes: Sequence[FieldNode], plan_cost: PlanCost) -> RootPlan:
+def _built(
+    builder: PlanBuilder, root: roots.RootOfRows, definition: GraphQLField, nodes: Sequence[FieldNode], plan_cost: PlanCost
+) -> RootPlan:
     arguments = builder.schema.arguments(definition, nodes[0])
 
     def found(declared: EntityType) -> FoundObjects:
@@ -347,6 +370,13 @@ def _built(builder: PlanBuilder, root: roots.Root, definition: GraphQLField, nod
             return _numbered_page_root(builder, root, definition, nodes, plan_cost)
         case roots.ReadObject():
             return _object_root(builder, root, definition, nodes, plan_cost)
+
+
+def _resolver_root(builder: PlanBuilder, nodes: Sequence[FieldNode], plan_cost: PlanCost) -> RootPlan:
+    if nodes[0].arguments:
+        raise Unplannable("a resolver whose arguments say what it does")
+    query = cast("GraphQLObjectType", builder.schema.core.query_type)
+    return _RunResolver(ResolvedField(builder, query, nodes), plan_cost.charges)
 
 
 def _numbered_page_root(

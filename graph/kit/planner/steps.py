@@ -6,7 +6,7 @@ A step is given the distinct keys that stand in its placeholders, and returns fo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -61,6 +61,10 @@ class ComputedValueStep(PlanStep):
         self._computed, self._visible = computed, visible
 
     async def execute(self, run: PlanExecution, keys: Sequence[bytes]) -> Sequence[JsonAndCost]:
+        return self.values(run, keys)
+
+    def values(self, run: PlanExecution, keys: Sequence[bytes]) -> Sequence[JsonAndCost]:
+        """Which are there at once: nothing is read."""
         if self._visible is None:
             return [(self._json(key), 0) for key in keys]
         sees, json = self._visible.rule(run.context), self._json
@@ -106,13 +110,24 @@ async def fill_placeholders(
     placeholders = list(map(Placeholders, columns)) if steps else []
     if not (found := contents_by_number(placeholders)):
         return columns, costs
-    answers = await gather([steps[int(number)].execute(run, list(contents.values())) for number, contents in found.items()])
-    answered = {
-        key: each for contents, answer in zip(found.values(), answers, strict=True) for key, each in zip(contents, answer, strict=True)
-    }
+    answered = await _answered(run, [(steps[int(number)], contents) for number, contents in found.items()])
     filled = {placeholder: text for placeholder, (text, _) in answered.items()}
     points = {placeholder: cost for placeholder, (_, cost) in answered.items() if cost}
     if points:
         for column in placeholders:
             column.add_points(costs, points)
     return [column.filled(filled) for column in placeholders], costs
+
+
+async def _answered(run: PlanExecution, requests: Sequence[tuple[PlanStep, Mapping[bytes, bytes]]]) -> dict[bytes, JsonAndCost]:
+    """What each step makes of its keys, by their placeholders. A task each would take longer than most values, so only what reads gets one."""
+    answered, reading = dict[bytes, JsonAndCost](), list[tuple[PlanStep, Mapping[bytes, bytes]]]()
+    for step, contents in requests:
+        if isinstance(step, ComputedValueStep):
+            answered.update(zip(contents, step.values(run, list(contents.values())), strict=True))
+        else:
+            reading.append((step, contents))
+    answers = await gather([step.execute(run, list(contents.values())) for step, contents in reading]) if reading else ()
+    for (_, contents), answer in zip(reading, answers, strict=True):
+        answered.update(zip(contents, answer, strict=True))
+    return answered

@@ -35,22 +35,24 @@ class JsonPage:
     """The list, where it is a whole one."""
     spliced: Sequence[Any] = ()
     """What was made in Python for the page, or for each of its rows, by its number."""
+    _cursors: Sequence[bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.columns[0])
 
     def cursor(self, place: int) -> bytes:
-        *key, id_ = [column[place] for column in self._place]
-        [cursor] = self.listing.cursors_at([(self.listing.key_json(key), id_)])
+        """Of one row, as JSON: often only those of a page's ends are asked for."""
+        if self._cursors is not None:
+            return self._cursors[place]
+        [cursor] = self.listing.cursors_at([(column[place],) for column in self._place])
         return cursor
 
     @property
     def cursors(self) -> Sequence[bytes]:
-        """Of all rows."""
-        if not len(self):  # It may be of no list: `ConnectionPlan.empty`.
-            return []
-        *keys, ids = self._place
-        return self.listing.cursors_at(zip(map(self.listing.key_json, zip(*keys, strict=True)), ids, strict=True))
+        """Of all rows, as JSON."""
+        if self._cursors is None:  # A page without rows may be of no list: `ConnectionPlan.empty`.
+            self._cursors = self.listing.cursors_at(self._place) if len(self) else ()
+        return self._cursors
 
     @property
     def _place(self) -> Sequence[Sequence[bytes]]:

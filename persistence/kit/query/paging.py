@@ -170,8 +170,8 @@ class OrderedQuery(Generic[T]):
     def cursor(self, row: T) -> str:
         key: Any = self._key_of([getattr(row, name) for name in self.key_attributes])
         plain = key.isoformat() if isinstance(key, datetime) else str(key) if isinstance(key, Decimal) else key
-        [cursor] = self.cursors_at([(orjson.dumps(plain), b"%d" % getattr(row, self.id.key))])
-        return cursor.decode()
+        [cursor] = self._cursors([(orjson.dumps(plain), b"%d" % getattr(row, self.id.key))])
+        return orjson.loads(cursor)
 
     @property
     def key_attributes(self) -> tuple[str, ...]:
@@ -181,14 +181,19 @@ class OrderedQuery(Generic[T]):
     def _key_of(self, values: Sequence[Any]) -> Any:
         return self.computed.value(*values) if self.computed else values[0]
 
-    def key_json(self, values: Sequence[bytes]) -> bytes:
-        """The sort key of a row whose `key_attributes` are these, all as JSON."""
-        return orjson.dumps(self._key_of([orjson.loads(value) for value in values])) if self.computed else values[0]
+    def _key_json(self, values: Sequence[bytes]) -> bytes:
+        return orjson.dumps(self._key_of([orjson.loads(value) for value in values]))
 
-    def cursors_at(self, places: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-        """The cursors of rows with these sort keys and ids, both as JSON; instants and amounts are strings there."""
+    def cursors_at(self, columns: Sequence[Sequence[bytes]]) -> list[bytes]:
+        """The cursors of rows, as JSON: the columns have their `key_attributes` and their ids, all as JSON."""
+        *keys, ids = columns
+        return self._cursors(zip(map(self._key_json, zip(*keys, strict=True)) if self.computed else keys[0], ids, strict=True))
+
+    def _cursors(self, places: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+        """Of some rows with these sort keys and ids, both as JSON; instants and amounts are strings there."""
         form = b'["%b",%%b,%%b]' % self._tag_json
-        return b",".join([b2a_base64(form % place, newline=False) for place in places]).translate(_URL_SAFE, b"=").split(b",")
+        encoded = b'","'.join([b2a_base64(form % place, newline=False) for place in places])
+        return (b'"%b"' % encoded).translate(_URL_SAFE, b"=").split(b",")
 
     def position(self, cursor: str, argument: str) -> Position:
         """The sort key and id in a cursor. Raises: InvalidInput, if it is not one of this list's own."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 LINE_END, MARK, PLACEHOLDER = "\n", "\x1f", "\x1e"
 BROKEN = "!"  # The content of a placeholder where the row is not as the schema says.
@@ -33,7 +34,7 @@ class Placeholders:
     """Those of one column of rows, by number and content, `3:42`; the texts are split at them once."""
 
     def __init__(self, texts: Sequence[bytes]) -> None:
-        self._parts = _LINE_END.join(texts).split(_PLACEHOLDER)
+        self._texts, self._parts = texts, _LINE_END.join(texts).split(_PLACEHOLDER)
         self.all = self._parts[1::2]
 
     def filled(self, by: Mapping[bytes, bytes]) -> list[bytes]:
@@ -42,17 +43,18 @@ class Placeholders:
         return b"".join(self._parts).split(_LINE_END)
 
     def add_points(self, costs: list[int], points: Mapping[bytes, int]) -> None:
-        """To the cost of each row what its placeholders cost. To be called before they are filled."""
-        row = 0
-        for before, placeholder in zip(self._parts[::2], self.all, strict=False):
-            row += before.count(_LINE_END)
-            costs[row] += points.get(placeholder, 0)
+        """To the cost of each row what its placeholders cost."""
+        priced, begin = [points.get(placeholder, 0) for placeholder in self.all], 0
+        for row, text in enumerate(self._texts):
+            end = begin + text.count(_PLACEHOLDER) // 2
+            costs[row] += sum(priced[begin:end])
+            begin = end
 
 
 def contents_by_number(columns: Sequence[Placeholders]) -> dict[bytes, dict[bytes, bytes]]:
     """What is to be filled: by their number the different placeholders, each with its content. Raises: BrokenRow."""
     found: dict[bytes, dict[bytes, bytes]] = {}
-    for placeholder in dict.fromkeys(each for column in columns for each in column.all):
+    for placeholder in dict.fromkeys(chain.from_iterable([column.all for column in columns])):
         number, _, content = placeholder.partition(b":")
         found.setdefault(number, {})[placeholder] = content
     if _BROKEN in found:

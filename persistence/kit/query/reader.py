@@ -145,8 +145,8 @@ class Aggregates:
     def __init__(self, reader: EntityReader, aggregate: ChildAggregate) -> None:
         self._reader, self._aggregate = reader, aggregate
         keys = bindparam("keys", type_=Text if reader.sqlite else ARRAY(BigInteger))
-        among: Any = select(func.json_each(keys).table_valued("value").c.value) if reader.sqlite else select(func.unnest(keys))
-        self._prepared = reader.prepared(aggregate.statement(among))
+        among: Any = func.json_each(keys).table_valued("value").c.value if reader.sqlite else func.unnest(keys)
+        self._prepared = reader.prepared(aggregate.statement(select(among)))
         self._batchers: BatcherByTarget[Any, int, Any] = BatcherByTarget(self._fetch, most=ROWS_AT_ONCE)
 
     async def many(self, parents: Sequence[int]) -> Sequence[Any]:
@@ -203,9 +203,8 @@ class Pages:
     async def page(self, query: ListQuery, window: PageArguments) -> JsonPage:
         """Raises: InvalidInput, for a cursor of another list."""
         found = await self._page(query, window)
-        if not len(found) and (other := await self._reader.corrected(query, window)) is not None:
-            found = await self._page(other, window)
-        return found
+        other = None if len(found) else await self._reader.corrected(query, window)
+        return found if other is None else await self._page(other, window)
 
     def prepare(self, query: ListQuery, window: PageArguments) -> _Alone | _ByRank | _Together:
         """The statement for pages of this form, which is made once."""
@@ -253,6 +252,10 @@ class NumberedPages:
         return known
 
 
+_SplitRow = Any
+"""A statement's row with the lines of its text in the place of that: they are split once for all who share the statement."""
+
+
 class _Statement(ABC):
     def __init__(self, reader: EntityReader, form: RowForm, listing: OrderedQuery[Any], window: PageArguments, key: Hashable) -> None:
         self._reader, self.listing, self.bounds = reader, listing, _Bounds(listing, window)
@@ -281,18 +284,22 @@ class _Statement(ABC):
     def _count(self) -> Select[Any]:
         return bounded_count(self.listing, sqlite=self._reader.sqlite)
 
-    def page(self, row: Row, listing: OrderedQuery[Any], window: PageArguments) -> JsonPage:
-        return self.page_of(lines(row[0]), row, listing, window)
+    def page(self, row: _SplitRow, listing: OrderedQuery[Any], window: PageArguments) -> JsonPage:
+        [page] = self.pages([row], [listing], window)
+        return page
 
-    def page_of(self, cells: Sequence[bytes], row: Row, listing: OrderedQuery[Any], window: PageArguments) -> JsonPage:
-        width, size = self.width, window.size
-        more = len(cells) > size * width
-        shown = cells[: size * width] if more else cells
-        columns = [shown] if width == 1 else [shown[place::width] for place in range(width)]
-        total = min(COUNT_ROWS, row[1]) if self._total and len(row) > 1 else 0
-        if window.backward:
-            return JsonPage([each[::-1] for each in columns], listing, window.before is not None, more, total)
-        return JsonPage(columns, listing, more, window.after is not None, total)
+    def pages(self, rows: Sequence[_SplitRow], listings: Sequence[OrderedQuery[Any]], window: PageArguments) -> list[JsonPage]:
+        width, most, backward = self.width, window.size * self.width, window.backward
+        after, before, pages = window.after is not None, window.before is not None, list[JsonPage]()
+        for (cells, *totals), listing in zip(rows, listings, strict=True):
+            shown, more = cells[:most], len(cells) > most
+            columns = [shown[place::width] for place in range(width)]
+            total = min(COUNT_ROWS, totals[0]) if self._total and totals else 0
+            if backward:
+                pages.append(JsonPage([each[::-1] for each in columns], listing, before, more, total))
+            else:
+                pages.append(JsonPage(columns, listing, more, after, total))
+        return pages
 
 
 class _Whole(_Statement):
@@ -308,23 +315,25 @@ class _Alone(_Whole):
 
     def __init__(self, reader: EntityReader, form: RowForm, query: ListQuery, window: PageArguments) -> None:
         super().__init__(reader, form, query, window)
-        self._calls = SharedCalls[Any, Sequence[Row]]()
+        self._calls = SharedCalls[Any, _SplitRow]()
 
     def _statement(self, aggregate: Aggregate) -> Select[Any]:
         return self._columns(aggregate(self.bounds.rows(self.listing, _bound)))
 
-    async def row(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> Row:
+    async def row(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> _SplitRow:
         return await self._run({**values, **dict(zip(self.bounds.types, bounds, strict=True))})
 
-    async def _run(self, values: Mapping[str, Any]) -> Row:
+    async def _run(self, values: Mapping[str, Any]) -> _SplitRow:
         """The statement's one row, for all who ask for it at the same time."""
         raw = await self._reader.raw()
         if self._reader.sqlite:
-            [row] = await raw.fetch(self._prepared, values)
-        else:
-            bound = tuple([tuple(cast("list[Any]", value)) if isinstance(value, list) else value for value in values.values()])
-            [row] = await self._calls.call((raw, bound), lambda: raw.fetch(self._prepared, values))
-        return row
+            return await self._fetch(raw, values)
+        bound = tuple([tuple(cast("list[Any]", value)) if isinstance(value, list) else value for value in values.values()])
+        return await self._calls.call((raw, bound), lambda: self._fetch(raw, values))
+
+    async def _fetch(self, raw: StatementExecutor, values: Mapping[str, Any]) -> _SplitRow:
+        [row] = await raw.fetch(self._prepared, values)
+        return _split(row)
 
 
 class _Part(_Statement):
@@ -342,10 +351,10 @@ class _Part(_Statement):
     def _statement(self, aggregate: Aggregate) -> Select[Any]:
         return self._columns(aggregate(self.bounds.rows(self.listing, _bound)))
 
-    async def row(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> Row:
+    async def row(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> _SplitRow:
         raw = await self._reader.raw()
         [row] = await raw.fetch(self._prepared, {**values, **dict(zip(self.bounds.types, bounds, strict=True))})
-        return row
+        return _split(row)
 
 
 class _ByRank:
@@ -357,13 +366,13 @@ class _ByRank:
         forms = {first: form, **dict.fromkeys(rest, replace(form, total=False))}
         key = (type(query), query.form)
         self._ranks = {rank: _Part(reader, each, listing, listing.ranks[rank], window, (key, rank)) for rank, each in forms.items()}
-        self._first = self._ranks[first]
+        self.page = self._ranks[first].page
         every, least = listing.by_id, RowForm(form.entity, ())
         self._every = None if every is None else _Part(reader, least, listing, every, PageArguments(), (key, "every"))
 
-    async def row(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> Row:
+    async def row(self, bounds: tuple[Any, ...], values: Mapping[str, Any]) -> _SplitRow:
         size, *ends = bounds
-        cells, rows = list[bytes](), list[Row]()
+        cells, rows = list[bytes](), list[_SplitRow]()
         for rank, part in self._ranks.items():
             if len(rows) == 1 and not cells and await self._is_empty(values):
                 break
@@ -371,15 +380,12 @@ class _ByRank:
             if missing:
                 places = zip(ends[::2], ends[1::2], strict=True)
                 rows.append(await part.row((missing, *(bound for place in places for bound in within(rank, place))), values))
-                cells += lines(rows[-1][0])
+                cells += rows[-1][0]
         return cells, *rows[0][1:]
 
     async def _is_empty(self, values: Mapping[str, Any]) -> bool:
         """As `RankedQuery` does it."""
-        return self._every is not None and (await self._every.row((SOME,), values))[0] is None
-
-    def page(self, row: Row, listing: OrderedQuery[Any], window: PageArguments) -> JsonPage:
-        return self._first.page_of(row[0], row, listing, window)
+        return self._every is not None and not (await self._every.row((SOME,), values))[0]
 
 
 class _Numbered(_Alone):
@@ -412,12 +418,16 @@ class _Together(_Whole):
     def _statement(self, aggregate: Aggregate) -> Select[Any]:
         return _for_each(self._reader.requested(self.bounds.types), self._columns(aggregate(self.bounds.rows(self.listing, _column))))
 
-    async def row(self, bounds: tuple[Any, ...], _values: Mapping[str, Any]) -> Row:
+    async def row(self, bounds: tuple[Any, ...], _values: Mapping[str, Any]) -> _SplitRow:
         return await self._batchers.load(await self._reader.raw(), bounds)
 
     async def _fetch(self, raw: StatementExecutor, requests: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
         rows = await raw.fetch(self._prepared, dict(zip(self.bounds.types, map(list, zip(*requests, strict=True)), strict=True)))
-        return dict(zip(requests, rows, strict=True))
+        return dict(zip(requests, map(_split, rows), strict=True))
+
+
+def _split(row: Row) -> _SplitRow:
+    return lines(row[0]), *row[1:]
 
 
 def _for_each(requests: Any, one: Select[Any]) -> Select[Any]:
@@ -439,7 +449,7 @@ class ChildPages:
         own = known.bounds.values
         bounds = [own(listing, window) for listing in listings] if known.bounds.ends else [own(known.listing, window)] * len(parents)
         rows = await known.rows(parents, bounds)
-        return [known.page(row, listing, window) for row, listing in zip(rows, listings, strict=True)]
+        return known.pages(rows, listings, window)
 
     def prepare(self, window: PageArguments) -> _Children:
         key = (window.after is None, window.before is None, window.backward)
@@ -478,13 +488,13 @@ class _Children(_Statement):
         rows = self.bounds.rows(self.listing, _bound if self._reader.sqlite else _column)
         return _for_each(self._reader.requested(self._types), self._columns(aggregate(rows)))
 
-    async def rows(self, parents: Sequence[int], bounds: Sequence[tuple[Any, ...]]) -> Sequence[Row]:
+    async def rows(self, parents: Sequence[int], bounds: Sequence[tuple[Any, ...]]) -> Sequence[_SplitRow]:
         raw = await self._reader.raw()
         if not self._reader.sqlite:
             return await self._batchers.many(raw, [(parent, *each) for parent, each in zip(parents, bounds, strict=True)])
         values = {"value": self._reader.listed(parents), **dict(zip(self.bounds.types, bounds[0], strict=True))}
-        return await raw.fetch(self._prepared, values)
+        return list(map(_split, await raw.fetch(self._prepared, values)))
 
     async def _fetch(self, raw: StatementExecutor, requests: Sequence[tuple[Any, ...]]) -> Mapping[tuple[Any, ...], Any]:
         rows = await raw.fetch(self._prepared, dict(zip(self._types, map(list, zip(*requests, strict=True)), strict=True)))
-        return dict(zip(requests, rows, strict=True))
+        return dict(zip(requests, map(_split, rows), strict=True))

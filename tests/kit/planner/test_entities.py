@@ -18,7 +18,7 @@ from graph.kit.cache_control import reads
 from graph.kit.connections import Connection
 from graph.kit.entity import declaration
 from graph.kit.entity.declaration import average, check, computed, count, entity, entity_type, resolved, stored, to_many, to_one
-from graph.kit.entity.roots import FindByGlobalId, ReadList
+from graph.kit.entity.roots import FindByGlobalId, ReadList, RunResolver
 from graph.kit.entity.visibility import Visibility
 from graph.kit.fields import RequiresScopes, query
 from graph.kit.global_ids import Node
@@ -177,6 +177,16 @@ def test_refuses_a_root_whose_plan_does_not_know_its_arguments() -> None:
     for plan in (FindByGlobalId(), ReadList(by_id)):
         with pytest.raises(TypeError, match="has arguments that its plan does not know"):
             check_roots(root(query(scope=None, description="", plan=plan)(with_more)))
+
+
+async def unasked(root: Any, info: strawberry.Info) -> str:
+    return ""
+
+
+def test_refuses_to_count_a_resolver_that_a_plan_may_run_twice() -> None:
+    check_roots(root(query(scope=None, description="", plan=RunResolver())(unasked)))
+    with pytest.raises(TypeError, match="counts its calls, and its plan may run it twice"):
+        check_roots(root(query(scope=None, description="", plan=RunResolver(), limit=RateLimitRule("1/second", by=ADDRESS))(unasked)))
 
 
 async def found(root: Any, info: strawberry.Info, id: strawberry.ID) -> User | None:

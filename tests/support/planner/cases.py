@@ -157,6 +157,11 @@ FORMERLY_SLOW: dict[str, Case] = {
         "query ($n: Int = 1, $m: Int) { items(first: $m) { nodes { owner { items(first: $n) { nodes { id } } } } } }",
         {"m": 3},
     ),
+    "a resolver without arguments": (
+        "{ rateLimit { __typename enabled limit cost resolved: maxCost } item: health { status failing } }",
+        {},
+    ),
+    "a resolver beside a list": ("{ items(first: 1) { nodes { id } } rateLimit { restoreRate } }", {}),
 }
 
 FAST = SIMPLE | FORMERLY_SLOW
@@ -182,6 +187,7 @@ BESIDE: dict[str, Case] = {
 SLOW: dict[str, Case] = {
     "nothing but resolvers": ("{ compute(n: 3) __typename }", {}),
     "nothing": ("{ __typename }", {}),
+    "a resolver with arguments": ('{ rateLimit(document: "{ me { id } }") { cost } }', {}),
     "introspection": ("{ __schema { queryType { name } } }", {}),
 }
 
