@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 # Frames beyond this are never held in memory whole; the socket's own limit is in characters, of four bytes at most.
 SOCKET_BYTES = 2**20
-# Longer than clients and proxies keep an idle connection (nginx: 60 s), so that they end it: if we do, a request may be on its way.
+# Longer than proxies keep an idle connection (nginx: 60 s), so that they end it: if we do, a request may be on its way. Of others see `WireLimits`.
 KEEP_ALIVE_SECONDS = 75
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 -- compared with, not listened on
 

@@ -62,7 +62,7 @@ class SharedCache:
         self._backend: Any = _redis(serializer=NullSerializer(encoding=None), namespace=prefix, timeout=None)
         self._backend.client = redis  # The service's own, with the URL's every option.
         self._prefix = prefix
-        self.breaker = CircuitBreaker("cache", clock)
+        self.breaker = CircuitBreaker("cache", redis, clock)
 
     async def get(self, key: str) -> bytes | None:
         return await self.breaker.call(lambda: self._backend.get(key))

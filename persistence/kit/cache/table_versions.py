@@ -109,7 +109,7 @@ class SharedVersions:
         """`namespace` keeps services apart that share a Redis."""
         self._redis: Any = redis  # Partly untyped.
         self._key = f"storegraph:versions:{blake2b(namespace.encode(), digest_size=6).hexdigest()}"
-        self._breaker = CircuitBreaker("versions")
+        self._breaker = CircuitBreaker("versions", redis)
         self._all_old = True  # Something may have changed that nobody was told of.
         self._pending_tables: set[str] = set()
         self._look, self._tell = CallCoalescer(self._lookup), CallCoalescer(self._publish)

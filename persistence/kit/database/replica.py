@@ -116,7 +116,7 @@ class SharedPositions:
         self._redis: Any = redis
         self._advance: Any = redis.register_script(ADVANCE)
         self._own = LocalPositions()
-        self.breaker = CircuitBreaker("replica")
+        self.breaker = CircuitBreaker("replica", redis)
 
     async def note(self, names: Sequence[str], position: int) -> None:
         await self._own.note(names, position)

@@ -41,7 +41,7 @@ class RedisBroker:
         self._client: Any = connect(url, patience_seconds=CONNECT_SECONDS)
         self._outgoing: deque[bytes] = deque(maxlen=WAITING_MESSAGES)
         self._waiting = asyncio.Event()
-        self._breaker = CircuitBreaker("broker")
+        self._breaker = CircuitBreaker("broker", self._client)
         self._supervisor = supervisor or Supervisor()
         self._tasks: list[SupervisedTask] = []
         self._stopped = False

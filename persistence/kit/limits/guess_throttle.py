@@ -81,7 +81,7 @@ class GuessThrottle:
         self._known: OrderedDict[str, None] = OrderedDict()
         self._queues: dict[str, _Lane] = {}
         self._in_progress = Counter[str]()
-        self.breaker = CircuitBreaker("sign-ins")
+        self.breaker = CircuitBreaker("sign-ins", redis or self)
 
     async def attempt(self, network: str, name: str, check: Callable[[], Awaitable[T]], failure: type[Exception]) -> T:
         """What `check` returns, or the `failure` that it raises, which is counted.

@@ -94,7 +94,7 @@ class SharedMovingWindow:
         self._redis: Any = redis
         self._limiter = MovingWindowRateLimiter(storage)
         self._local = LocalMovingWindow()
-        self.breaker = CircuitBreaker("rate limits", clock)
+        self.breaker = CircuitBreaker("rate limits", redis, clock)
 
     async def hit(self, limit: str, *key: str) -> float:
         counted: list[RateLimitItem] = []

@@ -159,7 +159,7 @@ class SharedTokenBucket:
         self._local = LocalTokenBucket(budget)
         self._pending_refunds: dict[str, int] = {}  # Below zero: still to be taken. Emptied each PAYMENT_SECONDS.
         self._payment: asyncio.Task[None] | None = None
-        self.breaker = CircuitBreaker("budget", clock)
+        self.breaker = CircuitBreaker("budget", redis, clock)
 
     async def charge(self, caller: str, points: int) -> BucketState:
         owed = self._pending_refunds.pop(caller, 0)

@@ -107,6 +107,7 @@ def test_is_served_within_limits_that_are_stated() -> None:
     limits = WireLimits()
     assert (limits.head_bytes, limits.head_fields, limits.waiting_requests) == (32_768, 100, 16)
     assert limits.slow_seconds + 2 * limits.check_seconds <= 30
+    assert limits.idle_seconds + limits.check_seconds < 60
     assert BufferedTransport.__doc__
     assert DATE
 

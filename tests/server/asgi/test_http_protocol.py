@@ -14,7 +14,9 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from graph.server.asgi.protocols.http_protocol import HttpProtocol
+from graph.server.asgi.protocols.http_protocol import HTTP_CONNECTIONS, HttpConnections, HttpProtocol
+from graph.server.asgi.protocols.transport import WireLimits
+from graph.server.cli.serve import KEEP_ALIVE_SECONDS
 from tests.support.endpoints import until
 from tests.support.servers.short_deadlines import LIMITS
 
@@ -238,10 +240,18 @@ async def test_waits_for_a_client_that_does_not_keep_up() -> None:
     assert len(sent) == 2
 
 
-async def test_ends_a_connection_that_is_not_used() -> None:
-    async with Served(answers, Impatient, timeout_keep_alive=0).client() as (reader, writer):
+@pytest.mark.parametrize(("is_proxy", "seconds"), [(False, WireLimits().idle_seconds), (True, KEEP_ALIVE_SECONDS)])
+async def test_ends_a_connection_that_is_idle(is_proxy: bool, seconds: float) -> None:
+    served = Served(answers, HttpProtocol, timeout_keep_alive=KEEP_ALIVE_SECONDS)
+    served.app_state = {HTTP_CONNECTIONS: HttpConnections(1, lambda _: is_proxy)}
+    async with served.client() as (reader, writer):
         writer.write(get("/whole"))
-        assert (await reader.read()).endswith(b"\r\n\r\nwhole")
+        await reader.readuntil(b"\r\n\r\nwhole")
+        connection: Any = next(iter(served.state.connections))
+        connection.check_progress(connection._idle_since + seconds - 1)
+        assert not connection.transport.is_closing()
+        connection.check_progress(connection._idle_since + seconds)
+        assert await reader.read() == b""
 
 
 async def test_leaves_a_connection_that_is_used() -> None:

@@ -12,7 +12,7 @@ import pytest
 from graph.server.asgi.protocols.http_protocol import HttpProtocol
 from tests.server.asgi.test_http_protocol import Served, answers, body, get, start
 from tests.support.clients.raw_http import BAD_REQUEST, HANDSHAKE, UPGRADE, head, length
-from tests.support.endpoints import until
+from tests.support.endpoints import go_on_reading, stop_reading, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -48,6 +48,34 @@ async def test_may_ask_ahead(count: int, pad: str) -> None:
     assert asked == [*(f"/{number}" for number in range(count)), "/end"]
     assert received.count(b"HTTP/1.1 200 OK\r\n") == count + 1
     assert max(waiting) <= 4
+
+
+async def test_is_served_no_further_than_it_reads() -> None:
+    """Its responses fill a buffer of the kernel, and hundreds of requests are no slow client but a flood."""
+    asked, answer, count = list[str](), bytes(1_000), 500
+
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+        await send(start(200, length(len(answer))))
+        await send(body(answer))
+
+    served = Served(app, HttpProtocol)
+    async with served.client() as (reader, writer):
+        stop_reading(writer)
+        writer.write(get("/") * count)
+        await until(lambda: bool(asked))
+        connection: Any = next(iter(served.state.connections))
+        most = connection.limits.pipelined_bytes
+        await until(lambda: connection._buffered.unacknowledged() > most)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert connection._buffered.unacknowledged() < most + 8 * len(answer)  # Requests as short as these are parsed a few at a time.
+        assert len(asked) < count
+        go_on_reading(writer)
+        for _ in range(count):
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(len(answer)) == answer
+    assert len(asked) == count
 
 
 async def test_that_asks_ahead_too_much_is_cut_off_behind_what_is_answered() -> None:

@@ -13,13 +13,15 @@ import os
 import re
 import socket
 import struct
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -35,10 +37,13 @@ from tests.support.endpoints import until
 from tests.support.servers.processes import PROGRAM, Process, serving
 from tests.support.service import Service, running
 
+MODULE = "tests.support.load.slow_clients"
 IMPATIENT = [PROGRAM[0], "-m", "tests.support.servers.short_deadlines"]
 ROWS, LINE = 300, "x" * 9_000
 FILE_BYTES = 16 * 2**20
+EACH_ADDRESS, ADDRESSES = 100, 40  # As many connections as the service grants to a network, and to a user.
 VICTIM_SECONDS = 0.03
+LOOKS = 10  # Turns from one look at the server's connections to the next: to list 2,000 takes a while.
 QUIET_ANSWERS = 50  # From which it is known how fast the service is when nobody else is there.
 UNEXPECTED = re.compile(
     r"Traceback|Exception in ASGI|was destroyed|internal error|unexpected error|\"level\": ?\"(?:error|critical)\"", re.IGNORECASE
@@ -52,6 +57,12 @@ class Target:
     port: int
     token: str
     cursor: str
+    tokens: tuple[str, ...] = ()
+    """One for each address."""
+
+    def of(self, number: int) -> Target:
+        """For the client of this number, which is signed in as others of its address are."""
+        return replace(self, token=self.tokens[number // EACH_ADDRESS])
 
     @property
     def authorization(self) -> str:
@@ -162,56 +173,77 @@ class Outcome:
         )
 
 
-def connect(port: int) -> socket.socket:
+def connect(port: int, number: int) -> socket.socket:
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    made.bind((f"127.0.1.{number // EACH_ADDRESS + 1}", 0))
     made.setblocking(False)
     with suppress(BlockingIOError):
         made.connect(("127.0.0.1", port))
     return made
 
 
+async def ask(url: str, item: str) -> None:
+    """Ask for an item again and again, as any client does meanwhile, and print how many seconds each answer takes."""
+    query = {"query": "query ($id: ID!) { item(id: $id) { name price } }", "variables": {"id": item}}
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+        while True:
+            began = time.perf_counter()
+            answer = await http.post("/graphql", json=query)
+            assert answer.json()["data"]["item"]["name"] == "Kettle"
+            print(time.perf_counter() - began, flush=True)  # noqa: T201 -- to the process that started this one
+            await asyncio.sleep(VICTIM_SECONDS)
+
+
 class Victim:
-    """A client that asks for an item again and again, as any other does meanwhile."""
+    """`ask` in a process of its own: what the clients' own process does must not delay it."""
 
     def __init__(self, url: str, item: str) -> None:
-        self._url, self._item = url, item
+        self._command = [sys.executable, "-m", MODULE, "--victim", url, item]
         self.seconds: list[float] = []
 
-    async def ask(self) -> None:
-        query = {"query": "query ($id: ID!) { item(id: $id) { name price } }", "variables": {"id": self._item}}
-        async with httpx.AsyncClient(base_url=self._url, timeout=60) as http:
-            while True:
-                began = time.perf_counter()
-                answer = await http.post("/graphql", json=query)
-                assert answer.json()["data"]["item"]["name"] == "Kettle"
-                self.seconds.append(time.perf_counter() - began)
-                await asyncio.sleep(VICTIM_SECONDS)
+    @asynccontextmanager
+    async def asking(self) -> AsyncGenerator[None]:
+        process = await asyncio.create_subprocess_exec(*self._command, stdout=asyncio.subprocess.PIPE)
+        listening = asyncio.create_task(self._listen(process.stdout))
+        try:
+            yield
+        finally:
+            process.terminate()
+            await process.wait()
+            await listening
+
+    async def _listen(self, lines: asyncio.StreamReader | None) -> None:
+        assert lines is not None
+        while line := await lines.readline():
+            self.seconds.append(float(line))
 
     def p99(self) -> float:
         taken, self.seconds = self.seconds, []
         return quantiles(taken, n=100)[98] if len(taken) > 1 else float("inf")
 
 
-async def fill(service: Service) -> tuple[str, str, str]:
-    """An item, a token and the cursor of the log's start."""
-    token, cursor = await service.sign_in(), service.services.feed.cursor(0)
+async def fill(service: Service) -> tuple[str, list[str], str]:
+    """An item, tokens and the cursor of the log's start."""
+    tokens = [await service.sign_in(username=f"slow{number}") for number in range(ADDRESSES)]
+    cursor = service.services.feed.cursor(0)
     async with service.database.transaction() as work:
         made = await items.create(work, ItemValues("Kettle", Decimal(1)), owner_id=None)
         await items.create_all(work, [ItemValues(f"Item {n}", Decimal(1), LINE) for n in range(ROWS)], owner_id=None)
     upload = {"file": ("large.bin", os.urandom(FILE_BYTES), "application/octet-stream")}
-    answer = await service.http.post("/api/v2/files/upload", files=upload, headers={"Authorization": f"Bearer {token}"})
+    answer = await service.http.post("/api/v2/files/upload", files=upload, headers={"Authorization": f"Bearer {tokens[0]}"})
     assert answer.status_code == 201, answer.text
-    return global_id("Item", made.id), token, cursor
+    return global_id("Item", made.id), tokens, cursor
 
 
 @asynccontextmanager
 async def served(folder: Path, program: list[str], **overrides: Any) -> AsyncGenerator[tuple[Process, Target, Victim]]:
-    settings = await settings_for("sqlite", folder, connections_per_caller=10_000, **overrides)
+    """With the service's own limits."""
+    settings = await settings_for("sqlite", folder, rate_limits_enabled=True, **overrides)
     async with running(settings) as service:
-        item, token, cursor = await fill(service)
+        item, tokens, cursor = await fill(service)
     with serving(settings, folder, program=program, DEBUG="false", LOG_LEVEL="INFO") as process:
-        yield process, Target(process.port, token, cursor), Victim(process.url, item)
+        yield process, Target(process.port, tokens[0], cursor, tuple(tokens)), Victim(process.url, item)
 
 
 def open_connections(server: psutil.Process, port: int) -> int:
@@ -219,29 +251,30 @@ def open_connections(server: psutil.Process, port: int) -> int:
 
 
 def left_of(clients: list[Client], server: psutil.Process, port: int) -> Counter[str]:
-    peers = {each.raddr.port for each in server.net_connections("tcp") if each.raddr and each.laddr.port == port}
-    return Counter(client.kind for client in clients if client.socket.getsockname()[1] in peers)
+    peers = {tuple(each.raddr) for each in server.net_connections("tcp") if each.raddr and each.laddr.port == port}
+    return Counter(client.kind for client in clients if client.socket.getsockname() in peers)
 
 
 async def hold(process: Process, target: Target, victim: Victim, *, each: int, seconds: float, kinds: list[str] | None = None) -> Outcome:
     """Open `each` clients of each kind, and wait until the server has let go of all, for `seconds` at the most."""
     server = psutil.Process(process.popen.pid)
-    asking = asyncio.create_task(victim.ask())
-    await until(lambda: len(victim.seconds) >= QUIET_ANSWERS)
-    before, others, quiet = server.memory_info().rss, open_connections(server, target.port), victim.p99()
-    clients = [Client(kind, KINDS[kind](target), connect(target.port)) for _ in range(each) for kind in kinds or KINDS]
-    began, peak = time.monotonic(), before
-    while (taken := time.monotonic() - began) < seconds and (taken < 1 or open_connections(server, target.port) > others):
-        for number, client in enumerate(clients):
-            client.write()
-            if number % 20 == 0:
-                await asyncio.sleep(0)
-        peak = max(peak, server.memory_info().rss)
-        await asyncio.sleep(0.05)
-    busy, left = victim.p99(), left_of(clients, server, target.port)
-    asking.cancel()
-    with suppress(asyncio.CancelledError):
-        await asking
+    async with victim.asking():
+        await until(lambda: len(victim.seconds) >= QUIET_ANSWERS)
+        before, others, quiet = server.memory_info().rss, open_connections(server, target.port), victim.p99()
+        asked = [kind for _ in range(each) for kind in kinds or KINDS]
+        clients = [Client(kind, KINDS[kind](target.of(number)), connect(target.port, number)) for number, kind in enumerate(asked)]
+        began, taken, peak = time.monotonic(), 0.0, before
+        for turn in count():
+            for number, client in enumerate(clients):
+                client.write()
+                if number % 20 == 0:
+                    await asyncio.sleep(0)
+            peak = max(peak, server.memory_info().rss)
+            await asyncio.sleep(0.05)
+            taken = time.monotonic() - began
+            if taken >= seconds or (turn % LOOKS == LOOKS - 1 and open_connections(server, target.port) <= others):
+                break
+        busy, left = victim.p99(), left_of(clients, server, target.port)
     for client in clients:
         client.socket.close()
     lines = [line for line in process.log.read_text().splitlines() if UNEXPECTED.search(line)]
@@ -254,7 +287,10 @@ async def main() -> None:
     options.add_argument("--seconds", type=float, default=120)
     options.add_argument("--short", action="store_true", help="with deadlines of a second")
     options.add_argument("--kind", action="append", choices=list(KINDS))
+    options.add_argument("--victim", nargs=2, metavar=("URL", "ITEM"), help="only be another client, and print how long it waits")
     asked = options.parse_args()
+    if asked.victim:
+        await ask(*asked.victim)
     kinds: list[str] = asked.kind or list(KINDS)
     with tempfile.TemporaryDirectory() as folder:
         async with served(Path(folder), IMPATIENT if asked.short else PROGRAM) as (process, target, victim):

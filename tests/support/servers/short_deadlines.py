@@ -9,20 +9,18 @@ from graph.server import app
 from graph.server.asgi import request_body
 from graph.server.asgi.protocols import http_protocol, websocket_protocol
 from graph.server.asgi.protocols.transport import WireLimits
-from graph.server.cli import serve
 from graph.server.graphql import http
 from graph.server.graphql.subscriptions import websocket
 
-LIMITS = WireLimits(head_seconds=1, slow_seconds=1, check_seconds=0.25, linger_seconds=0.5, close_seconds=0.5)
+LIMITS = WireLimits(head_seconds=1, slow_seconds=1, idle_seconds=2, check_seconds=0.25, linger_seconds=0.5, close_seconds=0.5)
 
 
 def shorten() -> None:
     http_protocol.HttpProtocol.limits = websocket_protocol.WebSocketProtocol.limits = LIMITS
-    serve.KEEP_ALIVE_SECONDS = 2
     request_body.SILENT_SECONDS = 1.0
     for module, name, shorter in (
         (app, "HttpEndpoint", partial(http.HttpEndpoint, limits=http.HttpLimits(seconds=1))),
-        (app, "SocketEndpoint", partial(websocket.SocketEndpoint, limits=websocket.SocketLimits(init_seconds=1))),
+        (app, "SocketLimits", partial(websocket.SocketLimits, init_seconds=1)),
     ):
         setattr(module, name, shorter)
 

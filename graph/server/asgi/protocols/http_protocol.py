@@ -45,6 +45,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 CHUNKED = b"chunked"
 HEAD_END = b"\r\n\r\n"
 DISCARDED_BYTES = 65_536  # Of a body that nobody wants: so much is read for the connection's next request. More is not worth its time.
+TAKEN_SECONDS = 0.1  # From one look to the next whether a client that pipelines has taken its responses.
 SHORT_HEAD = 128  # Bytes. Ends of heads are looked for beyond this, so that many tiny requests are not as many calls of the parser.
 
 # A method and what follows it: all of a request's first line, or the beginning that has come. Source: RFC 9112, section 3; RFC 9110, section 5.6.2.
@@ -86,6 +87,7 @@ NO_SUCH_VERSION = Rejection(505, NOT_IMPLEMENTED, "This server speaks HTTP/1.1 a
 
 HTTP_CONNECTIONS = "http connections"
 """The name of the process's `HttpConnections` in the state of the application."""
+PROXY = ""  # In the place of a network.
 
 
 class HttpConnections:
@@ -102,9 +104,9 @@ class HttpConnections:
         return sum(map(len, self._open.values()))
 
     def register(self, connection: HttpProtocol, address: str) -> str | None:
-        """Under which network it is counted; None, if it has no place."""
+        """Under which network it is counted; PROXY, if it is not; None, if it has no place."""
         if self._exempt(address):
-            return ""
+            return PROXY
         key = network(address)
         others = self._open.setdefault(key, {})
         if len(others) >= self._per_network:
@@ -245,6 +247,12 @@ class HttpProtocol(HttpToolsProtocol):
         return self.parser.get_http_version() != "1.0" and super()._should_upgrade()
 
     def _parse_backlog(self) -> None:
+        """Once the responses before it are on their way: who reads none of them is served no further."""
+        if not self._backlog or self._answer_due:
+            return
+        if self._buffered.unacknowledged() > self.limits.pipelined_bytes:
+            self.loop.call_later(TAKEN_SECONDS, self._parse_backlog)
+            return
         data = bytes(self._backlog)
         self._backlog.clear()
         self._parse(data)
@@ -395,8 +403,7 @@ class HttpProtocol(HttpToolsProtocol):
             if self._head_since is not None:
                 self._head_since = now  # Its client waited for us.
             self.flow.resume_reading()
-            if self._backlog:
-                self._parse_backlog()
+            self._parse_backlog()
 
     def _reject(self, rejection: Rejection) -> None:
         """Parse nothing more, and answer so after the answers that are due: it must not fall into one of them."""
@@ -453,8 +460,13 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._head_since is not None:
             if now - self._head_since >= self.limits.head_seconds:
                 self._give_up_head()
-        elif self._idle_since is not None and now - self._idle_since >= self.timeout_keep_alive:
+        elif self._idle_since is not None and now - self._idle_since >= self._most_idle_seconds:
             self.transport.close()
+
+    @property
+    def _most_idle_seconds(self) -> float:
+        """Proxies keep connections to us for long, and it is they who end them. Nobody else's should be held open by a response that nobody reads."""
+        return self.timeout_keep_alive if self._network == PROXY else self.limits.idle_seconds
 
     def _give_up_head(self) -> None:
         if self._begun:

@@ -44,6 +44,10 @@ class WireLimits:
     head_fields: int = 100
     head_seconds: float = 10.0  # From a connection's start, or a head's first byte, to the head's end.
     waiting_requests: int = 16  # Pipelined behind one whose answer is due.
+    pipelined_bytes: int = 16_384  # Of responses that the client has not taken: behind them no further request is parsed.
+    idle_seconds: float = (
+        30.0  # Between two requests, but for proxies. A client that was refused in few bytes looks as idle, whether it reads them or not.
+    )
     linger_bytes: int = 2**25  # Dropped after a refusal, in this time: a client that has sent so much since does not look for it.
     linger_seconds: float = 5.0  # After a refusal, for the client to read it while it still sends. Source: RFC 9112, section 9.6.
     least_rate: int = 4_096  # Bytes a second that a client must take while something waits for it.
@@ -210,9 +214,13 @@ class BufferedTransport(asyncio.BufferedProtocol):
             self._protocol.check_progress(now)
         self._timer = self._loop.call_later(limits.check_seconds, self._check_progress)
 
+    def unacknowledged(self) -> int:
+        """Bytes in the kernel that the client has not taken."""
+        return _in_kernel(self.get_extra_info("socket"))
+
     def _unread(self) -> int:
         """Bytes that the client has not taken, here and in the kernel; 0 where so few are in the kernel alone that nobody waits for them to leave."""
-        waiting, sent = self._transport.get_write_buffer_size(), _in_kernel(self.get_extra_info("socket"))
+        waiting, sent = self._transport.get_write_buffer_size(), self.unacknowledged()
         return waiting + sent if waiting or sent > BUFFERED_BYTES else 0
 
     def __getattr__(self, name: str) -> Any:
