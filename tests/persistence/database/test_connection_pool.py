@@ -96,6 +96,16 @@ async def test_keeps_prepared_statements_unless_a_pooler_could_lose_them(cache: 
         assert (count > 0) is kept
 
 
+async def test_keeps_a_statement_however_long_it_is() -> None:
+    """The driver's own bound is 15 kB, which a document that selects much exceeds."""
+    counting = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%a long one%'"
+    async with connected() as database:
+        reads = await database.executor()
+        long = statement_executor.PreparedStatement(f"{counting} /* a long one {'x' * 40_000} */", (), {})
+        assert [[*row] for _ in range(2) for row in await reads.fetch(long, {})] == [[1], [1]]
+        assert [[*row] for row in await reads.fetch(statement_executor.PreparedStatement(counting, (), {}), {})] == [[2]]
+
+
 BACKEND = statement_executor.PreparedStatement("SELECT pg_backend_pid()", (), {})
 SLOW = statement_executor.PreparedStatement("SELECT pg_sleep(60)", (), {})
 

@@ -47,6 +47,7 @@ class AsyncpgExecutor:
         return await hosts.connect(
             **self._options,
             statement_cache_size=statements,
+            max_cacheable_statement_size=0,  # None is too long: one that selects much would be prepared anew each time.
             server_settings=self._pool.session_settings,
             timeout=self._pool.connect_seconds,
             command_timeout=self._pool.command_seconds,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from sqlalchemy import Select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Dialect
 
 Process = Callable[[Any], Any]
@@ -82,4 +83,10 @@ def prepare(statement: Select[Any], dialect: Dialect) -> PreparedStatement:
     """Compile a statement; the values of its `bindparam("name")` are given when it is run, or those that they have hold."""
     compiled: Any = statement.compile(dialect=dialect)
     processors: Mapping[str, Process] = compiled._bind_processors  # noqa: SLF001 -- as SQLAlchemy's engine does
-    return PreparedStatement(str(compiled), tuple(compiled.positiontup or ()), compiled.params, processors)
+    needed = {name: process for name, process in processors.items() if not _is_plain_list(compiled.binds[name].type, dialect)}
+    return PreparedStatement(str(compiled), tuple(compiled.positiontup or ()), compiled.params, needed)
+
+
+def _is_plain_list(type_: Any, dialect: Dialect) -> bool:
+    """Whether SQLAlchemy would copy a list and change nothing."""
+    return isinstance(type_, ARRAY) and cast("Any", type_).item_type.dialect_impl(dialect).bind_processor(dialect) is None
