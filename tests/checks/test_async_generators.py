@@ -34,6 +34,17 @@ def refused(tmp_path: Path, body: str) -> list[int]:
         "rows: AsyncGenerator[int] = given()\nasync for each in rows:\n    pass",
         "if given:\n    async with given:\n        async for each in given():\n            pass",
         "async def inner():\n    async for each in given():\n        pass",
+        "return await anext(given())",
+        "rows = given()\nreturn await anext(rows, None)",
+        "return builtins.aiter(given())",
+        "async for each in await given():\n    pass",
+        "rows = await given()\nasync for each in rows:\n    pass",
+        "async for each in (rows := given()):\n    pass",
+        "if rows := given():\n    return [each async for each in rows]",
+        "rows, other = given(), 1\nasync for each in rows:\n    pass",
+        "rows = (each async for each in given)\nasync for each in rows:\n    pass",
+        "async for each in given or given():\n    pass",
+        "return StreamingResponse(given)",
     ],
 )
 def test_refuses_what_nobody_closes(tmp_path: Path, body: str) -> None:
@@ -49,6 +60,9 @@ def test_refuses_what_nobody_closes(tmp_path: Path, body: str) -> None:
         "return [each async for each in given]",
         "rows: AsyncIterator[int] = given()\nasync for each in rows:\n    pass",
         "for each in given():\n    pass",
+        "return await anext(given.rows)",
+        "rows, other = given, given()\nasync for each in rows:\n    pass",
+        "async with aclosing(given()) as rows:\n    return await anext(rows)",
     ],
 )
 def test_lets_pass_what_somebody_closes(tmp_path: Path, body: str) -> None:

@@ -321,6 +321,20 @@ async def test_trim_tags_that_were_kept_with_blanks_around_them(url: str) -> Non
     assert await looked(url, found) == [(tags, 7) for tags in [*given.values(), ["x", "y"], ["y", "x"], []]]
 
 
+async def test_leave_no_new_tags_for_readers_to_look_through(tmp_path: Path) -> None:
+    """As an index of PostgreSQL does by itself, until autovacuum comes."""
+    url = await databases.create_database(databases.postgres(), tmp_path.name)
+
+    def pending_pages(connection: Connection) -> int | None:
+        table = reflected(connection).tables["items"]
+        known = {column.name: _value(column.type) for column in table.columns if column.computed is None} | {"owner_id": None}
+        connection.execute(table.insert(), [known | {"id": id_, "tags": [f"tag {id_}"]} for id_ in range(1, 200)])
+        return connection.scalar(text("SELECT gin_clean_pending_list('ix_items_tags_search')"))
+
+    await upgrade(url)
+    assert await looked(url, pending_pages) == 0
+
+
 async def test_give_a_seller_to_the_purchases_of_a_process_that_knows_of_none(url: str) -> None:
     """One of an earlier version, which goes on while it is replaced."""
 

@@ -48,7 +48,9 @@ class WireLimits:
     idle_seconds: float = (
         30.0  # Between two requests, but for proxies. A client that was refused in few bytes looks as idle, whether it reads them or not.
     )
-    linger_bytes: int = 2**25  # Dropped after a refusal, in this time: a client that has sent so much since does not look for it.
+    linger_bytes: int = (
+        2**25
+    )  # Dropped after a refusal, in this time, or after a close: a client that has sent so much since does not look for it.
     linger_seconds: float = 5.0  # After a refusal, for the client to read it while it still sends. Source: RFC 9112, section 9.6.
     least_rate: int = 4_096  # Bytes a second that a client must take while something waits for it.
     slow_seconds: float = 15.0  # How long it may take less.

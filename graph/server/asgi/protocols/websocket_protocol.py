@@ -19,7 +19,7 @@ from websockets.protocol import Event
 
 from graph.kit.limits.connection_rate_limiter import ConnectionRateLimiter
 from graph.kit.limits.rate_limits import CONNECTION, RateLimitRule
-from graph.server.asgi.protocols.transport import WireLimits
+from graph.server.asgi.protocols.transport import BufferedTransport, WireLimits
 from graph.server.asgi.request_headers import SCOPE_KEY
 
 FRAMES = RateLimitRule("1000/second", by=CONNECTION)
@@ -112,11 +112,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.writable.set()
         self.close_timeout = self.limits.close_seconds
         self._rate, self._is_deaf = FrameRate(self.frame_limits), False
+        self._bytes_after_close = 0
 
     def lingers(self) -> bool:
         return False
 
     def data_received(self, data: bytes) -> None:
+        if self.close_sent:
+            self._bytes_after_close += len(data)
+            if self._bytes_after_close > self.limits.linger_bytes:
+                cast("BufferedTransport", self.transport).abort()
+                return
         if self._is_deaf:
             return
         super().data_received(data)

@@ -119,6 +119,19 @@ async def test_is_closed_once(service: Service, capsys: pytest.CaptureFixture[st
     assert "Traceback" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("first", [message(type="nonsense"), frame(b"", PONG) * 5_000, frame(b"x", PONG, fin=False)])
+async def test_is_aborted_when_it_sends_on_after_it_was_closed(service: Service, first: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To read and drop what comes takes a processor, for as long as the client may take to answer the close."""
+    monkeypatch.setattr(websocket_protocol.WebSocketProtocol, "limits", WireLimits(linger_bytes=50_000, close_seconds=1_000))
+    async with raw(service) as client:
+        client.writer.write(first)
+        with pytest.raises(ConnectionError):  # noqa: PT012 -- which of the writes it is, nobody can say
+            while True:
+                client.writer.write(frame(b"", PONG) * 5_000)
+                await client.writer.drain()
+                await asyncio.sleep(0)
+
+
 def test_counts_frames_of_each_second() -> None:
     rate = FrameRate(FrameLimits(RateLimitRule("10/second", by=CONNECTION), RateLimitRule("2/second", by=CONNECTION)))
     text, pong, empty = Frame(Opcode.TEXT, b"x"), Frame(Opcode.PONG, b"x"), Frame(Opcode.CONT, b"")
