@@ -190,7 +190,7 @@ class Feed:
                 self._look.set()
 
     async def _read_log(self) -> None:
-        delay = HELD_BACK_POLL_SECONDS
+        delay: float | None = None
         while True:
             self._look.clear()
             try:
@@ -200,10 +200,9 @@ class Feed:
                 self._released = NOTHING_YET
                 continue
             await asyncio.sleep(REST_SECONDS)
-            held_back = self.held_back_seconds > 0
-            delay = min(POLL_SECONDS, delay * 1.5) if held_back else HELD_BACK_POLL_SECONDS
+            delay = held_back_poll_seconds(delay) if self.held_back_seconds > 0 else None
             with suppress(TimeoutError):
-                async with asyncio.timeout(delay if held_back else POLL_SECONDS):  # `wait_for` may swallow a cancellation.
+                async with asyncio.timeout(delay or POLL_SECONDS):  # `wait_for` may swallow a cancellation.
                     await self._look.wait()
 
     async def _advance(self) -> None:
@@ -233,6 +232,11 @@ class Feed:
         self._moves = moves
         if not is_unchanged:
             raise LogReset
+
+
+def held_back_poll_seconds(before: float | None) -> float:
+    """The delay of the next look, by the one of the look before, if an older transaction was open then, too."""
+    return min(POLL_SECONDS, before * 1.5) if before else HELD_BACK_POLL_SECONDS
 
 
 def _id(event: Event) -> int:

@@ -16,8 +16,9 @@ from persistence.kit.database.database import Database
 from persistence.kit.events import feed, watermark
 from persistence.kit.events import log as events
 from persistence.kit.events.broker import LocalBroker
-from persistence.kit.events.feed import EventBuffer, EventGap, EventGapReason, Feed
+from persistence.kit.events.feed import EventBuffer, EventGap, EventGapReason, Feed, held_back_poll_seconds
 from persistence.kit.events.log import Event, EventRetention
+from persistence.kit.tasks.supervisor import Supervisor
 from tests.server.telemetry.test_metrics import samples
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def started(service: Service) -> AsyncGenerator[Feed]:
+async def started(service: Service, broker: LocalBroker | None = None, supervisor: Supervisor | None = None) -> AsyncGenerator[Feed]:
     """As a process has it that starts now: it knows what is in the table."""
-    fresh = Feed(service.database, LocalBroker())
+    fresh = Feed(service.database, broker or LocalBroker(), supervisor)
     await fresh.start()
     await fresh.position()
     yield fresh
@@ -100,6 +101,64 @@ async def test_finds_what_nobody_woke_it_for(service: Service, cursor: str | Non
     await silent.close()
 
 
+async def nothing_read() -> None:
+    raise AssertionError("a page of the table was read")
+
+
+async def test_hears_of_other_processes_and_serves_what_is_new_from_memory(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "POLL_SECONDS", 3_600.0)
+    monkeypatch.setattr(events, "between", nothing_read)
+    broker, elsewhere = LocalBroker(), Database.connect(service.settings.database_url)
+    supervisor = Supervisor()
+    async with started(service, broker, supervisor) as fresh:
+        other = Feed(elsewhere, broker)
+        await other.start()
+        stream = fresh.resume(None, reading=nothing_read)
+        reading = asyncio.ensure_future(take(stream, 1))
+        await asyncio.sleep(feed.REST_SECONDS * 3)
+        assert await tell(elsewhere, 1) == await reading
+        await stream.aclose()
+        await other.stop()
+        assert [task.name for task in supervisor._tasks] == ["event log", "event wake-ups"]  # pyright: ignore[reportPrivateUsage] -- as logs and metrics name them
+    await elsewhere.close()
+
+
+async def test_waits_for_an_event_that_another_process_has_told_already(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "POLL_SECONDS", 3_600.0)
+    silent = Database.connect(service.settings.database_url)
+    async with started(service) as fresh:
+        await asyncio.sleep(feed.REST_SECONDS * 3)
+        (ahead,) = await tell(silent, 1)
+        stream = fresh.resume(fresh.cursor(ahead))
+        reading = asyncio.ensure_future(take(stream, 1))
+        assert await fresh.position() < ahead
+        (following,) = await tell(service.database, 2)
+        assert await reading == [following]
+        await stream.aclose()
+    await silent.close()
+
+
+async def test_ends_subscriptions_where_they_were_told_to_end(service: Service) -> None:
+    told = await tell(service.database, 1, 2)
+    async with started(service) as fresh:
+        fresh.stop_subscriptions()
+        (later,) = await tell(service.database, 3)
+        async with asyncio.timeout(60):
+            while await fresh.position() < later:  # noqa: ASYNC110 -- its news are for subscribers
+                await asyncio.sleep(0.01)
+            found = [event async for event in fresh.resume(fresh.cursor(told[0] - 1))]
+        assert [event.id for event in found if isinstance(event, Event)] == told
+    await Feed(service.database, LocalBroker()).stop()  # One that was never started.
+
+
+def test_looks_less_often_the_longer_a_transaction_is_open() -> None:
+    delays = [held_back_poll_seconds(None)]
+    for _ in range(11):
+        delays.append(held_back_poll_seconds(delays[-1]))
+    assert delays[:4] == pytest.approx([0.02, 0.03, 0.045, 0.0675])
+    assert (delays[9] < 1.0, delays[10:]) == (True, [1.0, 1.0])
+
+
 def fail_over() -> None:
     hosts_of_a_cluster = (("first", 1), ("second", 2))
     for address in hosts_of_a_cluster:
@@ -119,7 +178,9 @@ async def test_tells_of_events_that_a_failover_lost_though_others_have_their_ids
         async with service.database.transaction() as work:
             await work.session.execute(update(Event).where(Event.id == first).values(occurred_at=datetime(2020, 1, 1, tzinfo=UTC)))
         fail_over()
-        assert await take(stream, 1) == [EventGap(second, EventGapReason.UNKNOWN)]
+        with capture_logs() as logs:
+            assert await take(stream, 1) == [EventGap(second, EventGapReason.UNKNOWN)]
+        assert {each["event"] for each in logs} == {"the event log was reset to an earlier state; subscribers get a gap"}
         (third,) = await tell(service.database, 3)
         assert await take(stream, 1) == [third]
         await stream.aclose()
@@ -197,6 +258,23 @@ async def test_holds_back_what_an_older_transaction_may_still_precede(service: S
                 while fresh.held_back_seconds or await lag(service):  # noqa: ASYNC110 -- as above
                     await asyncio.sleep(0.02)
     assert {"pid", "state", "seconds", "held_back_seconds"} <= warned(logs)[0].keys()
+
+
+async def test_looks_again_by_itself_for_what_an_older_transaction_held_back(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    if service.database.dialect == "sqlite":
+        return  # Its one writer lets nothing overtake.
+    monkeypatch.setattr(feed, "POLL_SECONDS", 3_600.0)
+    silent = Database.connect(service.settings.database_url)
+    async with started(service) as fresh:
+        start = await fresh.position()
+        async with silent.transaction() as older:
+            await events.record(older, "item.updated", 1, {"fields": []})
+            (younger,) = await tell(service.database, 2)
+            async with asyncio.timeout(60):
+                while not fresh.held_back_seconds:  # noqa: ASYNC110 -- it goes by the clock
+                    await asyncio.sleep(0.005)
+        assert await take(fresh.subscribe(start), 2) == [younger - 1, younger]
+    await silent.close()
 
 
 async def lag(service: Service) -> float:

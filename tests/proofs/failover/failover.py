@@ -159,7 +159,7 @@ class Failover:
 
 async def _log(settings: Settings, after: int) -> dict[int, datetime]:
     """The events that are there, each with its time: one that took the id of a lost one has another."""
-    database = Database.connect(settings.database_url)
+    database = Database.connect(settings.database_url, pool=settings.pool.for_commands)
     try:
         async with database.reading() as session:
             found = await session.execute(

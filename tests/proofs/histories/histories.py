@@ -329,7 +329,7 @@ async def newest_events(settings: Settings, crowd: Sequence[Roamer] = ()) -> lis
 
 
 async def _log(settings: Settings) -> list[int]:
-    database = Database.connect(settings.database_url)
+    database = Database.connect(settings.database_url, pool=settings.pool.for_commands)
     try:
         async with database.reading() as session:
             return list(await session.scalars(select(Event.id).where(Event.kind.in_(TOLD)).order_by(Event.id)))
@@ -339,7 +339,7 @@ async def _log(settings: Settings) -> list[int]:
 
 async def effects(settings: Settings, shops: list[str]) -> tuple[dict[str, int], int, int]:
     """Effects by key, purchases, and units that are gone from the stock."""
-    database = Database.connect(settings.database_url)
+    database = Database.connect(settings.database_url, pool=settings.pool.for_commands)
     try:
         async with database.reading() as session:
             keys = Counter((await session.scalars(select(IdempotencyKey.key))).all())
