@@ -12,7 +12,7 @@ from graph.kit.errors import Refused
 from graph.kit.limits.rate_limits import ADDRESS, CALLER, RateLimitRule
 from graph.kit.limits.route_rate_limiter import RouteRateLimiter
 from tests.conftest import settings_for
-from tests.support.budgets import COUNT, PAGE, with_redis
+from tests.support.budgets import COUNT, PAGE, known, with_redis
 from tests.support.service import Service, running
 
 
@@ -49,6 +49,8 @@ async def test_do_not_count_whoever_may_not_ask(limited: Service):
 async def test_are_shared_for_items_page_by_processes_that_share_a_redis(limited: Service):
     token = await limited.sign_in()
     async with running(limited.settings) as other:
+        for service in (limited, other):
+            await known(service, PAGE, token=token)
         for service in (limited, other, limited):
             await service.ask(PAGE, token=token)
         assert await other.refused(PAGE, token=token) == "RATE_LIMITED"

@@ -121,7 +121,7 @@ async def test_let_the_sender_of_an_echo_pay_for_each_who_hears_it_and_execute_i
 async def test_refuse_an_echo_to_more_than_the_sender_can_pay_and_send_nothing(limited: Service):
     user = await limited.make_user()
     token, send = limited.tokens.issue(user.id, tuple(Scope)), 'mutation { sendEcho(channel: "room", message: "hello") { text } }'
-    await known(limited, send, token=token)
+    await known(limited, send, send.replace("hello", "later"), token=token)
     query = 'subscription ($first: String) { echo(channel: "room", message: $first) { text } }'
     async with AsyncExitStack() as sockets:
         listeners = [await sockets.enter_async_context(listening(limited, query, {"first": "here"})) for _ in range(3)]

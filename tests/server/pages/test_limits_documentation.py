@@ -60,7 +60,7 @@ def test_prices_are_those_of_the_page():
         f"costs {events.HISTORY_PAGE_POINTS} for each {PAGE_EVENTS} events",
         f"1 for each {budget.ANSWER_BYTES_A_POINT:,} bytes",
         f"beyond {budget.BODY_BYTES_INCLUDED:,} | 1 for each {budget.BODY_BYTES_A_POINT}, before they are parsed; {budget.MALFORMED_POINTS} for one",
-        f"1 for each {budget.CHARACTERS_A_POINT} characters",
+        f"| {budget.NEW_DOCUMENT_POINTS}, and 1 for each {budget.CHARACTERS_A_POINT} characters |",
         f"An export costs {exports.EXPORT_POINTS:,} points",
         f"or 1 for each {budget.ANSWER_BYTES_A_POINT:,} bytes of the response ({files.DOWNLOADED_BYTES_A_POINT:,} of a download)",
         f"| a token that is refused | {callers.TOKEN_POINTS},",
