@@ -47,6 +47,9 @@ class CacheDependencies:
         return CacheDependencies(tuple(sorted({*self.tables, *other.tables})), self.personal or other.personal)
 
 
+NOTHING = CacheDependencies()
+
+
 def reads(*entities: type[Base], personal: bool = False) -> CacheDependencies:
     """Without an entity: made of what other fields have read, or of nothing that changes while the service runs."""
     return CacheDependencies(tuple(sorted(entity.__tablename__ for entity in entities)), personal)
@@ -61,13 +64,14 @@ class DependencyAnalyzer:
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self._schema = schema
+        self._known: dict[tuple[str, str], CacheDependencies] = {}
 
     def of(self, document: DocumentNode, operation: OperationDefinitionNode) -> CacheDependencies | None:
         """None, if the answer cannot be kept. For a document that was measured and validated."""
         if operation.operation is not OperationType.QUERY or self._schema.query_type is None:
             return None
         fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
-        found, seen = CacheDependencies(), set[tuple[str, int]]()
+        found, seen = NOTHING, set[tuple[str, int]]()
         try:
             for each in self._below(self._schema.query_type, operation.selection_set, fragments, seen):
                 found |= each
@@ -100,10 +104,13 @@ class DependencyAnalyzer:
     ) -> Iterator[CacheDependencies]:
         if node.name.value.startswith("__"):
             return  # The schema is the same as long as the process lives.
-        field = type_.fields[node.name.value]
-        yield self._declared(type_, field)
-        named = self._schema.type_map[type_name(field)]
-        if node.selection_set and is_composite_type(named):
+        field, key = type_.fields[node.name.value], (type_.name, node.name.value)
+        declared = self._known.get(key)
+        if declared is None:
+            declared = self._known[key] = self._declared(type_, field)
+        if declared is not NOTHING:
+            yield declared
+        if node.selection_set and is_composite_type(named := self._schema.type_map[type_name(field)]):
             yield from self._below(named, node.selection_set, fragments, seen)
 
     def _declared(self, type_: GraphQLObjectType, field: GraphQLField) -> CacheDependencies:
@@ -113,7 +120,7 @@ class DependencyAnalyzer:
         declared: CacheDependencies | None = cast("Mapping[str, Any]", definition.metadata).get("cache")
         if declared is None and (type_ is self._schema.query_type or not definition.is_basic_field):
             raise Uncacheable
-        return declared or CacheDependencies()
+        return declared or NOTHING
 
     def _objects(self, type_: GraphQLNamedType) -> Collection[GraphQLObjectType]:
         if is_abstract_type(type_):

@@ -62,7 +62,20 @@ class LeafExecutor(StrawberryGraphQLCoreExecutionContext):
         if others or unusual:
             rest.append(_reference.execute_fields(self, parent_type, source_value, path, others | unusual, position_context))
         rest += [self._edge(parent_type, source_value, path, name, edge, position_context) for name, edge in edges.items()]
-        return _merge(results, rest)
+        return self._merge(results, rest)
+
+    def _merge(self, results: dict[str, Any], rest: list[Any]) -> Any:
+        """With the fields in `rest`, of which some may still be under way."""
+        waiting = [cast("Awaitable[dict[str, Any]]", each) for each in rest if isinstance(each, Awaitable)]
+        for each in rest:
+            if not isinstance(each, Awaitable):
+                results |= each
+        return self._merge_later(results, waiting) if waiting else results
+
+    async def _merge_later(self, results: dict[str, Any], waiting: Sequence[Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        for found in await gather(waiting):
+            results.update(found)
+        return results
 
     async def _edge(
         self, parent_type: GraphQLObjectType, source: Any, path: Any, name: str, edge: tuple[Read, Any], position_context: Any
@@ -101,23 +114,6 @@ class LeafExecutor(StrawberryGraphQLCoreExecutionContext):
 
 
 _Split = tuple[Any, list[tuple[str, str, Complete]], dict[str, tuple[Read, Any]], dict[str, Any]]
-
-
-def _merge(results: dict[str, Any], rest: list[Any]) -> Any:
-    """With the fields in `rest`, of which some may still be under way."""
-    waiting = [cast("Awaitable[dict[str, Any]]", each) for each in rest if isinstance(each, Awaitable)]
-    for each in rest:
-        if not isinstance(each, Awaitable):
-            results |= each
-    if not waiting:
-        return results
-
-    async def later() -> dict[str, Any]:
-        for found in await gather(waiting):
-            results.update(found)
-        return results
-
-    return later()
 
 
 def _leaf(field: GraphQLField | None) -> tuple[str, Complete] | None:

@@ -48,7 +48,7 @@ from graph.kit.planner.steps import AggregateStep, ComputedJson, ComputedValueSt
 from graph.kit.planner.unplannable import Unplannable
 from persistence.kit.lru_cache import LruCache
 from persistence.kit.query.json_page import JsonPage, RowForm
-from persistence.kit.query.reader import EntityReader
+from persistence.kit.query.reader import EntityReader, Lookup
 from persistence.kit.query.row_json import Field, JsonChoice, JsonColumn, JsonEdge, JsonGlobalId, JsonLiteral, JsonObject, JsonPlaceholder
 
 QUERIES_BYTES = 8 * 2**20  # Of the lists that arguments have chosen.
@@ -56,6 +56,8 @@ QUERY_BYTES, QUERY_COPIES = (
     4_000,
     10,
 )  # Of one: what it takes beside its values, which stand in the variables, in conditions, words and parameters.
+
+SHARED_TEXTS = 8  # Of one statement: it makes all of them of each row that it finds.
 
 TYPES: Mapping[str, Callable[[Any], Any]] = {"Decimal": Decimal, "DateTime": datetime.fromisoformat}
 
@@ -82,6 +84,25 @@ class RowBuilder:
     @property
     def form(self) -> RowForm:
         return RowForm(self._declared.entity, tuple(self.texts), self.cursors, self.total)
+
+
+class SharedLookup:
+    """One statement for all that an operation's roots show of objects that they find by the same attribute; it is complete when it first runs."""
+
+    def __init__(self, reader: EntityReader, declared: EntityType, attribute: str, *, even_gone: bool) -> None:
+        self.rows = RowBuilder(declared)
+        self._reader, self._attribute, self._even_gone = reader, attribute, even_gone
+        self._lookup: Lookup | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._lookup is None and len(self.rows.texts) < SHARED_TEXTS
+
+    @property
+    def lookup(self) -> Lookup:
+        if self._lookup is None:
+            self._lookup = self._reader.lookup(self.rows.form, self._attribute, even_gone=self._even_gone)
+        return self._lookup
 
 
 class PlannerSchema:
@@ -136,6 +157,19 @@ class PlanBuilder:
 
     def __init__(self, schema: PlannerSchema, selection: FieldCollector) -> None:
         self.schema, self.selection = schema, selection
+        self._lookups: dict[tuple[str, str, bool], SharedLookup] = {}
+
+    def lookup(self, declared: EntityType, attribute: str, *, even_gone: bool) -> SharedLookup:
+        key = declared.name, attribute, even_gone
+        known = self._lookups.get(key)
+        if known is None or not known.is_open:
+            known = self._lookups[key] = SharedLookup(self.schema.reader, declared, attribute, even_gone=even_gone)
+        return known
+
+    @property
+    def found_by_id(self) -> Sequence[str]:
+        """The entities of which objects are found by their ids so far."""
+        return [name for name, attribute, even_gone in self._lookups if attribute == "id" and not even_gone]
 
     def type_of(self, name: str) -> GraphQLObjectType:
         return cast("GraphQLObjectType", self.schema.core.type_map[name])

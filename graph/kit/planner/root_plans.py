@@ -58,44 +58,43 @@ class FoundObjects:
         weight: int = 0,
     ) -> None:
         """With `open_`, the field has looked at who asks: the entity's own rule, for those who come by a global id, is not asked."""
-        rows = RowBuilder(declared)
+        self._shared = builder.lookup(declared, by, even_gone=even_gone)
+        rows = self._shared.rows
         object_, points = builder.object(rows, declared, nodes, plan_costs)
-        self._points = points + weight
-        rows.place(object_)
+        self._points, self._place, self._steps = points + weight, rows.place(object_), rows.steps
         self._visible = None if open_ else declared.visible
-        if self._visible:
-            rows.texts += [JsonColumn(name) for name in self._visible.users]
-            if known := self._visible.known:
-                rows.texts.append(JsonExists(known.entity, known.foreign_key))
-        self._steps, self._lookup = rows.steps, builder.schema.reader.lookup(rows.form, by, even_gone=even_gone)
+        known = self._visible.known if self._visible else None
+        self._users = [rows.place(JsonColumn(name)) for name in (self._visible.users if self._visible else ())]
+        self._known = rows.place(JsonExists(known.entity, known.foreign_key)) if known else None
 
     def prepare(self, run: PlanExecution) -> None:
+        _ = self._shared.lookup
         prepare_all(self._steps, run)
 
     async def many(self, run: PlanExecution, keys: Sequence[Any]) -> Sequence[JsonAndCost | None]:
         """For each key what the viewer finds by it."""
-        found = dict(zip(keys, await self._lookup.many(keys), strict=True))
+        found = dict(zip(keys, await self._shared.lookup.many(keys), strict=True))
         rows = {key: texts for key, texts in found.items() if texts is not None and self._sees(run, texts)}
         if not rows:
             return [None] * len(keys)
-        [objects], points = await fill_placeholders(run, self._steps, [[texts[0] for texts in rows.values()]])
+        [objects], points = await fill_placeholders(run, self._steps, [[texts[self._place] for texts in rows.values()]])
         shown = {key: (text, cost + self._points) for key, text, cost in zip(rows, objects, points, strict=True)}
         return [shown.get(key) for key in keys]
 
     async def one(self, run: PlanExecution, key: Any) -> JsonAndCost | None:
-        texts = await self._lookup.one(key)
+        texts = await self._shared.lookup.one(key)
         if texts is None or not self._sees(run, texts):
             return None
         if not self._steps:
-            return texts[0], self._points
-        [[text]], [points] = await fill_placeholders(run, self._steps, [[texts[0]]])
+            return texts[self._place], self._points
+        [[text]], [points] = await fill_placeholders(run, self._steps, [[texts[self._place]]])
         return text, points + self._points
 
     def _sees(self, run: PlanExecution, texts: Sequence[bytes]) -> bool:
         if (visible := self._visible) is None:
             return True
-        user_ids = [None if text == NULL else int(text) for text in texts[1 : 1 + len(visible.users)]]
-        return visible.finds(run.context, user_ids) or (visible.known is not None and texts[-1] == TRUE)
+        user_ids = [None if texts[place] == NULL else int(texts[place]) for place in self._users]
+        return visible.finds(run.context, user_ids) or (self._known is not None and texts[self._known] == TRUE)
 
 
 class _FindOne:
@@ -116,9 +115,20 @@ class _FindOne:
 class _FindNodes:
     """Objects of any entity by their global ids; for each type that comes up the selection is compiled when it first does."""
 
-    def __init__(self, compile_: Callable[[EntityType], FoundObjects], arguments: FieldArguments, weight: int, most: int | None) -> None:
+    def __init__(
+        self,
+        compile_: Callable[[EntityType], FoundObjects],
+        arguments: FieldArguments,
+        weight: int,
+        most: int | None,
+        likely: Sequence[str],
+    ) -> None:
+        """`likely` are types that other roots look up: compiled now, they share those roots' statements."""
         self._compile, self._arguments, self._weight, self._most = compile_, arguments, weight, most
         self._by_type: dict[str, FoundObjects] = {}
+        for name in likely:
+            with suppress(Unplannable):
+                self._found((name, 0))
 
     def prepare(self, run: PlanExecution) -> None:
         for name in entity_names():
@@ -352,9 +362,9 @@ def _built(
         case roots.FindByGlobalId() if (declared := entity_type(named_type(definition).name)) is not None:
             return _FindOne(found(declared), _row_id_in(arguments, declared.name), plan_cost.weight)
         case roots.FindByGlobalId():
-            return _FindNodes(found, arguments, plan_cost.weight, None)
+            return _FindNodes(found, arguments, plan_cost.weight, None, builder.found_by_id)
         case roots.FindAllByGlobalId(most):
-            return _FindNodes(found, arguments, plan_cost.weight, most)
+            return _FindNodes(found, arguments, plan_cost.weight, most, builder.found_by_id)
         case roots.FindViewer():
             viewer = FoundObjects(builder, entity_of(definition), nodes, plan_cost.below, open_=True)
             return _FindOne(viewer, lambda run: run.context.require().user_id, plan_cost.weight, must=True)

@@ -103,6 +103,7 @@ class _Rows:
         model: type[Base] = entity.model
         self._attributes = inspect(model).columns
         self._sql: dict[str, str] = {}
+        self.pieces: dict[tuple[JsonColumn, bool, bool], Piece] = {}
 
     def column(self, attribute: str) -> Any:
         return self.table.c[self._attributes[attribute].key]
@@ -223,6 +224,14 @@ class RowWriter:
         ]
 
     def _value(self, rows: _Rows, field: JsonColumn, *, raw: bool = False) -> Piece:
+        """The same in each statement, so it is made once."""
+        key = field, raw, self._sqlite
+        known = rows.pieces.get(key)
+        if known is None:
+            known = rows.pieces[key] = self._piece_of(rows, field, raw=raw)
+        return known
+
+    def _piece_of(self, rows: _Rows, field: JsonColumn, *, raw: bool) -> Piece:
         column, name = rows.column(field.attribute), rows.sql(field.attribute)
         if raw and isinstance(column.type, type(Document)):
             piece: Piece = "%s", [name if self._sqlite else f"{name}::text"]

@@ -334,6 +334,33 @@ async def test_reads_thirty_roots_of_one_field_by_one_statement(paths: Ways, ser
     assert len(sent) == 1
 
 
+@pytest.mark.parametrize(
+    ("document", "statements"),
+    [
+        ("{ a: item(id: $id) { name } b: item(id: $other) { price owner { username } } c: node(id: $id) { id ... on Item { tags } } }", 1),
+        ("{ a: item(id: $other) { ...F } b: nodes(ids: [$id, $other, $user]) { __typename id ...F } } fragment F on Item { name }", 2),
+        ("{ a: node(id: $user) { ... on User { email } } b: item(id: $id) { owner { id } } c: item(id: $other) { price } }", 2),
+        ("{ " + " ".join(f"a{place}: item(id: $id) {{ b{place}: name }}" for place in range(12)) + " }", 2),
+    ],
+)
+async def test_reads_what_roots_show_of_one_entity_by_one_statement_for_eight_of_them(
+    paths: Ways, service: Service, monkeypatch: pytest.MonkeyPatch, document: str, statements: int
+) -> None:
+    variables = {"id": await service.make_item("Kettle"), "other": await service.make_item("Lamp"), "user": "{user}"}
+    declared = ", ".join(f"${name}: ID!" for name in variables if f"${name}" in document)
+    query = f"query ({declared}) {document}", {name: value for name, value in variables.items() if f"${name}" in document}
+    fast, reference = await paths.answers(*query)
+    assert fast == reference
+    assert b"data" in fast
+    assert b"errors" not in fast
+    sent = list[str]()
+    monkeypatch.setattr(
+        service.database, "_executor", InstrumentedExecutor(await service.database.executor(), lambda sql: partial(sent.append, sql))
+    )
+    await paths.answers(*query)
+    assert len(sent) == statements
+
+
 @pytest.mark.parametrize("width", [1, 20])
 async def test_reads_each_level_by_one_statement_whatever_its_width(
     paths: Ways, service: Service, monkeypatch: pytest.MonkeyPatch, width: int
