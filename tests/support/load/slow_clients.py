@@ -44,6 +44,7 @@ FILE_BYTES = 16 * 2**20
 EACH_ADDRESS, ADDRESSES = 100, 40  # As many connections as the service grants to a network, and to a user.
 VICTIM_SECONDS = 0.03
 LOOKS = 10  # Turns from one look at the server's connections to the next: to list 2,000 takes a while.
+FIRST_ANSWERS = 10  # Of a process that has just begun, and of caches that are empty.
 QUIET_ANSWERS = 50  # From which it is known how fast the service is when nobody else is there.
 UNEXPECTED = re.compile(
     r"Traceback|Exception in ASGI|was destroyed|internal error|unexpected error|\"level\": ?\"(?:error|critical)\"", re.IGNORECASE
@@ -259,7 +260,8 @@ async def hold(process: Process, target: Target, victim: Victim, *, each: int, s
     """Open `each` clients of each kind, and wait until the server has let go of all, for `seconds` at the most."""
     server = psutil.Process(process.popen.pid)
     async with victim.asking():
-        await until(lambda: len(victim.seconds) >= QUIET_ANSWERS)
+        await until(lambda: len(victim.seconds) >= FIRST_ANSWERS + QUIET_ANSWERS)
+        del victim.seconds[:FIRST_ANSWERS]
         before, others, quiet = server.memory_info().rss, open_connections(server, target.port), victim.p99()
         asked = [kind for _ in range(each) for kind in kinds or KINDS]
         clients = [Client(kind, KINDS[kind](target.of(number)), connect(target.port, number)) for number, kind in enumerate(asked)]

@@ -45,7 +45,9 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 CHUNKED = b"chunked"
 HEAD_END = b"\r\n\r\n"
 DISCARDED_BYTES = 65_536  # Of a body that nobody wants: so much is read for the connection's next request. More is not worth its time.
-TAKEN_SECONDS = 0.1  # From one look to the next whether a client that pipelines has taken its responses.
+TAKEN_SECONDS = (
+    0.05  # Until the first look whether a client that pipelines has taken its responses; twice as long until each next one, up to a second.
+)
 SHORT_HEAD = 128  # Bytes. Ends of heads are looked for beyond this, so that many tiny requests are not as many calls of the parser.
 
 # A method and what follows it: all of a request's first line, or the beginning that has come. Source: RFC 9112, section 3; RFC 9110, section 5.6.2.
@@ -246,12 +248,12 @@ class HttpProtocol(HttpToolsProtocol):
         """Not by HTTP/1.0, where the field means nothing. Source: RFC 9110, section 7.8."""
         return self.parser.get_http_version() != "1.0" and super()._should_upgrade()
 
-    def _parse_backlog(self) -> None:
+    def _parse_backlog(self, wait_seconds: float = TAKEN_SECONDS) -> None:
         """Once the responses before it are on their way: who reads none of them is served no further."""
         if not self._backlog or self._answer_due:
             return
         if self._buffered.unacknowledged() > self.limits.pipelined_bytes:
-            self.loop.call_later(TAKEN_SECONDS, self._parse_backlog)
+            self.loop.call_later(wait_seconds, self._parse_backlog, min(1.0, 2 * wait_seconds))
             return
         data = bytes(self._backlog)
         self._backlog.clear()
