@@ -182,7 +182,7 @@ def test_a_range_is_of_the_version_that_it_names(field: str, applies: bool) -> N
 DOWNLOAD = "/api/v2/files/download/ten.txt"
 LISTING = "/api/v2/files/list"
 PUBLIC = ("/schema.graphql", "/", "/docs/README.md", "/explorer/page.css", "/explorer/favicon.svg", "/docs/docs/architecture.md")
-PROBES = ("/live", "/ready", "/api/v2/health", "/api/v2/reports/sales.svg")
+PROBES = ("/live", "/ready", "/api/v2/health", "/api/v2/reports/sales.svg?to=2026-03-29")
 EXPORTS = tuple(f"/api/v2/stream/items.{name}" for name in ("csv", "txt", "json"))
 
 
