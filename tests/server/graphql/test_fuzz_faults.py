@@ -17,6 +17,7 @@ from graph.kit.planner.arguments import Plain
 from graph.kit.planner.collect_fields import FieldCollector
 from graph.schema import executable
 from tests.conftest import settings_for
+from tests.support.fuzz.grammar import Free
 from tests.support.fuzz.invariants import judge_response, listening_to_complaints
 from tests.support.fuzz.schema_documents import generated
 from tests.support.fuzz.target import SUITE_DOCUMENTS, Target, hunted, seeds
@@ -243,6 +244,28 @@ def test_the_bounded_run_has_every_form_of_the_grammar_and_mostly_valid_document
         name for type_ in (executable.query_type, executable.mutation_type, executable.subscription_type) if type_ for name in type_.fields
     ]
     assert len({*every} - {*roots}) <= len(every) // 8
+
+
+DEFINED = ("scalar_type", "object_type", "interface_type", "union_type", "enum_type", "input_object_type", "directive")
+DEFINITIONS = {"schema_definition", "schema_extension", "field_definition", "input_value_definition", "enum_value_definition"} | {
+    *(f"{kind}_{form}" for kind in DEFINED for form in ("definition", "extension")),
+    *(f"directive on {kind}_{form}" for kind in (*DEFINED, "schema") for form in ("definition", "extension")),
+    *(f"directive on {kind}_definition" for kind in ("field", "input_value", "enum_value")),
+    *(f"described {kind}_definition" for kind in (*DEFINED, "schema", "field", "input_value", "enum_value")),
+}
+
+
+def test_makes_every_form_of_a_type_system_too() -> None:
+    """Which no service executes, and each parses."""
+    forms, unreadable = _Forms(), 0
+    for seed in range(900):
+        made = Free(Random(seed)).document()
+        try:
+            visit(parse(made.query), forms)
+        except GraphQLError:
+            unreadable += 1  # Where an empty selection stands behind a type that has no fields, it is taken for these.
+    assert DEFINITIONS - set(forms.seen) == set()
+    assert unreadable < 9
 
 
 def _root_fields(document: Any) -> set[str]:

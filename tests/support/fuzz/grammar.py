@@ -12,6 +12,8 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+from graphql import DirectiveLocation
+
 Tokens = list[str]
 
 IGNORED = (
@@ -222,35 +224,56 @@ class Free(Grammar):
         return [*alias, name, *self.arguments(), *self.directives(), *below]
 
     def type_system(self) -> Tokens:
-        """What a service does not execute, with directives on every one of its places."""
-        name, where = self.name(), self.directives(constant=True)
-        return self.pick(
-            ["schema", *where, "{", "query", ":", "Query", "}"],
-            [
-                *self.described(0.5),
-                "type",
-                name,
-                "implements",
-                "&",
-                "Node",
-                *where,
-                "{",
-                name,
-                "(",
-                "a",
-                ":",
-                *self.type(),
-                *where,
-                ")",
-                ":",
-                *self.type(),
-                "}",
-            ],
-            ["extend", "type", "Query", *where, "{", name, ":", "Int", "}"],
-            ["directive", "@", name, "(", "a", ":", "Int", *self.default(), ")", "repeatable", "on", "|", "FIELD", "|", "QUERY"],
-            [*self.described(0.5), "scalar", name, *where],
-            ["enum", name, *where, "{", "A", *where, "B", "}"],
-            ["union", name, *where, "=", "|", "Item", "|", "User"],
-            ["input", name, *where, "{", "a", ":", *self.type(), *self.default(), *where, "}"],
-            ["interface", name, "{", "a", ":", "Int", "}"],
-        )
+        """What a service does not execute: every definition and extension, with descriptions and directives on each of their places."""
+        extend = self.chance(0.4)
+        kind = self.pick("schema", "scalar", "type", "interface", "union", "enum", "input", "directive")
+        name = {"schema": [], "directive": ["@", self.name()]}.get(kind, [self.name()])
+        rest = self.type_system_rest(kind, extend=extend)
+        return [*(["extend"] if extend else self.described(0.5)), kind, *name, *rest, *(["@", self.name()] if extend and not rest else ())]
+
+    def type_system_rest(self, kind: str, *, extend: bool) -> Tokens:
+        """What follows the name."""
+        match kind:
+            case "schema":
+                roots = self.block(lambda: [self.pick("query", "mutation", "subscription"), ":", self.type_name()])
+                return [*self.where(), *(roots or ([] if extend else ["{", "query", ":", "Query", "}"]))]
+            case "directive":
+                return self.where() if extend else [*self.parameters(), *self.where(), *self.places()]
+            case "type" | "interface":
+                return [*self.joined_by("&", "implements"), *self.where(), *self.block(self.field_definition)]
+            case "union":
+                return [*self.where(), *self.joined_by("|", "=")]
+            case "enum":
+                return [*self.where(), *self.block(lambda: [*self.described(0.2), self.pick("A", "B", "on", "type"), *self.where()])]
+            case "input":
+                return [*self.where(), *self.block(self.input_value)]
+            case _:
+                return self.where()
+
+    def where(self) -> Tokens:
+        return self.directives(constant=True)
+
+    def block(self, each: Callable[[], Tokens], brackets: str = "{}") -> Tokens:
+        """One or more of them in brackets, or nothing."""
+        parts = [each() for _ in range(self.pick(0, 1, 1, 2, 3))]
+        return [brackets[0], *(token for part in parts for token in part), brackets[1]] if parts else []
+
+    def joined_by(self, mark: str, opening: str) -> Tokens:
+        """Names of types behind a keyword, with a mark between them and perhaps before the first; or nothing."""
+        names = [token for _ in range(self.pick(0, 1, 2, 3)) for token in (mark, self.type_name())]
+        return [opening, *names[self.pick(0, 1) :]] if names else []
+
+    def field_definition(self) -> Tokens:
+        return [*self.described(0.2), self.name(), *self.parameters(), ":", *self.type(), *self.where()]
+
+    def input_value(self) -> Tokens:
+        return [*self.described(0.2), self.name(), ":", *self.type(), *self.default(), *self.where()]
+
+    def parameters(self) -> Tokens:
+        return self.block(self.input_value, "()")
+
+    def places(self) -> Tokens:
+        """Where a directive may stand."""
+        where = self.random.sample([place.name for place in DirectiveLocation], self.pick(1, 1, 2, 5))
+        tokens = [token for place in where for token in ("|", place)]
+        return [*(["repeatable"] if self.chance(0.4) else []), "on", *tokens[self.pick(0, 1) :]]
