@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-from sqlalchemy import ColumnElement, Text, and_, cast, or_
+from sqlalchemy import ColumnElement, Text, and_, cast, delete, or_
 
 from persistence import audit, files, logins, users
 from persistence.items import table as items
@@ -19,7 +19,8 @@ from persistence.kit import idempotency
 from persistence.kit.blobs.blobs import Blobs
 from persistence.kit.cache.store import SharedCache
 from persistence.kit.call_coalescer import CallCoalescer
-from persistence.kit.database.database import Database, UnitOfWork
+from persistence.kit.column_types import ERASED_WITH_USER
+from persistence.kit.database.database import Base, Database, UnitOfWork
 from persistence.kit.errors import DomainError
 from persistence.kit.idempotency import IdempotencyKey
 from persistence.kit.jobs import queue as jobs
@@ -52,6 +53,7 @@ async def erase(work: UnitOfWork, user: User, *, actor_id: int | None) -> None:
     """The account of a user whose row is locked."""
     name = name_key(user.username)
     await idempotency.forget(work, idempotency.caller_of(user.id))
+    await _delete_rows_of(work, user.id)
     await logins.forget(work, user.id)
     blobs = await files.delete_all_of(work, user.id)
     await items.disown(work, user.id)
@@ -60,6 +62,14 @@ async def erase(work: UnitOfWork, user: User, *, actor_id: int | None) -> None:
     for start in range(0, max(len(blobs), 1), BLOBS_OF_A_JOB):
         data = {"user_id": user.id, "name": name, "blobs": list(blobs[start : start + BLOBS_OF_A_JOB])}
         await jobs.enqueue(work, ERASED, f"{_key(user.id)}{start}", data)
+
+
+async def _delete_rows_of(work: UnitOfWork, user_id: int) -> None:
+    """In the tables that declare so at the column that names the user; those that refer to others come first."""
+    for table in reversed(Base.metadata.sorted_tables):
+        for column in table.columns:
+            if column.info == ERASED_WITH_USER:
+                await work.session.execute(delete(table).where(column == user_id))
 
 
 async def wait(database: Database, user_id: int) -> None:

@@ -43,7 +43,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence import audit, passwords, users
 from persistence.audit import AuditEntry
-from persistence.kit.column_types import Document, RowId, UtcDateTime, utc_now
+from persistence.kit.column_types import ERASED_WITH_USER, Document, RowId, UtcDateTime, utc_now
 from persistence.kit.database.database import Base, Change, Database, UnitOfWork
 from persistence.kit.errors import DomainError, InvalidInput, NotFound
 from persistence.users import User
@@ -65,7 +65,7 @@ class Login(Base):
     __tablename__ = "logins"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"), index=True)
+    user_id: Mapped[int] = mapped_column(RowId, ForeignKey("users.id"), index=True, info=ERASED_WITH_USER)
     scopes: Mapped[list[str] | None] = mapped_column(Document)  # What the user asked for; None for whatever the user holds.
     client: Mapped[str | None] = mapped_column(Text)  # What the program that used it last says of itself.
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -275,8 +275,7 @@ def _going_on(user_id: int) -> Sequence[ColumnElement[bool]]:
 
 
 async def forget(work: UnitOfWork, user_id: int) -> None:
-    """All that tells when and from where a user signed in, in the audit log too."""
-    await work.session.execute(delete(Login).where(Login.user_id == user_id))
+    """All else that tells when and from where a user signed in: what the audit log has of it."""
     of_login = or_(AuditEntry.action.startswith("login."), AuditEntry.action.startswith("token."))
     await work.session.execute(delete(AuditEntry).where(AuditEntry.subject_kind == "User", AuditEntry.subject_id == user_id, of_login))
     work.changes.append(Change("login.ended", user_id))

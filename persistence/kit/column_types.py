@@ -20,6 +20,9 @@ CENT = Decimal("0.01")
 # SQLite numbers rows by itself only when the key column is exactly INTEGER.
 RowId = BigInteger().with_variant(Integer, "sqlite")
 
+# `info` of a column that names a user: its rows are deleted with the account. See `persistence.erasure`.
+ERASED_WITH_USER = {"erased_with_user": True}
+
 # Text in code point order on both: PostgreSQL's default collation depends on the machine, SQLite compares bytes.
 SortableText = String().with_variant(String(collation="C"), "postgresql")
 

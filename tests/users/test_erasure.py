@@ -14,6 +14,7 @@ from graph.kit.global_ids import split
 from persistence import erasure, files, logins
 from persistence.audit import AuditEntry
 from persistence.kit.blobs.blobs import Blobs, StoredBlob
+from persistence.kit.column_types import ERASED_WITH_USER
 from persistence.kit.database.database import Base
 from persistence.kit.errors import NotFound
 from persistence.kit.limits.guess_throttle import name_key
@@ -251,11 +252,12 @@ async def test_gives_its_name_to_whoever_wants_it_but_not_the_one_that_it_has_no
 
 
 def test_is_forgotten_by_every_table_that_refers_to_users() -> None:
-    """A new one needs a line in `persistence.erasure`, or the reason why its rows may stay; then it is named here."""
-    referring = {table.name for table in Base.metadata.sorted_tables for key in table.foreign_keys if key.column.table.name == "users"}
-    forgotten = {"logins", "stored_files", "items"}
+    """A new one declares that its rows go with the account, or has a line in `persistence.erasure` or a reason why its rows may stay: then it is named here."""
+    columns = [key.parent for table in Base.metadata.sorted_tables for key in table.foreign_keys if key.column.table.name == "users"]
+    others = {column.table.name for column in columns if column.info != ERASED_WITH_USER}
+    forgotten = {"stored_files", "items"}
     without_a_name = {"purchases", "audit_entries"}
-    assert referring == forgotten | without_a_name
+    assert others == forgotten | without_a_name, "say what an erased account leaves: mapped_column(…, info=ERASED_WITH_USER)"
 
 
 async def test_takes_the_password(service: Service) -> None:
