@@ -14,14 +14,14 @@ from scripts.benchmark.rounds import FULL, QUICK, Pace
 from scripts.benchmark.servers import ROOT
 
 PICTURE = ROOT / "docs" / "bench.svg"
-CASES = ("C1", "W1", "W4", "W5", "W7", "W8", "SQLite", "W6", "L")  # C1 stands for C1 to C3, W1 for W1 to W3.
+CASES = ("C1", "W1", "W4", "W5", "W7", "W8", "SQLite", "W6", "L")  # C1 stands for C1 to C5, W1 for W1 to W3.
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="little data and short rounds: a minute or two, for orientation")
     parser.add_argument(
-        "--only", default=",".join(CASES), help=f"some of {','.join(CASES)}, in any order; C1 stands for C1 to C3, W1 for W1 to W3"
+        "--only", default=",".join(CASES), help=f"some of {','.join(CASES)}, in any order; C1 stands for C1 to C5, W1 for W1 to W3"
     )
     parser.add_argument("--picture", type=Path, help=f"where to write it; a full run writes {PICTURE.relative_to(ROOT)}")
     arguments = parser.parse_args()

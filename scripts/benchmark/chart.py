@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from scripts.benchmark.report import Finding
-from scripts.benchmark.servers import BARE, COMPILED, NODE, PRODUCT, PSQL, REST, STATIC, STOCK
+from scripts.benchmark.servers import BARE, COMPILED, NODE, PLANNING, PRODUCT, PSQL, REST, STATIC, STOCK
 
 WIDTH, LABELS, FIGURES, BAR, GAP, HEAD = 860, 200, 170, 18, 18, 24
 COLOURS = {
@@ -14,13 +14,14 @@ COLOURS = {
     REST: "#8a8f98",
     STOCK: "#b3b7be",
     NODE: "#e0a100",
+    PLANNING: "#8e6bbf",
     COMPILED: "#c0504d",
     BARE: "#3fa66b",
     STATIC: "#3fa66b",
     PSQL: "#3fa66b",
 }
 OTHER = "#7aa5ee"
-SHOWN = frozenset({"C1", "C2", "C3", "W1", "W2", "W3", "W4", "W5", "W6", "W8"})
+SHOWN = frozenset({"C1", "C2", "C3", "C4", "C5", "W1", "W2", "W3", "W4", "W5", "W6", "W8"})
 
 
 def drawn(findings: Sequence[Finding]) -> str:

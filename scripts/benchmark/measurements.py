@@ -15,7 +15,7 @@ from scripts.benchmark.dataset import Dataset
 from scripts.benchmark.queries import Case
 from scripts.benchmark.report import Finding, Target, at_least, at_most
 from scripts.benchmark.rounds import Figures, Pace
-from scripts.benchmark.servers import BARE, CACHED, COMPILED, NODE, PRODUCT, PSQL, REST, STATIC, STOCK, Server
+from scripts.benchmark.servers import BARE, CACHED, COMPILED, NODE, PLANNING, PRODUCT, PSQL, REST, STATIC, STOCK, Server
 
 CPU = "server CPU, µs a request"
 IDS = 5_000  # Different ones, asked for in turn.
@@ -31,7 +31,7 @@ def reads(ground: Dataset, pace: Pace) -> list[Finding]:
             start(servers.product(place)),
             start(servers.python(REST, "rest", place)),
             start(servers.python(STOCK, "stock", place)),
-            start(servers.mercurius(place)),
+            start(servers.javascript(NODE, "mercurius", place)),
             start(servers.compiled(place)),
             start(servers.python(BARE, "bare", place)),
         ]
@@ -40,9 +40,17 @@ def reads(ground: Dataset, pace: Pace) -> list[Finding]:
 
 def client_documents(ground: Dataset, pace: Pace) -> list[Finding]:
     """What bare asyncpg answers is the same without a count."""
-    place = ground.place
-    with servers.product(place) as ours, servers.compiled(place) as compiled, servers.python(BARE, "bare", place) as bare:
-        return [asyncio.run(_read(case, [ours, compiled, bare], ground, pace)) for case in queries.CLIENTS]
+    place, token = ground.place, ground.token()
+    with ExitStack() as running:
+        start = running.enter_context
+        who = [
+            start(servers.product(place)),
+            start(servers.javascript(NODE, "mercurius", place)),
+            start(servers.javascript(PLANNING, "postgraphile", place)),
+            start(servers.compiled(place)),
+            start(servers.python(BARE, "bare", place)),
+        ]
+        return [asyncio.run(_read(case, who, ground, pace, token=token)) for case in queries.CLIENTS]
 
 
 def sqlite_reads(ground: Dataset, pace: Pace) -> list[Finding]:
@@ -54,9 +62,9 @@ def sqlite_reads(ground: Dataset, pace: Pace) -> list[Finding]:
         return [asyncio.run(_read(case, who, ground, pace, "SQLite: ")) for case in queries.READS]
 
 
-async def _read(case: Case, who: Sequence[Server], ground: Dataset, pace: Pace, where: str = "") -> Finding:
+async def _read(case: Case, who: Sequence[Server], ground: Dataset, pace: Pace, where: str = "", token: str = "") -> Finding:
     ids = Random(1).choices(range(1, ground.items - queries.PAGE), k=IDS)
-    figures = await rounds.measured(await queries.verified(case, who, ids), who, pace)
+    figures = await rounds.measured(await queries.verified(case, who, ids, token), who, pace)
     cpu = _cpu(figures)
     return Finding(case.name, where + case.title, CPU, cpu, _read_targets(case, cpu, sqlite=bool(where)), _pace(figures))
 
@@ -64,7 +72,8 @@ async def _read(case: Case, who: Sequence[Server], ground: Dataset, pace: Pace, 
 def _read_targets(case: Case, cpu: Mapping[str, float], *, sqlite: bool) -> list[Target]:
     ours, share = cpu[PRODUCT], 8 if case.name == "W3" and not sqlite else 6
     if case in queries.CLIENTS:
-        return [at_most(f"≤ {COMPILED}", ours, cpu[COMPILED]), at_most(f"≤ 1.5 × {BARE}", ours, cpu[BARE] * 1.5)]
+        beside = [at_most(f"≤ {name}", ours, cpu[name]) for name in (NODE, PLANNING, COMPILED)]
+        return [*beside, at_most(f"≤ 1.5 × {BARE}", ours, cpu[BARE] * 1.5)]
     rest = at_most(f"≤ {REST} ÷ {share}", ours, cpu[REST] / share)
     if sqlite:
         return [rest]
@@ -103,7 +112,7 @@ def deliveries(ground: Dataset, pace: Pace) -> list[Finding]:
     starts = (
         lambda: servers.product(ground.place),
         lambda: servers.python(STOCK, "stock", ground.place),
-        lambda: servers.mercurius(ground.place),
+        lambda: servers.javascript(NODE, "mercurius", ground.place),
     )
     found: dict[str, sockets.Delivery] = {}
     for start in starts:

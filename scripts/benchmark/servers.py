@@ -17,7 +17,6 @@ from tests.support.servers.databases import free_port, wait_until_listening
 
 ROOT = Path(__file__).parents[2]
 RIVALS = Path(__file__).parent / "rivals"
-MERCURIUS = RIVALS / "mercurius"
 GO_SOURCES = Path(
     "/usr/share/gocode"
 )  # Where Debian's packages golang-github-graph-gophers-graphql-go-dev and golang-github-jackc-pgx-v4-dev are.
@@ -27,6 +26,7 @@ CACHED = "Storegraph, response cache on"
 REST = "FastAPI REST"
 STOCK = "stock Strawberry"
 NODE = "Mercurius JIT"
+PLANNING = "PostGraphile 5"
 COMPILED = "Go, pgx"
 BARE = "bare asyncpg"
 STATIC = "static bytes"
@@ -102,10 +102,10 @@ def python(name: str, module: str, place: Place) -> Generator[Server]:
 
 
 @contextmanager
-def mercurius(place: Place) -> Generator[Server]:
-    folder = node.install(MERCURIUS)
+def javascript(name: str, rival: str, place: Place) -> Generator[Server]:
+    folder = node.install(RIVALS / rival)
     port = free_port()
-    with _started(NODE, ["node", str(folder / "server.mjs")], port, _rival(place) | {"PORT": str(port)}) as started:
+    with _started(name, ["node", str(folder / "server.mjs")], port, _rival(place) | {"PORT": str(port)}) as started:
         yield started
 
 

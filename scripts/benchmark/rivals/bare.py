@@ -20,6 +20,16 @@ PAGE = f"""SELECT json_agg(json_build_object({FIELDS}))::text FROM
 OWNER = "json_build_object('username', u.username, 'fullName', u.full_name)"
 OWNED = f"""SELECT json_agg(json_build_object({FIELDS}, 'owner', {OWNER}) ORDER BY i.id)::text FROM
  (SELECT * FROM items WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2) i LEFT JOIN users u ON u.id = i.owner_id"""
+NESTED = """SELECT json_agg(json_build_object('name', i.name, 'price', to_char(i.price_cents / 100.0, 'FM9999999990.00'),
+ 'owner', json_build_object('username', u.username, 'items', n.items)) ORDER BY i.id)::text FROM
+ (SELECT * FROM items WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT 20) i LEFT JOIN users u ON u.id = i.owner_id
+ LEFT JOIN LATERAL (SELECT json_agg(json_build_object('name', o.name, 'price', to_char(o.price_cents / 100.0, 'FM9999999990.00'))) AS items
+ FROM (SELECT * FROM items WHERE owner_id = u.id AND deleted_at IS NULL ORDER BY id LIMIT 3) o) n ON true"""
+
+CHANGE = "UPDATE items SET description = $2, version = version + 1, updated_at = now() WHERE id = $1 AND deleted_at IS NULL"
+TELL_CHANGE = "INSERT INTO events (kind, subject_id, data, occurred_at) VALUES ('item.updated', $1, '{}', now())"
+NOW = f"""SELECT json_build_object({FIELDS}, 'owner', {OWNER})::text FROM items i LEFT JOIN users u ON u.id = i.owner_id
+ WHERE i.id = $1"""
 
 TAKE = """UPDATE items SET inventory = inventory - $2, version = version + 1, updated_at = now()
  WHERE id = $1 AND deleted_at IS NULL AND inventory >= $2 RETURNING price_cents"""
@@ -54,6 +64,18 @@ async def owned_items(request: Request) -> Response:
     return _json(await request.app.state.pool.fetchval(OWNED, int(request.query_params["after"]), 50))
 
 
+async def nested_items(request: Request) -> Response:
+    return _json(await request.app.state.pool.fetchval(NESTED, int(request.query_params["after"])))
+
+
+async def change(request: Request) -> Response:
+    id_, text = request.path_params["id"], (await request.json())["text"]
+    async with request.app.state.pool.acquire() as connection, connection.transaction():
+        await connection.execute(CHANGE, id_, text)
+        await connection.execute(TELL_CHANGE, id_)
+        return _json(await connection.fetchval(NOW, id_))
+
+
 async def purchase(request: Request) -> Response:
     requested: dict[str, Any] = await request.json()
     item_id, quantity = requested["item"], requested["quantity"]
@@ -80,6 +102,8 @@ app = Starlette(
         Route("/items/{id:int}", item),
         Route("/items", items),
         Route("/owned-items", owned_items),
+        Route("/nested-items", nested_items),
+        Route("/changed-items/{id:int}", change, methods=["POST"]),
         Route("/purchases", purchase, methods=["POST"]),
         Route("/static", keep, methods=["PUT"]),
         Route("/static", static),

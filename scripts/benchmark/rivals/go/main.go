@@ -12,19 +12,21 @@ import (
 	"time"
 
 	"github.com/graph-gophers/graphql-go"
+	"github.com/jackc/pgx/v4"
 	"github.com/jackc/pgx/v4/pgxpool"
 )
 
 const schema = `
   interface Node { id: ID! }
-  type User { username: String! fullName: String }
+  type User { username: String! fullName: String items(first: Int = 20): Items! }
   type Item implements Node {
     id: ID! name: String! description: String price: String! tags: [String!]! inventory: Int! inStock: Boolean! createdAt: String!
     owner: User
   }
   type Items { totalCount: Int! nodes: [Item!]! }
   type Query { node(id: ID!): Node  item(id: ID!): Item  items(first: Int = 20, after: String): Items! }
-  schema { query: Query }
+  type Mutation { updateItem(id: ID!, description: String!): Item }
+  schema { query: Query mutation: Mutation }
 `
 
 const columns = "id, name, description, price_cents, tags, inventory, in_stock, created_at, owner_id"
@@ -35,6 +37,7 @@ type user struct {
 	id       int64
 	username string
 	fullName *string
+	level    *level
 }
 
 type item struct {
@@ -50,12 +53,14 @@ type item struct {
 	level       *level
 }
 
-// level holds the items that were read together; their owners are read once for all.
+// level holds the items that were read together; their owners are read once for all, and so are the items of these.
 type level struct {
 	items  []*item
 	owners sync.Once
 	byID   map[int64]*user
 	err    error
+	owned  sync.Once
+	below  map[int64][]*item
 }
 
 func read(ctx context.Context, where string, arguments ...interface{}) (*level, error) {
@@ -63,6 +68,10 @@ func read(ctx context.Context, where string, arguments ...interface{}) (*level, 
 	if err != nil {
 		return nil, err
 	}
+	return scanned(rows)
+}
+
+func scanned(rows pgx.Rows) (*level, error) {
 	defer rows.Close()
 	found := &level{}
 	for rows.Next() {
@@ -90,12 +99,39 @@ func (l *level) readOwners(ctx context.Context) {
 	defer rows.Close()
 	l.byID = map[int64]*user{}
 	for rows.Next() {
-		u := &user{}
+		u := &user{level: l}
 		if l.err = rows.Scan(&u.id, &u.username, &u.fullName); l.err != nil {
 			return
 		}
 		l.byID[u.id] = u
 	}
+}
+
+func (l *level) readOwned(ctx context.Context, first int32) {
+	ids := []int64{}
+	for id := range l.byID {
+		ids = append(ids, id)
+	}
+	rows, err := pool.Query(ctx, "SELECT i.* FROM unnest($1::bigint[]) owners (id) CROSS JOIN LATERAL (SELECT "+columns+
+		" FROM items WHERE owner_id = owners.id AND deleted_at IS NULL ORDER BY items.id LIMIT $2) i ORDER BY i.owner_id, i.id", ids, first)
+	if err != nil {
+		l.err = err
+		return
+	}
+	found, err := scanned(rows)
+	if err != nil {
+		l.err = err
+		return
+	}
+	l.below = map[int64][]*item{}
+	for _, i := range found.items {
+		l.below[*i.ownerID] = append(l.below[*i.ownerID], i)
+	}
+}
+
+func (u *user) Items(ctx context.Context, arguments struct{ First int32 }) (*items, error) {
+	u.level.owned.Do(func() { u.level.readOwned(ctx, arguments.First) })
+	return &items{u.level.below[u.id]}, u.level.err
 }
 
 func (u *user) Username() string  { return u.username }
@@ -161,6 +197,23 @@ func (root) Items(ctx context.Context, arguments struct {
 		return nil, err
 	}
 	return &items{found.items}, nil
+}
+
+func (r root) UpdateItem(ctx context.Context, arguments struct {
+	ID          graphql.ID
+	Description string
+}) (*item, error) {
+	id, _ := strconv.ParseInt(string(arguments.ID), 10, 64)
+	rows, err := pool.Query(ctx, "UPDATE items SET description = $2, version = version + 1, updated_at = now()"+
+		" WHERE id = $1 AND deleted_at IS NULL RETURNING "+columns, id, arguments.Description)
+	if err != nil {
+		return nil, err
+	}
+	found, err := scanned(rows)
+	if err != nil || len(found.items) == 0 {
+		return nil, err
+	}
+	return found.items[0], nil
 }
 
 func main() {

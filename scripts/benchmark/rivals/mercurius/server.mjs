@@ -11,24 +11,38 @@ const app = Fastify();
 const COLUMNS = `id, name, description, price_cents, tags, inventory, in_stock, created_at, owner_id`;
 const ITEM = { name: "item", text: `SELECT ${COLUMNS} FROM items WHERE id = $1 AND deleted_at IS NULL` };
 const PAGE = { name: "page", text: `SELECT ${COLUMNS} FROM items WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2` };
+const COUNT = { name: "count", text: `SELECT count(*) FROM (SELECT 1 FROM items WHERE deleted_at IS NULL LIMIT 10000) counted` };
+const CHANGE = {
+  name: "change",
+  text: `UPDATE items SET description = $2, version = version + 1, updated_at = now() WHERE id = $1 AND deleted_at IS NULL RETURNING ${COLUMNS}`,
+};
+const OWNED = {
+  name: "owned",
+  text: `SELECT i.* FROM unnest($1::bigint[]) owners (id) CROSS JOIN LATERAL
+    (SELECT ${COLUMNS} FROM items WHERE owner_id = owners.id AND deleted_at IS NULL ORDER BY items.id LIMIT $2) i ORDER BY i.owner_id, i.id`,
+};
 const USERS = { name: "users", text: `SELECT id, username, full_name FROM users WHERE id = ANY($1)` };
 
 const schema = `
-  type User { username: String! fullName: String }
-  type Item {
+  interface Node { id: ID! }
+  type User { username: String! fullName: String items(first: Int = 20): Items! }
+  type Item implements Node {
     id: ID! name: String! description: String price: String! tags: [String!]! inventory: Int! inStock: Boolean! createdAt: String!
     owner: User
   }
-  type Items { nodes: [Item!]! }
+  type Items { totalCount: Int! nodes: [Item!]! }
   type ItemCreated { cursor: String! item: Item! }
-  type Query { item(id: ID!): Item  items(first: Int = 20, after: String): Items! }
-  type Mutation { burst(count: Int!): Int! }
+  type Query { node(id: ID!): Node  item(id: ID!): Item  items(first: Int = 20, after: String): Items! }
+  type Mutation { burst(count: Int!): Int!  updateItem(id: ID!, description: String!): Item }
   type Subscription { itemEvents: ItemCreated! }
 `;
 
+const item = async (_, { id }) => (await pool.query({ ...ITEM, values: [id] })).rows[0];
+
 const resolvers = {
   Query: {
-    item: async (_, { id }) => (await pool.query({ ...ITEM, values: [id] })).rows[0],
+    item,
+    node: item,
     items: async (_, { first, after }) => ({ nodes: (await pool.query({ ...PAGE, values: [after ?? 0, first] })).rows }),
   },
   Item: {
@@ -36,7 +50,10 @@ const resolvers = {
     inStock: (row) => row.in_stock,
     createdAt: (row) => row.created_at.toISOString(),
   },
+  Node: { resolveType: () => "Item" },
+  Items: { totalCount: async () => (await pool.query(COUNT)).rows[0].count },
   Mutation: {
+    updateItem: async (_, { id, description }) => (await pool.query({ ...CHANGE, values: [id, description] })).rows[0],
     burst: async (_, { count }, { pubsub }) => {
       const item = (await pool.query({ ...PAGE, values: [0, 1] })).rows[0];
       for (let number = 0; number < count; number++) {
@@ -49,11 +66,20 @@ const resolvers = {
 };
 
 const loaders = {
+  User: {
+    async items(queries) {
+      const ids = queries.map(({ obj }) => obj.id);
+      const { rows } = await pool.query({ ...OWNED, values: [[...new Set(ids)], queries[0].params.first] });
+      const found = new Map(ids.map((id) => [id, []]));
+      for (const row of rows) found.get(row.owner_id).push(row);
+      return ids.map((id) => ({ nodes: found.get(id) }));
+    },
+  },
   Item: {
     async owner(queries) {
       const ids = queries.map(({ obj }) => obj.owner_id);
       const { rows } = await pool.query({ ...USERS, values: [ids] });
-      const found = new Map(rows.map((row) => [row.id, { username: row.username, fullName: row.full_name }]));
+      const found = new Map(rows.map((row) => [row.id, { id: row.id, username: row.username, fullName: row.full_name }]));
       return ids.map((id) => found.get(id) ?? null);
     },
   },
