@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, insert
+from sqlalchemy import ForeignKey
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.kit.column_types import Document, RowId, UtcDateTime, utc_now
+from persistence.kit.database import bulk_insert
 from persistence.kit.database.database import Base, UnitOfWork
 from persistence.kit.query import entity
 from persistence.kit.query.entity import Entity
@@ -55,8 +56,7 @@ async def write_all(work: UnitOfWork, action: str, entries: Sequence[NewAuditEnt
     await work.session.flush()
     now = utc_now()
     rows = [_row(entry) | {"action": action, "at": now} for entry in entries]
-    if rows:
-        await work.session.execute(insert(AuditEntry), rows)
+    await bulk_insert.add(work.session, AuditEntry, rows)
 
 
 def _row(entry: NewAuditEntry) -> dict[str, Any]:

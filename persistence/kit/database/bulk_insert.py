@@ -23,14 +23,15 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 async def add(session: AsyncSession, entity: type[Base], rows: Rows) -> None:
-    """Insert rows that all have values for the same attributes."""
-    if len(rows) <= SMALL_BATCH:
-        if rows:
-            await session.execute(insert(entity), rows)
+    """Insert rows that all have values for the same attributes; into the table, as the way through the ORM takes a quarter longer."""
+    if not rows:
         return
     columns: Columns = {name: inspect(entity).columns[name] for name in rows[0]}
-    values, parameters = packed(session, columns, rows)
     table: Any = inspect(entity).local_table
+    if len(rows) <= SMALL_BATCH:
+        await session.execute(insert(table), [{column.name: row[name] for name, column in columns.items()} for row in rows])
+        return
+    values, parameters = packed(session, columns, rows)
     await session.execute(insert(table).from_select([column.name for column in columns.values()], values), parameters)
 
 
