@@ -161,9 +161,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     if owner := plain.get("owner"):
         plain["owner"] = _plain(owner)
     if "items" in plain:
-        listed: Any = plain["items"]
-        nested: list[dict[str, Any]] = listed["nodes"] if "nodes" in listed else listed
-        plain["items"] = [_plain(each) for each in nested]
+        plain["items"] = [_plain(each) for each in plain["items"]["nodes"]]
     return plain
 
 

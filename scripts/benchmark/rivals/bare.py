@@ -21,7 +21,7 @@ OWNER = "json_build_object('username', u.username, 'fullName', u.full_name)"
 OWNED = f"""SELECT json_agg(json_build_object({FIELDS}, 'owner', {OWNER}) ORDER BY i.id)::text FROM
  (SELECT * FROM items WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2) i LEFT JOIN users u ON u.id = i.owner_id"""
 NESTED = """SELECT json_agg(json_build_object('name', i.name, 'price', to_char(i.price_cents / 100.0, 'FM9999999990.00'),
- 'owner', json_build_object('username', u.username, 'items', n.items)) ORDER BY i.id)::text FROM
+ 'owner', json_build_object('username', u.username, 'items', json_build_object('nodes', n.items))) ORDER BY i.id)::text FROM
  (SELECT * FROM items WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT 20) i LEFT JOIN users u ON u.id = i.owner_id
  LEFT JOIN LATERAL (SELECT json_agg(json_build_object('name', o.name, 'price', to_char(o.price_cents / 100.0, 'FM9999999990.00'))) AS items
  FROM (SELECT * FROM items WHERE owner_id = u.id AND deleted_at IS NULL ORDER BY id LIMIT 3) o) n ON true"""
