@@ -55,13 +55,15 @@ async def write_all(work: UnitOfWork, action: str, entries: Sequence[NewAuditEnt
     """`action` is a word such as `user.scopes_granted`."""
     await work.session.flush()
     now = utc_now()
-    rows = [_row(entry) | {"action": action, "at": now} for entry in entries]
+    rows = [row(action, entry, now) for entry in entries]
     await bulk_insert.add(work.session, AuditEntry, rows)
 
 
-def _row(entry: NewAuditEntry) -> dict[str, Any]:
+def row(action: str, entry: NewAuditEntry, at: datetime) -> dict[str, Any]:
+    """The values of an entry, for a statement that adds it by itself."""
     kind, id_ = entry.subject or (None, None)
-    return {"actor_id": entry.actor_id, "subject_kind": kind, "subject_id": id_, "detail": dict(entry.detail)}
+    subject = {"subject_kind": kind, "subject_id": id_}
+    return {"actor_id": entry.actor_id, **subject, "detail": dict(entry.detail), "action": action, "at": at}
 
 
 ALL = EntityList(ENTITY, SortOrder(descending=True))

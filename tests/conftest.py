@@ -138,6 +138,10 @@ def statements(service: Service) -> Callable[[], AbstractContextManager[list[str
 
         reads = service.database._executor  # pyright: ignore[reportPrivateUsage] -- as hot reads pass no engine
         service.database._executor = InstrumentedExecutor(reads, note_read)  # pyright: ignore[reportPrivateUsage]
+        writes: Any = service.database.write_executor
+        written = writes and writes._statements
+        if writes:
+            writes._statements = InstrumentedExecutor(written, note_read)
         engines = [engine.sync_engine for engine in service.database.engines]
         for engine in engines:
             event.listen(engine, "before_cursor_execute", note)
@@ -145,6 +149,8 @@ def statements(service: Service) -> Callable[[], AbstractContextManager[list[str
             yield sent
         finally:
             service.database._executor = reads  # pyright: ignore[reportPrivateUsage]
+            if writes:
+                writes._statements = written
             for engine in engines:
                 event.remove(engine, "before_cursor_execute", note)
 

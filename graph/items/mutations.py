@@ -17,9 +17,12 @@ from graph.kit.limits.cost_rules import Cost
 from graph.kit.operations.bulk import ANOTHER_WAS_BAD, BulkErrorPolicy, NotCreated, RejectedAll, check_rows, in_row
 from graph.kit.operations.commands import ExpectedVersion, changes, perform
 from persistence import audit
+from persistence.items import single_statement
 from persistence.items import table as items
 from persistence.kit import errors
+from persistence.kit.column_types import utc_now
 from persistence.kit.database.database import UnitOfWork
+from persistence.kit.idempotency import Attempt
 from persistence.kit.serialization import NO_RESULT
 
 ExpectedInventory = Annotated[
@@ -125,14 +128,20 @@ class ItemMutation:
     ) -> UpdateItemResult:
         actor, item_id, values = info.context.require(), required_row_id("Item", id), changes(input)
 
+        expected = {"expected_version": expected_version, "expected_inventory": expected_inventory}
+        entry = audit.NewAuditEntry(actor.user_id, ("Item", item_id), {"fields": sorted(values)})
+
         async def command(work: UnitOfWork) -> items.Item:
-            expected = {"expected_version": expected_version, "expected_inventory": expected_inventory}
             item = await items.change(work, item_id, values, **expected)
-            await audit.write(work, "item.updated", actor_id=actor.user_id, subject=("Item", item_id), detail={"fields": sorted(values)})
+            await audit.write_all(work, "item.updated", [entry])
             return item
 
-        arguments = [item_id, values, expected_version, expected_inventory]
-        return await perform(info, items.ENTITY, command, key=idempotency_key, arguments=arguments)
+        async def shortcut(attempt: Attempt | None) -> items.Item | None:
+            also = [(audit.AuditEntry, audit.row("item.updated", entry, utc_now()))]
+            return await single_statement.change(info.context.database, item_id, values, **expected, attempt=attempt, also=also)
+
+        arguments = [item_id, values, *expected.values()]
+        return await perform(info, items.ENTITY, command, key=idempotency_key, arguments=arguments, shortcut=shortcut)
 
     @mutation(scope=Scope.ITEMS_WRITE, description="Take an item out of the catalogue.")
     async def delete_item(

@@ -271,17 +271,26 @@ async def change(
     item = await locked(work, ENTITY, item_id, version=expected_version)
     if expected_inventory not in {None, item.inventory}:
         raise InventoryConflict(item.inventory)
+    changed = changed_columns(item, changes)
+    if external_id and taken.get(external_id, item_id) != item_id:
+        raise InvalidInput.at(external_ids.PATH, external_ids.TAKEN)
+    if assign(item, changed):
+        await record(work, "item.updated", item_id, {"fields": told_fields(changed)})
+    return item
+
+
+def changed_columns(item: Item, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns in which the item differs from one with the given values. Raises: InvalidInput."""
     refuse_null(ENTITY, changes)
     values = ItemValues(**{name: getattr(item, name) for name in ItemValues.__dataclass_fields__} | dict(changes))
     values.check()
-    if external_id and taken.get(external_id, item_id) != item_id:
-        raise InvalidInput.at(external_ids.PATH, external_ids.TAKEN)
-    columns = values.columns()
-    words = columns.pop("search_words")
-    if changed := assign(item, columns):
-        item.search_words = words
-        await record(work, "item.updated", item_id, {"fields": [PATHS.get(name, name) for name in changed]})
-    return item
+    changed = {name: value for name, value in values.columns().items() if value != getattr(item, name)}
+    return changed if told_fields(changed) else {}  # Words alone differ where an earlier version has made them.
+
+
+def told_fields(changed: Collection[str]) -> list[str]:
+    """The changed fields, as subscribers know them."""
+    return [PATHS.get(name, name) for name in changed if name != ENTITY.words]
 
 
 async def delete(work: UnitOfWork, item_id: int, *, expected_version: int | None = None) -> None:

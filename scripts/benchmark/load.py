@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -120,7 +121,8 @@ async def run(
     pause: float = 0.0,
 ) -> Load:
     """Raises: Broken. `pause` is between an answer and the next request of a connection."""
-    load, supply, began = Load(), itertools.cycle(requests), time.perf_counter()
+    begin = random.randrange(len(requests))  # Else a round would begin with what the one before has just asked for, or changed.
+    load, supply, began = Load(), itertools.cycle([*requests[begin:], *requests[:begin]]), time.perf_counter()
     loop = asyncio.get_running_loop()
     made = [
         await loop.create_connection(lambda: Line(supply, load, began + seconds, check, pause), "127.0.0.1", port)

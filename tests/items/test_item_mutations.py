@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from graph.kit.auth import Scope
-from graph.kit.global_ids import global_id
+from graph.kit.global_ids import global_id, row_id
+from persistence.audit import AuditEntry
+from persistence.items import single_statement
 from persistence.items import table as items
+from persistence.kit import conditional_update
+from persistence.kit.events.log import Event
+from persistence.kit.idempotency import IdempotencyKey
 from tests.support.service import Service
+
+Statements = Callable[[], AbstractContextManager[list[str]]]
 
 CREATE = """
 mutation Create($input: CreateItemInput!, $key: String) {
@@ -33,6 +43,13 @@ mutation Update($id: ID!, $input: UpdateItemInput!, $version: Int) {
   }
 }
 """
+CHANGE = """
+mutation Change($id: ID!, $input: UpdateItemInput!, $key: String) {
+  updateItem(id: $id, input: $input, idempotencyKey: $key) { ... on Item { name description price tags inventory inStock version } }
+}
+"""
+PURCHASE = "mutation ($id: ID!) { purchaseItem(itemId: $id) { ... on Purchase { id } } }"
+RENAME = 'mutation ($id: ID!) { updateItem(id: $id, input: {name: "Renamed"}) { ... on Item { id } } }'
 DELETE = "mutation ($id: ID!, $version: Int) { deleteItem(id: $id, expectedVersion: $version) { __typename ... on DeletedItem { id } } }"
 BULK = """
 mutation Bulk($inputs: [CreateItemInput!]!, $policy: BulkErrorPolicy! = REJECT_ALL, $dry: Boolean! = false) {
@@ -145,6 +162,68 @@ async def test_changes_what_is_given_and_keeps_what_is_absent(service: Service) 
     }
     emptied = await service.ask(UPDATE, {"id": id_, "input": {"description": None}}, token=token)
     assert (emptied["updateItem"]["description"], emptied["updateItem"]["version"]) == (None, 3)
+
+
+async def test_leaves_the_same_whichever_way_it_takes(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One statement where the database has such, or a transaction that locks the row."""
+    token, left = await service.sign_in(), list[Any]()
+    values = {"name": "Teapot", "description": "for tea", "price": "5", "tags": ["b", "a"], "inventory": 3}
+    for number, way in enumerate([single_statement.change, the_long_way]):
+        monkeypatch.setattr(single_statement, "change", way)
+        id_ = await service.make_item()
+        answer = await service.ask(CHANGE, {"id": id_, "input": values, "key": f"key {number}"}, token=token)
+        left.append((answer, *await traces(service, id_, f"key {number}")))
+    assert left[0] == left[1]
+    assert left[0][0]["updateItem"] == values | {"price": "5.00", "version": 2, "inStock": True}
+    assert left[0][2] == {"fields": ["name", "price", "description", "tags", "inventory"]}
+
+
+async def the_long_way(*_: object, **__: object) -> None:
+    """There is no other."""
+
+
+async def traces(service: Service, id_: str, key: str) -> tuple[Any, ...]:
+    """What a change leaves, but for ids and instants."""
+    item_id = row_id("Item", id_)
+    async with service.database.reading_latest() as session:
+        item = await session.get_one(items.Item, item_id)
+        told = await session.scalar(select(Event.data).where(Event.subject_id == item_id, Event.kind == "item.updated"))
+        entry = (
+            await session.scalars(select(AuditEntry).where(AuditEntry.subject_id == item_id, AuditEntry.action == "item.updated"))
+        ).one()
+        stored = (await session.scalars(select(IdempotencyKey).where(IdempotencyKey.key == key))).one()
+        assert stored.answer.pop("updated_at") == item.updated_at.isoformat() > stored.answer.pop("created_at")
+        assert stored.answer.pop("id") == item_id
+        return item.search_words, told, entry.actor_id, entry.subject_kind, entry.detail, stored.answer, stored.caller
+
+
+async def test_changes_an_item_by_one_statement_after_a_look(service: Service, statements: Statements) -> None:
+    id_, token = await make_item(service), await service.sign_in()
+    await service.ask(UPDATE, {"id": id_, "input": {"price": "4"}}, token=token)
+    with statements() as sent:
+        await service.ask(UPDATE, {"id": id_, "input": {"price": "5"}}, token=token)
+    if service.database.dialect == "postgresql":
+        assert [statement.split()[0] for statement in sent] == ["SELECT", "WITH"]
+
+
+async def test_keeps_what_others_did_between_its_look_and_its_change(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    if service.database.dialect == "sqlite":
+        return  # Its one writer looks and changes in one transaction.
+    id_, token = await make_item(service, inventory=5), await service.sign_in()
+    look, meanwhile = conditional_update.find, [PURCHASE, RENAME]
+
+    async def find(*arguments: Any) -> Any:
+        found = await look(*arguments)
+        if meanwhile:
+            await service.ask(meanwhile.pop(0), {"id": id_}, token=token)
+        return found
+
+    monkeypatch.setattr(conditional_update, "find", find)
+    for number, inventory in ((1, 4), (2, 7)):
+        given = {"description": f"text {number}"} | ({"inventory": inventory} if number == 2 else {})
+        changed = await service.ask(UPDATE, {"id": id_, "input": given}, token=token)
+        assert (changed["updateItem"]["description"], changed["updateItem"]["inventory"]) == (f"text {number}", inventory)
+    assert (meanwhile, changed["updateItem"]["name"], changed["updateItem"]["version"]) == ([], "Renamed", 4)
 
 
 async def test_keeps_the_version_when_nothing_changes(service: Service) -> None:

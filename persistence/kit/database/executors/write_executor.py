@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.engine import Dialect
+
 from persistence.kit.database.commits import Change, committing
 from persistence.kit.database.executors.statement_executor import (
     InstrumentedExecutor,
@@ -38,6 +40,14 @@ class WriteExecutor:
     ) -> None:
         """`notify_tables` runs before the result is returned, so that caches are invalidated; `made` runs after the commit."""
         self._statements, self._notify_tables, self._made, self._detached = statements, notify_tables, made, detached
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._statements.dialect
+
+    async def read(self, prepared: PreparedStatement, values: Mapping[str, Any]) -> Sequence[Row]:
+        """Rows as they are now, which a change may follow."""
+        return await self._statements.fetch(prepared, values)
 
     async def execute(self, statement: SingleStatementWrite, values: Mapping[str, Any]) -> Row | None:
         """The row of a change that was made; None if its conditions did not hold, so that nothing is changed.
