@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from asyncpg import UniqueViolationError
 
 from persistence.items import table as items
 from persistence.items.table import Item
 from persistence.kit import conditional_update
 from persistence.kit.column_types import utc_now
-from persistence.kit.conditional_update import Additions
+from persistence.kit.conditional_update import Addition, Additions, Values
 from persistence.kit.database.database import Database
 from persistence.kit.errors import InvalidInput
 from persistence.kit.events.log import Event
@@ -23,7 +20,7 @@ UPDATED = "item.updated"
 async def change(
     database: Database,
     item_id: int,
-    changes: Mapping[str, Any],
+    changes: Values,
     *,
     expected_version: int | None,
     expected_inventory: int | None,
@@ -35,30 +32,41 @@ async def change(
     `also` are rows to add.
     """
     writes = database.write_executor
-    if writes is None or "external_id" in changes or (item := await conditional_update.find(writes, items.ENTITY, item_id)) is None:
+    if writes is None or "external_id" in changes:
         return None
-    try:
-        changed = items.changed_columns(item, changes)
-    except InvalidInput:
+    item = await conditional_update.find(writes, items.ENTITY, item_id)
+    if item is None or expected_version not in {None, item.version} or expected_inventory not in {None, item.inventory}:
         return None
-    if not changed or expected_version not in {None, item.version} or expected_inventory not in {None, item.inventory}:
+    changed = _changed(item, changes)
+    if not changed:
         return None
-    now = utc_now()
-    values = {**changed, "version": item.version + 1, "updated_at": now}
-    told = {"kind": UPDATED, "subject_id": item_id, "data": {"fields": items.told_fields(changed)}, "occurred_at": now}
-    additions = [(Event, told), *also]
-    if attempt:
-        answer = items.ENTITY.replay_format.dump(_with(item, values))
-        stored = {"caller": attempt.caller, "key": attempt.key, "fingerprint": attempt.fingerprint, "answer": answer, "created_at": now}
-        additions.append((IdempotencyKey, stored))
+    values = {**changed, "version": item.version + 1, "updated_at": utc_now()}
     unless = {"version": item.version, "inventory": item.inventory}  # Sales change the stock, and leave the version alone.
+    additions = [_event(item_id, changed, values), *also, *_stored_answer(item, values, attempt)]
     try:
         return await conditional_update.write(writes, items.ENTITY, item_id, values, unless=unless, tell=UPDATED, also=additions)
     except UniqueViolationError:  # Of the key: it was used before.
         return None
 
 
-def _with(item: Item, values: Mapping[str, Any]) -> Item:
+def _changed(item: Item, changes: Values) -> Values:
+    """None of what is refused: the long way says so, unless the key was used before."""
+    try:
+        return items.changed_columns(item, changes)
+    except InvalidInput:
+        return {}
+
+
+def _event(item_id: int, changed: Values, values: Values) -> Addition:
+    data = {"fields": items.field_names(changed.keys())}
+    return Event, {"kind": UPDATED, "subject_id": item_id, "data": data, "occurred_at": values["updated_at"]}
+
+
+def _stored_answer(item: Item, values: Values, attempt: Attempt | None) -> Additions:
+    if attempt is None:
+        return []
     for name, value in values.items():
         setattr(item, name, value)
-    return item
+    answer = items.ENTITY.replay_format.dump(item)
+    key = {"caller": attempt.caller, "key": attempt.key, "fingerprint": attempt.fingerprint}
+    return [(IdempotencyKey, {**key, "answer": answer, "created_at": values["updated_at"]})]

@@ -275,7 +275,7 @@ async def change(
     if external_id and taken.get(external_id, item_id) != item_id:
         raise InvalidInput.at(external_ids.PATH, external_ids.TAKEN)
     if assign(item, changed):
-        await record(work, "item.updated", item_id, {"fields": told_fields(changed)})
+        await record(work, "item.updated", item_id, {"fields": field_names(changed)})
     return item
 
 
@@ -285,10 +285,10 @@ def changed_columns(item: Item, changes: Mapping[str, Any]) -> dict[str, Any]:
     values = ItemValues(**{name: getattr(item, name) for name in ItemValues.__dataclass_fields__} | dict(changes))
     values.check()
     changed = {name: value for name, value in values.columns().items() if value != getattr(item, name)}
-    return changed if told_fields(changed) else {}  # Words alone differ where an earlier version has made them.
+    return changed if field_names(changed) else {}  # Words alone differ where an earlier version has made them.
 
 
-def told_fields(changed: Collection[str]) -> list[str]:
+def field_names(changed: Collection[str]) -> list[str]:
     """The changed fields, as subscribers know them."""
     return [PATHS.get(name, name) for name in changed if name != ENTITY.words]
 

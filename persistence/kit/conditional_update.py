@@ -23,8 +23,9 @@ from persistence.kit.query.entity import Entity
 R = TypeVar("R", bound=Base)
 Columns = Mapping[str, Column[Any]]
 Values = Mapping[str, Any]
-Additions = Sequence[tuple[type[Base], Values]]
-"""Rows that are added if the update is made: each its table and its values by attribute."""
+Addition = tuple[type[Base], Values]
+"""A row that is added if the update is made: its table, and its values by attribute."""
+Additions = Sequence[Addition]
 
 
 async def find(writes: WriteExecutor, entity: Entity[R], row_id: int) -> R | None:
@@ -73,9 +74,9 @@ def _statement(
     values = {columns[name]: _parameter("new", name, columns) for name in changed}
     its_row = columns["id"] == bindparam("id", type_=columns["id"].type)
     updated = update(entity.model).where(its_row, *same, *entity.present).values(values).returning(*_labelled(columns)).cte("updated")
-    told = [_addition(model, names, place, updated) for place, (model, names) in enumerate(added)]
+    additions = [_addition(model, names, place, updated) for place, (model, names) in enumerate(added)]
     tables = frozenset({entity.model.__tablename__, *(model.__tablename__ for model, _ in added)})
-    statement = select(updated).add_cte(*told)
+    statement = select(updated).add_cte(*additions)
     return SingleStatementWrite(prepare(statement, dialect), tables, lambda row: [Change(tell, row["id"])])
 
 

@@ -30,7 +30,7 @@ MODULES = {
     "tokens": ("graph/server/auth/tokens.py", ["tests/server/auth/test_tokens.py"]),
     "planner": ("graph/kit/planner/planner.py", ["tests/kit/planner/test_planner.py", "tests/kit/planner/test_planner_documents.py"]),
 }
-WITH_POSTGRESQL = {"watermark", "quota", "versions"}
+WITH_POSTGRESQL = {"watermark", "feed", "quota", "versions"}
 """What speaks another language there, or with Redis beside it; elsewhere SQLite is enough, and much faster."""
 TOO_SLOW = (
     *("four_processes", "another_process", "within_a_second", "password", "old_hash", "in_a_line", "keyboards", "so_many_logins"),

@@ -123,7 +123,7 @@ async def test_hears_of_other_processes_and_serves_what_is_new_from_memory(servi
     await elsewhere.close()
 
 
-async def test_waits_for_an_event_that_another_process_has_told_already(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waits_for_an_event_that_was_told_elsewhere_already(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "POLL_SECONDS", 3_600.0)
     silent = Database.connect(service.settings.database_url)
     async with started(service) as fresh:
