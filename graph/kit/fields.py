@@ -55,6 +55,7 @@ def query(
     if limit and cache:
         raise TypeError("an answer that is found in the cache is not counted: a field is limited, or kept")
     stored = None if cache is None else cache | CacheDependencies(personal=scope is not None)
+    scopes = None if scope is None else _listed(scope)
 
     def declare(resolver: Resolver) -> StrawberryField:
         @wraps(resolver)
@@ -69,7 +70,7 @@ def query(
             guarded,
             scope,
             _limited(description, limit),
-            _metadata(cost=cost, cache=stored, plan=plan and Planned(plan, scope if scope is None else _listed(scope), _listed(limit))),
+            _metadata(cost=cost, cache=stored, scopes=scopes, plan=plan and Planned(plan, scopes, _listed(limit))),
         )
 
     return declare

@@ -27,6 +27,7 @@ import strawberry
 from graphql import GraphQLEnumType, GraphQLField, GraphQLNamedType, GraphQLObjectType, GraphQLSchema, get_named_type
 from strawberry.types.field import StrawberryField
 
+from graph.kit.auth import Scope
 from graph.kit.cache_control import reads
 from graph.kit.connections import After, Before, First, Last, connection_by_parent, empty_connection
 from graph.kit.context import Context, Info
@@ -282,6 +283,7 @@ def is_open(node: Any, context: Context, visible: Visibility) -> bool:
 
 def check(schema: GraphQLSchema) -> None:
     """Work out the sources of all entities' fields. Raises: TypeError, for one that a plan would not serve as its resolver does."""
+    _check_roots(schema.query_type)
     for type_ in schema.type_map.values():
         declared = _types.get(type_.name)
         if declared is None or not isinstance(type_, GraphQLObjectType):
@@ -294,6 +296,21 @@ def check(schema: GraphQLSchema) -> None:
             if reason := _invalid_reason(declared, each, source):
                 raise TypeError(f"{type_.name}.{name} {reason}: declare where it comes from, or write a resolver for it")
             declared.sources[name] = source
+
+
+def _check_roots(roots: GraphQLObjectType | None) -> None:
+    """Raises: TypeError, for a root field that takes a scope to show rows that `node` finds without it: whoever knows an id would read them."""
+    for name, each in roots.fields.items() if roots else ():
+        definition: StrawberryField = each.extensions["strawberry-definition"]
+        declared, scopes = shown_entity(each), cast("tuple[Scope, ...] | None", definition.metadata.get("scopes"))
+        if declared is None or scopes is None:
+            continue
+        if declared.visible is None or (scopes and declared.visible.scope not in scopes):
+            needed = f"the scope {' and '.join(scope.value for scope in scopes)}" if scopes else "a token"
+            raise TypeError(
+                f"Query.{name} takes {needed}, and node(id:) finds its rows without: declare who does by @entity(…, visible=Visibility(…)) "
+                f"at {declared.name}, or give {name} scope=None"
+            )
 
 
 def _check_events(type_: GraphQLNamedType) -> None:

@@ -154,6 +154,41 @@ def test_refuses_a_field_that_a_plan_would_not_serve_as_its_resolver_does(name: 
         check(schema)
 
 
+def shown(scope: Scope | tuple[Scope, ...] | None, visible: Visibility | None) -> GraphQLSchema:
+    """The schema of a list of things that takes a scope, and of who finds a thing by its id."""
+    made: Any = entity(items.ENTITY, visible=visible)(strawberry.type(type("Thing", (Node,), {})))
+
+    async def resolve(root: Any, info: strawberry.Info) -> Any:
+        return None
+
+    resolve.__annotations__["return"] = Connection[made]
+    roots: Any = strawberry.type(type("Query", (), {"things": query(scope=scope, description="")(resolve)}))
+    return strawberry.Schema(roots, config=StrawberryConfig(scalar_map=SCALARS))._schema  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(
+    ("scope", "visible", "needed"),
+    [
+        (Scope.AUDIT_READ, None, "the scope audit:read"),
+        (Scope.AUDIT_READ, Visibility(Scope.FILES_READ), "the scope audit:read"),
+        ((), None, "a token"),
+    ],
+)
+def test_refuses_a_root_with_a_scope_whose_rows_are_found_without(scope: Any, visible: Visibility | None, needed: str) -> None:
+    with pytest.raises(
+        TypeError, match=rf"Query\.things takes {needed}, and node\(id:\) finds its rows without: .* at Thing, or give things"
+    ):
+        check(shown(scope, visible))
+
+
+@pytest.mark.parametrize(
+    ("scope", "visible"),
+    [(None, None), (Scope.FILES_READ, Visibility(Scope.FILES_READ)), ((), Visibility(Scope.FILES_READ, own="owner_id"))],
+)
+def test_allows_a_root_whose_rows_are_found_by_whom_it_serves(scope: Any, visible: Visibility | None) -> None:
+    check(shown(scope, visible))
+
+
 def root(made: Any) -> GraphQLObjectType:
     core = strawberry.Schema(strawberry.type(type("Query", (), {"field": made})), config=StrawberryConfig(scalar_map=SCALARS))._schema  # pyright: ignore[reportPrivateUsage]
     assert core.query_type

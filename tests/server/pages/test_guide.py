@@ -52,12 +52,13 @@ import strawberry
 from graph.kit.auth import Scope
 from graph.kit.connections import Connection
 from graph.kit.entity.declaration import entity
+from graph.kit.entity.visibility import Visibility
 from graph.kit.global_ids import Node
 from graph.kit.operations.lists import read_list
 from persistence import racks
 
 
-@entity(racks.ENTITY)
+@entity(racks.ENTITY, visible=Visibility(Scope.ITEMS_READ))
 @strawberry.type(description="Where items stand.")
 class Rack(Node):
     name: str = strawberry.field(description="What it is called.")
