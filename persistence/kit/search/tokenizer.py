@@ -7,7 +7,7 @@ are ignored. So does an apostrophe between letters, straight or curly: `don't` a
 is found in `l'eau`. Hyphens and full stops part words, so that `example` is found in `ada@example.com`. Text of scripts that put no spaces
 between words (Han, kana, Thai, Lao, Khmer, Burmese) is indexed from each of its letters on, so that it is found from the middle.
 
-Who changes what a text's words are re-indexes the rows that there are by a migration, as 0016 does.
+Who changes what a text's words are re-indexes the rows that there are by a migration, as 0019 does.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _ALIKE = {
 }  # fmt: skip
 # Letters that are no letter with an accent to Unicode, and are to readers. Those that are by their names, such as `o with stroke`, need no place here.
 _SIMPLER = {
-    "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ı": "i", "ȷ": "j", "ŋ": "n", "ĸ": "k", "ə": "e", "ǝ": "e", "ɛ": "e", "ɔ": "o", "ɩ": "i", "ʋ": "v", "ɣ": "g",  # noqa: RUF001 -- as above
+    "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ı": "i", "ȷ": "j", "ŋ": "n", "ĸ": "k", "ə": "e", "ǝ": "e", "ɛ": "e", "ɔ": "o", "ɩ": "i", "ʋ": "v", "ɣ": "g", "ʉ": "u",  # noqa: RUF001 -- as above
     "ꜳ": "aa", "ꜵ": "ao", "ꜷ": "au", "ꜹ": "av", "ꜻ": "av", "ꜽ": "ay", "ꝏ": "oo", "ꝡ": "vy", "ꜩ": "tz", "ỻ": "ll",
     "װ": "וו", "ױ": "וי", "ײ": "יי", "ৎ": "ত্", "ൺ": "ണ്", "ൻ": "ന്", "ർ": "ര്", "ൽ": "ല്", "ൾ": "ള്", "ൿ": "ക്",  # noqa: RUF001 -- as above
     **{other: letter for letter, others in _ALIKE.items() for other in others},
@@ -65,6 +65,8 @@ _SIMPLER = {
 }  # fmt: skip
 # As they are written where a word ends.
 _FINAL = str.maketrans({letter: others for letter, others in _ALIKE.items() if letter in "כמנפצ"} | {"σ": "ς"})  # noqa: RUF001 -- as above
+# The ring of Thai and Lao before a mark of tone: typed with it, `น้ำ` looks as with the letter that has the ring in it, which follows the tone.
+_RING_BEFORE_TONE = re.compile("([\u0e4d\u0ecd])([\u0e48-\u0e4b\u0ec8-\u0ecb])")
 _ADORNED = re.compile(r"((?:LATIN|CYRILLIC) SMALL LETTER .+?) WITH .+")
 
 
@@ -211,7 +213,7 @@ def _parted(text: str) -> Iterable[tuple[str, bool]]:
 
 def fold(text: str) -> str:
     """Small letters without what readers leave out, and spaces for what is in no word; apostrophes are left for `part`."""
-    return unicodedata.normalize("NFKD", text).translate(_FOLDING)
+    return _RING_BEFORE_TONE.sub(r"\2\1", unicodedata.normalize("NFKD", text)).translate(_FOLDING)
 
 
 def spelled(word: str) -> str:

@@ -34,8 +34,8 @@ class Clock:
 @asynccontextmanager
 async def two_processes(url: str, names: tuple[str, str] = ("a", "a")) -> AsyncGenerator[tuple[SharedVersions, SharedVersions]]:
     """Their versions, both of which have met Redis."""
-    async with connect(url) as redis:
-        first, second = (SharedVersions(redis, name) for name in names)
+    async with connect(url) as redis, connect(url) as its_own:
+        first, second = (SharedVersions(client, name) for client, name in zip((redis, its_own), names, strict=True))
         assert await first.of(("items",)) is not None
         assert await second.of(("items",)) is not None
         yield first, second

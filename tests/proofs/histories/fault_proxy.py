@@ -42,7 +42,7 @@ class FaultProxy:
     def reset(self) -> None:
         """Abort all connections as a machine does that lost them: with a reset, where `cut` mostly says that there is nothing more to come."""
         for writer in list(self._open):
-            with suppress(OSError, AttributeError):
+            with suppress(OSError, AttributeError, ValueError):  # The last of one that is closed by now.
                 writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, ABORTIVE)
         self.cut()
 
