@@ -273,6 +273,7 @@ async def test_looks_again_by_itself_for_what_an_older_transaction_held_back(ser
             async with asyncio.timeout(60):
                 while not fresh.held_back_seconds:  # noqa: ASYNC110 -- it goes by the clock
                     await asyncio.sleep(0.005)
+            await asyncio.sleep(feed.REST_SECONDS * 5)  # No wake-up is left that it could come by.
         assert await take(fresh.subscribe(start), 2) == [younger - 1, younger]
     await silent.close()
 
