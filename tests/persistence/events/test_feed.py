@@ -225,6 +225,8 @@ def test_keeps_the_end_of_the_log_and_gives_it_out_by_pages(monkeypatch: pytest.
     kept.add(log[4:])
     assert (kept.after, kept.events) == (7, log[2:])
     assert [kept.between(7, 11), kept.between(8, 9), kept.between(10, 99), kept.between(11, 99)] == [log[2:4], [log[3]], [log[5]], []]
+    kept.add(another := [Event(id=12)])
+    assert (kept.after, kept.events) == (8, log[3:] + another)
 
 
 async def test_ends_although_there_is_news_at_that_moment(service: Service) -> None:
