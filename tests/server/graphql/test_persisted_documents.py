@@ -275,11 +275,12 @@ LISTED = """query Sellers($first: Int!, $cursor: String, $search: String, $id: I
 }"""
 
 
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 async def test_compiles_nothing_for_the_first_request_of_a_document_of_the_manifest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"a": LISTED}))
-    async with running(await settings_for("sqlite", tmp_path, documents_manifest=tmp_path / "manifest.json")) as service:
+    async with running(await settings_for(backend, tmp_path, documents_manifest=tmp_path / "manifest.json")) as service:
         created = await service.ask(CREATE.replace("__typename", "... on Item { id }"), token=await service.sign_in())
         compiled = list[str]()
         for place, name in ((engine, "parsed"), (planner, "PlanBuilder"), (reader, "prepare"), (EntityReader, "aggregated")):
