@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from persistence.kit.tasks.process_pool import ProcessPool, fibonacci
+from tests.support.endpoints import until
 
 if TYPE_CHECKING:
     from tests.support.service import Service
@@ -58,7 +59,7 @@ async def test_ends_no_program_that_has_the_number_of_a_process_of_before(monkey
     os.kill(worker, signal.SIGKILL)
     pool: Any = computing._pool  # pyright: ignore[reportPrivateUsage] -- to wait until its end has been noticed
     (process,) = pool._processes.values()
-    await asyncio.to_thread(process.join, 20)
+    await until(lambda: process.exitcode is not None)  # The pool's own thread may be at it: whoever only joined would not know yet.
 
     def kill(number: int, _signal: int) -> None:
         killed.append(number)
