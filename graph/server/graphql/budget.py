@@ -31,6 +31,7 @@ CHARACTERS_A_POINT = 2
 BODY_BYTES_A_POINT = 256
 BODY_BYTES_INCLUDED = 4_096
 MALFORMED_POINTS = 20  # To take it in and refuse it: some 0.1 ms.
+HELD_SECONDS = 0.5  # Before a refusal of who has no points for one: a connection that waits asks nothing else.
 # Encoding, compressing and sending a kB take as long as loading an object does.
 ANSWER_BYTES_A_POINT = 1_024
 # A token that is refused: its signature is checked, and its user perhaps looked up.

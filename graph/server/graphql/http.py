@@ -5,6 +5,7 @@ Reads a request, asks the pipeline, writes the response. It must never decide wh
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -35,8 +36,9 @@ from graph.server.asgi.error_responses import PRECONDITION_FAILED
 from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import LAST, BodyTooLarge, BodyTooSlow, ClientGone, announced_bytes, read_whole
 from graph.server.asgi.request_headers import RequestHeaders, headers_of, text
-from graph.server.auth.callers import Callers
+from graph.server.auth.callers import SCOPE_KEY, Callers, anonymous
 from graph.server.graphql import requests
+from graph.server.graphql.budget import HELD_SECONDS
 from graph.server.graphql.pipeline import EncodedResponse, Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.graphql.subscriptions.sse import EventStreams
@@ -142,9 +144,19 @@ class HttpEndpoint:
         except Refused as refused:
             await refuse(send, refused, media_type)
         except HttpRefusal as error:
-            await _write(send, error.status, media_type, refused_body(error.refused), error.refused.headers)
+            await self._refuse(scope, send, error, media_type)
         except ClientGone:
             pass
+
+    async def _refuse(self, scope: Scope, send: Send, error: HttpRefusal, media_type: str) -> None:
+        """Whoever has no points for it is held up: a connection that waits asks nothing else."""
+        try:
+            await self._pipeline.charge_refusal(scope.get(SCOPE_KEY) or anonymous(scope))
+        except Refused as no_points:
+            await asyncio.sleep(HELD_SECONDS)
+            await refuse(send, no_points, media_type)
+        else:
+            await _write(send, error.status, media_type, refused_body(error.refused), error.refused.headers)
 
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, headers: RequestHeaders, accept: content_negotiation.AcceptedMediaTypes

@@ -45,7 +45,7 @@ from graph.server.asgi.deadline import OPERATION_SECONDS, current
 from graph.server.graphql.budget import MALFORMED_POINTS, BudgetService, Charge, EventBudget, answer_points, retry_after, wants_cost
 from graph.server.graphql.error_masking import MaskErrors
 from graph.server.graphql.persisted_documents import PersistedDocuments
-from graph.server.graphql.requests import GraphQLRequest, Malformed, parse_json
+from graph.server.graphql.requests import GraphQLRequest, parse_json
 from graph.server.graphql.response_cache import CachedResponse, CacheKey, ResponseCache
 from graph.server.telemetry.telemetry import OperationRecord, Telemetry
 from persistence.kit.database.commits import Outcome
@@ -92,16 +92,16 @@ class Pipeline:
         self._parsing = asyncio.Semaphore(BODIES_AT_ONCE)
 
     async def read(self, body: bytes, caller: Caller) -> object:
-        """The JSON of a request or a message, charged by its length before it is parsed. Raises: Refused; Malformed, which costs too."""
+        """The JSON of a request or a message, charged by its length before it is parsed. Raises: Refused, Malformed."""
         await self._limits.read(caller, len(body))
-        try:
-            if len(body) <= OFF_LOOP_BYTES:
-                return parse_json(body)
-            async with self._parsing:
-                return await asyncio.to_thread(parse_json, body)
-        except Malformed:
-            self._limits.take(caller, MALFORMED_POINTS)
-            raise
+        if len(body) <= OFF_LOOP_BYTES:
+            return parse_json(body)
+        async with self._parsing:
+            return await asyncio.to_thread(parse_json, body)
+
+    async def charge_refusal(self, caller: Caller) -> None:
+        """Of what became no operation: to take it in and refuse it costs, too. Raises: Refused, if the caller has no points left."""
+        await self._limits.pay(caller, MALFORMED_POINTS)
 
     async def prepare_trusted(self) -> None:
         """Parse, validate and plan the documents of the manifest, so that the first request for one costs what the hundredth does."""
@@ -118,7 +118,14 @@ class Pipeline:
     async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:
         """Raises: Refused."""
         with MaskErrors(caller), self._telemetry.preparing(request, caller):
-            return await self._limits.prepare(await self._documents.source(request, caller), request.operation_name, caller)
+            return await self._limits.prepare(await self._source(request, caller), request.operation_name, caller)
+
+    async def _source(self, request: GraphQLRequest, caller: Caller) -> str:
+        try:
+            return await self._documents.source(request, caller)
+        except Refused:
+            await self.charge_refusal(caller)
+            raise
 
     async def run(
         self, operation: Operation, request: GraphQLRequest, caller: Caller, cache_key: CacheKey | None = None

@@ -19,8 +19,8 @@ from starlette.routing import Route
 from graph.health import Health
 from graph.kit.auth import network
 from graph.server.asgi.error_responses import PRIVATE, json_response
+from graph.server.graphql.budget import HELD_SECONDS
 from graph.server.representations.representation import Representation
-from graph.server.rest.routes import HELD_SECONDS
 from persistence.health_checks import HealthChecks
 from persistence.kit.limits.token_bucket import Budget, LocalTokenBucket
 

@@ -26,7 +26,7 @@ from graph.server.asgi.origins import Origins
 from graph.server.asgi.request_body import Body, ClientGone
 from graph.server.asgi.request_headers import headers_of
 from graph.server.auth.callers import Callers, anonymous
-from graph.server.graphql.budget import ANSWER_BYTES_A_POINT, BudgetService
+from graph.server.graphql.budget import ANSWER_BYTES_A_POINT, HELD_SECONDS, BudgetService
 from persistence.kit.database.replica import reading_as
 from persistence.kit.errors import DomainError
 from persistence.kit.transient_errors import is_transient
@@ -34,8 +34,6 @@ from persistence.kit.transient_errors import is_transient
 log = structlog.get_logger(__name__)
 
 PAGE_POINTS = 20  # A page or a part of one leaves from memory: half a millisecond with all around it.
-# A refusal costs as much as a page from memory, so whoever goes on asking waits for it: a connection that waits asks nothing else.
-HELD_SECONDS = 0.5
 
 Endpoint = Callable[[Request, Context], Awaitable[Response]]
 

@@ -8,6 +8,7 @@ import math
 from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from websockets.exceptions import ConnectionClosed
 
 from graph.budget import BudgetMeter
 from graph.kit.auth import Scope
-from graph.server.graphql.budget import ANSWER_BYTES_A_POINT
+from graph.server.graphql import http
+from graph.server.graphql.budget import ANSWER_BYTES_A_POINT, HELD_SECONDS
 from graph.server.rest.exports import EXPORT_POINTS
 from graph.server.rest.files import DOWNLOADED_BYTES_A_POINT
 from graph.server.settings import BadSettings, load
@@ -138,6 +140,33 @@ async def test_charge_for_reading_a_document_that_is_new_also_when_it_is_refused
         meter = limited.services.ports[BudgetMeter]
         level = await meter._quota.charge("ip:127.0.0.1", 0)
         assert level.remaining == 1_000 - spent
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {"method": "DELETE"},
+        {"method": "POST", "content": "{}", "headers": {"Content-Type": "text/plain"}},
+        {"method": "POST", "content": "{}", "headers": {"Content-Type": "application/json", "Content-Encoding": "gzip"}},
+        {"method": "POST", "content": "{", "headers": {"Content-Type": "application/json"}},
+        {"method": "POST", "json": {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}}}},
+        {"method": "GET", "params": {"query": "{ __typename }", "variables": "{"}},
+        {"method": "GET", "headers": {"Accept": "text/csv"}, "params": {"query": "{ __typename }"}},
+        {"method": "GET", "params": {"query": "mutation { __typename }"}},
+    ],
+)
+async def test_charge_for_what_becomes_no_operation(limited: Service, monkeypatch: pytest.MonkeyPatch, refused: dict[str, Any]):
+    held = list[float]()
+
+    async def hold(seconds: float) -> None:
+        held.append(seconds)
+
+    monkeypatch.setattr(http, "asyncio", SimpleNamespace(sleep=hold))
+    await known(limited, "mutation { __typename }")
+    answers = [await limited.http.request(url="/graphql", **refused) for _ in range(51)]
+    assert [answer.status_code == 429 for answer in answers] == [False] * 50 + [True]
+    assert answers[-1].json()["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
+    assert held == ([] if "json" in refused else [HELD_SECONDS])  # GraphQL's own refusals come at once, as those of operations do.
 
 
 @with_redis

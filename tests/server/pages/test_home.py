@@ -10,6 +10,7 @@ import pytest
 from starlette.applications import Starlette
 
 from graph.schema import schema
+from graph.server.graphql.budget import HELD_SECONDS
 from graph.server.pages.explorer import PLAIN_POLICY
 from graph.server.pages.home import HomePage
 from graph.server.rest import routes as rest
@@ -117,6 +118,6 @@ async def test_is_charged_to_the_network_that_asks(tmp_path: Path, monkeypatch: 
             refused = await service.http.get(path)
             assert (refused.status_code, refused.json()["error"]["code"], refused.json()["path"]) == (429, "RATE_LIMITED", path)
             assert int(refused.headers["retry-after"]) > 0
-        assert held == [rest.HELD_SECONDS] * 7
+        assert held == [HELD_SECONDS] * 7
         for path in ("/ready", "/live", "/api/v2/health"):
             assert (await service.http.get(path)).status_code == 200

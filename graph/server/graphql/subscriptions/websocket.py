@@ -161,6 +161,8 @@ class Socket:
         except Refused as refused:
             raise Closed(1013, str(refused)) from refused
         except Malformed as error:
+            with suppress(Refused):
+                await self._pipeline.charge_refusal(self.caller)
             raise Closed(4400, str(error)) from error
 
     def _check_rate(self, message: Message) -> None:
