@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from graph.server.asgi.protocols.http_protocol import NO_SUCH_METHOD, HttpProtocol, is_host
+from graph.server.asgi.protocols.http_protocol import NO_SUCH_METHOD, HttpProtocol
+from graph.server.asgi.protocols.request_line import is_host
 from graph.server.asgi.protocols.transport import WireLimits
 from tests.server.asgi.test_http_protocol import LAST, LAST_ANSWER, Impatient, Served, answers, get
 from tests.server.asgi.test_pipelining import read_all

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from functools import lru_cache
-from ipaddress import AddressValueError, IPv6Address
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import httptools
@@ -19,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from graph.kit.auth import network
 from graph.kit.errors import BAD_USER_INPUT, UNAVAILABLE
 from graph.server.asgi.error_responses import NOT_IMPLEMENTED, TOO_LARGE, TOO_SLOW, error_response
+from graph.server.asgi.protocols.request_line import METHODS, NO_PATH, REQUEST_LINE, is_host
 from graph.server.asgi.protocols.response_writer import ResponseWriter
 from graph.server.asgi.protocols.transport import (
     BY_BACKLOG,
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 VERSIONS = ("1.1", "1.0")
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
-"""Those that mean something to some server of this kind; which of them a route has, it says itself. Source: RFC 9110, section 9.1; RFC 10008."""
 CHUNKED = b"chunked"
 HEAD_END = b"\r\n\r\n"
 DISCARDED_BYTES = 65_536  # Of a body that nobody wants: so much is read for the connection's next request. More is not worth its time.
@@ -50,21 +47,10 @@ TAKEN_SECONDS = (
 )
 SHORT_HEAD = 128  # Bytes. Ends of heads are looked for beyond this, so that many tiny requests are not as many calls of the parser.
 
-# A method and what follows it: all of a request's first line, or the beginning that has come. Source: RFC 9112, section 3; RFC 9110, section 5.6.2.
-REQUEST_LINE = re.compile(
-    rf"(?:\A|\r\n)(?!(?:{'|'.join(METHODS)}) )[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:\Z| (?P<target>[!-~]*)(?:\Z| (?:\Z|HTTP/1\.[01]\r?\n)))".encode()
-)
-
-# An absolute form may have no path, which is `/` then. Source: RFC 9112, section 3.2.2; RFC 9110, section 4.2.3.
-NO_PATH = re.compile(rb"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+(?=[?#]|\Z)")
 BODILESS = frozenset({"GET", "HEAD"})
 """A body of theirs means nothing, so nobody is told to send it. Source: RFC 9110, section 9.3.1."""
 
 H2C = re.compile(rb"(\r\n)upgrade:([ \t]*h2c[ \t]*\r\n)", re.IGNORECASE)
-
-# Source: RFC 3986, section 3.2.2. Longer names than DNS has, with a port, are nobody's.
-HOST_BYTES = 300
-HOST = re.compile(rb"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?")
 
 
 class Rejection(NamedTuple):
@@ -491,21 +477,3 @@ def _without_h2c(piece: bytes) -> bytes:
 
 def _nothing() -> None:
     """In the place of a callback that would hold its protocol."""
-
-
-@lru_cache(1_024)
-def _is_host(value: bytes) -> bool:
-    found = HOST.fullmatch(value)
-    if found is None or int(found["port"] or 0) > 65_535:
-        return False
-    if (address := found["v6"]) is not None:
-        try:
-            IPv6Address(address.decode())
-        except AddressValueError:
-            return False
-    return True
-
-
-def is_host(value: bytes) -> bool:
-    """Whether it names a host, perhaps with a port. Source: RFC 9110, section 7.2."""
-    return len(value) <= HOST_BYTES and _is_host(value)
