@@ -104,7 +104,7 @@ class LocalTokenBucket:
         return self._change(caller, points)
 
     def refund(self, caller: str, points: int) -> None:
-        self._change(caller, -points)
+        self._change(caller, -points, always=True)  # Also where the caller owes more.
 
     def take(self, caller: str, points: int) -> None:
         self._change(caller, points, always=True)
