@@ -22,6 +22,7 @@ ITEMS = "query ($first: Int) { items(first: $first) { nodes { name owner { usern
 CREATE = 'mutation { createItem(input: {name: "Lamp", price: "1.00"}) { __typename } }'
 COUNT = "{ items { totalCount } }"
 PAGE = "{ itemsPage { total } }"
+REMAINING = "{ rateLimit { remaining } }"
 ADDRESS = "ip:127.0.0.1"
 
 with_redis = pytest.mark.parametrize("small", ["postgresql"], indirect=True)
@@ -57,18 +58,24 @@ def cost(answer: dict[str, Any]) -> tuple[int, int]:
 
 
 async def remaining(service: Service, *, token: str | None = None) -> int:
-    return (await service.ask("{ rateLimit { remaining } }", token=token))["rateLimit"]["remaining"]
+    """What a budget holds, after what the question itself costs."""
+    await prepared(service, REMAINING)
+    return (await service.ask(REMAINING, token=token))["rateLimit"]["remaining"]
 
 
 async def known(service: Service, *documents: str, token: str | None = None) -> None:
     """Let the service read documents, which costs extra the first time, and forget that it did."""
-    reader = Caller(None, "198.51.100.1", "")
     for document in documents:
         if document.startswith("subscription"):
-            await service.app.state.pipeline.prepare(GraphQLRequest(query=document), reader)
+            await prepared(service, document)
         else:
             await service.send(document, token=token)
     await restored(service)
+
+
+async def prepared(service: Service, document: str) -> None:
+    """Let the service read a document at the expense of somebody else."""
+    await service.app.state.pipeline.prepare(GraphQLRequest(query=document), Caller(None, "198.51.100.1", ""))
 
 
 async def keep(service: Service, points: int, caller: str = ADDRESS) -> None:

@@ -34,6 +34,9 @@ class Wire:
         return SocketEndpoint(self.pipeline, self._callers, self._origins, self.connections, **options)
 
 
+LATE_SECONDS = 2.5  # How much later something may happen on a machine that has too much to do.
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """For what the other side does without a word to us."""
     async with asyncio.timeout(60):

@@ -132,9 +132,9 @@ def test_is_refused_in_every_operation_of_a_document():
 
 
 def test_is_measured_in_a_bomb_of_fragments():
-    began = time.perf_counter()
+    began = time.thread_time()
     [(message, places)] = refusals(bomb(25))
-    assert time.perf_counter() - began < 0.2
+    assert time.thread_time() - began < 0.2
     assert message == "The operation has 100663296 selections, fragments included; at most 2000 are allowed."
     assert places == [(24, 31)]
 

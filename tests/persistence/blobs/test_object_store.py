@@ -19,6 +19,7 @@ from persistence.kit.blobs.by_url import open_blobs
 from tests.conftest import settings_for
 from tests.files.test_files import DELETE, FILES, bearer, get, put, sweep
 from tests.files.test_uploads import BOUNDARY, part, raw, send
+from tests.support.endpoints import LATE_SECONDS
 from tests.support.servers.silent_network import silent_proxy
 from tests.support.service import Service, running
 
@@ -180,7 +181,7 @@ async def test_are_refused_in_time_while_the_store_is_silent(store: ThreadedMoto
                 get(service, token, "before.txt"),
             )
             assert [(answer.status_code, answer.json()["error"]["code"]) for answer in answers] == [(503, "SERVICE_UNAVAILABLE")] * 3
-            assert time.monotonic() - began < 3 + 2
+            assert time.monotonic() - began < 3 + LATE_SECONDS
             assert (await service.ask(FILES, token=token))["files"]["nodes"] != []
             assert (await service.http.get("/ready")).json()["status"] == "degraded"
             assert await service.count("stored_files") == [1]

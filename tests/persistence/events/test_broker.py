@@ -89,6 +89,6 @@ async def test_keeps_nobody_waiting_while_redis_hangs() -> None:
                     await first.publish("room", b"alone")
                 seconds = time.perf_counter() - started
                 assert await take(here, 1) == [b"alone"]
-            assert seconds < 0.25  # Redis is given 0.25 s for each message.
+            assert seconds < 10  # Waiting 0.25 s for each message would take 500.
             server.resume()
             await reach(first, second)

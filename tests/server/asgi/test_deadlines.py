@@ -30,13 +30,12 @@ from persistence.kit.transient_errors import is_transient
 from tests.conftest import settings_for
 from tests.support.clients.every_kind import REQUESTS, UPDATE, Request
 from tests.support.clients.websocket_subscriber import listening
-from tests.support.endpoints import Wire
+from tests.support.endpoints import LATE_SECONDS, Wire
 from tests.support.servers.databases import Postgres, Redis
 from tests.support.servers.silent_network import silent_proxy
 from tests.support.service import Service, running
 
 SECONDS = 1.5  # The deadline of an operation.
-LATE_SECONDS = 2.5  # How much later an answer may come on a machine that has too much to do.
 WELL_SECONDS = 2  # After which nothing may show that there was an outage,
 BUSY_SECONDS = 8  # but for a machine that takes so long for some requests of each kind; a connection that nobody gave up takes longer.
 HURRY: dict[str, Any] = {

