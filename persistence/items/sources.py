@@ -9,9 +9,9 @@ import orjson
 
 from persistence.items import table as items
 from persistence.kit.database.database import Database
-from persistence.kit.query.json_page import RowForm
-from persistence.kit.query.reader import EntityReader, Lookup
-from persistence.kit.query.row_json import JsonColumn
+from persistence.kit.json_rows.json_page import RowForm
+from persistence.kit.json_rows.reader import EntityReader, Lookup
+from persistence.kit.json_rows.row_json import JsonColumn
 
 
 class PriceSource(Protocol):

@@ -6,7 +6,7 @@ How a query is planned. `planner` looks at each root field of the operation. A r
 (`graph.kit.entity.roots`), and below which stand only declared fields, gets a plan, once:
 
     collect_fields   which fields are selected: fragments, interfaces, @skip and @include resolved, merged by response name
-    plan_builder     goes down the selection: what each level's statement writes of its rows (`persistence.kit.query.row_json`)
+    plan_builder     goes down the selection: what each level's statement writes of its rows (`persistence.kit.json_rows.row_json`)
     plan_cost        what each object of a level costs, from the operation's estimate
     connection_plan  a connection: nodes, edges, cursors, page info, totals
     root_plans       a root field: an object by id, by key or as the viewer, several by ids, a page of a list, what a resolver finds

@@ -12,9 +12,9 @@ from graph.kit.limits.cost_rules import COUNTED_ROWS_A_POINT
 from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
 from graph.kit.planner.splices import Splice
 from graph.kit.planner.steps import JsonAndCost, PlanStep, fill_placeholders, prepare_all
-from persistence.kit.query.json_page import JsonPage, RowForm
+from persistence.kit.json_rows.child_pages import ChildPages
+from persistence.kit.json_rows.json_page import JsonPage, RowForm
 from persistence.kit.query.paging import PageArguments
-from persistence.kit.query.reader import ChildPages
 
 Show = Callable[[Sequence[JsonPage]], Sequence[bytes]]
 """A field's JSON on each of some pages: of all pages of a level at once, as many have a row or two, and calls would take longer than their work."""

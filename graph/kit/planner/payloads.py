@@ -24,7 +24,7 @@ from graph.kit.planner.root_plans import FoundObjects
 from graph.kit.planner.steps import JsonAndCost, PlanStep
 from graph.kit.planner.unplannable import Unplannable
 from persistence.kit.errors import DomainError
-from persistence.kit.query.placeholders import BrokenRow
+from persistence.kit.json_rows.placeholders import BrokenRow
 
 Key = tuple[str, tuple[int, ...]]
 

@@ -46,10 +46,20 @@ from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
 from graph.kit.planner.splices import ResolvedField, ResolvedStep, Splice, attributes_to_splice
 from graph.kit.planner.steps import AggregateStep, ComputedJson, ComputedValueStep, PlanStep, attributes_of
 from graph.kit.planner.unplannable import Unplannable
+from persistence.kit.json_rows.json_page import JsonPage, RowForm
+from persistence.kit.json_rows.lookup import Lookup
+from persistence.kit.json_rows.reader import EntityReader
+from persistence.kit.json_rows.row_json import (
+    Field,
+    JsonChoice,
+    JsonColumn,
+    JsonEdge,
+    JsonGlobalId,
+    JsonLiteral,
+    JsonObject,
+    JsonPlaceholder,
+)
 from persistence.kit.lru_cache import LruCache
-from persistence.kit.query.json_page import JsonPage, RowForm
-from persistence.kit.query.reader import EntityReader, Lookup
-from persistence.kit.query.row_json import Field, JsonChoice, JsonColumn, JsonEdge, JsonGlobalId, JsonLiteral, JsonObject, JsonPlaceholder
 
 QUERIES_BYTES = 8 * 2**20  # Of the lists that arguments have chosen.
 QUERY_BYTES, QUERY_COPIES = (

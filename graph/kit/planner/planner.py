@@ -31,8 +31,8 @@ from graph.kit.planner.root_plans import ROOT_ARGUMENTS, RootPlan, build_root
 from graph.kit.planner.steps import JsonAndCost
 from graph.kit.planner.unplannable import Unplannable
 from persistence.kit.errors import DomainError
-from persistence.kit.query.placeholders import BrokenRow
-from persistence.kit.query.reader import EntityReader
+from persistence.kit.json_rows.placeholders import BrokenRow
+from persistence.kit.json_rows.reader import EntityReader
 from persistence.kit.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)

@@ -25,9 +25,9 @@ from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
 from graph.kit.planner.splices import ResolvedField, points_of
 from graph.kit.planner.steps import JsonAndCost, fill_placeholders, prepare_all
 from graph.kit.planner.unplannable import Unplannable
+from persistence.kit.json_rows.pages import NumberedPages, Pages
+from persistence.kit.json_rows.row_json import JsonColumn, JsonExists
 from persistence.kit.limits.moving_window import MovingWindow
-from persistence.kit.query.reader import NumberedPages, Pages
-from persistence.kit.query.row_json import JsonColumn, JsonExists
 
 NULL, TRUE = b"null", b"true"
 

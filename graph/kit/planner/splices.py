@@ -23,7 +23,7 @@ from graph.kit.planner.collect_fields import FieldCollector
 from graph.kit.planner.plan_execution import FieldArguments, PlanExecution
 from graph.kit.planner.steps import JsonAndCost, PlanStep
 from graph.kit.planner.unplannable import Unplannable
-from persistence.kit.query.json_page import JsonPage
+from persistence.kit.json_rows.json_page import JsonPage
 
 if TYPE_CHECKING:
     from graph.kit.context import Context

@@ -18,8 +18,8 @@ from graph.kit.entity.visibility import Visibility
 from graph.kit.execution.concurrency import gather
 from graph.kit.planner.plan_execution import PlanExecution
 from graph.kit.planner.unplannable import Unplannable
-from persistence.kit.query.placeholders import Placeholders, contents_by_number
-from persistence.kit.query.reader import Aggregates
+from persistence.kit.json_rows.lookup import Aggregates
+from persistence.kit.json_rows.placeholders import Placeholders, contents_by_number
 
 JsonAndCost = tuple[bytes, int]
 """JSON, and points."""

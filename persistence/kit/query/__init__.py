@@ -1,5 +1,5 @@
-"""Statements of declared reads: rows as JSON, look-ups by key, pages and counts, each written once for both databases and shared between callers.
+"""What entities are and how their rows are listed: conditions, order, pages by cursors, and keys of many callers fetched together.
 
-`row_json` says what a row's JSON is made of and writes its SQL, `placeholders` takes out of the text what the database could not write, `reader` runs the
-statements, and `json_page` is what a list gives. Nothing here knows an entity: that is told in `entity`.
+`entity` says what a table is to the service, `entity_list` what a list of its rows is, `paging` how a page of one is cut out. Rows that the database returns
+as JSON are read in `persistence.kit.json_rows`.
 """

@@ -25,12 +25,12 @@ from persistence import logins, users
 from persistence.items import listing
 from persistence.items import table as items
 from persistence.kit.database.executors.statement_executor import InstrumentedExecutor, PreparedStatement
-from persistence.kit.query import reader
+from persistence.kit.json_rows import statements
+from persistence.kit.json_rows.json_page import RowForm
+from persistence.kit.json_rows.reader import EntityReader, Lookup
+from persistence.kit.json_rows.row_json import JsonColumn
 from persistence.kit.query.entity_list import Comparison, Condition
-from persistence.kit.query.json_page import RowForm
 from persistence.kit.query.paging import PageArguments
-from persistence.kit.query.reader import EntityReader, Lookup
-from persistence.kit.query.row_json import JsonColumn
 from tests.support.planner.cases import BESIDE, FAST, REFUSED, SLOW, THREE_LISTS
 from tests.support.planner.comparison import STRANGER, Ways, answer, caller
 from tests.support.service import Service
@@ -186,7 +186,7 @@ async def test_keeps_filters_of_one_form_apart(paths: Ways, name: str) -> None:
 
 
 async def test_keeps_few_statements_however_many_forms_are_thought_of(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "FORMS", 4)
+    monkeypatch.setattr(statements, "FORMS", 4)
     entities, before = EntityReader(service.database), _living(PreparedStatement)
     for name in ("name", "price", "tags", "version"):
         for conditions in (

@@ -27,10 +27,10 @@ from persistence.items.table import ItemValues
 from persistence.kit.database.database import Database
 from persistence.kit.database.engines import PoolSize
 from persistence.kit.finding.searched_list import BY_RELEVANCE
-from persistence.kit.query.json_page import RowForm
+from persistence.kit.json_rows.json_page import RowForm
+from persistence.kit.json_rows.reader import EntityReader
+from persistence.kit.json_rows.row_json import JsonColumn
 from persistence.kit.query.paging import PageArguments
-from persistence.kit.query.reader import EntityReader
-from persistence.kit.query.row_json import JsonColumn
 from persistence.kit.search import tokenizer
 from tests.conftest import settings_for
 

@@ -10,8 +10,8 @@ from sqlalchemy import insert
 
 from persistence.items.listing import BY_OWNER
 from persistence.items.table import Item
+from persistence.kit.json_rows.reader import EntityReader
 from persistence.kit.query.child_aggregate import AggregateFunction, ChildAggregate
-from persistence.kit.query.reader import EntityReader
 
 if TYPE_CHECKING:
     from tests.support.service import Service

@@ -17,8 +17,8 @@ from graph.server.graphql import persisted_documents
 from graph.server.graphql.persisted_documents import BadManifest, DocumentMode, PersistedDocuments, TrustedDocuments, read_manifest, sha256
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.settings import BadSettings, load
-from persistence.kit.query import reader
-from persistence.kit.query.reader import EntityReader
+from persistence.kit.json_rows import statements
+from persistence.kit.json_rows.statements import Statements
 from tests.conftest import settings_for
 from tests.support.service import running
 
@@ -283,7 +283,7 @@ async def test_compiles_nothing_for_the_first_request_of_a_document_of_the_manif
     async with running(await settings_for(backend, tmp_path, documents_manifest=tmp_path / "manifest.json")) as service:
         created = await service.ask(CREATE.replace("__typename", "... on Item { id }"), token=await service.sign_in())
         compiled = list[str]()
-        for place, name in ((engine, "parsed"), (planner, "PlanBuilder"), (reader, "prepare"), (EntityReader, "aggregated")):
+        for place, name in ((engine, "parsed"), (planner, "PlanBuilder"), (statements, "prepare"), (Statements, "aggregated")):
             monkeypatch.setattr(place, name, counting(compiled, name, getattr(place, name)))
         variables = {"first": 5, "search": None, "cursor": None, "id": created["createItem"]["id"], "mine": True}
         answer = await service.ask(LISTED, variables)

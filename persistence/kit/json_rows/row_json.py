@@ -2,7 +2,7 @@
 
 A tree of `Field` names attributes of an entity; `RowWriter` makes SQL of it for either database. What they write differently is brought into one form
 here: instants as `isoformat` has them, money with two places, text escaped where it must be and nowhere else. What SQL cannot write stays out as a
-placeholder (`persistence.kit.query.placeholders`): a nested list, a value that Python works out, a field that not every viewer sees.
+placeholder (`persistence.kit.json_rows.placeholders`): a nested list, a value that Python works out, a field that not every viewer sees.
 
 Nothing of this may be given values from a client: names are the schema's, values are bound.
 """
@@ -18,8 +18,8 @@ from sqlalchemy import Boolean, Integer, Select, Text, cast, func, inspect, lite
 
 from persistence.kit.column_types import Document, Money, UtcDateTime
 from persistence.kit.database.database import Base
+from persistence.kit.json_rows.placeholders import BROKEN, LINE_END, MARK, PLACEHOLDER
 from persistence.kit.query.entity import Entity
-from persistence.kit.query.placeholders import BROKEN, LINE_END, MARK, PLACEHOLDER
 
 LINE = "/*line*/"  # Composing a statement takes SQLAlchemy milliseconds. Only a row's text differs from document to document, so that is put in later.
 TABLES = 200  # Kept, with the names that they are joined under: 6 MB.

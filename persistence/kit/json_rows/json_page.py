@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from persistence.kit.json_rows.row_json import Field
 from persistence.kit.query.entity import Entity, ListQuery
 from persistence.kit.query.paging import OrderedQuery
-from persistence.kit.query.row_json import Field
 
 
 @dataclass(frozen=True)
