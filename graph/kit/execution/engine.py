@@ -53,11 +53,11 @@ log = structlog.get_logger(__name__)
 
 _core: Any = execution  # Partly untyped there.
 
-DOCUMENT_BYTES = 64 * 2**20  # For the documents that are kept: some two thousand of the usual 30 tokens.
+DOCUMENT_BYTES = 64 * 2**20  # For the documents that are kept: some thirteen hundred of the usual 30 tokens.
 TOKEN_BYTES = 500  # Measured: what one token takes in a parsed document, and a comment.
 OPERATION_BYTES = 10_000  # Measured: what the smallest document takes.
 PLAN_TOKEN_BYTES = 450  # Measured, at most: what it takes in a plan.
-MAX_PLANS = 4  # Of one operation: for as many sets of values of the variables in its @skip and @include.
+MAX_PLANS = 4  # Of one operation: for sets of values of the variables in its @skip and @include, and for viewers who hold scopes or not.
 NO_FIELD = "{}"  # In the place of a field's name, for an operation that selects nothing.
 
 
@@ -113,7 +113,7 @@ class Operation:
     @cached_property
     def size_bytes(self) -> int:
         """What it takes in memory, with its plans. Its text counts twice: tokens and nodes have a copy of each part."""
-        plans = (MAX_PLANS if self.conditions else 1) * PLAN_TOKEN_BYTES * self.document.token_count
+        plans = (MAX_PLANS if self.conditions else 2) * PLAN_TOKEN_BYTES * self.document.token_count
         nodes = TOKEN_BYTES * (self.document.token_count + self.source.count("#"))
         return 2 * sys.getsizeof(self.source) + nodes + plans + self.cost.size_bytes + OPERATION_BYTES
 

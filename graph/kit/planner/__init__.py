@@ -24,8 +24,9 @@ share them.
 
 What keeps it honest. Only fields whose source is declared are planned, and `graph.kit.entity.declaration.check` refuses at start a field with a rule that
 a plan would leave out. On any doubt (`unplannable`) a root goes to the reference executor: an undeclared field, a refused argument, a missing scope, a
-cursor of another list. So the planner never makes an error of its own, and one root's doubt does not take its neighbours off their plans. A plan that
-raises what it should not is dropped and counted, and an error in the tests. Limits, budgets and caches stand before it, in the pipeline.
+cursor of another list. So the planner never makes an error of its own, and one root's doubt does not take its neighbours off their plans. Rules about the
+viewer are asked for each row; what a scope opens is open in a plan of its own, for those who hold every scope that the document asks for (`planner.PlanKey`).
+A plan that raises what it should not is dropped and counted, and an error in the tests. Limits, budgets and caches stand before it, in the pipeline.
 
 FAST_PATH_ENABLED=false turns it off. `tests/kit/planner` compares both ways byte by byte, with documents of real clients and with others made of the
 schema.

@@ -7,6 +7,7 @@ what comes later. At a connection it begins a new level. Whatever it does not kn
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -24,6 +25,7 @@ from graphql import (
 )
 from strawberry.types.field import StrawberryField
 
+from graph.kit.auth import Scope
 from graph.kit.entity.declaration import (
     Aggregated,
     ComputedValue,
@@ -36,6 +38,7 @@ from graph.kit.entity.declaration import (
     entity_type,
     named_type,
 )
+from graph.kit.entity.visibility import Visibility
 from graph.kit.execution.coercion import Converters
 from graph.kit.limits.cost_rules import notation
 from graph.kit.planner.arguments import Parameter, parameters
@@ -163,11 +166,22 @@ class QueryOfArguments:
 
 
 class PlanBuilder:
-    """Of one operation, for one set of values of its conditions."""
+    """Of one operation, for one set of values of its conditions, for everybody or for those who hold some scopes.
 
-    def __init__(self, schema: PlannerSchema, selection: FieldCollector) -> None:
+    `asked` gets the scopes that open a row or a field to those who hold them. What `held` opens is read as any other value: nothing of it is left to ask.
+    """
+
+    def __init__(self, schema: PlannerSchema, selection: FieldCollector, asked: set[Scope], held: frozenset[Scope] = frozenset()) -> None:
         self.schema, self.selection = schema, selection
+        self._asked, self._held = asked, held
         self._lookups: dict[tuple[str, str, bool], SharedLookup] = {}
+
+    def rule(self, visible: Visibility | None) -> Visibility | None:
+        """The rule as it is left to be asked for each row."""
+        if visible is None:
+            return None
+        self._asked.add(visible.scope)
+        return None if visible.scope in self._held else visible
 
     def lookup(self, declared: EntityType, attribute: str, *, even_gone: bool) -> SharedLookup:
         key = declared.name, attribute, even_gone
@@ -221,7 +235,10 @@ class PlanBuilder:
                 raise Unplannable(f"{type_.name}.{name} is a resolver")
 
     def _computed(self, rows: RowBuilder, declared: EntityType, source: ComputedValue, definition: GraphQLField, name: str) -> Field:
-        in_database = source.visible and source.compute is as_stored and _is_database_json(declared, source, definition)
+        source = replace(source, visible=self.rule(source.visible))
+        in_database = source.compute is as_stored and _is_database_json(declared, source, definition)
+        if in_database and source.visible is None:
+            return JsonColumn(source.attributes[0])
         computed = None if in_database else self.schema.computed(declared, source, definition, name)
         return rows.placeholder(ComputedValueStep(computed, source.visible), attributes_of(source), listed=True)
 
@@ -251,7 +268,7 @@ class PlanBuilder:
             shape,
             self.schema.arguments(definition, nodes[0]),
             reader.children(shape.form, source.children),
-            source,
+            replace(source, visible=self.rule(source.visible)),
         )
         return rows.placeholder(step, ("id",), listed=False)
 

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice, product
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import orjson
 import strawberry
 import structlog
 from graphql import DocumentNode, ExecutionResult, FieldNode, FragmentDefinitionNode, GraphQLError, GraphQLObjectType, SelectionSetNode
 
+from graph.kit.auth import Scope
 from graph.kit.context import Context, Services
 from graph.kit.entity.declaration import shown_entity
 from graph.kit.entity.roots import FindByKey, ReadList, ReadNumberedPage, RunResolver
@@ -65,14 +66,27 @@ class Plan:
                 self.planned[name] = root
 
 
+class PlanKey(NamedTuple):
+    """The values of the conditions, and the scopes whose holders the plan is for: what these open is read without asking."""
+
+    conditions: tuple[bool, ...]
+    held: frozenset[Scope] = frozenset()
+
+
 @dataclass
 class OperationPlans:
     """The plans of one operation, which end with it."""
 
     is_plain: Plain
-    by_conditions: OrderedDict[tuple[bool, ...], Plan | None] = field(default_factory=OrderedDict[tuple[bool, ...], "Plan | None"])
+    by_key: OrderedDict[PlanKey, Plan | None] = field(default_factory=OrderedDict[PlanKey, "Plan | None"])
+    asked: set[Scope] = field(default_factory=set[Scope])
+    """The scopes that open a private row or field to those who hold them, as far as plans have met them."""
     payloads: OrderedDict[tuple[bool, ...], PayloadPlan] = field(default_factory=OrderedDict[tuple[bool, ...], PayloadPlan])
     """Of a mutation or a subscription."""
+
+    def key(self, conditions: tuple[bool, ...], context: Context) -> PlanKey:
+        """Who holds some of the scopes that are asked for, and not all, has the plan of those who hold none."""
+        return PlanKey(conditions, frozenset(self.asked) if all(map(context.holds, self.asked)) else frozenset())
 
 
 class Planner:
@@ -93,10 +107,10 @@ class Planner:
         if (begun := self._begin(operation, variables, context)) is None:
             return None
         plans, run, conditions = begun
-        plan = self._plan(operation, plans, conditions)
-        if plan is None:
-            return None
-        return await self._answer(plan, plans, conditions, operation, run)
+        known = self._plan(operation, plans, key := plans.key(conditions, context))
+        if key != (asking := plans.key(conditions, context)):  # Making the plan has told of scopes, which this viewer holds.
+            known = self._plan(operation, plans, key := asking)
+        return None if known is None else await self._answer(known, plans, key, operation, run)
 
     def edges(self, operation: Operation, variables: Mapping[str, Any] | None, context: Context) -> PayloadReader | None:
         """What reads the edges of a mutation's payload, or of one event of a subscription."""
@@ -106,8 +120,7 @@ class Planner:
         if conditions in plans.payloads:
             plans.payloads.move_to_end(conditions)
         else:
-            selection = FieldCollector(self._schema.core, operation, dict(zip(operation.conditions, conditions, strict=True)))
-            plans.payloads[conditions] = PayloadPlan(PlanBuilder(self._schema, selection))
+            plans.payloads[conditions] = PayloadPlan(self._builder(operation, plans, PlanKey(conditions)))
             if len(plans.payloads) > MAX_PLANS:
                 plans.payloads.popitem(last=False)
         return PayloadReader(plans.payloads[conditions], run, partial(self._failed, operation))
@@ -129,9 +142,11 @@ class Planner:
             return
         plans, samples = self._plans(operation), sample_values(operation.definition.variable_definitions or ())
         for conditions in islice(product((True, False), repeat=len(operation.conditions)), MAX_PLANS):
-            if plan := self._plan(operation, plans, conditions):
-                variables = samples | dict(zip(operation.conditions, conditions, strict=True))
-                self._prepare(plan, operation, PlanExecution(self._schema.core, operation, plans.is_plain, variables, context))
+            variables = samples | dict(zip(operation.conditions, conditions, strict=True))
+            run = PlanExecution(self._schema.core, operation, plans.is_plain, variables, context)
+            for held in (frozenset[Scope](), plans.asked):  # Which the first of both plans fills.
+                if plan := self._plan(operation, plans, PlanKey(conditions, frozenset(held))):
+                    self._prepare(plan, operation, run)
 
     def _prepare(self, plan: Plan, operation: Operation, run: PlanExecution) -> None:
         for root in plan.planned.values():
@@ -147,23 +162,26 @@ class Planner:
             operation.plans.append(OperationPlans(Plain(operation.definition.variable_definitions or ())))
         return operation.plans[0]
 
-    def _plan(self, operation: Operation, plans: OperationPlans, conditions: tuple[bool, ...]) -> Plan | None:
-        known = plans.by_conditions
-        if conditions in known:
-            known.move_to_end(conditions)
+    def _plan(self, operation: Operation, plans: OperationPlans, key: PlanKey) -> Plan | None:
+        known = plans.by_key
+        if key in known:
+            known.move_to_end(key)
         else:
-            plan = self._built(operation, dict(zip(operation.conditions, conditions, strict=True)))
-            known[conditions] = plan if plan and plan.planned else None
-            self._observer.plan("refused" if known[conditions] is None else "made")
+            plan = self._built(operation, self._builder(operation, plans, key))
+            known[key] = plan if plan and plan.planned else None
+            self._observer.plan("refused" if known[key] is None else "made")
             if len(known) > MAX_PLANS:
                 known.popitem(last=False)
-        return known[conditions]
+        return known[key]
 
-    def _built(self, operation: Operation, conditions: Mapping[str, bool]) -> Plan | None:
-        selection = FieldCollector(self._schema.core, operation, conditions)
-        builder, plan_costs = PlanBuilder(self._schema, selection), PlanCosts(operation.cost.named, of_roots=True)
+    def _builder(self, operation: Operation, plans: OperationPlans, key: PlanKey) -> PlanBuilder:
+        selection = FieldCollector(self._schema.core, operation, dict(zip(operation.conditions, key.conditions, strict=True)))
+        return PlanBuilder(self._schema, selection, plans.asked, key.held)
+
+    def _built(self, operation: Operation, builder: PlanBuilder) -> Plan | None:
+        plan_costs = PlanCosts(operation.cost.named, of_roots=True)
         try:
-            fields = selection.fields(self._query, [operation.definition.selection_set])
+            fields = builder.selection.fields(self._query, [operation.definition.selection_set])
         except Unplannable:
             return None
         return Plan({name: self._root(builder, plan_costs, name, nodes) for name, nodes in fields.items()}, fields)
@@ -180,10 +198,10 @@ class Planner:
             return None
 
     async def _answer(
-        self, plan: Plan, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation, run: PlanExecution
+        self, plan: Plan, plans: OperationPlans, key: PlanKey, operation: Operation, run: PlanExecution
     ) -> PlannedAnswer | None:
         """What is not planned runs beside what is; what a plan refused, afterwards."""
-        works: list[Any] = [self._one(root, run, plans, conditions, operation) for root in plan.planned.values()]
+        works: list[Any] = [self._one(root, run, plans, key, operation) for root in plan.planned.values()]
         results: list[ExecutionResult] = []
         if plan.rest:
             *answers, executed = await gather([*works, self._execute(plan, plan.rest, operation, run)])
@@ -199,7 +217,7 @@ class Planner:
         return _combine(plan, found, results, operation, run)
 
     async def _one(
-        self, root: RootPlan, run: PlanExecution, plans: OperationPlans, conditions: tuple[bool, ...], operation: Operation
+        self, root: RootPlan, run: PlanExecution, plans: OperationPlans, key: PlanKey, operation: Operation
     ) -> JsonAndCost | None:
         """None where the executor must run this root."""
         try:
@@ -208,7 +226,7 @@ class Planner:
             return None
         except Exception as error:  # noqa: BLE001 -- whatever it is, the reference executor says it as clients know it
             if not is_transient(error):
-                plans.by_conditions[conditions] = None
+                plans.by_key[key] = None
                 self._failed(operation, error)
             return None
 

@@ -62,7 +62,7 @@ class FoundObjects:
         rows = self._shared.rows
         object_, points = builder.object(rows, declared, nodes, plan_costs)
         self._points, self._place, self._steps = points + weight, rows.place(object_), rows.steps
-        self._visible = None if open_ else declared.visible
+        self._visible = None if open_ else builder.rule(declared.visible)
         known = self._visible.known if self._visible else None
         self._users = [rows.place(JsonColumn(name)) for name in (self._visible.users if self._visible else ())]
         self._known = rows.place(JsonExists(known.entity, known.foreign_key)) if known else None

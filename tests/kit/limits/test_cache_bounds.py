@@ -106,7 +106,7 @@ def heaviest_documents() -> Iterator[str]:
 
 
 def test_documents_stay_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    bound = 4 * 2**20
+    bound = 6 * 2**20
     monkeypatch.setattr(execution, "DOCUMENT_BYTES", bound)
     warm = engine()
     for document, _ in zip(heaviest_documents(), range(6), strict=False):
@@ -125,7 +125,7 @@ def test_documents_stay_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_documents_that_are_asked_for_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "DOCUMENT_BYTES", 2**20)
+    monkeypatch.setattr(execution, "DOCUMENT_BYTES", 2**21)
     kept = engine()
     mine = kept.prepare("{ __typename }", None)
     for document, _ in zip(heaviest_documents(), range(30), strict=False):
@@ -160,7 +160,7 @@ def test_requests_stay_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_replays_stay_within_their_bytes_with_the_documents_that_they_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    bound = 4 * 2**20
+    bound = 6 * 2**20
     monkeypatch.setattr(response_replay, "REPLAY_BYTES", bound)
     nothing: Any = None
     made = engine()

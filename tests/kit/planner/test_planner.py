@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
+from itertools import product
 from typing import Any
 
 import orjson
@@ -394,7 +395,36 @@ async def test_keeps_few_plans_of_one_document_and_ends_them_with_it(
         assert fast == reference
     operation = await paths.fast.prepare(paths.request(document, {}), STRANGER)
     [plans] = operation.plans
-    assert len(plans.by_conditions) == MAX_PLANS
+    assert len(plans.by_key) == MAX_PLANS
     assert outcomes == ["made"] * 64
     await paths.answers(document, dict.fromkeys(names, True))
     assert len(outcomes) == 64  # The last one is kept.
+
+
+async def test_leaves_nothing_to_ask_for_viewers_who_hold_the_scopes(paths: Ways, service: Service) -> None:
+    cleo, dora = [await service.make_user(name, email=f"{name}@shop.example") for name in ("cleo", "dora")]
+    async with service.database.transaction() as work:
+        for user in (cleo, dora):
+            await items.create(work, items.ItemValues("Kettle", Decimal(1)), owner_id=user.id)
+    owners = "items(last: 2) { nodes { owner { email isActive scopes purchases { totalCount } } } }"
+    document, both = f"{{ {owners} }}", f'{{ {owners} node(id: "{global_id("Audit", 1)}") {{ id }} }}'
+    viewers = {
+        "stranger": (STRANGER, [None, None]),
+        "cleo": (caller(cleo.id), ["cleo@shop.example", None]),
+        "staff": (caller(2**40, Scope.USERS_READ), ["cleo@shop.example", "dora@shop.example"]),
+        "auditor": (caller(2**40, Scope.AUDIT_READ), [None, None]),
+        "everything": (caller(2**40, *Scope), ["cleo@shop.example", "dora@shop.example"]),
+    }
+    for name, asked in product([*viewers, *reversed(viewers)], (document, both)):
+        viewer, emails = viewers[name]
+        assert await paths.is_planned(asked, {}, viewer)
+        fast, reference = await paths.answers(asked, {}, viewer)
+        assert fast == reference
+        assert [node["owner"]["email"] for node in orjson.loads(fast)["data"]["items"]["nodes"]] == emails
+    keys = [await keys_of(paths, asked) for asked in (document, both)]
+    assert keys == [{frozenset(), frozenset({Scope.USERS_READ})}, {frozenset(), frozenset({Scope.USERS_READ, Scope.AUDIT_READ})}]
+
+
+async def keys_of(paths: Ways, document: str) -> set[frozenset[Scope]]:
+    [plans] = (await paths.fast.prepare(paths.request(document, {}), STRANGER)).plans
+    return {key.held for key in plans.by_key}

@@ -309,4 +309,4 @@ async def test_plans_the_documents_of_the_manifest_at_start(tmp_path: Path) -> N
         kept = service.app.state.pipeline._engine
         assert (kept.knows(known, None), kept.knows(strange, None)) == (True, False)
         [plans] = kept.prepare(known, None).plans
-        assert set(plans.by_conditions) == {(True,), (False,)}
+        assert {key.conditions for key in plans.by_key} == {(True,), (False,)}
