@@ -168,19 +168,21 @@ class QueryOfArguments:
 class PlanBuilder:
     """Of one operation, for one set of values of its conditions, for everybody or for those who hold some scopes.
 
-    `asked` gets the scopes that open a row or a field to those who hold them. What `held` opens is read as any other value: nothing of it is left to ask.
+    `rule_scopes` gets the scopes that open a row or a field to those who hold them. What `held` opens is read as any other value: nothing of it is left to ask.
     """
 
-    def __init__(self, schema: PlannerSchema, selection: FieldCollector, asked: set[Scope], held: frozenset[Scope] = frozenset()) -> None:
+    def __init__(
+        self, schema: PlannerSchema, selection: FieldCollector, rule_scopes: set[Scope], held: frozenset[Scope] = frozenset()
+    ) -> None:
         self.schema, self.selection = schema, selection
-        self._asked, self._held = asked, held
+        self._rule_scopes, self._held = rule_scopes, held
         self._lookups: dict[tuple[str, str, bool], SharedLookup] = {}
 
     def rule(self, visible: Visibility | None) -> Visibility | None:
         """The rule as it is left to be asked for each row."""
         if visible is None:
             return None
-        self._asked.add(visible.scope)
+        self._rule_scopes.add(visible.scope)
         return None if visible.scope in self._held else visible
 
     def lookup(self, declared: EntityType, attribute: str, *, even_gone: bool) -> SharedLookup:

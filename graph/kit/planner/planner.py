@@ -79,14 +79,14 @@ class OperationPlans:
 
     is_plain: Plain
     by_key: OrderedDict[PlanKey, Plan | None] = field(default_factory=OrderedDict[PlanKey, "Plan | None"])
-    asked: set[Scope] = field(default_factory=set[Scope])
+    rule_scopes: set[Scope] = field(default_factory=set[Scope])
     """The scopes that open a private row or field to those who hold them, as far as plans have met them."""
     payloads: OrderedDict[tuple[bool, ...], PayloadPlan] = field(default_factory=OrderedDict[tuple[bool, ...], PayloadPlan])
     """Of a mutation or a subscription."""
 
     def key(self, conditions: tuple[bool, ...], context: Context) -> PlanKey:
-        """Who holds some of the scopes that are asked for, and not all, has the plan of those who hold none."""
-        return PlanKey(conditions, frozenset(self.asked) if all(map(context.holds, self.asked)) else frozenset())
+        """Who holds some of the scopes of its rules, and not all, has the plan of those who hold none."""
+        return PlanKey(conditions, frozenset(self.rule_scopes) if all(map(context.holds, self.rule_scopes)) else frozenset())
 
 
 class Planner:
@@ -144,7 +144,7 @@ class Planner:
         for conditions in islice(product((True, False), repeat=len(operation.conditions)), MAX_PLANS):
             variables = samples | dict(zip(operation.conditions, conditions, strict=True))
             run = PlanExecution(self._schema.core, operation, plans.is_plain, variables, context)
-            for held in (frozenset[Scope](), plans.asked):  # Which the first of both plans fills.
+            for held in (frozenset[Scope](), plans.rule_scopes):  # Which the first of both plans fills.
                 if plan := self._plan(operation, plans, PlanKey(conditions, frozenset(held))):
                     self._prepare(plan, operation, run)
 
@@ -176,7 +176,7 @@ class Planner:
 
     def _builder(self, operation: Operation, plans: OperationPlans, key: PlanKey) -> PlanBuilder:
         selection = FieldCollector(self._schema.core, operation, dict(zip(operation.conditions, key.conditions, strict=True)))
-        return PlanBuilder(self._schema, selection, plans.asked, key.held)
+        return PlanBuilder(self._schema, selection, plans.rule_scopes, key.held)
 
     def _built(self, operation: Operation, builder: PlanBuilder) -> Plan | None:
         plan_costs = PlanCosts(operation.cost.named, of_roots=True)
