@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine
 
 from persistence.kit.database.database import Database
+from persistence.kit.database.engines import PoolSize
 from persistence.schema import upgrade
 
 BOUNDED = settings(max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -36,7 +37,8 @@ class OnDatabase(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="storegraph-models-"))
         shutil.copy2(_template(), self.folder / "model.db")
         self.runner = asyncio.Runner()
-        self.database = Database.connect(f"sqlite+aiosqlite:///{self.folder / 'model.db'}")
+        patient = PoolSize().for_commands  # How quick this machine is, is no part of the model.
+        self.database = Database.connect(f"sqlite+aiosqlite:///{self.folder / 'model.db'}", pool=patient)
 
     def teardown(self) -> None:
         self.runner.run(self.database.close())
