@@ -162,6 +162,7 @@ def create_engine(settings: Settings, telemetry: Telemetry) -> Engine:
 
 def create_ports(settings: Settings, stores: Stores, tokens: Tokens, limits: BudgetService, checks: HealthChecks) -> dict[type[Any], Any]:
     """What only some entities need, by the type that they ask for."""
+    item_table = sources.ItemTable(stores.database)
     return {
         AccessTokens: tokens,
         Blobs: stores.blobs,
@@ -173,8 +174,8 @@ def create_ports(settings: Settings, stores: Stores, tokens: Tokens, limits: Bud
         MovingWindow: moving_window(stores.redis, enabled=settings.rate_limits_enabled),
         FacetCache: FacetCache(stores.versions if settings.keeps_responses else None),
         GuessThrottle: GuessThrottle(stores.redis, enabled=settings.rate_limits_enabled),
-        sources.PriceSource: sources.TablePrices(stores.database),
-        sources.InventorySource: sources.TableInventory(stores.database),
+        sources.PriceSource: item_table,
+        sources.InventorySource: item_table,
     }
 
 

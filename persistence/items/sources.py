@@ -10,7 +10,7 @@ import orjson
 from persistence.items import table as items
 from persistence.kit.database.database import Database
 from persistence.kit.json_rows.json_page import RowForm
-from persistence.kit.json_rows.reader import EntityReader, Lookup
+from persistence.kit.json_rows.reader import EntityReader
 from persistence.kit.json_rows.row_json import JsonColumn
 
 
@@ -26,25 +26,16 @@ class InventorySource(Protocol):
         ...
 
 
-class TablePrices:
-    """Callers who ask at the same time share a statement."""
+class ItemTable:
+    """Both, by one statement: also for callers who ask at the same time."""
 
     def __init__(self, database: Database) -> None:
-        self._prices = _column(database, "price")
+        self._figures = EntityReader(database).lookup(RowForm(items.ENTITY, (JsonColumn("price"), JsonColumn("inventory"))), "id")
 
     async def price(self, item_id: int) -> Decimal | None:
-        found = await self._prices.one(item_id)
+        found = await self._figures.one(item_id)
         return None if found is None else Decimal(orjson.loads(found[0]))
 
-
-class TableInventory:
-    def __init__(self, database: Database) -> None:
-        self._inventories = _column(database, "inventory")
-
     async def inventory(self, item_id: int) -> int | None:
-        found = await self._inventories.one(item_id)
-        return None if found is None else int(found[0])
-
-
-def _column(database: Database, name: str) -> Lookup:
-    return EntityReader(database).lookup(RowForm(items.ENTITY, (JsonColumn(name),)), "id")
+        found = await self._figures.one(item_id)
+        return None if found is None else int(found[1])
