@@ -85,10 +85,13 @@ def whole_number(least: int = 1, most: int = parsing.WHOLE_MAX) -> Callable[[obj
 def readable_file(text: str) -> Path:
     """A file to read, or `-`; typer alone takes no `-` for one that must exist."""
     path = Path(text)
-    if path != STANDARD and not path.exists():
-        raise typer.BadParameter(f"file {text!r} does not exist")
-    if path.is_dir():
-        raise typer.BadParameter(f"{text!r} is a folder")
+    try:
+        if path != STANDARD and not path.exists():
+            raise typer.BadParameter(f"file {text!r} does not exist")
+        if path.is_dir():
+            raise typer.BadParameter(f"{text!r} is a folder")
+    except OSError as error:  # Of a name that is too long, or a folder that may not be searched.
+        raise typer.BadParameter(f"file {text!r} cannot be read: {error.strerror}") from error
     return path
 
 

@@ -17,7 +17,8 @@ VARY = (b"vary", b"Accept, Authorization, Accept-Encoding, Origin")
 
 # No client needs more to say what it reads; without a bound each entry of the cache could hold 64 kB.
 _ACCEPT_CHARACTERS = 1_000
-_QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+# The zero may be missing, unlike in RFC 9110, section 12.4.2: Java's own client sends `*/*; q=.2` with every request.
+_QUALITY = re.compile(r"0?\.[0-9]{1,3}|0\.?|1(\.0{0,3})?")
 _UTF8 = frozenset({"utf-8", "utf8"})
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _ELEMENT, _PARAMETER = (re.compile(rf"(?:{_QUOTED}|[^{separator}])+") for separator in ",;")
@@ -56,12 +57,26 @@ def negotiate(accept: str | None) -> AcceptedMediaTypes:
     Between equal qualities a name beats a wildcard, and the GraphQL type beats plain JSON. A client that sends only
     wildcards gets `application/json`: it never said that it knows the newer type.
     """
-    return _negotiate((accept or "*/*")[:_ACCEPT_CHARACTERS])
+    return _negotiate(_bounded(accept))
+
+
+def prefers(accept: str | None, media_type: str, default: str) -> bool:
+    """Whether a client names a media type and likes it no less than what others get."""
+    ranges = _ranges(_bounded(accept))
+    quality, precedence = _weight(ranges, media_type)
+    return precedence == 3 and quality > 0 and quality >= _weight(ranges, default)[0]
+
+
+def _bounded(accept: str | None) -> str:
+    """Whole elements of the list: of half an element the quality would be missing."""
+    if accept is None or len(accept) <= _ACCEPT_CHARACTERS:
+        return accept or ""
+    return accept[:_ACCEPT_CHARACTERS].rpartition(",")[0]
 
 
 @lru_cache(maxsize=256)
 def _negotiate(accept: str) -> AcceptedMediaTypes:
-    ranges = [found for part in _ELEMENT.findall(accept) if (found := _range(part)) is not None]
+    ranges = _ranges(accept)
     modern, legacy = (_weight(ranges, media_type) for media_type in (GRAPHQL_RESPONSE, JSON))
     # A wildcard is not a request for the newer type, so it counts for it only where the older one is ruled out.
     named = modern if modern[1] == 3 or legacy[0] == 0 else (0.0, 0)
@@ -72,6 +87,12 @@ def _negotiate(accept: str) -> AcceptedMediaTypes:
         stream=_weight(ranges, EVENT_STREAM)[0] > 0,
         page=page[1] == 3 and page[0] > max(named[0], legacy[0]),
     )
+
+
+def _ranges(accept: str) -> list[_Range]:
+    """Empty elements count for nothing (RFC 9110, section 5.6.1.2): a list of them alone is an empty header."""
+    elements = [element for element in _ELEMENT.findall(accept) if element.strip()] or ["*/*"]
+    return [found for element in elements if (found := _range(element)) is not None]
 
 
 def _weight(ranges: list[_Range], media_type: str) -> tuple[float, int]:
@@ -89,7 +110,7 @@ def _range(text: str) -> _Range | None:
         return None
     quality = 1.0
     for parameter in parameters:
-        key, _, value = parameter.partition("=")
+        key, _, value = (word.strip() for word in parameter.partition("="))
         if key == "q":
             quality = _quality(value)
         elif key == "charset" and value.strip('"') not in _UTF8:

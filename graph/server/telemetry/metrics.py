@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.exposition import choose_encoder
 
 from graph.kit.instrumentation import Phase
+from graph.server.representations.content_negotiation import prefers
 from graph.server.telemetry.metric_values import Counter, Gauge, Histogram, Instrument, Instruments, SampledGauge
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -19,6 +20,7 @@ SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 POINTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 CLIENTS = 200  # Pairs of a field and a client's name and version.
 
+OPENMETRICS = "application/openmetrics-text"
 OPERATION = ("graphql_operation_name", "graphql_operation_type")
 
 
@@ -72,9 +74,10 @@ class Metrics:
     def write_snapshot(self) -> None:
         self._instruments.write_snapshot()
 
-    def text(self, accept: str) -> tuple[bytes, str]:
+    def text(self, accept: str | None) -> tuple[bytes, str]:
         """The answer to a scrape, and its content type."""
-        encoder, content_type = choose_encoder(accept)
+        # By the name alone: the library fails on versions that are no numbers, and claims to write any that is one.
+        encoder, content_type = choose_encoder(OPENMETRICS if prefers(accept, OPENMETRICS, "text/plain") else "")
         return encoder(self._registry), content_type
 
 

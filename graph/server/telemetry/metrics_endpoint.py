@@ -42,8 +42,8 @@ class MetricsEndpoint:
             return error_response(FORBIDDEN, "The metrics are for this service's own monitoring.", request.url.path)
         self._look()
         await self._read_tables()
-        body, content_type = self._metrics.text(text(headers_of(request.scope), b"accept") or "")
-        return Representation(body, content_type, {"Cache-Control": "no-store"}).respond(request)
+        body, content_type = self._metrics.text(text(headers_of(request.scope), b"accept"))
+        return Representation(body, content_type, {"Cache-Control": "no-store", "Vary": "Accept"}).respond(request)
 
     def start(self) -> None:
         self._task = self._supervisor.start("monitoring", self._tick)

@@ -219,6 +219,8 @@ async def test_says_its_version(tmp_path: Path) -> None:
         (("jobs", "lst"), "No such command 'lst'. Did you mean 'list'?"),
         (("export", "--forse"), "No such option: --forse (Possible options: --force, --format)"),
         (("import", "none.csv"), "file 'none.csv' does not exist"),
+        (("import", "a" * 300), "cannot be read: File name too long"),
+        (("restore", "a" * 300), "cannot be read: File name too long"),
     ],
 )
 async def test_says_what_may_have_been_meant(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -71,6 +71,12 @@ async def post(service: Service, body: Any, *, accept: str | None = None, **head
         (f'{LEGACY};profile="a, {MODERN};q=1, \\", b"', LEGACY),
         ("text/html, application/xhtml+xml, */*;q=0.8", LEGACY),
         (f"{LEGACY}, text/event-stream, multipart/mixed", LEGACY),
+        (", ,", LEGACY),
+        (f", {MODERN},", MODERN),
+        ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", LEGACY),  # Java's HttpURLConnection.
+        (f"{LEGACY};q = 0, {MODERN};q=.4", MODERN),
+        (f"{MODERN}, {'text/csv, ' * 97} {LEGACY};q=0.001", MODERN),
+        (f"{MODERN};q=0.3, {'text/csv, ' * 94}{LEGACY};q=0.2", MODERN),
     ],
 )
 async def test_answers_in_the_highest_priority_media_type_listed(service: Service, accept: str, chosen: str) -> None:
@@ -86,7 +92,7 @@ async def test_answers_in_the_highest_priority_media_type_listed(service: Servic
     [
         "text/csv",
         f"{LEGACY};q=0",
-        *(f"{LEGACY};q={text}" for text in ("nan", "inf", "1e1", "0_1", "+1", ".5", "1.1", "2", "0.1234", "-0", "")),
+        *(f"{LEGACY};q={text}" for text in ("nan", "inf", "1e1", "0_1", "+1", ".", ".0001", "1.1", "2", "0.1234", "-0", "")),
         f"{MODERN};charset=utf-16",
         "nonsense",
     ],

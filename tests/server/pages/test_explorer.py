@@ -331,10 +331,14 @@ async def test_sends_the_smallest_copy_that_a_browser_reads(dist: Path, accepted
         assert asset.headers["vary"] == "Accept-Encoding"
 
 
-@pytest.mark.parametrize("name", ["main-2.js", "main-1.js.br", "..%2Findex.html", "..", "%2e%2e%2f..%2f__init__.py", "a\0.js"])
+OTHER_NAMES = ("main-2.js", "main-1.js.br", "..%2Findex.html", "..", "%2e%2e%2f..%2f__init__.py", "a\0.js", "main-1.js%0A", "MAIN-1.JS")
+
+
+@pytest.mark.parametrize("name", [*OTHER_NAMES, "a" * 300 + ".js", "é" * 200 + ".js", "a" * 5_000 + ".js"])
 async def test_serves_nothing_but_its_assets(dist: Path, name: str) -> None:
     async with client(dist) as browser:
-        assert (await browser.get(f"/explorer/assets/{quote(name, safe='%')}")).status_code == 404
+        for folder in ("explorer/assets", "explorer"):
+            assert (await browser.get(f"/{folder}/{quote(name, safe='%')}")).status_code == 404
 
 
 async def test_says_what_is_missing_where_it_was_not_bundled(tmp_path: Path) -> None:

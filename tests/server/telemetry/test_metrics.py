@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import orjson
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from graph.server.telemetry import metric_values
@@ -16,8 +17,6 @@ from graph.server.telemetry.metrics import CLIENTS, Metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 from tests.support.service import Service
 
@@ -100,6 +99,31 @@ async def test_give_strangers_no_way_to_make_labels(service: Service) -> None:
         await service.http.post("/graphql", json={"query": "{ nope", "operationName": f"Evil{number}"})
     grew = {key[1] for key, value in (await scraped(service)).items() if value != before.get(key)}
     assert not [line for line in grew for _, value in line if "Random" in value or "Evil" in value]
+
+
+PLAIN, OPEN = "text/plain; version=0.0.4; charset=utf-8", "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "sent"),
+    [
+        ("", PLAIN),
+        ("*/*", PLAIN),
+        ("application/json;q=0", PLAIN),
+        ("application/openmetrics-text", OPEN),
+        ("Application/OpenMetrics-Text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3,*/*;q=0.2", OPEN),
+        ("application/openmetrics-text;version=x", OPEN),
+        ("application/openmetrics-text;version=99.0.0\t;escaping=none", OPEN),
+        ("application/openmetrics-text;q=0.5, text/plain", PLAIN),
+        ("application/openmetrics-text;q=0, */*;q=0", PLAIN),
+        ("text/plain;version=x.y", PLAIN),
+    ],
+)
+async def test_are_written_in_the_format_that_the_scraper_prefers(embedded: Service, accept: str, sent: str) -> None:
+    answer = await embedded.http.get("/metrics", headers={"Accept": accept})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, sent)
+    assert answer.text.endswith("# EOF\n") is (sent == OPEN)
+    assert "Accept" in answer.headers["vary"].split(", ")
 
 
 def test_call_the_clients_beyond_the_bound_other() -> None:

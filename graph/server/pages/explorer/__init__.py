@@ -97,11 +97,18 @@ STYLES = [Route("/explorer/{name}", _static)]
 def static_file(request: Request, folder: Path, cache_control: str) -> Response:
     path = folder / request.path_params["name"]
     media_type = MEDIA_TYPES.get(path.suffix)
-    if media_type is None or not path.is_file():
+    if media_type is None or not _is_file(path):
         raise HTTPException(404)
     path, encoding = _packed(path, text(headers_of(request.scope), b"accept-encoding"))
     found = path.stat()
     return _read(path, encoding, media_type, cache_control, found.st_mtime_ns, found.st_size).respond(request)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # The name is longer than the file system takes.
+        return False
 
 
 @lru_cache(maxsize=512)  # More than there are files, which take 9 MB with their copies.
