@@ -195,7 +195,7 @@ async def test_are_refused_in_time_while_the_store_is_silent(store: ThreadedMoto
 async def test_may_come_as_slowly_as_their_client_sends_them(store: ThreadedMotoServer, tmp_path: Path) -> None:
     """The deadline is the service's, not the client's."""
     url = f"s3://storegraph/files?region=eu-central-1&endpoint={address(store)}"
-    limits = {"blob_timeout_seconds": 0.5, "operation_timeout_seconds": 0.5}
+    limits = {"blob_timeout_seconds": 1.5, "operation_timeout_seconds": 1.5}
     async with running(await settings_for("sqlite", tmp_path, files_url=url, **limits)) as service:
         token = await service.sign_in()
         head, tail = part(b"", end=False).removesuffix(b"\r\n"), part(b"")[-len(f"\r\n--{BOUNDARY}--\r\n") :]
@@ -203,7 +203,7 @@ async def test_may_come_as_slowly_as_their_client_sends_them(store: ThreadedMoto
         async def body() -> AsyncGenerator[bytes]:
             yield head
             for _ in range(4):
-                await asyncio.sleep(0.25)  # Together longer than the deadline.
+                await asyncio.sleep(0.4)  # Together longer than the deadline.
                 yield b"slow"
             yield tail
 

@@ -108,6 +108,7 @@ async def test_keeps_a_statement_however_long_it_is() -> None:
 
 BACKEND = statement_executor.PreparedStatement("SELECT pg_backend_pid()", (), {})
 SLOW = statement_executor.PreparedStatement("SELECT pg_sleep(60)", (), {})
+SLEEPS = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :process AND state = 'active' AND query = 'SELECT pg_sleep(60)'")
 
 
 async def _backend(reads: statement_executor.StatementExecutor) -> int:
@@ -128,9 +129,12 @@ async def test_gives_up_a_connection_whose_statement_was_left_and_stops_that() -
     async with connected() as database:
         reads = await database.executor()
         first = await _backend(reads)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await reads.fetch(SLOW, {})
+        left = asyncio.create_task(reads.fetch(SLOW, {}))
+        async with asyncio.timeout(30), database.reading() as session:
+            while not await session.scalar(SLEEPS, {"process": first}):  # noqa: ASYNC110 -- it begins in another process
+                await asyncio.sleep(0.01)
+        left.cancel()
+        await asyncio.wait([left])
         assert await _backend(reads) != first
         gone = statement_executor.PreparedStatement("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", ("process",), {})
         async with asyncio.timeout(30):

@@ -46,14 +46,15 @@ async def test_keep_a_durable_commit_through_a_kill() -> None:
 
 async def test_hang_while_paused_and_answer_once_resumed() -> None:
     with Redis.own() as server:
-        client = RedisClient(port=server.port, socket_timeout=0.2, retry=Retry(NoBackoff(), 0))
+        client, hasty = (RedisClient(port=server.port, socket_timeout=seconds, retry=Retry(NoBackoff(), 0)) for seconds in (30, 0.2))
         await client.set("key", "value")
         server.pause()
         with pytest.raises(exceptions.TimeoutError):
-            await client.get("key")
+            await hasty.get("key")
         server.resume()
         assert await client.get("key") == b"value"
         server.stop()
         with pytest.raises(exceptions.ConnectionError):
             await client.get("key")
         await client.aclose()
+        await hasty.aclose()

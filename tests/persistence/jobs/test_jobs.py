@@ -121,7 +121,7 @@ async def test_of_a_process_that_died_is_taken_up_when_the_lease_runs_out(databa
     dead.stuck.clear()
     async with running(database, dead, WorkerConfig(lease_seconds=0.2, poll_seconds=0.02), stop_seconds=0):
         await enqueue(database, "c")
-        await until(lambda: dead.performed == ["c"])
+        await until(lambda: "c" in dead.performed)  # More than once where the machine is busy for longer than the lease.
     async with running(database, alive):
         await gone(database, "c")
     assert (dead.finished, alive.performed, alive.finished) == ([], ["c"], ["c"])
