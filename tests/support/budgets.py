@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from typing import Any
 
 import httpx
@@ -83,3 +85,10 @@ async def keep(service: Service, points: int, caller: str = ADDRESS) -> None:
     meter = service.services.ports[BudgetMeter]
     level = await meter._quota.charge(caller, 0)
     assert (await meter._quota.charge(caller, level.remaining - points)).granted
+
+
+async def holds(quota: Any, caller: str, points: int) -> None:
+    """Wait until a budget holds so much: what is taken for bytes reaches Redis a moment later."""
+    async with asyncio.timeout(60):
+        while math.floor((await quota.charge(caller, 0)).points) != points:  # noqa: ASYNC110 -- nothing could set an event
+            await asyncio.sleep(0.01)

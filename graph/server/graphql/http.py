@@ -34,7 +34,7 @@ from graph.kit.execution.engine import Operation
 from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.asgi.error_responses import PRECONDITION_FAILED
 from graph.server.asgi.origins import Origins
-from graph.server.asgi.request_body import LAST, BodyTooLarge, BodyTooSlow, ClientGone, announced_bytes, read_whole
+from graph.server.asgi.request_body import LAST, PADDING, BodyTooLarge, BodyTooSlow, ClientGone, announced_bytes, read_whole
 from graph.server.asgi.request_headers import RequestHeaders, headers_of, text
 from graph.server.auth.callers import SCOPE_KEY, Callers, anonymous
 from graph.server.graphql import requests
@@ -228,6 +228,7 @@ class HttpEndpoint:
             if scope["method"] in _URL_METHODS:
                 return requests.from_query_string(scope["query_string"])
             body = await self._body(receive, headers, caller)
+            await self._pipeline.charge_padding(caller, scope.get(PADDING, 0))
             return self._recent.get(body) or requests.from_json(await self._pipeline.read(body, caller), body)
         except requests.Malformed as error:
             raise HttpRefusal(HTTPStatus.BAD_REQUEST, str(error)) from error

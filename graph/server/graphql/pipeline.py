@@ -92,12 +92,16 @@ class Pipeline:
         self._parsing = asyncio.Semaphore(BODIES_AT_ONCE)
 
     async def read(self, body: bytes, caller: Caller) -> object:
-        """The JSON of a request or a message, charged by its length before it is parsed. Raises: Refused, Malformed."""
-        await self._limits.read(caller, len(body))
+        """The JSON of a request or a message, charged before it is parsed. Raises: Refused, Malformed."""
+        await self._limits.read(caller, body)
         if len(body) <= OFF_LOOP_BYTES:
             return parse_json(body)
         async with self._parsing:
             return await asyncio.to_thread(parse_json, body)
+
+    async def charge_padding(self, caller: Caller, padding_bytes: int) -> None:
+        """Of a body in small pieces. Raises: Refused."""
+        await self._limits.receive(caller, padding_bytes)
 
     async def charge_refusal(self, caller: Caller) -> None:
         """Of what became no operation: to take it in and refuse it costs, too. Raises: Refused, if the caller has no points left."""

@@ -23,16 +23,17 @@ from graph.kit.limits.route_rate_limiter import RouteLimit, RouteRateLimiter
 from graph.server.asgi.deadline import OPERATION_SECONDS, Deadline
 from graph.server.asgi.error_responses import BAD_METHOD, NOT_FOUND, error_response, refusal_response
 from graph.server.asgi.origins import Origins
-from graph.server.asgi.request_body import Body, ClientGone
+from graph.server.asgi.request_body import PADDING, Body, ClientGone
 from graph.server.asgi.request_headers import headers_of
 from graph.server.auth.callers import Callers, anonymous
-from graph.server.graphql.budget import ANSWER_BYTES_A_POINT, HELD_SECONDS, BudgetService
+from graph.server.graphql.budget import ANSWER_BYTES_A_POINT, HELD_SECONDS, BudgetService, receiving_points
 from persistence.kit.database.replica import reading_as
 from persistence.kit.errors import DomainError
 from persistence.kit.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)
 
+RECEIVED_BYTES_A_POINT = 32_768  # Bytes of a file pass through as they are.
 PAGE_POINTS = 20  # A page or a part of one leaves from memory: half a millisecond with all around it.
 
 Endpoint = Callable[[Request, Context], Awaitable[Response]]
@@ -69,7 +70,8 @@ class Routes:
     ) -> Route:
         """Without a `scope` any token will do.
 
-        `points` are charged to the caller's budget before the work, and 1 for each `bytes_a_point` of the response, where that is more.
+        `points` are charged to the caller's budget before the work, and 1 for each `bytes_a_point` of the response, where that is more; so are 1 for each
+        RECEIVED_BYTES_A_POINT of the request, and 2 for each of many small pieces that it comes in.
         """
         price = _Price(points, bytes_a_point)
         return Route(path, _RouteHandler(self, endpoint, scope, self._limiter.limiter(endpoint.__name__, limit), price), methods=methods)
@@ -125,8 +127,12 @@ class _RouteHandler:
             with Deadline(self._routes.seconds) as body.deadline:
                 context = await self._routes.context(request, self._scope)
                 await self._limit(request, context.caller)
-                with reading_as(*context.caller.keys):
-                    return await self._charged(request, context), context.caller
+                try:
+                    with reading_as(*context.caller.keys):
+                        return await self._charged(request, context), context.caller
+                finally:
+                    due = body.received // RECEIVED_BYTES_A_POINT + receiving_points(request.scope.get(PADDING, 0))
+                    self._routes.limits.take(context.caller, due - self._price.points)
         except (Refused, DomainError) as error:
             return refusal_response(error, request.url.path), None
         except ClientGone:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from contextlib import suppress
 from datetime import datetime, timedelta
-from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,13 +16,9 @@ from websockets.exceptions import ConnectionClosed
 from graph.budget import BudgetMeter
 from graph.kit.auth import Scope
 from graph.server.graphql import http
-from graph.server.graphql.budget import ANSWER_BYTES_A_POINT, HELD_SECONDS
-from graph.server.rest.exports import EXPORT_POINTS
-from graph.server.rest.files import DOWNLOADED_BYTES_A_POINT
+from graph.server.graphql.budget import HELD_SECONDS
 from graph.server.settings import BadSettings, load
-from persistence.items import table as items
 from persistence.kit.column_types import utc_now
-from persistence.kit.limits.token_bucket import Budget
 from tests.support.budgets import (
     ADDRESS,
     COUNT,
@@ -199,49 +193,6 @@ async def test_pay_for_rest_routes_from_the_same_budget(limited: Service):
     assert response.json()["error"]["code"] == "RATE_LIMITED"
 
 
-@pytest.mark.parametrize(("size", "points"), [(9 * DOWNLOADED_BYTES_A_POINT, 10), (24 * DOWNLOADED_BYTES_A_POINT + 1, 24)])
-async def test_pay_for_the_bytes_of_a_download_where_they_are_more_than_its_price(limited: Service, size: int, points: int):
-    user = await limited.make_user()
-    bearer = {"Authorization": f"Bearer {limited.tokens.issue(user.id, tuple(Scope))}"}
-    upload = {"file": ("large.bin", bytes(size), "application/octet-stream")}
-    assert (await limited.http.post("/api/v2/files/upload", files=upload, headers=bearer)).status_code == 201
-    await restored(limited)
-    answer = await limited.http.get("/api/v2/files/download/large.bin", headers=bearer)
-    assert (len(answer.content), left(answer)) == (size, "r=990")
-    quota = limited.services.ports[BudgetMeter]._quota
-    await holds(quota, f"user:{user.id}", 1_000 - points)
-    part = await limited.http.get("/api/v2/files/download/large.bin", headers=bearer | {"Range": "bytes=0-9"})
-    assert (len(part.content), left(part)) == (10, f"r={1_000 - points - 10}")
-
-
-async def test_pay_for_the_bytes_of_an_export_where_they_are_more_than_its_price(limited: Service, monkeypatch: pytest.MonkeyPatch):
-    user = await limited.make_user()
-    bearer = {"Authorization": f"Bearer {limited.tokens.issue(user.id, (Scope.ITEMS_READ,))}"}
-    async with limited.database.transaction() as work:
-        await items.create_all(work, [items.ItemValues("Kettle", Decimal(1), "x" * 9_000)] * 100, owner_id=None)
-    quota = limited.services.ports[BudgetMeter]._quota
-    monkeypatch.setattr(quota, "budget", Budget(3_000, 0.001))
-    await restored(limited)
-    answer = await limited.http.get("/api/v2/stream/items.csv", headers=bearer)
-    assert (answer.status_code, left(answer)) == (200, "r=1000")
-    assert len(answer.content) // ANSWER_BYTES_A_POINT < EXPORT_POINTS
-    await holds(quota, f"user:{user.id}", 1_000)
-    async with limited.database.transaction() as work:
-        await items.create_all(work, [items.ItemValues("Kettle", Decimal(1), "x" * 9_000)] * 300, owner_id=None)
-    await restored(limited)
-    answer = await limited.http.get("/api/v2/stream/items.csv", headers=bearer)
-    points = len(answer.content) // ANSWER_BYTES_A_POINT
-    assert points > 3_000
-    await holds(quota, f"user:{user.id}", 3_000 - points)
-
-
-async def holds(quota: Any, caller: str, points: int) -> None:
-    """Wait until a budget holds so much: what is taken for bytes reaches Redis a moment later."""
-    async with asyncio.timeout(60):
-        while math.floor((await quota.charge(caller, 0)).points) != points:  # noqa: ASYNC110 -- nothing could set an event
-            await asyncio.sleep(0.01)
-
-
 # The price of one operation
 
 
@@ -343,62 +294,6 @@ async def test_hold_for_documents_where_budgets_are_switched_off(service: Servic
     asked = await service.http.post("/graphql", json={"query": COUNT, "extensions": {"cost": True}})
     assert asked.json()["extensions"]["cost"] == {"requested": 130, "actual": 50, "budget": None}
     assert (await service.ask("{ rateLimit { enabled } }")) == {"rateLimit": {"enabled": False}}
-
-
-# Bytes
-
-
-def body(size: int) -> bytes:
-    """A query in so many bytes of JSON."""
-    text = b'{"query":"{ __typename }","extensions":{"x":"'
-    return text + b"x" * (size - len(text) - 3) + b'"}}'
-
-
-async def test_charge_for_a_long_request_before_it_is_parsed_and_also_when_it_is_no_request(limited: Service):
-    await known(limited, "{ __typename }")
-    json_ = {"Content-Type": "application/json"}
-    for content, spent, status in (
-        (body(4_096), 50, 200),
-        (body(4_096 + 256 * 10), 50 + 10, 200),
-        (b"[" * 6_656, 10 + 20, 400),
-        (b"{", 20, 400),
-    ):
-        await restored(limited)
-        response = await limited.http.post("/graphql", content=content, headers=json_)
-        level = await limited.services.ports[BudgetMeter]._quota.charge(ADDRESS, 0)
-        assert (response.status_code, level.remaining) == (status, 1_000 - spent)
-    await keep(limited, 9)
-    refused = await limited.http.post("/graphql", content=body(4_096 + 256 * 10), headers=json_)
-    assert (refused.status_code, refused.json()["errors"][0]["extensions"]["requested"]) == (429, 10)
-
-
-async def test_take_64_kb_of_strangers_and_4_mb_of_users(limited: Service):
-    token = await limited.sign_in()
-    limited.services.ports[BudgetMeter]._quota.refund(ADDRESS, 1_000)
-    headers = {"Content-Type": "application/json"}
-    statuses = [(await limited.http.post("/graphql", content=body(size), headers=headers)).status_code for size in (65_536, 65_537)]
-    assert statuses == [200, 413]
-    signed = headers | {"Authorization": f"Bearer {token}"}
-    assert (await limited.http.post("/graphql", content=body(200_000), headers=signed)).status_code == 200
-
-
-async def test_charge_for_the_bytes_of_an_answer_and_let_the_budget_fall_below_zero(limited: Service):
-    owner = await limited.make_user()
-    async with limited.database.transaction() as work:
-        await items.create_all(work, [items.ItemValues(f"Kettle {n}", Decimal(1), "é" * 10_000) for n in range(20)], owner_id=owner.id)
-    document = "{ items { nodes { description } } }"
-    await known(limited, document, "{ __typename }")
-    response = await limited.http.post("/graphql", json={"query": document, "extensions": {"cost": True}})
-    points = -(
-        -len(b'{"data":{"items":{"nodes":[' + b",".join([b'{"description":"' + "é".encode() * 10_000 + b'"}'] * 20) + b"]}}}") // 1_024
-    )
-    assert cost(response.json()) == (50, points) == (50, 392)
-    assert left(response) == f"r={1_000 - 392}"
-    await keep(limited, 50)
-    assert left(await limited.send(document)) == "r=0"
-    refused = await limited.send("{ __typename }")
-    # 50 - 392 are there, and 50 are wanted.
-    assert (refused.status_code, refused.headers["retry-after"]) == (429, str((392 - 50 + 50) * 1_000))
 
 
 async def test_charge_an_address_for_tokens_that_are_refused_and_let_good_ones_in(limited: Service):

@@ -28,6 +28,7 @@ from graph.server.asgi.protocols.transport import (
     WireLimits,
     has_input,
 )
+from graph.server.asgi.request_body import PADDING, PIECE_BYTES
 from graph.server.asgi.request_headers import headers_of
 from graph.server.asgi.response_headers import new_request_id, with_own
 
@@ -347,6 +348,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._unframed = 0
+        if (missing := PIECE_BYTES - len(body)) > 0:
+            scope: Any = self.cycle.scope
+            scope[PADDING] = scope.get(PADDING, 0) + missing
         super().on_body(body)
 
     def on_message_complete(self) -> None:
