@@ -121,7 +121,7 @@ async def test_has_so_many_connections_and_one_more_for_an_idle_one() -> None:
         for message in (start(200, (b"content-length", b"2")), body(b"ok")):
             await send(message)
 
-    served = Served(app, Impatient)
+    served = Served(app, HttpProtocol)
     served.app_state = {HTTP_CONNECTIONS: connections}
     server = await asyncio.get_running_loop().create_server(served.connection, "127.0.0.1", 0)
     async with asyncio.timeout(60), server:
