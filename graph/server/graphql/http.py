@@ -38,7 +38,7 @@ from graph.server.asgi.request_body import LAST, PADDING, BodyTooLarge, BodyTooS
 from graph.server.asgi.request_headers import RequestHeaders, headers_of, text
 from graph.server.auth.callers import SCOPE_KEY, Callers, anonymous
 from graph.server.graphql import requests
-from graph.server.graphql.budget import HELD_SECONDS
+from graph.server.graphql.budget import BODY_BYTES_INCLUDED, HELD_SECONDS
 from graph.server.graphql.pipeline import EncodedResponse, Pipeline, refused_body
 from graph.server.graphql.requests import GraphQLRequest
 from graph.server.graphql.subscriptions.sse import EventStreams
@@ -228,7 +228,8 @@ class HttpEndpoint:
             if scope["method"] in _URL_METHODS:
                 return requests.from_query_string(scope["query_string"])
             body = await self._body(receive, headers, caller)
-            await self._pipeline.charge_padding(caller, scope.get(PADDING, 0))
+            if (padding := scope.get(PADDING, 0)) > BODY_BYTES_INCLUDED:
+                await self._pipeline.charge_padding(caller, padding)
             return self._recent.get(body) or requests.from_json(await self._pipeline.read(body, caller), body)
         except requests.Malformed as error:
             raise HttpRefusal(HTTPStatus.BAD_REQUEST, str(error)) from error

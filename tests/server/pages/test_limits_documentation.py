@@ -13,12 +13,13 @@ from graph.kit.limits import cost_rules
 from graph.kit.operations import events, facets
 from graph.purchases import mutations
 from graph.schema import executable
+from graph.server.asgi import request_body
 from graph.server.auth import callers
 from graph.server.auth.tokens import ACCESS_SECONDS
 from graph.server.graphql import budget
 from graph.server.graphql.http import HttpLimits
 from graph.server.graphql.subscriptions.websocket import SocketLimits
-from graph.server.rest import exports, files
+from graph.server.rest import exports, files, routes
 from graph.users import types as users
 from persistence.kit.events.feed import PAGE_EVENTS
 from persistence.kit.finding.facets import FACET_ROWS
@@ -59,7 +60,10 @@ def test_prices_are_those_of_the_page():
         f"{cost_rules.INTROSPECTION_WEIGHTS['__schema']} for `__schema`, {cost_rules.INTROSPECTION_WEIGHTS['__type']} for `__type`",
         f"costs {events.HISTORY_PAGE_POINTS} for each {PAGE_EVENTS} events",
         f"1 for each {budget.ANSWER_BYTES_A_POINT:,} bytes",
-        f"beyond {budget.BODY_BYTES_INCLUDED:,} | 1 for each {budget.BODY_BYTES_A_POINT}, before they are parsed |",
+        f"| the bytes of a request beyond {budget.BODY_BYTES_INCLUDED:,} | 1 for each {budget.BODY_BYTES_A_POINT},",
+        f"or for each {budget.CONTAINERS_A_POINT} objects and lists in them, before they are parsed |",
+        f"each counts for {request_body.PIECE_BYTES} bytes at least, on every route |",
+        f"| a file that is sent | 1 for each {routes.RECEIVED_BYTES_A_POINT:,} bytes,",
         f"of a document that is not known | {budget.MALFORMED_POINTS} |",
         f"| {budget.NEW_DOCUMENT_POINTS}, and 1 for each {budget.CHARACTERS_A_POINT} characters |",
         f"An export costs {exports.EXPORT_POINTS:,} points",
