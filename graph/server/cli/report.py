@@ -29,6 +29,8 @@ def report(
     force: Force = False,
 ) -> None:
     """Draw a chart of revenue and units sold as an SVG file."""
+    if out.suffix.lower() not in {"", ".svg"}:
+        raise typer.BadParameter(f"the chart is SVG: name it {str(out.with_suffix('.svg'))!r}, not {str(out)!r}")
     with new_file(out, force=force) as place:
         chart = asyncio.run(_drawn(load_settings(), start, end, by))
         place.write_text(chart.svg, "utf-8")

@@ -221,6 +221,7 @@ async def test_says_its_version(tmp_path: Path) -> None:
         (("import", "none.csv"), "file 'none.csv' does not exist"),
         (("import", "a" * 300), "cannot be read: File name too long"),
         (("restore", "a" * 300), "cannot be read: File name too long"),
+        (("report", "--out", "sales.png"), "the chart is SVG: name it 'sales.svg', not 'sales.png'"),
     ],
 )
 async def test_says_what_may_have_been_meant(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
