@@ -14,6 +14,7 @@ from graph.kit.auth import Caller
 from graph.server.graphql.requests import GraphQLRequest
 from persistence.kit.limits.moving_window import MovingWindow
 from tests.persistence.limits.test_token_bucket import connected
+from tests.support.endpoints import until
 from tests.support.service import Service
 
 # A restore rate at which nothing comes back while a test runs, so that figures are exact.
@@ -31,7 +32,9 @@ with_redis = pytest.mark.parametrize("small", ["postgresql"], indirect=True)
 
 
 async def restored(service: Service) -> None:
-    """Everybody's budget full, and nobody's use counted."""
+    """Everybody's budget full, and nobody's use counted, once nothing is under way that might still be charged or given back."""
+    await until(lambda: not service.requests)
+    await service.services.ports[BudgetMeter]._quota.close()
     for port in (service.services.ports[BudgetMeter]._quota, service.services.ports[MovingWindow]):
         for store in (port, getattr(port, "_local", port)):
             for kept in ("_buckets", "_pending_refunds", "_uses"):

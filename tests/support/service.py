@@ -43,6 +43,8 @@ class Service:
     tokens: Tokens
     http: httpx.AsyncClient = field(repr=False)
     app: Starlette = field(repr=False)
+    requests: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]], repr=False)
+    """Those under way, WebSockets among them: a client that has gone may leave one behind for a moment."""
 
     @property
     def database(self) -> Database:
@@ -187,7 +189,7 @@ async def running(settings: Settings, replaced: Mapping[type[Any], Any] | None =
     url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     try:
         async with httpx.AsyncClient(base_url=url, timeout=120) as http:
-            yield Service(url, settings, app.state.services, app.state.tokens, http, app)
+            yield Service(url, settings, app.state.services, app.state.tokens, http, app, server.server_state.tasks)
     finally:
         server.should_exit = True
         await task
