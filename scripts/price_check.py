@@ -29,9 +29,10 @@ from graph.kit.errors import Refused
 from graph.kit.limits.cost_rules import is_list, notation, type_name
 from graph.schema import executable
 from graph.server.app import create_app
-from graph.server.graphql.budget import CHARACTERS_A_POINT, NEW_DOCUMENT_POINTS
+from graph.server.graphql.budget import NEW_DOCUMENT_POINTS
 from graph.server.graphql.pipeline import Pipeline
 from graph.server.graphql.requests import GraphQLRequest
+from graph.server.process.server import settle
 from graph.server.settings import Settings, load
 from persistence import users
 from persistence.items import table as items
@@ -197,6 +198,7 @@ async def main() -> int:
         database: Database = app.state.services.database
         caller, filled = await buyer(database)
         worst = 0.0
+        settle()
         for who, asking in (("anonymous", Caller(None, "192.0.2.1", "")), ("signed in", caller)):
             worst = max(worst, await compared(app.state.pipeline, database, who, asking, filled))
     return int(worst > WORST)
@@ -277,7 +279,7 @@ async def measured_new(pipeline: Pipeline, database: Database, name: str, docume
         while now - began < LEAST_SECONDS and runs < MOST_RUNS:
             request = GraphQLRequest(query=f"{document}#{next(NUMBERS)}", extensions={"cost": True})
             answer: Any = orjson.loads((await pipeline.run(await pipeline.prepare(request, caller), request, caller)).body)
-            points = answer["extensions"]["cost"]["actual"] + NEW_DOCUMENT_POINTS + min(len(document) // CHARACTERS_A_POINT, MAX_COST)
+            points = answer["extensions"]["cost"]["actual"] + NEW_DOCUMENT_POINTS + min(len(document), MAX_COST)
             runs, now = runs + 1, meter.seconds()
     except Refused:
         return None

@@ -23,10 +23,9 @@ from graph.kit.limits.cost_rules import LEAST_POINTS
 from persistence.kit.column_types import utc_now
 from persistence.kit.limits.token_bucket import BucketState, TokenBucket
 
-# To parse, validate and plan a document takes a millisecond, and 6 to 20 µs for each character where it is dense: as much a point as a plain page does, or up
-# to four times that. Documents that were read lately are not charged for.
-NEW_DOCUMENT_POINTS = 100
-CHARACTERS_A_POINT = 2
+# To parse, validate and plan a document takes a millisecond or two, and 6 to 20 µs for each character where it is dense, which cost a point each: as much a
+# point as a plain page, or up to three times that. Documents that were read lately are not charged for.
+NEW_DOCUMENT_POINTS = 200
 # Reading JSON takes 0.25 µs a byte at worst, and a request of a few kB is paid for by its operation.
 BODY_BYTES_A_POINT = 256
 BODY_BYTES_INCLUDED = 4_096
@@ -115,7 +114,7 @@ class BudgetService:
     async def prepare(self, source: str, operation_name: str | None, caller: Caller) -> Operation:
         """Raises: Refused."""
         if self.enabled and not self._engine.knows(source, operation_name):
-            await self.charge_amount(caller, NEW_DOCUMENT_POINTS + min(len(source) // CHARACTERS_A_POINT, self.max_cost))
+            await self.charge_amount(caller, NEW_DOCUMENT_POINTS + min(len(source), self.max_cost))
         return self._engine.prepare(source, operation_name)
 
     async def charge(self, operation: Operation, variables: Mapping[str, Any] | None, caller: Caller) -> Charge:

@@ -128,7 +128,7 @@ async def test_charge_the_least_for_whatever_is_asked(limited: Service):
 
 async def test_charge_for_reading_a_document_that_is_new_also_when_it_is_refused(limited: Service):
     document = "{ nothing" + " " * 191 + "}"
-    for spent in (200, 400):
+    for spent in (401, 802):
         response = await limited.send(document)
         assert response.json()["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
         meter = limited.services.ports[BudgetMeter]
@@ -177,8 +177,8 @@ async def test_are_local_while_redis_is_away(limited: Service):
     nowhere = limited.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
     async with running(nowhere) as service:
         # 112 for reading 24 characters for the first time.
-        assert left(await service.send(COUNT)) == "r=838"
-        assert left(await service.send(COUNT)) == "r=788"
+        assert left(await service.send(COUNT)) == "r=726"
+        assert left(await service.send(COUNT)) == "r=676"
         assert service.services.ports[BudgetMeter]._quota.breaker.failures == 1
 
 

@@ -65,7 +65,7 @@ def test_prices_are_those_of_the_page():
         f"each counts for {request_body.PIECE_BYTES} bytes at least, on every route |",
         f"| a file that is sent | 1 for each {routes.RECEIVED_BYTES_A_POINT:,} bytes,",
         f"of a document that is not known | {budget.MALFORMED_POINTS} |",
-        f"| {budget.NEW_DOCUMENT_POINTS}, and 1 for each {budget.CHARACTERS_A_POINT} characters |",
+        f"| {budget.NEW_DOCUMENT_POINTS}, and 1 for each character |",
         f"An export costs {exports.EXPORT_POINTS:,} points",
         f"or 1 for each {budget.ANSWER_BYTES_A_POINT:,} bytes of the response ({files.DOWNLOADED_BYTES_A_POINT:,} of a download)",
         f"| a token that is refused | {callers.TOKEN_POINTS},",
