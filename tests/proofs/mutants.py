@@ -23,7 +23,10 @@ MODULES = {
     "batching": ("persistence/kit/query/batching.py", ["tests/persistence/query/test_batching.py", SIMULATION]),
     "feed": ("persistence/kit/events/feed.py", ["tests/persistence/events/test_feed.py", SIMULATION]),
     "idempotency": ("persistence/kit/idempotency.py", ["tests/persistence/test_idempotency.py"]),
-    "paging": ("persistence/kit/query/paging.py", ["tests/persistence/query/test_paging.py"]),
+    "paging": (
+        "persistence/kit/query/paging.py",
+        ["tests/persistence/query/test_paging.py", "tests/persistence/query/test_entity_list.py"],
+    ),
     "quota": ("persistence/kit/limits/token_bucket.py", ["tests/persistence/limits/test_token_bucket.py", SIMULATION]),
     "cost": ("graph/kit/limits/cost.py", ["tests/kit/limits/test_cost.py"]),
     "versions": ("persistence/kit/cache/table_versions.py", ["tests/persistence/cache/test_cache.py"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import operator
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -29,7 +30,7 @@ BEGAN = datetime(2026, 1, 1, 0, 0, 0, 123, tzinfo=UTC)
 def row(number: int) -> dict[str, Any]:
     """Two or three rows of the same key each, and the ids go up where the keys do not."""
     moment = BEGAN + timedelta(days=number % 4)
-    values = {"name": f'é"{"zyx"[number % 3]}', "price": Decimal(number * 7 % 5) / 8, "inventory": number * 3 % 4}
+    values = {"name": f'é"{"zyx"[number % 3]}>>>>????', "price": Decimal(number * 7 % 5) / 8, "inventory": number * 3 % 4}
     return values | {"tags": [], "version": 1, "created_at": moment, "updated_at": moment, "search_words": ""}
 
 
@@ -95,6 +96,12 @@ async def test_are_cut_by_both_ends_and_by_their_size(filled: Service) -> None:
             page = await paging.fetch(session, rows, window)
             assert ([each.id for each in page.rows], (page.has_next, page.has_previous)) == (ids, beside), window
             assert page.listing is rows
+            between = replace(window, last=100) if window.backward else replace(window, first=100)
+            assert len(await rows.rows(session, window)) == min(window.size + 1, len(await rows.rows(session, between)))
+        for window in (PageArguments(after="x"), PageArguments(before="x")):
+            with pytest.raises(InvalidInput) as refused:
+                await paging.fetch(session, rows, window)
+            assert [problem.path for problem in refused.value.problems] == [("after",) if window.after else ("before",)]
 
 
 async def test_begin_with_the_first_rows(filled: Service) -> None:
@@ -139,6 +146,7 @@ async def test_have_cursors_as_the_database_writes_them(filled: Service) -> None
         keys = [orjson.dumps(str(value) if isinstance(value := getattr(each, key), Decimal) else value) for each in found]
         written = rows.cursors_at([keys, [b"%d" % each.id for each in found]])
         assert list(map(orjson.loads, written)) == [rows.cursor(each) for each in found]
+        assert all(re.fullmatch(rb'"[A-Za-z0-9_-]+"', cursor) for cursor in written)
         for each, cursor in zip(found, map(orjson.loads, written), strict=True):
             assert rows.position(cursor, "after") == (getattr(each, key), each.id)
 
@@ -185,6 +193,7 @@ def test_have_a_size_and_one_end() -> None:
     assert [PageArguments(last=1).backward, PageArguments(first=1).backward] == [True, False]
     assert PageArguments(after="", before="") == PageArguments(after="", before=None) == PageArguments()
     assert PageArguments(after="a", before="") == PageArguments(after="a")
+    assert PageArguments(after="", before="b") == PageArguments(before="b")
     assert [PageArguments().is_open, PageArguments(after="a").is_open, PageArguments(before="a").is_open] == [True, False, False]
     assert PageArguments(first=100).size == 100
     windows: tuple[tuple[dict[str, Any], str, str], ...] = (
