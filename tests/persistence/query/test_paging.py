@@ -14,9 +14,10 @@ import orjson
 import pytest
 from sqlalchemy import func, insert, select
 
-from persistence.items.table import Item
+from persistence.items.table import ENTITY, Item
 from persistence.kit.errors import InvalidInput
 from persistence.kit.query import paging
+from persistence.kit.query.entity_list import Comparison, Condition, EntityList
 from persistence.kit.query.paging import ComputedKey, OrderedQuery, PageArguments, page_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,13 @@ def row(number: int) -> dict[str, Any]:
     """Two or three rows of the same key each, and the ids go up where the keys do not."""
     moment = BEGAN + timedelta(days=number % 4)
     values = {"name": f'é"{"zyx"[number % 3]}>>>>????', "price": Decimal(number * 7 % 5) / 8, "inventory": number * 3 % 4}
-    return values | {"tags": [], "version": 1, "created_at": moment, "updated_at": moment, "search_words": ""}
+    return values | {
+        "tags": [],
+        "version": 1,
+        "created_at": moment,
+        "updated_at": moment,
+        "search_words": "all seldom" if number % 3 == 0 else "all",
+    }
 
 
 @pytest.fixture
@@ -118,6 +125,15 @@ async def test_are_counted_up_to_a_bound(filled: Service, monkeypatch: pytest.Mo
         assert await paging.count(session, listing()) == 4
 
 
+@pytest.mark.parametrize(("search", "number"), [("all", ROWS), ("seldom", 4), ("seldom all", 4), ("never", 0), (None, ROWS)])
+async def test_of_searched_lists_are_counted(filled: Service, search: str | None, number: int) -> None:
+    cheap = Condition("price_max", "price", Comparison.AT_MOST, Decimal("0.13"))
+    async with filled.database.reading() as session:
+        assert await paging.count(session, EntityList(ENTITY, search=search).listing()) == number
+        both = select(func.count()).where(Item.price <= Decimal("0.13"), Item.search_words.contains((search or "").split(" ", 1)[0]))
+        assert await paging.count(session, EntityList(ENTITY, conditions=(cheap,), search=search).listing()) == await session.scalar(both)
+
+
 async def test_of_branches_are_merged(filled: Service) -> None:
     branches = [select(Item).where(Item.inventory == stock) for stock in range(4)]
     for descending in (False, True):
@@ -168,7 +184,7 @@ NO_CURSORS = {
 def test_refuse_what_is_no_cursor(key: str) -> None:
     rows = listing(key)
     strange = [cursor_of(value, 1) for value in NO_CURSORS[key]]
-    for cursor in ("x", "é", "!!!!", "W10", cursor_of(), cursor_of(1), cursor_of(1, 2, 3), "A" * 2_001, *strange):
+    for cursor in ("x", "é", "!!!!", "W10", cursor_of(), cursor_of(1), cursor_of(1, 2, 3), "A" * 2_001, f"!{cursor_of(1, 1)}", *strange):
         with pytest.raises(InvalidInput) as refused:
             rows.position(cursor, "before")
         [problem] = refused.value.problems
