@@ -56,7 +56,7 @@ RetryJobResult = Annotated[
 ]
 
 
-JOBS_POINTS = 250  # A statement that no plan makes, in a transaction of its own.
+JOBS_POINTS = 350  # A statement that no plan makes, in a transaction of its own.
 
 
 @strawberry.type

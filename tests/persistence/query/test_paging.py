@@ -184,7 +184,7 @@ NO_CURSORS = {
 def test_refuse_what_is_no_cursor(key: str) -> None:
     rows = listing(key)
     strange = [cursor_of(value, 1) for value in NO_CURSORS[key]]
-    for cursor in ("x", "é", "!!!!", "W10", cursor_of(), cursor_of(1), cursor_of(1, 2, 3), "A" * 2_001, f"!{cursor_of(1, 1)}", *strange):
+    for cursor in ("x", "é", "!!!!", "W10", cursor_of(), cursor_of(1), cursor_of(1, 2, 3), "A" * 2_001, f"!!!!{cursor_of(1, 1)}", *strange):
         with pytest.raises(InvalidInput) as refused:
             rows.position(cursor, "before")
         [problem] = refused.value.problems
