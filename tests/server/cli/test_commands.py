@@ -262,14 +262,14 @@ async def test_replaces_a_file_only_when_it_is_told_to(name: str, command: tuple
     assert names(tmp_path) == before | {link.name}
 
 
-@pytest.mark.parametrize("command", WRITERS.values())
-async def test_names_the_file_that_it_was_given_where_it_cannot_write(command: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "command"), WRITERS.items())
+async def test_names_the_file_that_it_was_given_where_it_cannot_write(name: str, command: tuple[str, ...], tmp_path: Path) -> None:
     settings = await settings_for("sqlite", tmp_path)
     (tmp_path / "file").touch()
     for file, reason in {
-        "nowhere/a.csv": "There is no folder nowhere for a.csv.\n",
-        "file/a.csv": "There is no folder file for a.csv.\n",
-        f"{'a' * 300}.csv": f"{'a' * 300}.csv cannot be written: File name too long\n",
+        f"nowhere/{name}": f"There is no folder nowhere for {name}.\n",
+        f"file/{name}": f"There is no folder file for {name}.\n",
+        f"{'a' * 300}{name}": f"{'a' * 300}{name} cannot be written: File name too long\n",
     }.items():
         refused = await run(settings, tmp_path, *command, file, "--force")
         assert (refused.code, refused.out, refused.err) == (1, "", reason)

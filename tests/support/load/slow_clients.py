@@ -42,6 +42,7 @@ IMPATIENT = [PROGRAM[0], "-m", "tests.support.servers.short_deadlines"]
 ROWS, LINE = 300, "x" * 9_000
 FILE_BYTES = 16 * 2**20
 EACH_ADDRESS, ADDRESSES = 100, 40  # As many connections as the service grants to a network, and to a user.
+ARRIVAL_SECONDS = 12.0  # In which all clients have come, and been answered as far as they will be.
 VICTIM_SECONDS = 0.03
 LOOKS = 10  # Turns from one look at the server's connections to the next: to list 2,000 takes a while.
 FIRST_ANSWERS = 10  # Of a process that has just begun, and of caches that are empty.
@@ -163,6 +164,9 @@ class Outcome:
     """Clients whose connections the server still has, by their kind."""
     quiet_p99: float
     busy_p99: float
+    """While they come and while they are held."""
+    held_p99: float
+    """From ARRIVAL_SECONDS on: they have sent what they send, and wait for nothing."""
     lines: list[str] = field(default_factory=list[str])
     """Of the log, that no client should be able to cause."""
 
@@ -170,7 +174,8 @@ class Outcome:
         return (
             f"{self.clients} clients: {self.grown_bytes / 2**20:.0f} MB more at the most, {self.kept_bytes / 2**20:.0f} MB afterwards; "
             f"gone after {self.gone_seconds:.1f} s, left {dict(self.left) or 'none'}; "
-            f"p99 of another client {self.quiet_p99 * 1e3:.0f} ms before, {self.busy_p99 * 1e3:.0f} ms meanwhile; {len(self.lines)} bad lines"
+            f"p99 of another client {self.quiet_p99 * 1e3:.0f} ms before, {self.busy_p99 * 1e3:.0f} ms meanwhile, "
+            f"{self.held_p99 * 1e3:.0f} ms once all have come; {len(self.lines)} bad lines"
         )
 
 
@@ -219,8 +224,9 @@ class Victim:
         while line := await lines.readline():
             self.seconds.append(float(line))
 
-    def p99(self) -> float:
-        taken, self.seconds = self.seconds, []
+    def p99(self, begin: int = 0) -> float:
+        """Of the answers from this one on."""
+        taken = self.seconds[begin:]
         return quantiles(taken, n=100)[98] if len(taken) > 1 else float("inf")
 
 
@@ -263,9 +269,10 @@ async def hold(process: Process, target: Target, victim: Victim, *, each: int, s
         await until(lambda: len(victim.seconds) >= FIRST_ANSWERS + QUIET_ANSWERS)
         del victim.seconds[:FIRST_ANSWERS]
         before, others, quiet = server.memory_info().rss, open_connections(server, target.port), victim.p99()
+        victim.seconds.clear()
         asked = [kind for _ in range(each) for kind in kinds or KINDS]
         clients = [Client(kind, KINDS[kind](target.of(number)), connect(target.port, number)) for number, kind in enumerate(asked)]
-        began, taken, peak = time.monotonic(), 0.0, before
+        began, taken, peak, come = time.monotonic(), 0.0, before, 0
         for turn in count():
             for number, client in enumerate(clients):
                 client.write()
@@ -274,13 +281,14 @@ async def hold(process: Process, target: Target, victim: Victim, *, each: int, s
             peak = max(peak, server.memory_info().rss)
             await asyncio.sleep(0.05)
             taken = time.monotonic() - began
+            come = come if taken > ARRIVAL_SECONDS else len(victim.seconds)
             if taken >= seconds or (turn % LOOKS == LOOKS - 1 and open_connections(server, target.port) <= others):
                 break
-        busy, left = victim.p99(), left_of(clients, server, target.port)
+        busy, held, left = victim.p99(), victim.p99(come), left_of(clients, server, target.port)
     for client in clients:
         client.socket.close()
     lines = [line for line in process.log.read_text().splitlines() if UNEXPECTED.search(line)]
-    return Outcome(len(clients), peak - before, server.memory_info().rss - before, taken, left, quiet, busy, lines)
+    return Outcome(len(clients), peak - before, server.memory_info().rss - before, taken, left, quiet, busy, held, lines)
 
 
 async def main() -> None:
