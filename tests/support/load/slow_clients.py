@@ -284,6 +284,7 @@ async def hold(process: Process, target: Target, victim: Victim, *, each: int, s
             come = come if taken > ARRIVAL_SECONDS else len(victim.seconds)
             if taken >= seconds or (turn % LOOKS == LOOKS - 1 and open_connections(server, target.port) <= others):
                 break
+        await until(lambda: len(victim.seconds) > 1)  # However long the machine let it wait.
         busy, held, left = victim.p99(), victim.p99(come), left_of(clients, server, target.port)
     for client in clients:
         client.socket.close()
