@@ -34,7 +34,6 @@ MALFORMED_POINTS = 20  # To take it in and refuse it: some 0.1 ms.
 HELD_SECONDS = 0.5  # Before a refusal of who has no points for one: a connection that waits asks nothing else.
 # Encoding, compressing and sending a kB take as long as loading an object does.
 ANSWER_BYTES_A_POINT = 1_024
-# A token that is refused: its signature is checked, and its user perhaps looked up.
 # A subscription takes points for some events at a time, so that an event is rarely a question to Redis.
 PREPAID_POINTS = 20
 EVENT_WAIT_SECONDS = 0.25  # Others may spend what comes back meanwhile, so it is asked again.

@@ -227,7 +227,11 @@ class HttpEndpoint:
         try:
             if scope["method"] in _URL_METHODS:
                 return requests.from_query_string(scope["query_string"])
-            body = await self._body(receive, headers, caller)
+            try:
+                body = await self._body(receive, headers, caller)
+            except (HttpRefusal, ClientGone):
+                self._pipeline.take_padding(caller, scope.get(PADDING, 0))
+                raise
             if (padding := scope.get(PADDING, 0)) > BODY_BYTES_INCLUDED:
                 await self._pipeline.charge_padding(caller, padding)
             return self._recent.get(body) or requests.from_json(await self._pipeline.read(body, caller), body)

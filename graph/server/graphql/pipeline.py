@@ -42,7 +42,16 @@ from graph.kit.execution.subscription_keys import from_now, selection_key, strea
 from graph.kit.limits.cost_rules import ROOT_WEIGHT
 from graph.kit.planner.planner import Planner
 from graph.server.asgi.deadline import OPERATION_SECONDS, current
-from graph.server.graphql.budget import MALFORMED_POINTS, BudgetService, Charge, EventBudget, answer_points, retry_after, wants_cost
+from graph.server.graphql.budget import (
+    MALFORMED_POINTS,
+    BudgetService,
+    Charge,
+    EventBudget,
+    answer_points,
+    receiving_points,
+    retry_after,
+    wants_cost,
+)
 from graph.server.graphql.error_masking import MaskErrors
 from graph.server.graphql.persisted_documents import PersistedDocuments
 from graph.server.graphql.requests import GraphQLRequest, parse_json
@@ -102,6 +111,10 @@ class Pipeline:
     async def charge_padding(self, caller: Caller, padding_bytes: int) -> None:
         """Of a body in small pieces. Raises: Refused."""
         await self._limits.receive(caller, padding_bytes)
+
+    def take_padding(self, caller: Caller, padding_bytes: int) -> None:
+        """Of a body in small pieces that never was whole; the budget may fall below zero."""
+        self._limits.take(caller, receiving_points(padding_bytes))
 
     async def charge_refusal(self, caller: Caller) -> None:
         """Of what became no operation: to take it in and refuse it costs, too. Raises: Refused, if the caller has no points left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator
 from decimal import Decimal
@@ -60,6 +61,33 @@ async def test_charge_for_a_body_in_small_pieces(limited: Service):
     await keep(limited, 183)
     refused = await limited.http.post("/graphql", content=bytewise(body(100)), headers={"Content-Type": "application/json"})
     assert (refused.status_code, refused.json()["errors"][0]["extensions"]["requested"]) == (429, 184)
+
+
+async def test_charge_for_small_pieces_of_a_body_that_is_too_large(limited: Service):
+    await restored(limited)
+    content = body(65_537)
+    large, small = content[:-100], content[-100:]
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        async for piece in bytewise(small):
+            yield piece
+        yield large
+
+    response = await limited.http.post("/graphql", content=pieces(), headers={"Content-Type": "application/json"})
+    assert response.status_code == 413
+    await holds(limited.services.ports[BudgetMeter]._quota, ADDRESS, 1_000 - 184 - 20)
+
+
+async def test_charge_for_small_pieces_of_a_body_whose_client_goes_away(limited: Service):
+    await restored(limited)
+    host, port = limited.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 100
+    )
+    await writer.drain()
+    writer.close()
+    await holds(limited.services.ports[BudgetMeter]._quota, ADDRESS, 1_000 - 184)
 
 
 @pytest.mark.parametrize(("size", "points"), [(200, 100), (9 * RECEIVED_BYTES_A_POINT, 100), (120 * RECEIVED_BYTES_A_POINT, 120)])

@@ -62,7 +62,7 @@ def test_prices_are_those_of_the_page():
         f"1 for each {budget.ANSWER_BYTES_A_POINT:,} bytes",
         f"| the bytes of a request beyond {budget.BODY_BYTES_INCLUDED:,} | 1 for each {budget.BODY_BYTES_A_POINT},",
         f"or for each {budget.CONTAINERS_A_POINT} objects and lists in them, before they are parsed |",
-        f"each counts for {request_body.PIECE_BYTES} bytes at least, on every route |",
+        f"each counts for {request_body.PIECE_BYTES} bytes at least, in GraphQL and on the REST routes |",
         f"| a file that is sent | 1 for each {routes.RECEIVED_BYTES_A_POINT:,} bytes,",
         f"of a document that is not known | {budget.MALFORMED_POINTS} |",
         f"| {budget.NEW_DOCUMENT_POINTS}, and 1 for each character |",
